@@ -1,0 +1,81 @@
+"""Every error that k8slan raises on purpose.
+
+::
+
+    K8slanError                     what is wrong, and what to do about it
+    ├── Invalid                     a document that breaks rules: all of its problems, with field paths
+    ├── CniError                    a CNI error object (CNI spec 1.1.0, "Error"): code, msg, details
+    ├── KernelError                 the kernel refused an operation: errno and the operation's own words
+    │   └── UnderlayMissing         the underlay device is not there (yet)
+    ├── StoreError                  a record under the run directory could not be read or written
+    └── AgentUnavailable            nobody answers on the agent's socket
+
+An edge (CNI answer, exit code, gRPC status, admission verdict) maps this tree once; everything below an edge
+raises from it and nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One broken rule: the field's path as a user writes it (``spec.spokes[2]``), and what is wrong with it."""
+
+    field: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.message}" if self.field else self.message
+
+
+class K8slanError(Exception):
+    """What is wrong, in a sentence; ``hint`` says what to do, where that is known."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+class Invalid(K8slanError):
+    """A document breaks rules; ``problems`` holds every one of them, never only the first."""
+
+    def __init__(self, subject: str, problems: tuple[Problem, ...]) -> None:
+        super().__init__(f"{subject}: " + "; ".join(map(str, problems)))
+        self.subject = subject
+        self.problems = problems
+
+
+class CniError(K8slanError):
+    """An error to be answered to a container runtime (CNI spec 1.1.0, "Error")."""
+
+    def __init__(self, code: int, msg: str, details: str = "") -> None:
+        super().__init__(msg, hint=details)
+        self.code = code
+        self.msg = msg
+        self.details = details
+
+
+class KernelError(K8slanError):
+    """The kernel refused an operation."""
+
+    def __init__(self, errno: int, message: str, *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.errno = errno
+
+
+class UnderlayMissing(KernelError):
+    """The device that should carry VXLAN is not there; it may come back."""
+
+
+class StoreError(K8slanError):
+    """A record under the run directory could not be read or written."""
+
+
+class AgentUnavailable(K8slanError):
+    """Nobody answers on the agent's socket."""

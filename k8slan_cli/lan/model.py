@@ -1,0 +1,92 @@
+"""The LAN as a value: what a user asked for, with every default filled in.
+
+A ``Lan`` only exists if it is valid: ``codec.decode`` is the way in and raises with all problems otherwise. No
+dict from YAML or from the Kubernetes API travels further than the codec.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address
+
+IpAddress = IPv4Address | IPv6Address
+
+GROUP = "lan.k8slan.io"
+VERSION = "v1beta1"
+API_VERSION = f"{GROUP}/{VERSION}"
+KIND = "LAN"
+
+DEFAULT_PORT = 4789  # RFC 7348, section 8: the IANA port of VXLAN
+DEFAULT_BRIDGE = "br0"
+DEFAULT_VXLAN = "vxlan0"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class LanRef:
+    """Which LAN: its Kubernetes namespace and its name. Printed as ``namespace/name``."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeStatus:
+    """One entry of ``status.nodes``: what a node says of its part in the LAN.
+
+    ``vtep`` is the address other nodes send VXLAN to: IPv4, or IPv6 (a link-local one included). From these entries
+    an agent learns its peers, in a cluster and from files alike.
+    """
+
+    name: str
+    state: str = ""
+    device: str = ""
+    vtep: IpAddress | None = None
+    mtu: int = 0
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lan:
+    """A valid LAN.
+
+    ``netns``      network namespace of the LAN on every node, a plain file name under ``<run dir>/netns``
+    ``vni``        VXLAN network identifier, 1..2^24-1 (RFC 7348, section 5)
+    ``group``      multicast group of the underlay; None means unicast head-end replication
+    ``port``       UDP port of VXLAN
+    ``underlay``   device that carries VXLAN where ``underlays`` does not name one; None: the node's own choice
+    ``underlays``  (node name or host name, device) pairs
+    ``mtu``        wanted MTU inside the LAN in bytes; None: as large as the underlay allows
+    ``dynamic``    any number of pods may attach without a spoke
+    ``created``    RFC 3339 time of creation, "" where unknown: it orders LANs that clash
+    """
+
+    ref: LanRef
+    netns: str
+    bridge: str
+    vxlan: str
+    vni: int
+    group: IpAddress | None = None
+    port: int = DEFAULT_PORT
+    underlay: str | None = None
+    underlays: tuple[tuple[str, str], ...] = ()
+    mtu: int | None = None
+    spokes: tuple[str, ...] = ()
+    dynamic: bool = False
+    created: str = ""
+    uid: str = ""
+    deleting: bool = False
+    nodes: tuple[NodeStatus, ...] = field(default=())
+
+    def underlay_on(self, *node_names: str) -> str | None:
+        """The underlay device wanted on a node known by any of ``node_names``, or None for the node's own choice."""
+        for key, device in self.underlays:
+            if key in node_names:
+                return device
+        return self.underlay
+
+    def peers_of(self, node_name: str) -> frozenset[IpAddress]:
+        """VTEP addresses of the other nodes that take part."""
+        return frozenset(n.vtep for n in self.nodes if n.vtep is not None and n.name != node_name)

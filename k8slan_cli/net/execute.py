@@ -1,0 +1,275 @@
+"""Carries operations out. One function for each, found by the operation's type."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Mapping
+from functools import singledispatch
+from pathlib import Path
+
+from k8slan_cli.errors import KernelError, UnderlayMissing
+from k8slan_cli.lan import names
+from k8slan_cli.net import netlink, netns, sockets
+from k8slan_cli.net.netlink import IFF_ALLMULTI, IFF_UP, IFLA_IFNAME, IFLA_MASTER, IFLA_MTU
+from k8slan_cli.net.node import Handle, Node
+from k8slan_cli.net.sockets import Netlink
+from k8slan_cli.plan import operations as op
+from k8slan_cli.plan.operations import Operation
+from k8slan_cli.plan.state import Attachment, Kind, Port
+
+_GONE = frozenset({errno.ENODEV})
+
+
+class Context:
+    """What operations work on: the node, the LAN's namespace by name, and pods' namespaces.
+
+    ``pods`` holds descriptors that came with a CNI request. For an attachment without one (a repair), the namespace is
+    looked for where the runtime said it was, and used only if it is still the same one.
+    """
+
+    def __init__(self, node: Node, name: str, pods: Mapping[tuple[str, str], int]) -> None:
+        self.node = node
+        self.name = name
+        self._pods = pods
+
+    def handle(self) -> Handle:
+        """The LAN's namespace."""
+        handle = self.node.lan(self.name)
+        if handle is None:
+            raise KernelError(errno.ENOENT, f"the namespace {self.name} is gone")
+        return handle
+
+    def with_pod(self, attachment: Attachment, act: Callable[[int], None]) -> None:
+        """Call ``act`` with a descriptor of the pod's namespace."""
+        fd = self._pods.get(attachment.key)
+        if fd is not None:
+            act(fd)
+            return
+        fd = netns.open_at(Path(attachment.netns)) if attachment.netns else None
+        try:
+            if fd is None or netns.identity(fd) != attachment.netns_id:
+                raise KernelError(errno.ESTALE, f"the namespace of {attachment.who} is gone or out of reach")
+            act(fd)
+        finally:
+            if fd is not None:
+                os.close(fd)
+
+
+@singledispatch
+def execute(operation: Operation, context: Context) -> None:
+    """Carry out one operation.
+
+    Raises:
+        KernelError: the kernel refused.
+
+    """
+    raise NotImplementedError(operation)
+
+
+@execute.register
+def _(operation: op.CreateNamespace, context: Context) -> None:
+    netns.create(context.node.path(operation.netns))
+
+
+@execute.register
+def _(operation: op.MountNamespace, context: Context) -> None:
+    netns.mount(context.handle().fd, context.node.path(operation.netns))
+
+
+@execute.register
+def _(_operation: op.QuietNamespace, context: Context) -> None:
+    netns.make_quiet(context.handle().fd)
+
+
+@execute.register
+def _(operation: op.DeleteNamespace, context: Context) -> None:
+    context.node.forget(operation.netns)
+    netns.delete(context.node.path(operation.netns))
+
+
+@execute.register
+def _(operation: op.CreateBridge, context: Context) -> None:
+    bridge = operation.bridge
+    mac = names.mac(context.name, bridge.name)
+    lan = context.handle().netlink
+    lan.apply([netlink.bridge(bridge.name, bridge.mtu, mac)], doing=operation.describe())
+    _set_bridge(lan, operation)
+
+
+@execute.register
+def _(operation: op.SetBridge, context: Context) -> None:
+    _set_bridge(context.handle().netlink, operation)
+
+
+def _set_bridge(lan: Netlink, operation: op.SetBridge | op.CreateBridge) -> None:
+    bridge = operation.bridge
+    raw = _link(lan, bridge.name)
+    changes = [netlink.set_link(netlink.u32(IFLA_MTU, bridge.mtu), index=raw.index, flags=IFF_UP, change=IFF_UP)]
+    if netlink.loud(raw):
+        changes.append(netlink.silence(raw))
+    lan.apply(changes, doing=operation.describe())
+
+
+@execute.register
+def _(operation: op.CreateVxlan, context: Context) -> None:
+    handle, tunnel, link = context.handle(), operation.tunnel, operation.link
+    message = netlink.vxlan(
+        link.name,
+        vni=tunnel.vni,
+        port=tunnel.port,
+        device=tunnel.device,
+        local=tunnel.local,
+        group=tunnel.group,
+        mtu=link.mtu,
+        mac=names.mac(context.name, link.name, str(tunnel.local)),
+        netns_fd=handle.fd,
+    )
+    try:
+        context.node.netlink.apply([message], doing=operation.describe())
+    except KernelError as error:
+        if error.errno == errno.ENODEV:
+            raise UnderlayMissing(error.errno, f"the underlay device {operation.underlay} is gone") from error
+        if error.errno == errno.EEXIST:
+            hint = "another program or LAN uses this VNI and port: choose another vni or vxlanPort"
+            raise KernelError(error.errno, error.message, hint=hint) from error
+        raise
+    _set_port(handle.netlink, link, operation.describe())
+
+
+@execute.register
+def _(operation: op.SetPort, context: Context) -> None:
+    _set_port(context.handle().netlink, operation.port, operation.describe())
+
+
+def _set_port(lan: Netlink, port: Port, doing: str) -> None:
+    master = _link(lan, port.bridge).index if port.bridge else 0
+    name = netlink.text(IFLA_IFNAME, port.name)
+    change = netlink.set_link(
+        name, netlink.u32(IFLA_MTU, port.mtu), netlink.u32(IFLA_MASTER, master), flags=IFF_UP, change=IFF_UP
+    )
+    lan.apply([change, netlink.port_forwarding(port.name, port.forwards)], doing=doing)
+
+
+@execute.register
+def _(operation: op.CreateVeth, context: Context) -> None:
+    handle, port, attachment, stub = context.handle(), operation.port, operation.attachment, operation.stub
+    master = _link(handle.netlink, port.bridge or "").index
+
+    def create(fd: int) -> None:
+        message = netlink.veth(
+            port.name,
+            names.mac(context.name, port.name),
+            port.mtu,
+            master,
+            stub.name if stub else attachment.ifname,
+            attachment.mac,
+            attachment.mtu,
+            fd,
+        )
+        forward = netlink.port_forwarding(port.name, port.forwards)
+        try:
+            handle.netlink.apply([message, forward], doing=operation.describe())
+        except KernelError as error:
+            if error.errno == errno.EEXIST:
+                where = f"the node has a link {stub.name}" if stub else f"the pod has an interface {attachment.ifname}"
+                raise KernelError(error.errno, f"{where}, or the LAN a port {port.name}, already") from error
+            raise
+
+    if stub:
+        create(context.node.fd)
+    else:
+        context.with_pod(attachment, create)
+
+
+@execute.register
+def _(operation: op.SetStub, context: Context) -> None:
+    stub = operation.stub
+    name, mtu = netlink.text(IFLA_IFNAME, stub.name), netlink.u32(IFLA_MTU, stub.mtu)
+    change = netlink.set_link(name, mtu, flags=IFF_UP, change=IFF_UP)
+    context.node.netlink.apply([change], doing=operation.describe())
+    # The node must not speak on the LAN through this end, neither with router solicitations nor with MLD.
+    netns.silence_link(stub.name)
+
+
+@execute.register
+def _(operation: op.CreateMacvtap, context: Context) -> None:
+    attachment = operation.attachment
+    lower = _link(context.node.netlink, operation.stub.name).index
+
+    def create(fd: int) -> None:
+        message = netlink.macvtap(
+            attachment.ifname,
+            index=attachment.tap,
+            lower=lower,
+            mac=attachment.mac,
+            mtu=attachment.mtu,
+            netns_fd=fd,
+        )
+        context.node.netlink.apply([message], doing=operation.describe())
+
+    context.with_pod(attachment, create)
+
+
+@execute.register
+def _(operation: op.ConfigurePod, context: Context) -> None:
+    attachment = operation.attachment
+
+    def configure(fd: int) -> None:
+        if any(":" in address for address in attachment.addresses):
+            netns.allow_ipv6(fd, attachment.ifname)
+        with Netlink(fd) as pod:
+            raw = _link(pod, attachment.ifname)
+            # A macvtap without ALLMULTI keeps LLDP, LACP, STP, OSPF, IS-IS and IPv6 ND from the guest.
+            flags = IFF_UP | IFF_ALLMULTI if attachment.kind is Kind.MACVTAP else IFF_UP
+            changes = [netlink.set_link(index=raw.index, flags=flags, change=flags)]
+            changes += [netlink.add_address(raw.index, address) for address in attachment.addresses]
+            changes += [
+                netlink.add_route(
+                    raw.index,
+                    route.destination,
+                    route.gateway,
+                    mtu=route.mtu,
+                    advmss=route.advmss,
+                    priority=route.priority,
+                    table=route.table,
+                    scope=route.scope,
+                )
+                for route in attachment.routes
+            ]
+            pod.apply(changes, doing=operation.describe())
+
+    context.with_pod(attachment, configure)
+
+
+@execute.register
+def _(operation: op.DeleteLinks, context: Context) -> None:
+    handle = context.node.lan(context.name)
+    if handle is None:
+        return
+    if len(operation.names) == 1:
+        messages = [netlink.delete_link(operation.names[0])]
+    else:
+        messages = netlink.delete_links(operation.names)
+    handle.netlink.apply(messages, doing=operation.describe(), ignore=_GONE)
+
+
+@execute.register
+def _(operation: op.AddPeer, context: Context) -> None:
+    lan = context.handle().netlink
+    message = netlink.add_peer(_link(lan, operation.vxlan).index, operation.peer)
+    lan.apply([message], doing=operation.describe(), ignore=frozenset({errno.EEXIST}))
+
+
+@execute.register
+def _(operation: op.RemovePeer, context: Context) -> None:
+    lan = context.handle().netlink
+    message = netlink.remove_peer(_link(lan, operation.vxlan).index, operation.peer)
+    lan.apply([message], doing=operation.describe(), ignore=frozenset({errno.ENOENT}))
+
+
+def _link(sock: Netlink, name: str) -> netlink.RawLink:
+    found = sockets.link(sock, name)
+    if found is None:
+        raise KernelError(errno.ENODEV, f"there is no link {name}")
+    return found

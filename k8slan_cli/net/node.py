@@ -1,0 +1,85 @@
+"""The node's namespaces as descriptors and sockets, each opened once and kept while its LAN is there."""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from k8slan_cli.net import netns
+from k8slan_cli.net.sockets import Netlink
+
+
+@dataclass(frozen=True, slots=True)
+class Handle:
+    """A LAN's namespace: its descriptor and a request socket in it."""
+
+    fd: int
+    netlink: Netlink
+
+    def close(self) -> None:
+        """Let go of the namespace."""
+        self.netlink.close()
+        os.close(self.fd)
+
+
+class Node:
+    """The namespaces k8slan works in: the node's own, and one for each LAN that has attachments here.
+
+    ``directory`` is where LAN namespaces are mounted. Handles are opened and closed from worker threads.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.fd = netns.own()
+        self.netlink = Netlink()
+        self._handles: dict[str, Handle] = {}
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Close every handle; namespaces and links stay."""
+        for name in list(self._handles):
+            self.forget(name)
+        self.netlink.close()
+        os.close(self.fd)
+
+    def path(self, name: str) -> Path:
+        """Where a LAN's namespace is mounted."""
+        return self.directory / name
+
+    def lan(self, name: str) -> Handle | None:
+        """The handle of a LAN's namespace, or None if there is no such namespace."""
+        with self._lock:
+            if handle := self._handles.get(name):
+                return handle
+            fd = netns.open_at(self.path(name))
+            if fd is None:
+                return None
+            handle = self._handles[name] = Handle(fd, Netlink(fd))
+            return handle
+
+    def is_mounted(self, name: str) -> bool:
+        """Whether the namespace of a handle is still what is mounted at its path."""
+        handle = self._handles.get(name)
+        fd = netns.open_at(self.path(name))
+        if fd is None:
+            return False
+        try:
+            return handle is None or netns.identity(fd) == netns.identity(handle.fd)
+        finally:
+            os.close(fd)
+
+    def forget(self, name: str) -> None:
+        """Close the handle of a LAN's namespace."""
+        with self._lock:
+            handle = self._handles.pop(name, None)
+        if handle:
+            handle.close()
+
+    def present(self) -> frozenset[str]:
+        """Names under ``directory``: namespaces, and the files of such as were cut short in the making."""
+        try:
+            return frozenset(entry.name for entry in self.directory.iterdir())
+        except FileNotFoundError:
+            return frozenset()

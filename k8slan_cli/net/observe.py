@@ -1,0 +1,115 @@
+"""What is there: the kernel's links, read into the planner's vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from ipaddress import IPv6Address
+
+from k8slan_cli.errors import UnderlayMissing
+from k8slan_cli.net import netlink, netns, sockets
+from k8slan_cli.net.netlink import IFF_UP, OURS, RawLink
+from k8slan_cli.net.node import Handle, Node
+from k8slan_cli.plan.state import Bridge, LanState, Port, Stub, Tunnel, Underlay, Vxlan
+
+
+def lan_state(
+    node: Node, name: str, *, only: Collection[str] | None = None, stubs: Iterable[str] = ()
+) -> LanState:
+    """A LAN's part of the node, as it is.
+
+    ``name`` is its namespace, ``stubs`` are the node's ends of veths to look at. With ``only``, no other links of the
+    namespace are looked up and its settings are taken for granted: so the cost of a CNI call does not grow with the
+    number of attachments. Links that do not carry k8slan's mark are not seen, whatever their name.
+    """
+    handle = node.lan(name)
+    if handle is None:
+        return LanState(netns=name, exists=False, mounted=name in node.present())
+    if only is None:
+        replies = handle.netlink.ask(netlink.get_links(), doing="list links")
+        links = [netlink.parse_link(r) for r in replies]
+    else:
+        links = [found for wanted in only if (found := sockets.link(handle.netlink, wanted))]
+    by_index = {link.index: link.name for link in links}
+    bridge: Bridge | None = None
+    vxlan: Vxlan | None = None
+    ports: dict[str, Port] = {}
+    for link in links:
+        if link.group != OURS:
+            continue
+        if link.kind == "bridge":
+            bridge = Bridge(name=link.name, mtu=link.mtu, up=_up(link), quiet=not netlink.loud(link))
+        elif link.kind == "vxlan":
+            vxlan = _vxlan(handle, link, by_index)
+        elif link.kind == "veth":
+            ports[link.name] = _port(link, by_index)
+    return LanState(
+        netns=name,
+        mounted=only is not None or node.is_mounted(name),
+        quiet=only is not None or netns.is_quiet(handle.fd),
+        bridge=bridge,
+        vxlan=vxlan,
+        ports=ports,
+        stubs={
+            found.name: Stub(name=found.name, mtu=found.mtu, up=_up(found))
+            for stub in stubs
+            if (found := sockets.link(node.netlink, stub)) and found.group == OURS
+        },
+    )
+
+
+def _up(link: RawLink) -> bool:
+    return bool(link.flags & IFF_UP)
+
+
+def _port(link: RawLink, by_index: dict[int, str]) -> Port:
+    return Port(
+        name=link.name,
+        bridge=by_index.get(link.master),
+        mtu=link.mtu,
+        up=_up(link),
+        forwards=netlink.forwarding_mask(link),
+    )
+
+
+def _vxlan(handle: Handle, link: RawLink, by_index: dict[int, str]) -> Vxlan:
+    vni, port, device, local, group = netlink.vxlan_options(link)
+    tunnel = Tunnel(vni=vni, port=port, device=device, local=local, group=group)
+    fdb = handle.netlink.ask(netlink.get_fdb(link.index), doing="read the FDB") if group is None else []
+    return Vxlan(link=_port(link, by_index), tunnel=tunnel, peers=netlink.parse_peers(fdb, link.index))
+
+
+def underlay(node: Node, name: str | None) -> Underlay:
+    """The device that carries VXLAN: ``name``, or without one the device of the default route (IPv4 before IPv6).
+
+    Raises:
+        UnderlayMissing: there is no such device.
+
+    """
+    if name is None:
+        name = _default_device(node)
+    link = sockets.link(node.netlink, name)
+    if link is None:
+        hint = "name another in spec.defaultVxlanDev or spec.vxlanDevMap"
+        raise UnderlayMissing(19, f"the underlay device {name} is not on this node", hint=hint)
+    replies = node.netlink.ask(netlink.get_addresses(), doing="list addresses")
+    addresses = [a.address for a in map(netlink.parse_address, replies) if a.index == link.index]
+    return Underlay(
+        name=name, index=link.index, mtu=link.mtu, up=_up(link), addresses=tuple(_usable(addresses))
+    )
+
+
+def _usable(addresses: list[netlink.IpAddress]) -> Iterable[netlink.IpAddress]:
+    return (a for a in addresses if not (isinstance(a, IPv6Address) and a.ipv4_mapped))
+
+
+def _default_device(node: Node) -> str:
+    replies = node.netlink.ask(netlink.get_routes(), doing="list routes")
+    routes = [route for r in replies if (route := netlink.parse_route(r)) and route.index]
+    defaults = [r for r in routes if r.destination in ("0.0.0.0/0", "::/0")]
+    links = {link.index: link for link in map(netlink.parse_link, node.netlink.ask(netlink.get_links(), doing="list"))}
+    for route in sorted(defaults, key=lambda r: ":" in r.destination):
+        if route.index in links:
+            return links[route.index].name
+    raise UnderlayMissing(
+        19, "no underlay device is named and this node has no default route", hint="set spec.defaultVxlanDev"
+    )

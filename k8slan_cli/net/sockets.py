@@ -1,0 +1,151 @@
+"""The only place where netlink sockets are opened: one for requests, one for listening, each in one namespace."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+
+from k8slan_cli.errors import KernelError
+from k8slan_cli.net import netlink, netns
+from k8slan_cli.net.netlink import Message, Reply
+
+_SOL_NETLINK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK, _ADD_MEMBERSHIP = 270, 11, 12, 1
+_BUFFER = 1 << 18
+_LISTEN_BUFFER = 1 << 20
+
+
+def _open(fd: int | None) -> socket.socket:
+    if fd is None:
+        return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+    with netns.inside(fd):
+        return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+
+
+def open_packet(fd: int, protocol: int) -> socket.socket:
+    """An AF_PACKET socket in the namespace of ``fd`` (packet(7)); the caller binds and closes it."""
+    with netns.inside(fd):
+        return socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+
+
+class Netlink:
+    """A request socket in one namespace. Threads may share it; requests take turns."""
+
+    def __init__(self, fd: int | None = None) -> None:
+        """Open it in the namespace of ``fd``, or in the calling thread's."""
+        self._socket = _open(fd)
+        self._socket.setsockopt(_SOL_NETLINK, _NETLINK_EXT_ACK, 1)
+        self._socket.setsockopt(_SOL_NETLINK, _NETLINK_GET_STRICT_CHK, 1)
+        self._sequence = 0
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+    def __enter__(self) -> Netlink:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def apply(self, messages: Sequence[Message], *, doing: str, ignore: frozenset[int] = frozenset()) -> None:
+        """Send changes in one datagram and wait for the acknowledgement of each.
+
+        The kernel works through all of them, also past one that fails.
+
+        Raises:
+            KernelError: the first refusal that is not in ``ignore``, in the words of ``doing``.
+
+        """
+        failure: KernelError | None = None
+        with self._lock:
+            first = self._sequence + 1
+            self._sequence += len(messages)
+            self._socket.send(b"".join(m.encode(first + i) for i, m in enumerate(messages)))
+            waiting = len(messages)
+            while waiting:
+                for reply in netlink.replies(self._socket.recv(_BUFFER)):
+                    if reply.type != netlink.NLMSG_ERROR or not first <= reply.sequence <= self._sequence:
+                        continue
+                    waiting -= 1
+                    code, words = netlink.error_of(reply)
+                    if code and code not in ignore and failure is None:
+                        failure = KernelError(code, f"{doing}: {words or os.strerror(code)}")
+        if failure:
+            raise failure
+
+    def ask(self, message: Message, *, doing: str) -> list[Reply]:
+        """Send a question and return the answers: one, or all of a dump.
+
+        Raises:
+            KernelError: the kernel refused; ``errno`` is ENODEV for a link that is not there.
+
+        """
+        dump = message.flags & netlink.NLM_F_DUMP == netlink.NLM_F_DUMP
+        found: list[Reply] = []
+        with self._lock:
+            self._sequence += 1
+            self._socket.send(message.encode(self._sequence, ack=False))
+            while True:
+                for reply in netlink.replies(self._socket.recv(_BUFFER)):
+                    if reply.sequence != self._sequence:
+                        continue
+                    if reply.type == netlink.NLMSG_DONE:
+                        return found
+                    if reply.type == netlink.NLMSG_ERROR:
+                        code, words = netlink.error_of(reply)
+                        raise KernelError(code, f"{doing}: {words or os.strerror(code)}")
+                    found.append(reply)
+                if found and not dump:
+                    return found
+
+
+def link(sock: Netlink, name: str) -> netlink.RawLink | None:
+    """The link ``name`` of a socket's namespace, or None."""
+    try:
+        (reply,) = sock.ask(netlink.get_link(name), doing=f"look for {name}")
+    except KernelError as error:
+        if error.errno == errno.ENODEV:
+            return None
+        raise
+    return netlink.parse_link(reply)
+
+
+class Listener:
+    """Netlink events of one namespace, for an event loop: ``fileno`` gets readable, ``events`` reads all there is."""
+
+    def __init__(self, groups: Sequence[int], fd: int | None = None) -> None:
+        """Listen to multicast ``groups`` (netlink.GROUP_*) in the namespace of ``fd``, or in the thread's."""
+        self._socket = _open(fd)
+        self._socket.setblocking(False)
+        with contextlib.suppress(OSError):  # SO_RCVBUFFORCE (33) wants CAP_NET_ADMIN in the first user namespace
+            self._socket.setsockopt(socket.SOL_SOCKET, 33, _LISTEN_BUFFER)
+        self._socket.bind((0, 0))
+        for group in groups:
+            self._socket.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
+
+    def fileno(self) -> int:
+        """The descriptor to wait on."""
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._socket.close()
+
+    def events(self, on_overrun: Callable[[], None]) -> Iterator[Reply]:
+        """All events that have come in; ``on_overrun`` is called if the kernel had to drop some (netlink(7), ENOBUFS)."""
+        while True:
+            try:
+                data = self._socket.recv(_BUFFER)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                on_overrun()
+                continue
+            yield from netlink.replies(data)

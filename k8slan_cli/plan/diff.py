@@ -1,0 +1,99 @@
+"""From what is there to what should be there: the operations in between, in an order that works.
+
+The run-twice law: with the operations applied, the next diff is empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from k8slan_cli.plan import operations as op
+from k8slan_cli.plan.desired import stub_of
+from k8slan_cli.plan.operations import Operation
+from k8slan_cli.plan.state import LanState
+
+
+def diff(desired: LanState, observed: LanState, *, underlay: str = "") -> tuple[Operation, ...]:
+    """Operations that turn ``observed`` into ``desired``; ``underlay`` is the device's name, for the words only."""
+    if not desired.exists:
+        return tuple(_remove(observed))
+    return tuple(_realise(desired, observed, underlay))
+
+
+def _remove(observed: LanState) -> Iterator[Operation]:
+    if not observed.exists:
+        return
+    # The links go first and by name: a namespace is emptied by the kernel some time later, and until then its VNI,
+    # and the node's ends of its veths, would still be taken.
+    links = [*observed.ports]
+    if observed.vxlan:
+        links.append(observed.vxlan.link.name)
+    if observed.bridge:
+        links.append(observed.bridge.name)
+    if links:
+        yield op.DeleteLinks(tuple(links))
+    yield op.DeleteNamespace(observed.netns)
+
+
+def _realise(desired: LanState, observed: LanState, underlay: str) -> Iterator[Operation]:
+    if not observed.exists:
+        yield op.CreateNamespace(desired.netns)
+        yield op.QuietNamespace(desired.netns)
+    else:
+        if not observed.mounted:
+            yield op.MountNamespace(desired.netns)
+        if not observed.quiet:
+            yield op.QuietNamespace(desired.netns)
+
+    if doomed := _doomed(desired, observed):
+        yield op.DeleteLinks(doomed)
+
+    if desired.bridge is not None and desired.bridge != observed.bridge:
+        create = observed.bridge is None or observed.bridge.name in doomed
+        yield op.CreateBridge(desired.bridge) if create else op.SetBridge(desired.bridge)
+    yield from _tunnel(desired, observed, doomed, underlay)
+    for name, port in desired.ports.items():
+        if name in observed.ports and name not in doomed:
+            if observed.ports[name] != port:
+                yield op.SetPort(port)
+        else:
+            attachment = desired.attachments[name]
+            stub = stub_of(attachment)
+            yield op.CreateVeth(port, attachment, stub)
+            if stub:
+                yield op.SetStub(stub)
+                yield op.CreateMacvtap(attachment, stub)
+            yield op.ConfigurePod(attachment)
+    for name, stub in desired.stubs.items():
+        if name in observed.stubs and observed.stubs[name] != stub:
+            yield op.SetStub(stub)
+
+
+def _doomed(desired: LanState, observed: LanState) -> tuple[str, ...]:
+    """Links that must go: ports of nobody, and what can only be changed by making it anew."""
+    doomed = [name for name in observed.ports if name not in desired.ports]
+    found, wanted = observed.vxlan, desired.vxlan
+    if found and wanted and (found.tunnel != wanted.tunnel or found.link.name != wanted.link.name):
+        doomed.append(found.link.name)
+    if observed.bridge and desired.bridge and observed.bridge.name != desired.bridge.name:
+        doomed.append(observed.bridge.name)
+    return tuple(doomed)
+
+
+def _tunnel(
+    desired: LanState, observed: LanState, doomed: tuple[str, ...], underlay: str
+) -> Iterator[Operation]:
+    wanted = desired.vxlan
+    if wanted is None:
+        return
+    found = observed.vxlan if observed.vxlan and observed.vxlan.link.name not in doomed else None
+    if found is None:
+        yield op.CreateVxlan(wanted.link, wanted.tunnel, underlay)
+    elif found.link != wanted.link:
+        yield op.SetPort(wanted.link)
+    present = found.peers if found else frozenset()
+    name = wanted.link.name
+    for peer in sorted(wanted.peers - present, key=str):
+        yield op.AddPeer(name, peer)
+    for peer in sorted(present - wanted.peers, key=str):
+        yield op.RemovePeer(name, peer)

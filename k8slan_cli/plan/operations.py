@@ -1,0 +1,209 @@
+"""What can be done to a node, as values. ``describe`` is the one text that log, dry run, status and tests show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from k8slan_cli.lan.model import IpAddress
+from k8slan_cli.plan.state import Attachment, Bridge, Port, Stub, Tunnel
+
+
+@dataclass(frozen=True, slots=True)
+class CreateNamespace:
+    """Make the LAN's namespace."""
+
+    netns: str
+
+    def describe(self) -> str:
+        """In words."""
+        return f"create namespace {self.netns}"
+
+
+@dataclass(frozen=True, slots=True)
+class MountNamespace:
+    """Mount the LAN's namespace again where it was."""
+
+    netns: str
+
+    def describe(self) -> str:
+        """In words."""
+        return f"mount namespace {self.netns} again"
+
+
+@dataclass(frozen=True, slots=True)
+class QuietNamespace:
+    """Switch IPv6 and bridge-netfilter off in it."""
+
+    netns: str
+
+    def describe(self) -> str:
+        """In words."""
+        return f"switch off IPv6 and bridge-netfilter in {self.netns}"
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteNamespace:
+    """Remove the LAN's namespace, with all that is in it."""
+
+    netns: str
+
+    def describe(self) -> str:
+        """In words."""
+        return f"delete namespace {self.netns}"
+
+
+@dataclass(frozen=True, slots=True)
+class CreateBridge:
+    """Make the bridge."""
+
+    bridge: Bridge
+
+    def describe(self) -> str:
+        """In words."""
+        return f"create bridge {self.bridge.name} (mtu {self.bridge.mtu})"
+
+
+@dataclass(frozen=True, slots=True)
+class SetBridge:
+    """Bring the bridge's MTU, state and options to what they should be."""
+
+    bridge: Bridge
+
+    def describe(self) -> str:
+        """In words."""
+        return f"set bridge {self.bridge.name}: up, quiet, mtu {self.bridge.mtu}"
+
+
+@dataclass(frozen=True, slots=True)
+class CreateVxlan:
+    """Make the VXLAN device over the underlay and put it straight into the LAN's namespace."""
+
+    link: Port
+    tunnel: Tunnel
+    underlay: str
+
+    def describe(self) -> str:
+        """In words."""
+        tunnel = self.tunnel
+        to = f"group {tunnel.group}" if tunnel.group else f"local {tunnel.local}"
+        return (
+            f"create vxlan {self.link.name} (vni {tunnel.vni}, port {tunnel.port}, over {self.underlay}, {to}, "
+            f"mtu {self.link.mtu})"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CreateVeth:
+    """Make a veth pair: a bridge port, and the pod's interface or the node's end below a macvtap."""
+
+    port: Port
+    attachment: Attachment
+    stub: Stub | None = None
+
+    def describe(self) -> str:
+        """In words."""
+        end = f"node's {self.stub.name}" if self.stub else self.attachment.who
+        return f"create veth {self.port.name} to {end} (mac {self.attachment.mac}, mtu {self.attachment.mtu})"
+
+
+@dataclass(frozen=True, slots=True)
+class CreateMacvtap:
+    """Make the macvtap of a VM in its pod, on top of the node's end of a veth."""
+
+    attachment: Attachment
+    stub: Stub
+
+    def describe(self) -> str:
+        """In words."""
+        who, mac, tap = self.attachment.who, self.attachment.mac, self.attachment.tap
+        return f"create macvtap over {self.stub.name} for {who} (mac {mac}, /dev/tap{tap})"
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigurePod:
+    """Bring the pod's interface up and give it its addresses and routes."""
+
+    attachment: Attachment
+
+    def describe(self) -> str:
+        """In words."""
+        attachment = self.attachment
+        addresses = f" with {', '.join(attachment.addresses)}" if attachment.addresses else ""
+        return f"bring up {attachment.who}{addresses}"
+
+
+@dataclass(frozen=True, slots=True)
+class SetPort:
+    """Bring a port's bridge, MTU, state and forwarding mask to what they should be."""
+
+    port: Port
+
+    def describe(self) -> str:
+        """In words."""
+        port = self.port
+        return f"set port {port.name}: up, in {port.bridge}, mtu {port.mtu}, group_fwd_mask {port.forwards:#x}"
+
+
+@dataclass(frozen=True, slots=True)
+class SetStub:
+    """Bring the node's end of a macvtap attachment up."""
+
+    stub: Stub
+
+    def describe(self) -> str:
+        """In words."""
+        return f"set {self.stub.name} on the node: up, mtu {self.stub.mtu}"
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteLinks:
+    """Delete links of the LAN's namespace, all in one go."""
+
+    names: tuple[str, ...]
+
+    def describe(self) -> str:
+        """In words."""
+        return f"delete {', '.join(self.names)}"
+
+
+@dataclass(frozen=True, slots=True)
+class AddPeer:
+    """Send what has no known place to one more VTEP."""
+
+    vxlan: str
+    peer: IpAddress
+
+    def describe(self) -> str:
+        """In words."""
+        return f"add peer {self.peer} to {self.vxlan}"
+
+
+@dataclass(frozen=True, slots=True)
+class RemovePeer:
+    """Send nothing more to a VTEP but what was learned from it."""
+
+    vxlan: str
+    peer: IpAddress
+
+    def describe(self) -> str:
+        """In words."""
+        return f"remove peer {self.peer} from {self.vxlan}"
+
+
+Operation = (
+    CreateNamespace
+    | MountNamespace
+    | QuietNamespace
+    | DeleteNamespace
+    | CreateBridge
+    | SetBridge
+    | CreateVxlan
+    | CreateVeth
+    | CreateMacvtap
+    | ConfigurePod
+    | SetPort
+    | SetStub
+    | DeleteLinks
+    | AddPeer
+    | RemovePeer
+)

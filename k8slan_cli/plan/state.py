@@ -1,0 +1,164 @@
+"""One vocabulary for what is wanted and what is there.
+
+A ``LanState`` describes a LAN's part of one node: its namespace, the links in it and the peers of its VXLAN device.
+``desired.plan`` makes one from a LAN and its attachments, ``net.observe`` reads one from the kernel, and ``diff``
+compares the two. What the kernel shows and k8slan does not care about has no place here.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from k8slan_cli.lan.model import IpAddress, LanRef
+
+ALL_BUT_PAUSE = 0xFFFD
+"""``group_fwd_mask`` of every port: all of 01:80:c2:00:00:0X but X=1, PAUSE, which no bridge passes on."""
+
+
+class Kind(enum.StrEnum):
+    """The kind of an attachment."""
+
+    VETH = "veth"
+    MACVTAP = "macvtap"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Underlay:
+    """The device that carries VXLAN, as it is on this node; addresses in the order of the kernel."""
+
+    name: str
+    index: int
+    mtu: int
+    up: bool
+    addresses: tuple[IpAddress, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bridge:
+    """A bridge; ``quiet`` means no STP, no multicast snooping, no VLAN filtering."""
+
+    name: str
+    mtu: int
+    up: bool = True
+    quiet: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Port:
+    """What every bridge port has: its bridge, MTU in bytes, whether it is up, its ``group_fwd_mask``."""
+
+    name: str
+    bridge: str | None
+    mtu: int
+    up: bool = True
+    forwards: int = ALL_BUT_PAUSE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tunnel:
+    """What of a VXLAN device can only be chosen when it is made; ``device`` is a link index of the node."""
+
+    vni: int
+    port: int
+    device: int
+    local: IpAddress | None
+    group: IpAddress | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vxlan:
+    """The VXLAN port: a bridge port, its tunnel, and the peers that unknown frames go to."""
+
+    link: Port
+    tunnel: Tunnel
+    peers: frozenset[IpAddress] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """A route for the pod's interface; ``gateway`` None means on-link, 0 and None elsewhere the kernel's own choice."""
+
+    destination: str
+    gateway: IpAddress | None = None
+    mtu: int = 0
+    advmss: int = 0
+    priority: int = 0
+    table: int = 0
+    scope: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attachment:
+    """A pod or VM that is, or is about to be, plugged into a LAN.
+
+    ``container`` and ``ifname`` are CNI_CONTAINERID and CNI_IFNAME, together the identity; ``port`` is the bridge
+    port in the LAN's namespace; ``spoke`` is None on a dynamic LAN; ``tap`` is the macvtap's link index, which
+    names its ``/dev/tap<index>``; ``addresses`` (``10.0.0.2/24``) and ``routes`` are what IPAM gave; ``netns`` and
+    ``netns_id`` are the pod's namespace: its path as the runtime wrote it, and its identity. ``complete`` is false
+    until the ADD is done, so that one cut short can be told and undone.
+    """
+
+    container: str
+    ifname: str
+    lan: LanRef
+    kind: Kind
+    port: str
+    mac: str
+    mtu: int
+    spoke: str | None = None
+    tap: int = 0
+    addresses: tuple[str, ...] = ()
+    routes: tuple[Route, ...] = ()
+    netns: str = ""
+    netns_id: str = ""
+    pod: str = ""
+    complete: bool = False
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """The identity by the CNI spec: container and interface."""
+        return (self.container, self.ifname)
+
+    @property
+    def who(self) -> str:
+        """For people: the pod's name where the runtime told it, the container's id otherwise."""
+        return f"{self.pod or self.container} ({self.ifname})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stub:
+    """The node's end of a macvtap attachment's veth, which the macvtap sits on."""
+
+    name: str
+    mtu: int
+    up: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LanState:
+    """A LAN's part of a node, wanted or observed.
+
+    ``exists``       the namespace is there
+    ``mounted``      it is where it should be in the file system, so that people and tools find it
+    ``quiet``        IPv6 and bridge-netfilter are off in it
+    ``ports``        bridge ports but the VXLAN device, by name; on the wanted side each with its attachment
+    ``attachments``  by port name; empty on the observed side
+    ``stubs``        host ends of macvtap attachments, by name
+    """
+
+    netns: str
+    exists: bool = True
+    mounted: bool = True
+    quiet: bool = True
+    bridge: Bridge | None = None
+    vxlan: Vxlan | None = None
+    ports: Mapping[str, Port] = field(default_factory=dict)
+    attachments: Mapping[str, Attachment] = field(default_factory=dict)
+    stubs: Mapping[str, Stub] = field(default_factory=dict)
+
+
+def absent(netns: str) -> LanState:
+    """A LAN of which the node has, or should have, nothing."""
+    return LanState(netns=netns, exists=False)
