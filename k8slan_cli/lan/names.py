@@ -1,0 +1,157 @@
+"""Every name that is derived from another, and the bounds that names have. No other module glues names together.
+
+A bridge port is named after its attachment: a spoke ``vm`` has the port ``vmp`` and, if a VM is on it, the stub
+``vms`` below its macvtap; an attachment without a spoke has a port like ``3f9a0c1d7be2d``. The last letter tells them
+apart, so no two can meet, whatever the spoke is called. All fit into the 15 bytes of IFNAMSIZ because a spoke has
+13 at the most.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+MAX_INTERFACE = 13
+"""Longest interface name in a LAN object, as in the seed's API: a derived name needs room for a letter."""
+MAX_LABEL = 63
+MAX_NETNS = 128
+
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+_FILE = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
+_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+
+RESOURCE_DOMAIN = "macvtap.k8slan.io"
+FINALIZER_PREFIX = "finalizer.k8slan.io/"
+_TAP_BASE = 1 << 24
+_TAP_RANGE = (1 << 31) - 1 - _TAP_BASE
+
+
+# ---------------------------------------------------------------- what a name may be
+
+
+def interface_fault(name: str, longest: int = MAX_INTERFACE) -> str:
+    """Why ``name`` cannot name an interface (kernel: ``dev_valid_name``), or "" if it can."""
+    if not name:
+        return "is empty"
+    if len(name.encode(errors="surrogateescape")) > longest:
+        return f"{name!r} is longer than {longest} bytes"
+    if name in (".", "..") or not name.isprintable() or not name.isascii() or any(c in "/:% " for c in name):
+        return f"{name!r} is not an interface name: no '/', ':', '%', white space or control characters"
+    return ""
+
+
+def file_fault(name: str) -> str:
+    """Why ``name`` is not a plain file name, or "" if it is."""
+    if not name:
+        return "is empty"
+    if len(name) > MAX_NETNS:
+        return f"is longer than {MAX_NETNS} characters"
+    if not _FILE.fullmatch(name) or ".." in name:
+        return f"{name!r} is not a plain file name: letters, digits, and '-', '_', '.' between them"
+    return ""
+
+
+def label_fault(name: str, longest: int = MAX_LABEL) -> str:
+    """Why ``name`` is not a DNS-1123 label of at most ``longest`` characters, or "" if it is."""
+    if not name:
+        return "is empty"
+    if len(name) > longest:
+        return f"{name!r} is longer than {longest} characters"
+    if not _LABEL.fullmatch(name):
+        return f"{name!r} is not a DNS label: lower-case letters, digits, and '-' between them"
+    return ""
+
+
+def subdomain_fault(name: str) -> str:
+    """Why ``name`` is not a DNS-1123 subdomain, as names of Kubernetes objects and nodes are, or "" if it is."""
+    if not name:
+        return "is empty"
+    if len(name) > 253 or not _SUBDOMAIN.fullmatch(name):
+        return f"{name!r} is not a DNS name: lower-case letters, digits, '-' and '.', 253 at the most"
+    return ""
+
+
+# ---------------------------------------------------------------- derived names
+
+
+def netns(namespace: str, name: str) -> str:
+    """The network namespace of a LAN that names none: unique for each LAN, whatever its length."""
+    return f"k8slan-{_digest(namespace, name)[:12]}"
+
+
+def port(spoke: str) -> str:
+    """The bridge port of a spoke."""
+    return f"{spoke}p"
+
+
+def dynamic_port(container: str, ifname: str) -> str:
+    """The bridge port of an attachment without a spoke."""
+    return f"{_digest(container, ifname)[:12]}d"
+
+
+def stub(port_name: str) -> str:
+    """The lower device of a macvtap attachment, the other end of the veth at ``port_name``."""
+    return f"{port_name[:-1]}s"
+
+
+def port_of_stub(stub_name: str) -> str | None:
+    """The port that a stub belongs to; None for what is not a stub."""
+    return f"{stub_name[:-1]}p" if stub_name.endswith("s") and len(stub_name) > 1 else None
+
+
+def tap_index(spoke: str) -> int:
+    """The link index of a spoke's macvtap, and so its ``/dev/tap<index>``: 2^24 .. 2^31-2.
+
+    It is chosen rather than given by the kernel so that the device's path is known before the device exists. The
+    range is far above what a kernel hands out by itself.
+    """
+    return _TAP_BASE + int(_digest("tap", spoke), 16) % _TAP_RANGE
+
+
+def mac(*parts: str) -> str:
+    """A locally administered unicast MAC that is always the same for the same parts (IEEE 802, section 8.2)."""
+    raw = bytearray(hashlib.sha256("\0".join(("mac", *parts)).encode()).digest()[:6])
+    raw[0] = raw[0] & 0xFC | 0x02
+    return raw.hex(":")
+
+
+def record(container: str, ifname: str) -> str:
+    """The file name of an attachment's record: a digest, so that nothing a runtime says becomes part of a path."""
+    return f"{_digest(container, ifname)[:32]}.json"
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest()
+
+
+# ---------------------------------------------------------------- Kubernetes objects
+
+
+def veth_nad(spoke: str) -> str:
+    """The NetworkAttachmentDefinition by which a pod attaches to a spoke."""
+    return f"k8slan-veth-{spoke}"
+
+
+def mac_nad(spoke: str) -> str:
+    """The NetworkAttachmentDefinition by which a KubeVirt VM attaches to a spoke."""
+    return f"k8slan-mac-{spoke}"
+
+
+def lan_nad(lan: str) -> str:
+    """The NetworkAttachmentDefinition of a dynamic LAN."""
+    return f"k8slan-lan-{lan}"
+
+
+def resource(nad: str) -> str:
+    """The extended resource of a spoke's NetworkAttachmentDefinition."""
+    return f"{RESOURCE_DOMAIN}/{nad}"
+
+
+def finalizer(node: str) -> str:
+    """The finalizer by which a node says that it still has a part of the LAN."""
+    return FINALIZER_PREFIX + node
+
+
+def node_of_finalizer(text: str) -> str | None:
+    """The node of a finalizer; None if it is somebody else's."""
+    return text.removeprefix(FINALIZER_PREFIX) if text.startswith(FINALIZER_PREFIX) else None
