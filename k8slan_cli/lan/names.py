@@ -75,8 +75,8 @@ def subdomain_fault(name: str) -> str:
 
 
 def netns(namespace: str, name: str) -> str:
-    """The network namespace of a LAN that names none: unique for each LAN, whatever its length."""
-    return f"k8slan-{_digest(namespace, name)[:12]}"
+    """The network namespace of a LAN that names none: readable, and unique whatever the lengths."""
+    return f"{name[:48].rstrip('-.')}-{_digest(namespace, name)[:8]}"
 
 
 def port(spoke: str) -> str:

@@ -148,7 +148,7 @@ def _set_port(lan: Netlink, port: Port, doing: str) -> None:
     change = netlink.set_link(
         name, netlink.u32(IFLA_MTU, port.mtu), netlink.u32(IFLA_MASTER, master), flags=IFF_UP, change=IFF_UP
     )
-    lan.apply([change, netlink.port_forwarding(port.name, port.forwards)], doing=doing)
+    lan.apply([change, netlink.port_settings(port.name, port.forwards, port.owner)], doing=doing)
 
 
 @execute.register
@@ -157,27 +157,25 @@ def _(operation: op.CreateVeth, context: Context) -> None:
     master = _link(handle.netlink, port.bridge or "").index
 
     def create(fd: int) -> None:
-        message = netlink.veth(
-            port.name,
-            names.mac(context.name, port.name),
-            port.mtu,
-            master,
-            stub.name if stub else attachment.ifname,
-            attachment.mac,
-            attachment.mtu,
-            fd,
-        )
-        forward = netlink.port_forwarding(port.name, port.forwards)
+        peer, mac = (stub.name, names.mac(context.name, stub.name)) if stub else (attachment.ifname, attachment.mac)
+        messages = [
+            netlink.veth(
+                port.name, names.mac(context.name, port.name), port.mtu, master, peer, mac, attachment.mtu, fd
+            ),
+            netlink.port_settings(port.name, port.forwards, port.owner),
+        ]
+        if stub:
+            messages.append(netlink.set_link(netlink.text(IFLA_IFNAME, stub.name), flags=IFF_UP, change=IFF_UP))
         try:
-            handle.netlink.apply([message, forward], doing=operation.describe())
+            handle.netlink.apply(messages, doing=operation.describe())
         except KernelError as error:
             if error.errno == errno.EEXIST:
-                where = f"the node has a link {stub.name}" if stub else f"the pod has an interface {attachment.ifname}"
-                raise KernelError(error.errno, f"{where}, or the LAN a port {port.name}, already") from error
+                words = f"the pod has an interface {peer} already, or the LAN a port {port.name}"
+                raise KernelError(error.errno, words) from error
             raise
 
     if stub:
-        create(context.node.fd)
+        create(handle.fd)
     else:
         context.with_pod(attachment, create)
 
@@ -186,16 +184,16 @@ def _(operation: op.CreateVeth, context: Context) -> None:
 def _(operation: op.SetStub, context: Context) -> None:
     stub = operation.stub
     name, mtu = netlink.text(IFLA_IFNAME, stub.name), netlink.u32(IFLA_MTU, stub.mtu)
-    change = netlink.set_link(name, mtu, flags=IFF_UP, change=IFF_UP)
-    context.node.netlink.apply([change], doing=operation.describe())
-    # The node must not speak on the LAN through this end, neither with router solicitations nor with MLD.
-    netns.silence_link(stub.name)
+    context.handle().netlink.apply(
+        [netlink.set_link(name, mtu, flags=IFF_UP, change=IFF_UP)], doing=operation.describe()
+    )
 
 
 @execute.register
 def _(operation: op.CreateMacvtap, context: Context) -> None:
     attachment = operation.attachment
-    lower = _link(context.node.netlink, operation.stub.name).index
+    lan = context.handle().netlink
+    lower = _link(lan, operation.stub.name).index
 
     def create(fd: int) -> None:
         message = netlink.macvtap(
@@ -206,7 +204,7 @@ def _(operation: op.CreateMacvtap, context: Context) -> None:
             mtu=attachment.mtu,
             netns_fd=fd,
         )
-        context.node.netlink.apply([message], doing=operation.describe())
+        lan.apply([message], doing=operation.describe())
 
     context.with_pod(attachment, create)
 

@@ -34,7 +34,15 @@ GROUP_LINK, GROUP_NEIGH, GROUP_IPV4_ADDRESS, GROUP_IPV6_ADDRESS = 1, 3, 5, 9
 IFF_UP, IFF_PROMISC, IFF_ALLMULTI, IFF_LOWER_UP = 0x1, 0x100, 0x200, 0x10000
 
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER = 1, 3, 4, 5, 10
-IFLA_TXQLEN, IFLA_LINKINFO, IFLA_STATS64, IFLA_GROUP, IFLA_NET_NS_FD, IFLA_EXT_MASK = 13, 18, 23, 27, 28, 29
+IFLA_TXQLEN, IFLA_LINKINFO, IFLA_IFALIAS, IFLA_STATS64, IFLA_GROUP, IFLA_NET_NS_FD, IFLA_EXT_MASK = (
+    13,
+    18,
+    20,
+    23,
+    27,
+    28,
+    29,
+)
 IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
 RTEXT_FILTER_SKIP_STATS = 1 << 3
 
@@ -236,6 +244,7 @@ class RawLink:
     group: int
     info: dict[int, bytes]
     port: dict[int, bytes]
+    alias: str = ""
     counters: tuple[int, ...] = ()  # rx/tx packets, rx/tx bytes, rx/tx errors, rx/tx dropped
 
 
@@ -243,7 +252,7 @@ def parse_link(reply: Reply) -> RawLink:
     """An RTM_NEWLINK or RTM_DELLINK message as a value."""
     data = reply.data
     _family, _type, index, flags, _change = _IFINFO.unpack_from(data, reply.start)
-    name = mac = kind = ""
+    name = mac = kind = alias = ""
     mtu = master = link = group = 0
     info: dict[int, bytes] = {}
     port: dict[int, bytes] = {}
@@ -261,6 +270,8 @@ def parse_link(reply: Reply) -> RawLink:
             link = _U32.unpack_from(data, start)[0]
         elif key == IFLA_GROUP:
             group = _U32.unpack_from(data, start)[0]
+        elif key == IFLA_IFALIAS:
+            alias = data[start:end].rstrip(b"\0").decode(errors="replace")
         elif key == IFLA_STATS64:
             counters = struct.unpack_from("=8Q", data, start)
         elif key == IFLA_LINKINFO:
@@ -271,7 +282,7 @@ def parse_link(reply: Reply) -> RawLink:
                     info = {k: data[s:e] for k, s, e in attributes(data, sub_start, sub_end)}
                 elif sub == IFLA_INFO_SLAVE_DATA:
                     port = {k: data[s:e] for k, s, e in attributes(data, sub_start, sub_end)}
-    return RawLink(index, name, flags, mtu, mac, master, link, kind, group, info, port, counters)
+    return RawLink(index, name, flags, mtu, mac, master, link, kind, group, info, port, alias, counters)
 
 
 # ---------------------------------------------------------------- addresses and routes
@@ -465,7 +476,7 @@ def vxlan(
     )
 
 
-def veth(name: str, mac: str, mtu: int, master: int, peer: str, peer_mac: str, netns_fd: int) -> Message:
+def veth(name: str, mac: str, mtu: int, master: int, peer: str, peer_mac: str, peer_mtu: int, netns_fd: int) -> Message:
     """Create a veth pair: this end up and a port of the bridge ``master``, the other straight in another namespace.
 
     The other end is still down: the kernel opens a veth only once its peer is connected (``veth_open``).
@@ -473,7 +484,7 @@ def veth(name: str, mac: str, mtu: int, master: int, peer: str, peer_mac: str, n
     peer_body = (
         ifinfo()
         + text(IFLA_IFNAME, peer)
-        + u32(IFLA_MTU, mtu)
+        + u32(IFLA_MTU, peer_mtu)
         + attr(IFLA_ADDRESS, mac_bytes(peer_mac))
         + u32(IFLA_NET_NS_FD, netns_fd)
         + u32(IFLA_GROUP, OURS)
@@ -487,11 +498,11 @@ def veth(name: str, mac: str, mtu: int, master: int, peer: str, peer_mac: str, n
     )
 
 
-def port_forwarding(name: str, mask: int) -> Message:
-    """Set which link-local group addresses (01:80:c2:00:00:0X) a bridge port passes."""
+def port_settings(name: str, mask: int, alias: str) -> Message:
+    """Set which link-local group addresses (01:80:c2:00:00:0X) a bridge port passes, and its alias ("": none)."""
     data = u16(IFLA_BRPORT_GROUP_FWD_MASK, mask)
     info = nest(IFLA_LINKINFO, text(IFLA_INFO_SLAVE_KIND, "bridge"), nest(IFLA_INFO_SLAVE_DATA, data))
-    return set_link(text(IFLA_IFNAME, name), info)
+    return set_link(text(IFLA_IFNAME, name), attr(IFLA_IFALIAS, alias.encode()), info)
 
 
 def macvtap(name: str, *, index: int, lower: int, mac: str, mtu: int, netns_fd: int) -> Message:

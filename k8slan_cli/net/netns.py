@@ -172,22 +172,12 @@ def make_quiet(fd: int) -> None:
                 raise KernelError(error.errno or errno.EIO, f"cannot set {name}: {error}") from error
 
 
-def silence_link(name: str) -> None:
-    """Switch IPv6 off on a link of the calling thread's namespace, so that the node says nothing through it."""
-    _write_link_setting(name, "1")
-
-
 def allow_ipv6(fd: int, name: str) -> None:
     """Switch IPv6 on for a link in a namespace: runtimes switch it off in pods that have no IPv6 of their own."""
     with inside(fd):
-        _write_link_setting(name, "0")
-
-
-def _write_link_setting(name: str, disable: str) -> None:
-    path = Path("/proc/sys/net/ipv6/conf", name, "disable_ipv6")
-    try:
-        path.write_text(disable)
-    except FileNotFoundError:
-        return  # a kernel without IPv6
-    except OSError as error:
-        raise KernelError(error.errno or errno.EIO, f"cannot set disable_ipv6 of {name}: {error}") from error
+        try:
+            Path("/proc/sys/net/ipv6/conf", name, "disable_ipv6").write_text("0")
+        except FileNotFoundError:
+            return  # a kernel without IPv6
+        except OSError as error:
+            raise KernelError(error.errno or errno.EIO, f"cannot switch IPv6 on for {name}: {error}") from error

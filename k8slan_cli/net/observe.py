@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from ipaddress import IPv6Address
 
 from k8slan_cli.errors import UnderlayMissing
+from k8slan_cli.lan import names
+from k8slan_cli.lan.model import IpAddress
 from k8slan_cli.net import netlink, netns, sockets
 from k8slan_cli.net.netlink import IFF_UP, OURS, RawLink
 from k8slan_cli.net.node import Handle, Node
 from k8slan_cli.plan.state import Bridge, LanState, Port, Stub, Tunnel, Underlay, Vxlan
 
 
-def lan_state(
-    node: Node, name: str, *, only: Collection[str] | None = None, stubs: Iterable[str] = ()
-) -> LanState:
-    """A LAN's part of the node, as it is.
+def lan_state(node: Node, name: str, *, only: Collection[str] | None = None) -> LanState:
+    """A LAN's part of the node, as it is; ``name`` is its namespace.
 
-    ``name`` is its namespace, ``stubs`` are the node's ends of veths to look at. With ``only``, no other links of the
-    namespace are looked up and its settings are taken for granted: so the cost of a CNI call does not grow with the
-    number of attachments. Links that do not carry k8slan's mark are not seen, whatever their name.
+    With ``only``, no other links are looked up and the namespace's settings are taken for granted: so the cost of a CNI
+    call does not grow with the number of attachments. Links that do not carry k8slan's mark are not seen, whatever
+    their name.
     """
     handle = node.lan(name)
     if handle is None:
@@ -33,15 +33,18 @@ def lan_state(
     bridge: Bridge | None = None
     vxlan: Vxlan | None = None
     ports: dict[str, Port] = {}
+    stubs: dict[str, Stub] = {}
     for link in links:
         if link.group != OURS:
             continue
         if link.kind == "bridge":
-            bridge = Bridge(name=link.name, mtu=link.mtu, up=_up(link), quiet=not netlink.loud(link))
+            bridge = bridge_of(link)
         elif link.kind == "vxlan":
             vxlan = _vxlan(handle, link, by_index)
+        elif link.kind == "veth" and names.port_of_stub(link.name):
+            stubs[link.name] = stub_of(link)
         elif link.kind == "veth":
-            ports[link.name] = _port(link, by_index)
+            ports[link.name] = port_of(link, by_index)
     return LanState(
         netns=name,
         mounted=only is not None or node.is_mounted(name),
@@ -49,11 +52,7 @@ def lan_state(
         bridge=bridge,
         vxlan=vxlan,
         ports=ports,
-        stubs={
-            found.name: Stub(name=found.name, mtu=found.mtu, up=_up(found))
-            for stub in stubs
-            if (found := sockets.link(node.netlink, stub)) and found.group == OURS
-        },
+        stubs=stubs,
     )
 
 
@@ -61,13 +60,25 @@ def _up(link: RawLink) -> bool:
     return bool(link.flags & IFF_UP)
 
 
-def _port(link: RawLink, by_index: dict[int, str]) -> Port:
+def bridge_of(link: RawLink) -> Bridge:
+    """A link as a bridge."""
+    return Bridge(name=link.name, mtu=link.mtu, up=_up(link), quiet=not netlink.loud(link))
+
+
+def stub_of(link: RawLink) -> Stub:
+    """A link as a macvtap's lower device."""
+    return Stub(name=link.name, mtu=link.mtu, up=_up(link))
+
+
+def port_of(link: RawLink, by_index: Mapping[int, str]) -> Port:
+    """A link as a bridge port; ``by_index`` names the bridges it may be a port of."""
     return Port(
         name=link.name,
         bridge=by_index.get(link.master),
         mtu=link.mtu,
         up=_up(link),
         forwards=netlink.forwarding_mask(link),
+        owner=link.alias,
     )
 
 
@@ -75,7 +86,7 @@ def _vxlan(handle: Handle, link: RawLink, by_index: dict[int, str]) -> Vxlan:
     vni, port, device, local, group = netlink.vxlan_options(link)
     tunnel = Tunnel(vni=vni, port=port, device=device, local=local, group=group)
     fdb = handle.netlink.ask(netlink.get_fdb(link.index), doing="read the FDB") if group is None else []
-    return Vxlan(link=_port(link, by_index), tunnel=tunnel, peers=netlink.parse_peers(fdb, link.index))
+    return Vxlan(link=port_of(link, by_index), tunnel=tunnel, peers=netlink.parse_peers(fdb, link.index))
 
 
 def underlay(node: Node, name: str | None) -> Underlay:
@@ -93,12 +104,10 @@ def underlay(node: Node, name: str | None) -> Underlay:
         raise UnderlayMissing(19, f"the underlay device {name} is not on this node", hint=hint)
     replies = node.netlink.ask(netlink.get_addresses(), doing="list addresses")
     addresses = [a.address for a in map(netlink.parse_address, replies) if a.index == link.index]
-    return Underlay(
-        name=name, index=link.index, mtu=link.mtu, up=_up(link), addresses=tuple(_usable(addresses))
-    )
+    return Underlay(name=name, index=link.index, mtu=link.mtu, up=_up(link), addresses=tuple(_usable(addresses)))
 
 
-def _usable(addresses: list[netlink.IpAddress]) -> Iterable[netlink.IpAddress]:
+def _usable(addresses: list[IpAddress]) -> Iterable[IpAddress]:
     return (a for a in addresses if not (isinstance(a, IPv6Address) and a.ipv4_mapped))
 
 

@@ -137,7 +137,7 @@ class Listener:
         self._socket.close()
 
     def events(self, on_overrun: Callable[[], None]) -> Iterator[Reply]:
-        """All events that have come in; ``on_overrun`` is called if the kernel had to drop some (netlink(7), ENOBUFS)."""
+        """All events that have come in; ``on_overrun`` is called if the kernel dropped some (netlink(7), ENOBUFS)."""
         while True:
             try:
                 data = self._socket.recv(_BUFFER)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from ipaddress import IPv6Address
 
 from k8slan_cli.errors import Invalid, Problem
@@ -17,21 +18,25 @@ OVERHEAD_V6 = 74
 
 
 def choose_local(lan: Lan, underlay: Underlay, peers: Iterable[IpAddress]) -> IpAddress | None:
-    """The node's VTEP address: of the peers' family, else IPv4 before IPv6; routable before link-local; or None.
+    """The node's VTEP address, or None if the underlay has none that serves.
 
-    A peer list that is all link-local asks for the link-local address, for that is what reaches it.
+    With a group, one of the group's family. With peers, one of the family and scope that reaches most of them. Else
+    routable before link-local, and IPv4 before IPv6.
     """
-    wanted = sorted(peers, key=lambda a: (a.version, a.packed))
+    known = list(peers)
+
+    def rank(address: IpAddress) -> tuple[int, bool, int]:
+        reached = sum(_reaches(address, peer) for peer in known)
+        return (-reached, _link_local_v6(address), address.version)
+
     candidates = [a for a in underlay.addresses if not a.is_loopback]
     if lan.group is not None:
         candidates = [a for a in candidates if a.version == lan.group.version]
-    elif wanted:
-        candidates = [a for a in candidates if a.version == wanted[0].version]
-        if all(_link_local_v6(a) for a in wanted):
-            candidates.sort(key=lambda a: not _link_local_v6(a))
-            return candidates[0] if candidates else None
-    candidates.sort(key=lambda a: (_link_local_v6(a), a.version))
-    return candidates[0] if candidates else None
+    return min(candidates, key=rank, default=None)
+
+
+def _reaches(address: IpAddress, peer: IpAddress) -> bool:
+    return address.version == peer.version and _link_local_v6(address) == _link_local_v6(peer)
 
 
 def _link_local_v6(address: IpAddress) -> bool:
@@ -48,7 +53,9 @@ def lan_mtu(lan: Lan, underlay: Underlay, version: int) -> int:
     room = underlay.mtu - (OVERHEAD_V4 if version == 4 else OVERHEAD_V6)
     if lan.mtu is not None and lan.mtu > room:
         overhead = underlay.mtu - room
-        text = f"{lan.mtu} does not fit: {underlay.name} has MTU {underlay.mtu}, VXLAN needs {overhead}, so at most {room}"
+        text = (
+            f"{lan.mtu} does not fit: {underlay.name} has MTU {underlay.mtu}, VXLAN needs {overhead}, so at most {room}"
+        )
         raise Invalid(f"LAN {lan.ref}", (Problem(field="spec.mtu", message=text),))
     return lan.mtu or room
 
@@ -63,10 +70,10 @@ def plan(lan: Lan, node_name: str, underlay: Underlay, attachments: Iterable[Att
     members = {a.port: a for a in attachments}
     if not members:
         return absent(lan.netns)
-    peers = lan.peers_of(node_name)
+    peers = lan.peers_of(node_name).difference(underlay.addresses)  # a list of all nodes serves on every node
     local = choose_local(lan, underlay, peers)
     if local is None:
-        family = f"IPv{lan.group.version} " if lan.group else f"IPv{min(p.version for p in peers)} " if peers else ""
+        family = f"IPv{lan.group.version} " if lan.group else ""
         text = f"{underlay.name} has no {family}address for VXLAN"
         raise Invalid(f"LAN {lan.ref}", (Problem(field="spec.defaultVxlanDev", message=text),))
     mtu = lan_mtu(lan, underlay, local.version)
@@ -82,14 +89,23 @@ def plan(lan: Lan, node_name: str, underlay: Underlay, attachments: Iterable[Att
         netns=lan.netns,
         bridge=Bridge(name=lan.bridge, mtu=mtu),
         vxlan=Vxlan(link=Port(name=lan.vxlan, bridge=lan.bridge, mtu=mtu), tunnel=tunnel, peers=reachable),
-        ports={name: Port(name=name, bridge=lan.bridge, mtu=mtu) for name in members},
+        ports={name: Port(name=name, bridge=lan.bridge, mtu=mtu, owner=a.owner) for name, a in members.items()},
         attachments=members,
         stubs={stub.name: stub for a in members.values() if (stub := stub_of(a))},
     )
 
 
+def without_underlay(observed: LanState, attachments: Iterable[Attachment]) -> LanState:
+    """What the node can keep of a LAN while it cannot be planned: all that is there, but the ports of nobody."""
+    owners = {a.port: a.owner for a in attachments}
+    if not owners:
+        return absent(observed.netns)
+    ports = {name: port for name, port in observed.ports.items() if owners.get(name) == port.owner}
+    return replace(observed, ports=ports)
+
+
 def stub_of(attachment: Attachment) -> Stub | None:
-    """The node's end of a macvtap attachment; a veth attachment has none."""
+    """The lower device of a macvtap attachment; a veth attachment has none."""
     if attachment.kind is not Kind.MACVTAP:
         return None
     return Stub(name=names.stub(attachment.port), mtu=attachment.mtu)

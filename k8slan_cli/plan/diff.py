@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from k8slan_cli.lan import names
 from k8slan_cli.plan import operations as op
-from k8slan_cli.plan.desired import stub_of
 from k8slan_cli.plan.operations import Operation
-from k8slan_cli.plan.state import LanState
+from k8slan_cli.plan.state import LanState, Port
 
 
 def diff(desired: LanState, observed: LanState, *, underlay: str = "") -> tuple[Operation, ...]:
@@ -23,8 +23,8 @@ def diff(desired: LanState, observed: LanState, *, underlay: str = "") -> tuple[
 def _remove(observed: LanState) -> Iterator[Operation]:
     if not observed.exists:
         return
-    # The links go first and by name: a namespace is emptied by the kernel some time later, and until then its VNI,
-    # and the node's ends of its veths, would still be taken.
+    # The links go first and by name: a namespace is emptied by the kernel some time later, and until then its VNI
+    # would still be taken and the pods' ends of its veths would still be there.
     links = [*observed.ports]
     if observed.vxlan:
         links.append(observed.vxlan.link.name)
@@ -58,20 +58,19 @@ def _realise(desired: LanState, observed: LanState, underlay: str) -> Iterator[O
                 yield op.SetPort(port)
         else:
             attachment = desired.attachments[name]
-            stub = stub_of(attachment)
+            stub = desired.stubs.get(names.stub(name))
             yield op.CreateVeth(port, attachment, stub)
             if stub:
-                yield op.SetStub(stub)
                 yield op.CreateMacvtap(attachment, stub)
             yield op.ConfigurePod(attachment)
     for name, stub in desired.stubs.items():
-        if name in observed.stubs and observed.stubs[name] != stub:
+        if name in observed.stubs and observed.stubs[name] != stub and names.port_of_stub(name) not in doomed:
             yield op.SetStub(stub)
 
 
 def _doomed(desired: LanState, observed: LanState) -> tuple[str, ...]:
-    """Links that must go: ports of nobody, and what can only be changed by making it anew."""
-    doomed = [name for name in observed.ports if name not in desired.ports]
+    """Links that must go: ports of nobody or of somebody else, and what can only be changed by making it anew."""
+    doomed = [name for name, port in observed.ports.items() if not _same_plug(name, port, desired, observed)]
     found, wanted = observed.vxlan, desired.vxlan
     if found and wanted and (found.tunnel != wanted.tunnel or found.link.name != wanted.link.name):
         doomed.append(found.link.name)
@@ -80,9 +79,13 @@ def _doomed(desired: LanState, observed: LanState) -> tuple[str, ...]:
     return tuple(doomed)
 
 
-def _tunnel(
-    desired: LanState, observed: LanState, doomed: tuple[str, ...], underlay: str
-) -> Iterator[Operation]:
+def _same_plug(name: str, port: Port, desired: LanState, observed: LanState) -> bool:
+    """Whether an observed port has the owner and the kind of device behind it that it should have."""
+    wanted, stub = desired.ports.get(name), names.stub(name)
+    return wanted is not None and wanted.owner == port.owner and (stub in desired.stubs) == (stub in observed.stubs)
+
+
+def _tunnel(desired: LanState, observed: LanState, doomed: tuple[str, ...], underlay: str) -> Iterator[Operation]:
     wanted = desired.vxlan
     if wanted is None:
         return

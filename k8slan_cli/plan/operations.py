@@ -94,7 +94,7 @@ class CreateVxlan:
 
 @dataclass(frozen=True, slots=True)
 class CreateVeth:
-    """Make a veth pair: a bridge port, and the pod's interface or the node's end below a macvtap."""
+    """Make a veth pair: a bridge port, and the pod's interface or the lower device of a macvtap."""
 
     port: Port
     attachment: Attachment
@@ -102,13 +102,15 @@ class CreateVeth:
 
     def describe(self) -> str:
         """In words."""
-        end = f"node's {self.stub.name}" if self.stub else self.attachment.who
-        return f"create veth {self.port.name} to {end} (mac {self.attachment.mac}, mtu {self.attachment.mtu})"
+        attachment = self.attachment
+        if self.stub:
+            return f"create veth {self.port.name} to {self.stub.name} (mtu {attachment.mtu})"
+        return f"create veth {self.port.name} to {attachment.who} (mac {attachment.mac}, mtu {attachment.mtu})"
 
 
 @dataclass(frozen=True, slots=True)
 class CreateMacvtap:
-    """Make the macvtap of a VM in its pod, on top of the node's end of a veth."""
+    """Make the macvtap of a VM in its pod, on top of its lower device in the LAN's namespace."""
 
     attachment: Attachment
     stub: Stub
@@ -146,13 +148,13 @@ class SetPort:
 
 @dataclass(frozen=True, slots=True)
 class SetStub:
-    """Bring the node's end of a macvtap attachment up."""
+    """Bring the lower device of a macvtap up."""
 
     stub: Stub
 
     def describe(self) -> str:
         """In words."""
-        return f"set {self.stub.name} on the node: up, mtu {self.stub.mtu}"
+        return f"set {self.stub.name}: up, mtu {self.stub.mtu}"
 
 
 @dataclass(frozen=True, slots=True)

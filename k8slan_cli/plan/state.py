@@ -47,13 +47,17 @@ class Bridge:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Port:
-    """What every bridge port has: its bridge, MTU in bytes, whether it is up, its ``group_fwd_mask``."""
+    """What every bridge port has: its bridge, MTU in bytes, whether it is up, its ``group_fwd_mask``.
+
+    ``owner`` is the link's alias: it says to people, and to an agent that has forgotten, who is plugged in.
+    """
 
     name: str
     bridge: str | None
     mtu: int
     up: bool = True
     forwards: int = ALL_BUT_PAUSE
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,8 +100,9 @@ class Attachment:
     ``container`` and ``ifname`` are CNI_CONTAINERID and CNI_IFNAME, together the identity; ``port`` is the bridge
     port in the LAN's namespace; ``spoke`` is None on a dynamic LAN; ``tap`` is the macvtap's link index, which
     names its ``/dev/tap<index>``; ``addresses`` (``10.0.0.2/24``) and ``routes`` are what IPAM gave; ``netns`` and
-    ``netns_id`` are the pod's namespace: its path as the runtime wrote it, and its identity. ``complete`` is false
-    until the ADD is done, so that one cut short can be told and undone.
+    ``netns_id`` are the pod's namespace: its path as the runtime wrote it, and its identity. ``network`` is the name
+    in the network configuration, by which GC goes; ``config`` is all of it, kept only where IPAM has to be asked to
+    release. ``complete`` is false until the ADD is done, so that one cut short can be told and undone.
     """
 
     container: str
@@ -114,12 +119,19 @@ class Attachment:
     netns: str = ""
     netns_id: str = ""
     pod: str = ""
+    network: str = ""
+    config: str = ""
     complete: bool = False
 
     @property
     def key(self) -> tuple[str, str]:
         """The identity by the CNI spec: container and interface."""
         return (self.container, self.ifname)
+
+    @property
+    def owner(self) -> str:
+        """The alias of the bridge port (at most IFALIASZ - 1 = 255 bytes)."""
+        return f"{self.container} {self.ifname} {self.pod}".rstrip()[:255]
 
     @property
     def who(self) -> str:
@@ -129,7 +141,7 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stub:
-    """The node's end of a macvtap attachment's veth, which the macvtap sits on."""
+    """The lower device of a macvtap: the other end of its bridge port's veth, in the LAN's namespace as well."""
 
     name: str
     mtu: int
@@ -145,7 +157,7 @@ class LanState:
     ``quiet``        IPv6 and bridge-netfilter are off in it
     ``ports``        bridge ports but the VXLAN device, by name; on the wanted side each with its attachment
     ``attachments``  by port name; empty on the observed side
-    ``stubs``        host ends of macvtap attachments, by name
+    ``stubs``        lower devices of macvtap attachments, by name
     """
 
     netns: str

@@ -1,0 +1,214 @@
+"""LAN documents to ``Lan`` values and back: the one place that knows the custom resource's keys.
+
+A document is what a YAML file or the Kubernetes API gives: nested dicts, of any shape. ``decode`` either makes a valid
+``Lan`` of it or raises with every problem there is, each under its path in the document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import ip_address
+from typing import Any, TypeVar
+
+from k8slan_cli.errors import Invalid, Problem
+from k8slan_cli.lan import names, validate
+from k8slan_cli.lan.model import (
+    API_VERSION,
+    DEFAULT_BRIDGE,
+    DEFAULT_PORT,
+    DEFAULT_VXLAN,
+    KIND,
+    IpAddress,
+    Lan,
+    LanRef,
+    NodeStatus,
+)
+
+DEFAULT_NAMESPACE = "default"
+
+_TOP = frozenset({"apiVersion", "kind", "metadata", "spec", "status", "peers"})
+_SPEC = frozenset(
+    {
+        "ns",
+        "bridge",
+        "vxlan",
+        "vni",
+        "vxlanGrp",
+        "vxlanPort",
+        "defaultVxlanDev",
+        "vxlanDevMap",
+        "mtu",
+        "spokes",
+        "dynamic",
+    }
+)
+_WORDS = {str: "text", int: "a whole number", bool: "true or false", dict: "a mapping", list: "a list"}
+T = TypeVar("T")
+
+
+class _Reader:
+    """Takes typed values out of a document and gathers what is wrong with it."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+
+    def complain(self, field: str, message: str) -> None:
+        self.problems.append(Problem(field=field, message=message))
+
+    def typed(self, kind: type[T], value: object, field: str, default: T) -> T:
+        """``value`` if it is of ``kind``, ``default`` if it is None or of another."""
+        if value is None:
+            return default
+        if isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
+            return value
+        self.complain(field, f"must be {_WORDS[kind]}, not {_named(value)}")
+        return default
+
+    def mapping(self, value: object, field: str) -> dict[str, Any]:
+        found: dict[object, Any] = self.typed(dict, value, field, {})
+        for key in found:
+            if not isinstance(key, str):
+                self.complain(field, f"has a key that is not text: {key!r}")
+        return {k: v for k, v in found.items() if isinstance(k, str)}
+
+    def texts(self, value: object, field: str) -> tuple[str, ...]:
+        found: list[object] = self.typed(list, value, field, [])
+        return tuple(self.typed(str, item, f"{field}[{i}]", "") for i, item in enumerate(found))
+
+    def address(self, value: object, field: str) -> IpAddress | None:
+        text = self.typed(str, value, field, "")
+        if not text:
+            return None
+        try:
+            return ip_address(text)
+        except ValueError:
+            self.complain(field, f"{text!r} is not an IP address")
+            return None
+
+    def unknown(self, found: Mapping[str, object], known: frozenset[str], prefix: str) -> None:
+        for key in found:
+            if key not in known:
+                self.complain(prefix + key, f"is unknown; known are {', '.join(sorted(known))}")
+
+
+def _named(value: object) -> str:
+    return _WORDS.get(type(value), type(value).__name__)
+
+
+def decode(document: object, *, strict: bool = True) -> Lan:
+    """The LAN of a document.
+
+    Without ``strict``, unknown fields are passed over: an object from the API server may have been written for a
+    newer k8slan than this one.
+
+    Raises:
+        Invalid: with all problems of the document.
+
+    """
+    read = _Reader()
+    top = read.mapping(document, "")
+    if not isinstance(document, dict):
+        read.complain("", "is empty" if document is None else "is not a mapping")
+        raise Invalid("LAN", tuple(read.problems[-1:]))
+    metadata = read.mapping(top.get("metadata"), "metadata")
+    spec = read.mapping(top.get("spec"), "spec")
+    if strict:
+        read.unknown(top, _TOP, "")
+        read.unknown(spec, _SPEC, "spec.")
+    if top.get("apiVersion") != API_VERSION:
+        read.complain("apiVersion", f"must be {API_VERSION}, not {top.get('apiVersion')!r}")
+    if top.get("kind") != KIND:
+        read.complain("kind", f"must be {KIND}, not {top.get('kind')!r}")
+    if "spec" not in top:
+        read.complain("spec", "is missing")
+    elif spec.get("vni") is None:
+        read.complain("spec.vni", "is missing")
+    if metadata.get("name") is None:
+        read.complain("metadata.name", "is missing")
+    lan = _lan(read, top, metadata, spec)
+    stated = {p.field for p in read.problems}  # what is missing or of a wrong type is not said to break a rule too
+    broken = () if "spec" in stated else (p for p in validate.rules(lan) if p.field not in stated)
+    if problems := (*read.problems, *broken):
+        raise Invalid(f"LAN {lan.ref}", problems)
+    return lan
+
+
+def _lan(read: _Reader, top: dict[str, Any], metadata: dict[str, Any], spec: dict[str, Any]) -> Lan:
+    namespace = read.typed(str, metadata.get("namespace"), "metadata.namespace", DEFAULT_NAMESPACE)
+    name = read.typed(str, metadata.get("name"), "metadata.name", "")
+    devices = read.mapping(spec.get("vxlanDevMap"), "spec.vxlanDevMap")
+    return Lan(
+        ref=LanRef(namespace=namespace, name=name),
+        netns=read.typed(str, spec.get("ns"), "spec.ns", names.netns(namespace, name)),
+        bridge=read.typed(str, spec.get("bridge"), "spec.bridge", DEFAULT_BRIDGE),
+        vxlan=read.typed(str, spec.get("vxlan"), "spec.vxlan", DEFAULT_VXLAN),
+        vni=read.typed(int, spec.get("vni"), "spec.vni", 0),
+        group=read.address(spec.get("vxlanGrp"), "spec.vxlanGrp"),
+        port=read.typed(int, spec.get("vxlanPort"), "spec.vxlanPort", DEFAULT_PORT),
+        underlay=read.typed(str, spec.get("defaultVxlanDev"), "spec.defaultVxlanDev", "") or None,
+        underlays=tuple(
+            (node, read.typed(str, device, f"spec.vxlanDevMap[{node}]", "")) for node, device in sorted(devices.items())
+        ),
+        mtu=read.typed(int, spec["mtu"], "spec.mtu", 0) if spec.get("mtu") is not None else None,
+        spokes=read.texts(spec.get("spokes"), "spec.spokes"),
+        dynamic=read.typed(bool, spec.get("dynamic"), "spec.dynamic", False),
+        created=str(metadata.get("creationTimestamp") or ""),
+        uid=read.typed(str, metadata.get("uid"), "metadata.uid", ""),
+        deleting=metadata.get("deletionTimestamp") is not None,
+        nodes=(*_nodes(top.get("status")), *_peers(read, top.get("peers"))),
+    )
+
+
+def _peers(read: _Reader, value: object) -> tuple[NodeStatus, ...]:
+    """VTEPs that a file names: nodes of which nothing but the address is known."""
+    found: list[object] = read.typed(list, value, "peers", [])
+    addresses = (read.address(item, f"peers[{i}]") for i, item in enumerate(found))
+    return tuple(NodeStatus(name="", vtep=address) for address in addresses if address)
+
+
+def _nodes(status: object) -> tuple[NodeStatus, ...]:
+    """``status.nodes``. It is agents that write it, so what cannot be read is passed over and not a user's fault."""
+    nodes = status.get("nodes") if isinstance(status, dict) else None
+    lenient = _Reader()
+    return tuple(
+        NodeStatus(
+            name=lenient.typed(str, node.get("name"), "", ""),
+            state=lenient.typed(str, node.get("state"), "", ""),
+            device=lenient.typed(str, node.get("device"), "", ""),
+            vtep=lenient.address(node.get("vtep"), ""),
+            mtu=lenient.typed(int, node.get("mtu"), "", 0),
+            message=lenient.typed(str, node.get("message"), "", ""),
+        )
+        for node in (nodes if isinstance(nodes, list) else [])
+        if isinstance(node, dict)
+    )
+
+
+def encode(lan: Lan) -> dict[str, Any]:
+    """The document of a LAN as a user would write it: ``decode`` of it gives the same LAN, its status left out."""
+    spec: dict[str, Any] = {"ns": lan.netns, "bridge": lan.bridge, "vxlan": lan.vxlan, "vni": lan.vni}
+    optional = {
+        "vxlanGrp": str(lan.group) if lan.group else None,
+        "vxlanPort": lan.port if lan.port != DEFAULT_PORT else None,
+        "defaultVxlanDev": lan.underlay,
+        "vxlanDevMap": dict(lan.underlays) or None,
+        "mtu": lan.mtu,
+        "spokes": list(lan.spokes) or None,
+        "dynamic": lan.dynamic or None,
+    }
+    spec |= {key: value for key, value in optional.items() if value is not None}
+    metadata = {"name": lan.ref.name, "namespace": lan.ref.namespace}
+    return {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": spec}
+
+
+def encode_node(node: NodeStatus) -> dict[str, Any]:
+    """One entry of ``status.nodes``."""
+    found = {
+        "name": node.name,
+        "state": node.state,
+        "device": node.device,
+        "vtep": str(node.vtep) if node.vtep else "",
+        "mtu": node.mtu,
+        "message": node.message,
+    }
+    return {key: value for key, value in found.items() if value}

@@ -1,0 +1,118 @@
+"""The rules of a LAN as functions from values to problems. Webhook, CLI and file reader print the same list.
+
+Three questions are answered: is this LAN right in itself (``rules``), may it become that one (``change``), and which
+of several LANs cannot live together (``clashes``). What is wrong with the shape of a document is the codec's matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from k8slan_cli.errors import Problem
+from k8slan_cli.lan import names
+from k8slan_cli.lan.model import Lan, LanRef
+
+MAX_VNI = (1 << 24) - 1
+MAX_SPOKES = 4095
+MIN_MTU, MAX_MTU = 68, 65535 - 74
+"""RFC 791 demands 68 bytes of every link; a packet has 65,535 at the most, VXLAN's own headers included."""
+
+
+def rules(lan: Lan) -> tuple[Problem, ...]:
+    """All rules that ``lan`` breaks by itself."""
+    return tuple(_rules(lan))
+
+
+def _rules(lan: Lan) -> Iterator[Problem]:
+    yield from _fault("metadata.name", names.subdomain_fault(lan.ref.name))
+    yield from _fault("metadata.namespace", names.label_fault(lan.ref.namespace))
+    yield from _fault("spec.ns", names.file_fault(lan.netns))
+    yield from _fault("spec.bridge", names.interface_fault(lan.bridge))
+    yield from _fault("spec.vxlan", names.interface_fault(lan.vxlan))
+    if lan.bridge == lan.vxlan:
+        yield Problem(field="spec.vxlan", message=f"{lan.vxlan!r} is the bridge's name too")
+    if not 1 <= lan.vni <= MAX_VNI:
+        yield Problem(field="spec.vni", message=f"{lan.vni} is not in 1..{MAX_VNI}")
+    if not 1 <= lan.port <= 65535:
+        yield Problem(field="spec.vxlanPort", message=f"{lan.port} is not in 1..65535")
+    if lan.group is not None and not lan.group.is_multicast:
+        hint = "leave vxlanGrp out for unicast"
+        yield Problem(field="spec.vxlanGrp", message=f"{lan.group} is not a multicast address ({hint})")
+    if lan.underlay is not None:
+        yield from _fault("spec.defaultVxlanDev", names.interface_fault(lan.underlay, 15))
+    for node, device in lan.underlays:
+        yield from _fault(f"spec.vxlanDevMap[{node}]", names.subdomain_fault(node.lower()))
+        yield from _fault(f"spec.vxlanDevMap[{node}]", names.interface_fault(device, 15))
+    if lan.mtu is not None and not MIN_MTU <= lan.mtu <= MAX_MTU:
+        yield Problem(field="spec.mtu", message=f"{lan.mtu} is not in {MIN_MTU}..{MAX_MTU}")
+    yield from _spokes(lan)
+    if lan.dynamic:
+        yield from _fault("metadata.name", names.subdomain_fault(names.lan_nad(lan.ref.name)))
+
+
+def _spokes(lan: Lan) -> Iterator[Problem]:
+    if not lan.spokes and not lan.dynamic:
+        yield Problem(field="spec.spokes", message="needs at least one spoke, or spec.dynamic: true")
+    if len(lan.spokes) > MAX_SPOKES:
+        yield Problem(field="spec.spokes", message=f"has {len(lan.spokes)} spokes, {MAX_SPOKES} at the most")
+    seen: dict[str, int] = {}
+    taken = {lan.bridge: "spec.bridge", lan.vxlan: "spec.vxlan", "lo": "the loopback device"}
+    for position, spoke in enumerate(lan.spokes):
+        field = f"spec.spokes[{position}]"
+        yield from _fault(field, names.label_fault(spoke, names.MAX_INTERFACE))
+        if spoke in seen:
+            yield Problem(field=field, message=f"{spoke!r} is spec.spokes[{seen[spoke]}] already")
+        seen.setdefault(spoke, position)
+        for derived in (names.port(spoke), names.stub(names.port(spoke))):
+            if derived in taken:
+                yield Problem(field=field, message=f"its device {derived!r} has the name of {taken[derived]}")
+
+
+def _fault(field: str, fault: str) -> Iterator[Problem]:
+    if fault:
+        yield Problem(field=field, message=fault)
+
+
+def change(old: Lan, new: Lan) -> tuple[Problem, ...]:
+    """What of ``old`` must not become what it is in ``new``; all else may be edited while the LAN is in use."""
+    fixed = {"ns": (old.netns, new.netns), "vni": (old.vni, new.vni)}
+    fixed |= {"bridge": (old.bridge, new.bridge), "vxlan": (old.vxlan, new.vxlan)}
+    return tuple(
+        Problem(field=f"spec.{name}", message=f"is immutable: {before} cannot become {after} (make a new LAN)")
+        for name, (before, after) in fixed.items()
+        if before != after
+    )
+
+
+def clashes(lans: Iterable[Lan]) -> dict[LanRef, tuple[Problem, ...]]:
+    """The LANs that must not be realised, each with what it has in common with an older one.
+
+    The rule is the same everywhere: in the order of creation (then of namespace and name), a LAN is in if its
+    ``ns``, ``vni`` and spokes are taken by none that is in already.
+    """
+    namespaces: dict[str, LanRef] = {}
+    vnis: dict[int, LanRef] = {}
+    spokes: dict[str, LanRef] = {}
+    taps: dict[int, tuple[str, LanRef]] = {}
+    found: dict[LanRef, tuple[Problem, ...]] = {}
+    for lan in sorted(lans, key=lambda lan: (lan.created or "~", lan.ref)):
+        problems: list[Problem] = []
+        if owner := namespaces.get(lan.netns):
+            problems.append(Problem(field="spec.ns", message=f"{lan.netns} is in use by LAN {owner}"))
+        if owner := vnis.get(lan.vni):
+            problems.append(Problem(field="spec.vni", message=f"{lan.vni} is in use by LAN {owner}"))
+        for position, spoke in enumerate(lan.spokes):
+            if owner := spokes.get(spoke):
+                message = f"{spoke} is in use by LAN {owner}"
+            elif (tap := taps.get(names.tap_index(spoke))) and tap[0] != spoke:
+                message = f"{spoke} would share its tap device with spoke {tap[0]} of LAN {tap[1]} "
+            else:
+                continue
+            problems.append(Problem(field=f"spec.spokes[{position}]", message=message))
+        if problems:
+            found[lan.ref] = tuple(problems)
+            continue
+        namespaces[lan.netns] = vnis[lan.vni] = lan.ref
+        spokes |= dict.fromkeys(lan.spokes, lan.ref)
+        taps |= {names.tap_index(spoke): (spoke, lan.ref) for spoke in lan.spokes}
+    return found
