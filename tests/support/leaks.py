@@ -43,9 +43,7 @@ class Snapshot:
         def ours(name: str) -> bool:
             return everything or names.PREFIX in name or name.startswith(f"{temporary}/")
 
-        mounts = {
-            _unescaped(line.split()[4]) for line in Path("/proc/self/mountinfo").read_text().splitlines()
-        }
+        mounts = {_unescaped(line.split()[4]) for line in Path("/proc/self/mountinfo").read_text().splitlines()}
         return cls(
             namespaces=frozenset(filter(ours, _entries(Path("/run/netns")))),
             links=frozenset(filter(ours, (name for _, name in socket.if_nameindex()))),

@@ -70,7 +70,7 @@ class Namespace:
 
     @contextmanager
     def start(self, *argv: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
-        """Start a command inside, killed at the latest when the block ends; ``options`` are those of Popen."""
+        """Start a command inside, killed when the block ends, if not before; ``options`` are those of Popen."""
         argv = ("ip", "netns", "exec", self.name, *argv)
         with subprocess.Popen(argv, **({"text": True} | options)) as process:
             try:
