@@ -1,0 +1,235 @@
+"""``k8slan render``: manifests as text, and the options that it shares with ``k8slan install``."""
+
+from __future__ import annotations
+
+import enum
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from k8slan_cli.errors import Invalid, K8slanError, Problem
+from k8slan_cli.render import settings as values
+from k8slan_cli.render.settings import Settings
+
+if TYPE_CHECKING:
+    from k8slan_cli.lan.model import Lan
+
+
+class What(enum.StrEnum):
+    """What ``k8slan render`` can print."""
+
+    ALL = "all"
+    NAMESPACE = "namespace"
+    CRD = "crd"
+    RBAC = "rbac"
+    WEBHOOK = "webhook"
+    CONTROLLER = "controller"
+    NODE_AGENT = "node-agent"
+    MONITOR = "monitor"
+    NADS = "nads"
+    REFERENCE = "reference"
+
+
+# ---------------------------------------------------------------- settings as options
+
+
+def with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Give ``command`` an option for each field of ``Settings``, and the finished value as its argument ``settings``.
+
+    An option that is not given keeps the distribution's default. What is wrong with one is printed by the command's
+    own edge, so it has to build them inside: ``settings`` is a function without arguments.
+    """
+    signature = inspect.signature(command, eval_str=True)
+    own = [p for p in signature.parameters.values() if p.name != "settings"]
+    known = ", ".join(values.DISTRIBUTIONS)
+    distribution = inspect.Parameter(
+        "distribution",
+        inspect.Parameter.KEYWORD_ONLY,
+        default="kubernetes",
+        annotation=Annotated[str, typer.Option(help=f"where it runs: {known}", rich_help_panel=_PANEL)],
+    )
+    options = [distribution, *(_option(name) for name in _names())]
+
+    @functools.wraps(command)
+    def wrapper(**given: Any) -> None:
+        chosen = {name: given.pop(name) for name in _names()}
+        preset = given.pop("distribution")
+        command(settings=lambda: build(preset, chosen), **given)
+
+    keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+    wrapper.__signature__ = signature.replace(parameters=[*keyword, *options])  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {}
+    return wrapper
+
+
+_PANEL = "Installation"
+
+
+def _names() -> Iterator[str]:
+    return (field.name for field in fields(Settings))
+
+
+def _option(name: str) -> inspect.Parameter:
+    default = getattr(Settings(), name)
+    kind: Any = type(default) if isinstance(default, bool | int | str) else str
+    flag = values.option(name)
+    flags = (f"{flag}/--no-{flag[2:]}",) if kind is bool else (flag,)
+    info = typer.Option(*flags, help=values.HELP[name], show_default=_shown(default), rich_help_panel=_PANEL)
+    hint: Any = list[str] | None if name in values.REPEATED else kind | None
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[hint, info])
+
+
+def _shown(default: object) -> str:
+    if isinstance(default, bool):
+        return "on" if default else "off"
+    if not isinstance(default, tuple):
+        return str(default)
+    return ",".join(str(item) if isinstance(item, values.Toleration) else "=".join(item) for item in default) or "none"
+
+
+def build(distribution: str, chosen: dict[str, Any]) -> Settings:
+    """The settings of a distribution, with what was given on the command line instead; None was not given.
+
+    Raises:
+        Invalid: with every option that cannot work.
+
+    """
+    found: dict[str, Any] = {}
+    problems: list[Problem] = []
+    for name, value in chosen.items():
+        if value is None or value == []:
+            continue
+        try:
+            found[name] = _typed(name, value)
+        except ValueError as error:
+            problems.append(Problem(field=values.option(name), message=str(error)))
+    if problems:
+        raise Invalid("settings", tuple(problems))
+    return values.check(replace(values.preset(distribution), **found))
+
+
+def _typed(name: str, value: Any) -> object:
+    if name.endswith("_tolerations"):
+        return tuple(map(values.toleration, value))
+    if name in values.REPEATED:
+        return tuple(value)
+    default = getattr(Settings(), name)
+    return values.pairs(value) if isinstance(default, tuple) else value
+
+
+# ---------------------------------------------------------------- the command
+
+
+@with_settings
+def render(
+    settings: Callable[[], Settings],
+    what: Annotated[What, typer.Argument(help="what to render")] = What.ALL,
+    file: Annotated[str, typer.Option("--file", "-f", help="for nads: LAN documents, '-' is standard input")] = "",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="folder to write files to, instead of printing")
+    ] = None,
+    check: Annotated[
+        Path | None, typer.Option(help="write nothing; fail if this file is not what would be rendered")
+    ] = None,
+) -> None:
+    """Print the manifests of k8slan, or the NetworkAttachmentDefinitions of a LAN.
+
+    Exit status: 0 done, 1 wrong settings, a wrong LAN document, or a file that --check found stale.
+    """
+    try:
+        if what is What.NADS and not file:
+            raise K8slanError("nads needs the LAN they are for", hint="k8slan render nads -f lan.yaml")
+        files = dict(_files(what, settings(), file))
+        text = "---\n".join(files.values())
+        if check:
+            _compare(text, check)
+        elif output:
+            _write(files, output)
+        else:
+            sys.stdout.write(text)
+    except K8slanError as error:
+        complain(error)
+        raise typer.Exit(1) from None
+
+
+def _files(what: What, settings: Settings, file: str) -> Iterator[tuple[str, str]]:
+    """File names and their text. Numbers keep the order in which ``kubectl apply -f FOLDER`` has to go."""
+    from k8slan_cli.plan import objects
+    from k8slan_cli.render import manifests, reference
+
+    if what is What.NADS:
+        for lan in read_lans(file):
+            yield f"{lan.ref.namespace}.{lan.ref.name}.yaml", manifests.render_nads(objects.nads(lan))
+    elif what is What.REFERENCE:
+        yield "reference-lan.md", reference.render()
+    elif what is What.ALL:
+        for number, part in enumerate(manifests.parts(settings)):
+            yield f"{number}0-{part}.yaml", manifests.render(part, settings)
+    else:
+        yield f"{what}.yaml", manifests.render(manifests.Part(what), settings)
+
+
+def read_lans(file: str) -> list[Lan]:
+    """The LANs of a YAML file, ``-`` being standard input.
+
+    Raises:
+        K8slanError: it cannot be read, is not YAML, or one of its LANs is not valid (with all problems).
+
+    """
+    import yaml
+
+    from k8slan_cli.lan import codec
+
+    try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text()
+        found = [document for document in yaml.safe_load_all(text) if document is not None]
+    except (OSError, UnicodeDecodeError) as error:
+        raise K8slanError(f"{file} cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        raise K8slanError(f"{file} is not YAML: {error}") from None
+    if not found:
+        raise K8slanError(f"{file} holds no LAN")
+    return [codec.decode(document) for document in found]
+
+
+def _write(files: dict[str, str], folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (folder / name).write_text(text)
+            typer.echo(f"wrote {folder / name}", err=True)
+    except OSError as error:
+        raise K8slanError(f"{folder} cannot be written: {error}") from None
+
+
+def _compare(text: str, path: Path) -> None:
+    import difflib
+
+    try:
+        found = path.read_text()
+    except OSError as error:
+        raise K8slanError(f"{path} cannot be read: {error}") from None
+    if found == text:
+        typer.echo(f"{path} is up to date", err=True)
+        return
+    diff = difflib.unified_diff(found.splitlines(), text.splitlines(), str(path), "rendered", lineterm="", n=1)
+    typer.echo("\n".join(diff), err=True)
+    raise K8slanError(f"{path} is stale", hint="render it again and commit it")
+
+
+def complain(error: K8slanError) -> None:
+    """Print an error for people: each problem on a line of its own, then what to do about it."""
+    if isinstance(error, Invalid):
+        typer.secho(f"Error: {error.subject}", fg=typer.colors.RED, err=True)
+        for problem in error.problems:
+            typer.echo(f"  {problem}", err=True)
+        return
+    typer.secho(f"Error: {error.message}", fg=typer.colors.RED, err=True)
+    if error.hint:
+        typer.echo(f"  {error.hint}", err=True)

@@ -1,0 +1,192 @@
+"""What an installation may choose, with the defaults of a plain Kubernetes. Values only.
+
+Each field is an option of ``k8slan render`` and ``k8slan install`` as well; its help is written beside it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, replace
+from pathlib import PurePosixPath
+
+from k8slan_cli import __version__
+from k8slan_cli.errors import Invalid, Problem
+from k8slan_cli.lan import names
+
+Pairs = tuple[tuple[str, str], ...]
+
+PULL_POLICIES = ("Always", "IfNotPresent", "Never")
+LOG_LEVELS = ("debug", "info", "warning", "error")
+EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
+_QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|k|[KMGTPE]i?)?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Toleration:
+    """A toleration of a pod; without a key it tolerates every taint, without a value any of the key's."""
+
+    key: str = ""
+    value: str = ""
+    effect: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.key}{'=' + self.value if self.value else ''}:{self.effect}"
+
+
+def _setting(help_text: str) -> dict[str, str]:
+    return {"help": help_text}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """One installation of k8slan."""
+
+    image: str = field(
+        default=f"localhost/k8slan:{__version__}", metadata=_setting("image of controller and node agent")
+    )
+    pull_policy: str = field(
+        default="IfNotPresent", metadata=_setting(f"when nodes pull it: {', '.join(PULL_POLICIES)}")
+    )
+    pull_secrets: tuple[str, ...] = field(
+        default=(), metadata=_setting("Secret to pull the image with, may be given several times")
+    )
+    namespace: str = field(default="k8slan-system", metadata=_setting("namespace of k8slan itself"))
+    kubelet_dir: str = field(
+        default="/var/lib/kubelet", metadata=_setting("the kubelet's folder on the nodes: device-plugins is below")
+    )
+    cni_bin_dir: str = field(
+        default="/opt/cni/bin", metadata=_setting("folder on the nodes where the container runtime finds CNI plugins")
+    )
+    replicas: int = field(default=1, metadata=_setting("controllers; one leads, the others stand by"))
+    log_level: str = field(default="info", metadata=_setting(", ".join(LOG_LEVELS)))
+    node_selector: Pairs = field(
+        default=(("kubernetes.io/os", "linux"),), metadata=_setting("nodes that get an agent, key=value,…")
+    )
+    agent_tolerations: tuple[Toleration, ...] = field(
+        default=(Toleration(),),
+        metadata=_setting("taint the agent tolerates, [key[=value]][:effect]; ':' is every"),
+    )
+    controller_tolerations: tuple[Toleration, ...] = field(
+        default=(Toleration(key="node-role.kubernetes.io/control-plane", effect="NoSchedule"),),
+        metadata=_setting("taint the controller tolerates"),
+    )
+    agent_requests: Pairs = field(
+        default=(("cpu", "10m"), ("memory", "64Mi")), metadata=_setting("resources reserved for each agent")
+    )
+    agent_limits: Pairs = field(default=(("memory", "512Mi"),), metadata=_setting("the most each agent may use"))
+    controller_requests: Pairs = field(
+        default=(("cpu", "10m"), ("memory", "64Mi")), metadata=_setting("resources reserved for each controller")
+    )
+    controller_limits: Pairs = field(
+        default=(("memory", "1Gi"),), metadata=_setting("the most each controller may use")
+    )
+    webhook: bool = field(default=True, metadata=_setting("refuse bad and clashing LANs when they are written"))
+    service_monitor: bool = field(
+        default=False, metadata=_setting("add ServiceMonitors, and serve the agents' metrics on the node's address")
+    )
+
+
+DISTRIBUTIONS: dict[str, dict[str, str]] = {
+    "kubernetes": {},
+    "k0s": {},
+    "k3s": {"cni_bin_dir": "/var/lib/rancher/k3s/data/cni"},
+    "microk8s": {"cni_bin_dir": "/var/snap/microk8s/current/opt/cni/bin"},
+    "openshift": {"cni_bin_dir": "/var/lib/cni/bin"},
+    "rke2": {},
+}
+"""What differs from the defaults where.
+
+k3s has this folder for CNI plugins since its releases of October 2024; older ones change it with each release and need
+``--cni-bin-dir``. The folder for device plugins is built into the kubelet, /var/lib/kubelet/device-plugins, so that it
+is the same even where ``--root-dir`` differs, as in k0s; MicroK8s has a link there. ``--kubelet-dir`` is for a kubelet
+that runs in a container of its own.
+"""
+
+
+def preset(distribution: str) -> Settings:
+    """The settings for a distribution of Kubernetes.
+
+    Raises:
+        Invalid: it is none of ``DISTRIBUTIONS``.
+
+    """
+    if distribution not in DISTRIBUTIONS:
+        text = f"{distribution!r} is none of {', '.join(DISTRIBUTIONS)}"
+        raise Invalid("settings", (Problem(field="--distribution", message=text),))
+    return replace(Settings(), **DISTRIBUTIONS[distribution])  # type: ignore[arg-type]  # all of them are text
+
+
+def check(settings: Settings) -> Settings:
+    """The same settings.
+
+    Raises:
+        Invalid: with every setting that cannot work, by the name of its option.
+
+    """
+    if problems := tuple(_problems(settings)):
+        raise Invalid("settings", problems)
+    return settings
+
+
+def _problems(settings: Settings) -> Iterator[Problem]:
+    def complain(name: str, fault: str) -> Iterator[Problem]:
+        if fault:
+            yield Problem(field=option(name), message=fault)
+
+    yield from complain("namespace", names.label_fault(settings.namespace))
+    bad_image = not settings.image or any(c.isspace() or not c.isprintable() for c in settings.image)
+    yield from complain("image", f"{settings.image!r} is not an image" if bad_image else "")
+    for secret in settings.pull_secrets:
+        yield from complain("pull_secrets", names.subdomain_fault(secret))
+    for name in ("kubelet_dir", "cni_bin_dir"):
+        yield from complain(name, _folder_fault(getattr(settings, name)))
+    for name, known in (("pull_policy", PULL_POLICIES), ("log_level", LOG_LEVELS)):
+        found = getattr(settings, name)
+        yield from complain(name, "" if found in known else f"{found!r} is none of {', '.join(known)}")
+    yield from complain("replicas", "" if 1 <= settings.replicas <= 16 else f"{settings.replicas} is not in 1..16")
+    for name in ("agent_requests", "agent_limits", "controller_requests", "controller_limits"):
+        for key, amount in getattr(settings, name):
+            fits = key in ("cpu", "memory", "ephemeral-storage") and bool(_QUANTITY.fullmatch(amount))
+            yield from complain(name, "" if fits else f"{key}={amount} is not like cpu=10m or memory=64Mi")
+    for name in ("agent_tolerations", "controller_tolerations"):
+        for toleration in getattr(settings, name):
+            fits = toleration.effect in ("", *EFFECTS)
+            yield from complain(name, "" if fits else f"{toleration.effect!r} is none of {', '.join(EFFECTS)}")
+
+
+def _folder_fault(path: str) -> str:
+    pure = PurePosixPath(path)
+    plain = path.isprintable() and ".." not in pure.parts and ":" not in path
+    return "" if pure.is_absolute() and plain and len(pure.parts) > 1 else f"{path!r} is not an absolute folder"
+
+
+def option(name: str) -> str:
+    """The option of a field."""
+    return "--" + name.replace("_", "-").removesuffix("s" if name in REPEATED else "")
+
+
+REPEATED = ("pull_secrets", "agent_tolerations", "controller_tolerations")
+"""Fields whose option may be given several times, once for each of them."""
+
+HELP = {f.name: str(f.metadata["help"]) for f in fields(Settings)}
+
+
+def pairs(text: str) -> Pairs:
+    """Read ``key=value,key=value``; empty text is no pair at all.
+
+    Raises:
+        ValueError: a part has no ``=``.
+
+    """
+    found = [part.partition("=") for part in text.split(",") if part]
+    if any(not key or not equals for key, equals, _ in found):
+        raise ValueError(f"{text!r} is not key=value,key=value")
+    return tuple((key, value) for key, _, value in found)
+
+
+def toleration(text: str) -> Toleration:
+    """Read ``[key[=value]][:effect]``, as ``kubectl taint`` writes taints; ``:`` tolerates every taint."""
+    taint, _, effect = text.rpartition(":") if ":" in text else (text, "", "")
+    key, _, value = taint.partition("=")
+    return Toleration(key=key, value=value, effect=effect)
