@@ -99,9 +99,7 @@ def test_the_guard_sees_a_process_whose_parent_has_ended(tmp_path: Path) -> None
     script = "exec 3<&0; cat <&3 >/dev/null 2>&1 & echo $!"
     try:
         orphan = int(
-            subprocess.run(
-                ["sh", "-c", script], stdin=theirs, stdout=subprocess.PIPE, text=True, check=True
-            ).stdout
+            subprocess.run(["sh", "-c", script], stdin=theirs, stdout=subprocess.PIPE, text=True, check=True).stdout
         )
         [line] = leaks.Snapshot.take(tmp_path, everything=False).since(before)
         assert re.fullmatch(rf"processes: {orphan} \((cat|sh)\)", line)

@@ -1,0 +1,50 @@
+# What people and CI run. Every target first sees to what it needs (tools/setup), which is quick the second time.
+# ARGS goes to the command: make test ARGS="-k diff", make demo ARGS="--nodes 3 --keep".
+
+.PHONY: help demo test check bench fuzz reference upgrade clean
+SHELL := /bin/bash
+ARGS ?=
+python := .venv/bin/python
+
+help:
+	@echo 'make demo    two nodes, three pods, a VM, one LAN: built, drawn, and every kind of frame sent through it'
+	@echo 'make test    the tests (those that need root run as root, and are skipped with a reason otherwise)'
+	@echo 'make check   format, lint, types, layers, C, generated files, packages: what CI checks'
+	@echo 'make bench   the benchmarks, as root'
+	@echo 'make fuzz    the long fuzz runs'
+	@echo 'make reference  write docs/reference-cli.md anew'
+	@echo 'make upgrade    take the newest versions of the Python packages, and write down which'
+	@echo 'make clean   remove everything that was made in this checkout'
+
+demo:
+	@tools/setup demo
+	@.venv/bin/k8slan demo $(ARGS)
+
+test:
+	@tools/setup test
+	@$(python) -m pytest $(ARGS)
+
+check:
+	@tools/setup check
+	@$(python) tools/check $(ARGS)
+
+bench:
+	@tools/setup bench
+	@$(python) -m tests.bench $(ARGS)
+
+fuzz:
+	@tools/setup fuzz
+	@$(python) -m tests.fuzz $(ARGS)
+
+reference:
+	@tools/setup check
+	@$(python) tools/reference-cli
+
+upgrade:
+	rm -rf .venv
+	NEWEST=1 tools/setup test
+	$(python) -m pip freeze --exclude-editable >tools/constraints.txt
+
+clean:
+	rm -rf .venv dist build cni_plugins/build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
