@@ -1,0 +1,1 @@
+"""The commands: what a person or a container runtime starts. Each command imports what it needs when it runs."""

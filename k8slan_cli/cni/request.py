@@ -1,0 +1,367 @@
+"""CNI requests as values: from the environment and stdin of a plugin to what is wanted, with everything checked.
+
+Environment: CNI spec 1.1.0, section 2 ("Parameters", "CNI operations"). Configuration: section 1, and section 3 for
+what the runtime adds. Unknown fields are tolerated, wrong types are not.
+
+DEL is lenient on purpose: a configuration that ADD refused must not keep its pod from going away, so of a DEL's
+configuration only the IPAM section counts, and only if it makes sense.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from k8slan_cli.cni import versions, wire
+from k8slan_cli.cni.fields import Field, parse_json
+from k8slan_cli.cni.result import Dns, Result, decode, decode_dns
+from k8slan_cli.errors import CniError
+from k8slan_cli.lan import names
+from k8slan_cli.lan.model import LanRef
+
+_IDENTITY = ("CNI_CONTAINERID", "CNI_IFNAME")
+_REQUIRED: Mapping[str, tuple[str, ...]] = {
+    "ADD": (*_IDENTITY, "CNI_NETNS"),
+    "DEL": _IDENTITY,
+    "CHECK": (*_IDENTITY, "CNI_NETNS"),
+    "STATUS": (),
+    "GC": ("CNI_PATH",),
+    "VERSION": (),
+}
+_SINCE = {"CHECK": "0.4.0", "STATUS": "1.1.0", "GC": "1.1.0"}
+_MAX_IFNAME = 15  # IFNAMSIZ without its NUL
+_MAX_WORD = 253
+
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # container ids and network names, section 1 and 2
+_MAC = re.compile(r"[0-9a-f]{2}([:-]?)[0-9a-f]{2}(?:\1[0-9a-f]{2}){4}")
+_KNOWN_ARGS = frozenset(
+    {
+        "IgnoreUnknown",
+        "MAC",
+        "K8S_POD_NAMESPACE",
+        "K8S_POD_NAME",
+        "K8S_POD_UID",
+        "K8S_POD_INFRA_CONTAINER_ID",
+    }
+)
+_TARGETS = ("veth", "spoke", "lan")
+_GC_LISTS = ("cni.dev/valid-attachments", "cni.dev/attachments")
+
+
+class Plugin(enum.StrEnum):
+    """The names under which the executable is installed, and so the ``type`` of configurations."""
+
+    VETH = "k8slanveth"
+    MACVTAP = "k8slanmacvtap"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pod:
+    """Whose interface it is, as far as the runtime tells (``K8S_POD_*`` of CNI_ARGS)."""
+
+    namespace: str = ""
+    name: str = ""
+    uid: str = ""
+    sandbox: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}" if self.name else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """A network's configuration: exactly one of ``spoke`` and ``lan`` is set; ``ipam`` is a plugin's name or "".
+
+    ``mtu`` None means the LAN's own. ``ips`` are addresses with prefix lengths that the runtime asks for.
+    """
+
+    version: str
+    name: str
+    plugin: Plugin
+    spoke: str | None = None
+    lan: LanRef | None = None
+    mtu: int | None = None
+    ips: tuple[str, ...] = ()
+    ipam: str = ""
+    dns: Dns = field(default_factory=Dns)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Request:
+    """What every request carries on to a delegated plugin: the environment and stdin as they came."""
+
+    environ: Mapping[str, str]
+    stdin: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Add(_Request):
+    """Plug an interface in. ``mac`` is the one asked for, in the form ``02:00:00:00:00:01``, or None."""
+
+    container: str
+    ifname: str
+    netns: str
+    config: Config
+    mac: str | None = None
+    pod: Pod = Pod()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Del(_Request):
+    """Unplug an interface, whatever is left of it; ``netns`` is "" when the runtime has none any more."""
+
+    container: str
+    ifname: str
+    netns: str = ""
+    ipam: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check(_Request):
+    """Compare an interface with what ADD answered."""
+
+    container: str
+    ifname: str
+    netns: str
+    config: Config
+    previous: Result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status(_Request):
+    """Say whether an ADD with this configuration would work."""
+
+    config: Config
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gc(_Request):
+    """Remove what this configuration's network has beyond ``valid``: (container, interface) pairs."""
+
+    config: Config
+    valid: frozenset[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version(_Request):
+    """Say which versions there are; ``version`` is the one asked for, supported or not."""
+
+    version: str
+
+
+Request = Add | Del | Check | Status | Gc | Version
+
+
+def parse(environ: Mapping[str, str], stdin: bytes) -> Request:
+    """What a runtime wants.
+
+    Raises:
+        CniError: 4 for the environment, 6 for stdin that is no JSON object, 1 for the version, 7 for the configuration.
+
+    """
+    verb = environ.get("CNI_COMMAND", "")
+    if verb not in _REQUIRED:
+        said = repr(verb[:64]) if verb else "not set"
+        raise CniError(wire.INVALID_ENVIRONMENT, f"CNI_COMMAND is {said}: expected one of {', '.join(_REQUIRED)}")
+    missing = [name for name in _REQUIRED[verb] if not environ.get(name)]
+    if missing:
+        raise CniError(wire.INVALID_ENVIRONMENT, f"{verb} needs {', '.join(missing)}")
+    if verb == "VERSION":
+        return Version(environ=environ, stdin=stdin, version=versions.asked(stdin))
+    container, ifname, netns = _identity(environ)
+    source = Field(value=parse_json(stdin, wire.DECODE_FAILURE, "the configuration"), path="", code=wire.INVALID_CONFIG)
+    if verb == "DEL":
+        ipam = _ipam_or_none(source)
+        return Del(environ=environ, stdin=stdin, container=container, ifname=ifname, netns=netns, ipam=ipam)
+    config = _config(source, verb)
+    if verb == "STATUS":
+        return Status(environ=environ, stdin=stdin, config=config)
+    if verb == "GC":
+        return Gc(environ=environ, stdin=stdin, config=config, valid=_valid_attachments(source))
+    if verb == "CHECK":
+        previous = source.at("prevResult")
+        if previous.value is None:
+            previous.fail("CHECK needs the result of ADD")
+        return Check(
+            environ=environ,
+            stdin=stdin,
+            container=container,
+            ifname=ifname,
+            netns=netns,
+            config=config,
+            previous=decode(previous),
+        )
+    args = _args(environ.get("CNI_ARGS", ""))
+    return Add(
+        environ=environ,
+        stdin=stdin,
+        container=container,
+        ifname=ifname,
+        netns=netns,
+        config=config,
+        mac=_wanted_mac(source, args.get("MAC", "")),
+        pod=Pod(
+            namespace=args.get("K8S_POD_NAMESPACE", ""),
+            name=args.get("K8S_POD_NAME", ""),
+            uid=args.get("K8S_POD_UID", ""),
+            sandbox=args.get("K8S_POD_INFRA_CONTAINER_ID", ""),
+        ),
+    )
+
+
+# ---------------------------------------------------------------- the environment
+
+
+def _identity(environ: Mapping[str, str]) -> tuple[str, str, str]:
+    """Container, interface and namespace path; each is "" if it is not there, which some verbs allow."""
+    container, ifname, netns = (environ.get(name, "") for name in (*_IDENTITY, "CNI_NETNS"))
+    if container and (fault := container_fault(container)):
+        raise CniError(wire.INVALID_ENVIRONMENT, f"CNI_CONTAINERID {fault}")
+    if ifname and (fault := names.interface_fault(ifname, _MAX_IFNAME)):
+        raise CniError(wire.INVALID_ENVIRONMENT, f"CNI_IFNAME {fault}")
+    if not netns.isprintable():
+        raise CniError(wire.INVALID_ENVIRONMENT, f"CNI_NETNS {netns!r} holds characters that cannot be printed")
+    return container, ifname, netns
+
+
+def container_fault(text: str) -> str:
+    """Why ``text`` cannot be a container's id or a network's name (sections 1 and 2), or "" if it can."""
+    if len(text) > _MAX_WORD:
+        return f"is longer than {_MAX_WORD} characters"
+    if not _WORD.fullmatch(text):
+        return f"{text!r} must begin with a letter or digit, followed by letters, digits, '_', '.' and '-'"
+    return ""
+
+
+def _args(text: str) -> dict[str, str]:
+    """CNI_ARGS: ``KEY=VALUE;KEY=VALUE``. A key that nobody knows is an error unless IgnoreUnknown says otherwise."""
+    args: dict[str, str] = {}
+    for pair in text.split(";"):
+        key, equals, value = pair.strip().partition("=")
+        if not key and not equals:
+            continue
+        if not key or not equals or not value.isprintable():
+            raise CniError(wire.INVALID_ENVIRONMENT, f"CNI_ARGS: {pair[:64]!r} is not KEY=VALUE")
+        args[key] = value
+    tolerant = args.get("IgnoreUnknown", "false").lower()
+    if tolerant not in ("1", "true", "0", "false"):
+        raise CniError(wire.INVALID_ENVIRONMENT, f"CNI_ARGS: IgnoreUnknown is {tolerant[:64]!r}, not true or false")
+    unknown = sorted(args.keys() - _KNOWN_ARGS)
+    if unknown and tolerant in ("0", "false"):
+        raise CniError(wire.INVALID_ENVIRONMENT, f"CNI_ARGS: unknown {', '.join(unknown)[:256]}")
+    return args
+
+
+# ---------------------------------------------------------------- the configuration
+
+
+def _config(source: Field, verb: str) -> Config:
+    version = _version(source.at("cniVersion"), verb)
+    name = source.at("name")
+    if fault := container_fault(name.text()):
+        name.fail(fault)
+    kind = source.at("type")
+    if kind.text() not in tuple(Plugin):
+        kind.fail(f"{kind.text()!r} is neither {' nor '.join(Plugin)}")
+    plugin = Plugin(kind.text())
+    spoke, lan = _target(source, plugin)
+    return Config(
+        version=version,
+        name=name.text(),
+        plugin=plugin,
+        spoke=spoke,
+        lan=lan,
+        mtu=_mtu(source.at("mtu")),
+        ips=tuple(item.interface(bare=True) for item in source.at("runtimeConfig").at("ips").items()),
+        ipam=_ipam(source),
+        dns=decode_dns(source.at("dns")),
+    )
+
+
+def _version(source: Field, verb: str) -> str:
+    version = source.value if isinstance(source.value, str) else ""
+    if source.value is None:
+        said = "cniVersion is absent, which means 0.1.0"
+    elif version not in versions.SUPPORTED:
+        said = f"cniVersion {str(source.value)[:32]!r} is not supported"
+    elif not versions.at_least(version, _SINCE.get(verb, version)):
+        raise CniError(wire.INCOMPATIBLE_VERSION, f"{verb} came with CNI {_SINCE[verb]}, not with {version}")
+    else:
+        return version
+    raise CniError(wire.INCOMPATIBLE_VERSION, said, f"k8slan speaks {', '.join(versions.SUPPORTED)}")
+
+
+def _target(source: Field, plugin: Plugin) -> tuple[str | None, LanRef | None]:
+    """The spoke or the dynamic LAN to attach to."""
+    allowed = ("veth", "lan") if plugin is Plugin.VETH else ("spoke",)
+    given = [key for key in _TARGETS if source.at(key).value is not None]
+    if len(given) != 1 or given[0] not in allowed:
+        got = " and ".join(given) or "none of them"
+        source.at("type").fail(f"{plugin} needs {' or '.join(f'{key!r}' for key in allowed)}, not {got}")
+    target = source.at(given[0])
+    text = target.text()
+    if given[0] != "lan":
+        if fault := names.label_fault(text, names.MAX_INTERFACE):
+            target.fail(fault)
+        return text, None
+    namespace, slash, name = text.partition("/")
+    fault = names.label_fault(namespace) or names.subdomain_fault(name)
+    if not slash or fault:
+        target.fail(f"{text!r} is not NAMESPACE/NAME of a LAN" + (f": {fault}" if slash else ""))
+    return None, LanRef(namespace=namespace, name=name)
+
+
+def _mtu(source: Field) -> int | None:
+    """0 means the same as none, as with other plugins; 68 is the least that IPv4 can do (RFC 791)."""
+    return None if source.value == 0 else source.number(68, 65535)
+
+
+def _ipam(source: Field) -> str:
+    """The IPAM plugin's name. It becomes a file name, so it may only be one."""
+    plugin = source.at("ipam").at("type")
+    if plugin.text() and (fault := names.file_fault(plugin.text())):
+        plugin.fail(fault)
+    return plugin.text()
+
+
+def _ipam_or_none(source: Field) -> str:
+    try:
+        return _ipam(source)
+    except CniError:
+        return ""
+
+
+def _wanted_mac(source: Field, from_args: str) -> str | None:
+    """The MAC asked for, the runtime's word before the user's, the user's before the network's."""
+    runtime = source.at("runtimeConfig").at("mac")
+    user = source.at("args").at("cni").at("mac")
+    environment = Field(value=from_args, path="CNI_ARGS: MAC", code=wire.INVALID_ENVIRONMENT)
+    for wish in (runtime, user, environment, source.at("mac")):
+        if wish.text():
+            return _mac(wish)
+    return None
+
+
+def _mac(source: Field) -> str:
+    text = source.text().lower()
+    if not _MAC.fullmatch(text):
+        source.fail(f"{text[:64]!r} is not a MAC address of six bytes")
+    digits = re.sub("[:-]", "", text)
+    mac = ":".join(digits[i : i + 2] for i in range(0, 12, 2))
+    if int(digits[:2], 16) & 1:
+        source.fail(f"{mac} is a group address")
+    if mac == "00:00:00:00:00:00":
+        source.fail(f"{mac} is no address")
+    return mac
+
+
+def _valid_attachments(source: Field) -> frozenset[tuple[str, str]]:
+    """The attachments that GC must leave. Without such a list nothing may be removed, so it has to be there."""
+    for key in _GC_LISTS:
+        if key in source.mapping():
+            return frozenset(
+                (item.at("containerID").text(), item.at("ifname").text()) for item in source.at(key).items()
+            )
+    return source.at(_GC_LISTS[0]).fail("GC needs the list of attachments to keep")
