@@ -15,6 +15,8 @@ MAX_INTERFACE = 13
 """Longest interface name in a LAN object, as in the seed's API: a derived name needs room for a letter."""
 MAX_LABEL = 63
 MAX_NETNS = 128
+MAX_SUBDOMAIN = 253
+_SHOWN = 80
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _FILE = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
@@ -29,14 +31,19 @@ _TAP_RANGE = (1 << 31) - 1 - _TAP_BASE
 # ---------------------------------------------------------------- what a name may be
 
 
+def shown(text: str) -> str:
+    """Text that somebody gave, for a message: in quotes, on one line, and never endless."""
+    return repr(text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…")
+
+
 def interface_fault(name: str, longest: int = MAX_INTERFACE) -> str:
     """Why ``name`` cannot name an interface (kernel: ``dev_valid_name``), or "" if it can."""
     if not name:
         return "is empty"
-    if len(name.encode(errors="surrogateescape")) > longest:
-        return f"{name!r} is longer than {longest} bytes"
+    if len(name.encode(errors="surrogatepass")) > longest:
+        return f"{shown(name)} is longer than {longest} bytes"
     if name in (".", "..") or not name.isprintable() or not name.isascii() or any(c in "/:% " for c in name):
-        return f"{name!r} is not an interface name: no '/', ':', '%', white space or control characters"
+        return f"{shown(name)} is not an interface name: no '/', ':', '%', white space or control characters"
     return ""
 
 
@@ -45,9 +52,9 @@ def file_fault(name: str) -> str:
     if not name:
         return "is empty"
     if len(name) > MAX_NETNS:
-        return f"is longer than {MAX_NETNS} characters"
+        return f"{shown(name)} is longer than {MAX_NETNS} characters"
     if not _FILE.fullmatch(name) or ".." in name:
-        return f"{name!r} is not a plain file name: letters, digits, and '-', '_', '.' between them"
+        return f"{shown(name)} is not a plain file name: letters, digits, and '-', '_', '.' between them"
     return ""
 
 
@@ -56,9 +63,9 @@ def label_fault(name: str, longest: int = MAX_LABEL) -> str:
     if not name:
         return "is empty"
     if len(name) > longest:
-        return f"{name!r} is longer than {longest} characters"
+        return f"{shown(name)} is longer than {longest} characters"
     if not _LABEL.fullmatch(name):
-        return f"{name!r} is not a DNS label: lower-case letters, digits, and '-' between them"
+        return f"{shown(name)} is not a DNS label: lower-case letters, digits, and '-' between them"
     return ""
 
 
@@ -66,8 +73,10 @@ def subdomain_fault(name: str) -> str:
     """Why ``name`` is not a DNS-1123 subdomain, as names of Kubernetes objects and nodes are, or "" if it is."""
     if not name:
         return "is empty"
-    if len(name) > 253 or not _SUBDOMAIN.fullmatch(name):
-        return f"{name!r} is not a DNS name: lower-case letters, digits, '-' and '.', 253 at the most"
+    if len(name) > MAX_SUBDOMAIN:
+        return f"{shown(name)} is longer than {MAX_SUBDOMAIN} characters"
+    if not _SUBDOMAIN.fullmatch(name):
+        return f"{shown(name)} is not a DNS name: lower-case letters, digits, and '-' and '.' between them"
     return ""
 
 
@@ -90,7 +99,7 @@ def dynamic_port(container: str, ifname: str) -> str:
 
 
 def stub(port_name: str) -> str:
-    """The lower device of a macvtap attachment, the other end of the veth at ``port_name``."""
+    """The lower device of a macvtap attachment, the other end of the veth at ``port_name``, which is a spoke's."""
     return f"{port_name[:-1]}s"
 
 
@@ -110,7 +119,7 @@ def tap_index(spoke: str) -> int:
 
 def mac(*parts: str) -> str:
     """A locally administered unicast MAC that is always the same for the same parts (IEEE 802, section 8.2)."""
-    raw = bytearray(hashlib.sha256("\0".join(("mac", *parts)).encode()).digest()[:6])
+    raw = bytearray.fromhex(_digest("mac", *parts)[:12])
     raw[0] = raw[0] & 0xFC | 0x02
     return raw.hex(":")
 
@@ -121,7 +130,7 @@ def record(container: str, ifname: str) -> str:
 
 
 def _digest(*parts: str) -> str:
-    return hashlib.sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest()
+    return hashlib.sha256("\0".join(parts).encode(errors="surrogatepass")).hexdigest()
 
 
 # ---------------------------------------------------------------- Kubernetes objects

@@ -1,0 +1,67 @@
+"""Generated LANs and parts of them, for property tests. Everything that comes out of ``lans`` is valid."""
+
+from __future__ import annotations
+
+import string
+from ipaddress import IPv4Address, IPv6Address
+
+from hypothesis import strategies as st
+
+from k8slan_cli.lan import names, validate
+from k8slan_cli.lan.model import Lan, LanRef
+
+_LOWER = string.ascii_lowercase + string.digits
+
+
+def labels(longest: int = 63) -> st.SearchStrategy[str]:
+    """DNS-1123 labels."""
+    inner = st.text(alphabet=_LOWER + "-", max_size=longest - 1)
+    return st.builds(lambda head, rest: (head + rest).rstrip("-"), st.sampled_from(_LOWER), inner)
+
+
+spokes = labels(names.MAX_INTERFACE)
+"""Names of spokes, of every length that is allowed."""
+
+subdomains = st.lists(labels(20), min_size=1, max_size=4).map(".".join)
+"""DNS-1123 subdomains: names of Kubernetes objects and nodes."""
+
+files = st.from_regex(r"[A-Za-z0-9]([-A-Za-z0-9_]{0,20}[A-Za-z0-9])?(\.[A-Za-z0-9]{1,8})?", fullmatch=True)
+"""Plain file names."""
+
+
+def interfaces(longest: int) -> st.SearchStrategy[str]:
+    """Names that the kernel gives to a link."""
+    allowed = "".join(set(string.ascii_letters + string.digits + string.punctuation) - set("/:%"))
+    plain = st.text(alphabet=allowed, min_size=1, max_size=longest)
+    return plain.filter(lambda name: name not in (".", "..", "lo", "all", "default"))
+
+
+groups = st.one_of(
+    st.integers(int(IPv4Address("224.0.0.0")), int(IPv4Address("239.255.255.255"))).map(IPv4Address),
+    st.integers(int(IPv6Address("ff00::")), int(IPv6Address("ffff::"))).map(IPv6Address),
+)
+"""Multicast addresses."""
+
+
+@st.composite
+def lans(draw: st.DrawFn) -> Lan:
+    """Any valid LAN, without what only a cluster says of it (uid, creation, status)."""
+    bridge, vxlan = draw(st.lists(interfaces(names.MAX_INTERFACE), min_size=2, max_size=2, unique=True))
+    taken = {bridge, vxlan}
+    free = spokes.filter(lambda s: not taken & {names.port(s), names.stub(names.port(s))})
+    dynamic = draw(st.booleans())
+    devices = draw(st.dictionaries(subdomains, interfaces(15), max_size=3))
+    return Lan(
+        ref=LanRef(namespace=draw(labels()), name=draw(subdomains)),
+        netns=draw(files),
+        bridge=bridge,
+        vxlan=vxlan,
+        vni=draw(st.integers(1, validate.MAX_VNI)),
+        group=draw(st.none() | groups),
+        port=draw(st.integers(1, 65535)),
+        underlay=draw(st.none() | interfaces(15)),
+        underlays=tuple(sorted(devices.items())),
+        mtu=draw(st.none() | st.integers(validate.MIN_MTU, validate.MAX_MTU)),
+        spokes=tuple(draw(st.lists(free, min_size=0 if dynamic else 1, max_size=6, unique=True))),
+        dynamic=dynamic,
+    )
