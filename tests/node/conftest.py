@@ -25,7 +25,7 @@ def machine() -> None:
                 namespace.ip("link", "add", kind[0], "type", *kind)
             namespace.ip("link", "add", "tap", "link", "veth", "type", "macvtap", "mode", "passthru")
     except AssertionError as refused:
-        require("node", False, f"this machine refuses what a LAN is made of: {refused}")
+        require("node", False, f"this machine refuses what a LAN is made of: {' '.join(str(refused).split())}")
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -1,6 +1,6 @@
 """What a suite needs of the machine: a test says so, and is skipped with a reason where it is not there.
 
-Where ``K8SLAN_REQUIRE`` names the suite (``K8SLAN_REQUIRE=node,fuzz``, as CI does), nothing is skipped: the
+Where ``K8SLAN_REQUIRE`` names the suite (``K8SLAN_REQUIRE=unit,node``, as CI does), nothing is skipped: the
 same test fails, with the same reason. A suite is a folder under tests. The hooks at the end hold this for any
 kind of skip, also for one that did not come from here; tests/conftest.py makes them known to pytest.
 """
