@@ -137,9 +137,7 @@ def difference(sent: bytes, received: bytes) -> str:
             return "VLAN tag missing"
         if len(has) > len(had):
             return f"VLAN tag added: {has[0]}"
-        return "VLAN tag changed: " + ", ".join(
-            f"{a} became {b}" for a, b in zip(had, has, strict=True) if a != b
-        )
+        return "VLAN tag changed: " + ", ".join(f"{a} became {b}" for a, b in zip(had, has, strict=True) if a != b)
     if len(received) != len(sent):
         return f"{len(received)} bytes instead of {len(sent)}"
     if received[:6] != sent[:6]:
@@ -216,9 +214,7 @@ def _link_local(mac: bytes) -> IPv6Address:
     return IPv6Address(_mac("fe:80") + bytes(6) + bytes([mac[0] ^ 2]) + mac[1:3] + b"\xff\xfe" + mac[3:])
 
 
-def _icmp6(
-    src: IPv6Address, dst: IPv6Address, message: bytes, *, hops: int = 255, extension: bytes = b""
-) -> bytes:
+def _icmp6(src: IPv6Address, dst: IPv6Address, message: bytes, *, hops: int = 255, extension: bytes = b"") -> bytes:
     """An ICMPv6 message (RFC 4443) in IPv6 (RFC 8200), behind a hop-by-hop header if one is given."""
     pseudo = src.packed + dst.packed + struct.pack(">II", len(message), _ICMP6)
     payload = extension + _summed(message, 2, pseudo)
@@ -341,9 +337,7 @@ def _stp(address: str, *, rapid: bool) -> Callable[[Shot], bytes]:
 def _pvst(s: Shot) -> bytes:
     """Cisco's spanning tree per VLAN: a BPDU in SNAP with the VLAN it is about."""
     about = struct.pack(">BHHH", 0, 0, 2, _VLAN)
-    return _llc(
-        "01:00:0c:cc:cc:cd", s.src, _mac("aa:aa:03:00:00:0c:01:0b") + _bpdu(rapid=False) + about, s.token
-    )
+    return _llc("01:00:0c:cc:cc:cd", s.src, _mac("aa:aa:03:00:00:0c:01:0b") + _bpdu(rapid=False) + about, s.token)
 
 
 def _cdp(s: Shot) -> bytes:
@@ -364,9 +358,7 @@ def _lacp(s: Shot) -> bytes:
 
 def _eapol(s: Shot) -> bytes:
     """An encapsulated alert (IEEE 802.1X-2004, section 7.5): the packet type that starts and ends no session."""
-    return _ethernet(
-        _mac("01:80:c2:00:00:03"), s.src, _EAPOL, struct.pack(">BBH", 1, 4, TOKEN_BYTES) + s.token
-    )
+    return _ethernet(_mac("01:80:c2:00:00:03"), s.src, _EAPOL, struct.pack(">BBH", 1, 4, TOKEN_BYTES) + s.token)
 
 
 def _lldp(s: Shot) -> bytes:
