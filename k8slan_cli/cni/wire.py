@@ -43,6 +43,7 @@ NO_SUCH_LAN = 100
 SPOKE_IN_USE = 101
 KERNEL_REFUSED = 102
 IPAM_FAILED = 103
+CHECK_FAILED = 104
 
 
 # ---------------------------------------------------------------- requests

@@ -6,7 +6,6 @@ import errno
 import os
 from collections.abc import Callable, Mapping
 from functools import singledispatch
-from pathlib import Path
 
 from k8slan_cli.errors import KernelError, UnderlayMissing
 from k8slan_cli.lan import names
@@ -46,7 +45,7 @@ class Context:
         if fd is not None:
             act(fd)
             return
-        fd = netns.open_at(Path(attachment.netns)) if attachment.netns else None
+        fd = netns.open_under(self.node.host_root, attachment.netns) if attachment.netns else None
         try:
             if fd is None or netns.identity(fd) != attachment.netns_id:
                 raise KernelError(errno.ESTALE, f"the namespace of {attachment.who} is gone or out of reach")
@@ -157,10 +156,17 @@ def _(operation: op.CreateVeth, context: Context) -> None:
     master = _link(handle.netlink, port.bridge or "").index
 
     def create(fd: int) -> None:
-        peer, mac = (stub.name, names.mac(context.name, stub.name)) if stub else (attachment.ifname, attachment.mac)
+        peer = stub.name if stub else attachment.ifname  # a macvtap in passthru mode has the MAC of what it sits on
         messages = [
             netlink.veth(
-                port.name, names.mac(context.name, port.name), port.mtu, master, peer, mac, attachment.mtu, fd
+                port.name,
+                names.mac(context.name, port.name),
+                port.mtu,
+                master,
+                peer,
+                attachment.mac,
+                attachment.mtu,
+                fd,
             ),
             netlink.port_settings(port.name, port.forwards, port.owner),
         ]

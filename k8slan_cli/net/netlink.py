@@ -192,9 +192,10 @@ def link_info(kind: str, *data: bytes) -> bytes:
     return nest(IFLA_LINKINFO, text(IFLA_INFO_KIND, kind), *([nest(IFLA_INFO_DATA, *data)] if data else []))
 
 
-def get_link(name: str) -> Message:
-    """Ask for one link by name."""
-    return Message(RTM_GETLINK, 0, ifinfo() + text(IFLA_IFNAME, name) + u32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS))
+def get_link(which: str | int) -> Message:
+    """Ask for one link by name or by index."""
+    head = ifinfo(index=which) if isinstance(which, int) else ifinfo() + text(IFLA_IFNAME, which)
+    return Message(RTM_GETLINK, 0, head + u32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS))
 
 
 def get_link_with_counters(name: str) -> Message:

@@ -19,6 +19,7 @@ from k8slan_cli.errors import KernelError
 
 _CLONE_NEWNET = 0x40000000
 _MS_BIND, _MNT_DETACH = 4096, 2
+_SYS_OPENAT2, _RESOLVE_IN_ROOT = 437, 0x10  # the same number on every architecture
 _NS_GET_NSTYPE = 0xB703  # ioctl_ns(2)
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -71,6 +72,26 @@ def open_at(path: Path) -> int | None:
         return None
     if is_network_namespace(fd):
         return fd
+    os.close(fd)
+    return None
+
+
+def open_under(root: Path, path: str) -> int | None:
+    """A descriptor of the namespace that a runtime knows as ``path``, seen below ``root``; the caller closes it.
+
+    No link and no ``..`` in ``path`` leads out of ``root`` (openat2(2), RESOLVE_IN_ROOT). None if there is no such
+    file, or if it is not a namespace.
+    """
+    top = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        how = (ctypes.c_uint64 * 3)(os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK, 0, _RESOLVE_IN_ROOT)
+        fd = _libc.syscall(_SYS_OPENAT2, top, os.fsencode(path), how, ctypes.sizeof(how))
+    finally:
+        os.close(top)
+    if fd < 0:
+        return None
+    if is_network_namespace(fd):
+        return int(fd)
     os.close(fd)
     return None
 

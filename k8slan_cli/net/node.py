@@ -27,11 +27,13 @@ class Handle:
 class Node:
     """The namespaces k8slan works in: the node's own, and one for each LAN that has attachments here.
 
-    ``directory`` is where LAN namespaces are mounted. Handles are opened and closed from worker threads.
+    ``directory`` is where LAN namespaces are mounted, ``host_root`` where the node's own file system is seen. Handles
+    are opened and closed from worker threads.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, host_root: Path = Path("/")) -> None:
         self.directory = directory
+        self.host_root = host_root
         self.fd = netns.own()
         self.netlink = Netlink()
         self._handles: dict[str, Handle] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Collection, Iterable, Mapping
 from ipaddress import IPv6Address
 
@@ -89,36 +90,41 @@ def _vxlan(handle: Handle, link: RawLink, by_index: dict[int, str]) -> Vxlan:
     return Vxlan(link=port_of(link, by_index), tunnel=tunnel, peers=netlink.parse_peers(fdb, link.index))
 
 
-def underlay(node: Node, name: str | None) -> Underlay:
-    """The device that carries VXLAN: ``name``, or without one the device of the default route (IPv4 before IPv6).
+def underlay(node: Node, name: str | None, address: IpAddress | None = None) -> Underlay:
+    """The device that carries VXLAN, as it is.
+
+    It is ``name``; without one the device that holds ``address``, the node's InternalIP; without that the device of
+    the default route, IPv4 before IPv6.
 
     Raises:
         UnderlayMissing: there is no such device.
 
     """
-    if name is None:
-        name = _default_device(node)
-    link = sockets.link(node.netlink, name)
+    replies = node.netlink.ask(netlink.get_addresses(), doing="list addresses")
+    addresses = [netlink.parse_address(r) for r in replies]
+    which = name if name is not None else _device_of(address, addresses) or _default_device(node)
+    link = sockets.link(node.netlink, which)
     if link is None:
         hint = "name another in spec.defaultVxlanDev or spec.vxlanDevMap"
-        raise UnderlayMissing(19, f"the underlay device {name} is not on this node", hint=hint)
-    replies = node.netlink.ask(netlink.get_addresses(), doing="list addresses")
-    addresses = [a.address for a in map(netlink.parse_address, replies) if a.index == link.index]
-    return Underlay(name=name, index=link.index, mtu=link.mtu, up=_up(link), addresses=tuple(_usable(addresses)))
+        raise UnderlayMissing(errno.ENODEV, f"the underlay device {which} is not on this node", hint=hint)
+    usable = [a.address for a in addresses if a.index == link.index and not _mapped(a.address)]
+    usable.sort(key=lambda a: a != address)
+    return Underlay(name=link.name, index=link.index, mtu=link.mtu, up=_up(link), addresses=tuple(usable))
 
 
-def _usable(addresses: list[IpAddress]) -> Iterable[IpAddress]:
-    return (a for a in addresses if not (isinstance(a, IPv6Address) and a.ipv4_mapped))
+def _mapped(address: IpAddress) -> bool:
+    return isinstance(address, IPv6Address) and address.ipv4_mapped is not None
 
 
-def _default_device(node: Node) -> str:
+def _device_of(address: IpAddress | None, addresses: Iterable[netlink.RawAddress]) -> int | None:
+    return next((a.index for a in addresses if address is not None and a.address == address), None)
+
+
+def _default_device(node: Node) -> int:
     replies = node.netlink.ask(netlink.get_routes(), doing="list routes")
     routes = [route for r in replies if (route := netlink.parse_route(r)) and route.index]
     defaults = [r for r in routes if r.destination in ("0.0.0.0/0", "::/0")]
-    links = {link.index: link for link in map(netlink.parse_link, node.netlink.ask(netlink.get_links(), doing="list"))}
     for route in sorted(defaults, key=lambda r: ":" in r.destination):
-        if route.index in links:
-            return links[route.index].name
-    raise UnderlayMissing(
-        19, "no underlay device is named and this node has no default route", hint="set spec.defaultVxlanDev"
-    )
+        return route.index
+    text = "no underlay device is named and this node has no default route"
+    raise UnderlayMissing(errno.ENODEV, text, hint="set spec.defaultVxlanDev")

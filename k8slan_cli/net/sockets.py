@@ -104,10 +104,10 @@ class Netlink:
                     return found
 
 
-def link(sock: Netlink, name: str) -> netlink.RawLink | None:
-    """The link ``name`` of a socket's namespace, or None."""
+def link(sock: Netlink, which: str | int) -> netlink.RawLink | None:
+    """The link of a name or an index in a socket's namespace, or None."""
     try:
-        (reply,) = sock.ask(netlink.get_link(name), doing=f"look for {name}")
+        (reply,) = sock.ask(netlink.get_link(which), doing=f"look for link {which}")
     except KernelError as error:
         if error.errno == errno.ENODEV:
             return None

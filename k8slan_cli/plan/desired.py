@@ -60,15 +60,19 @@ def lan_mtu(lan: Lan, underlay: Underlay, version: int) -> int:
     return lan.mtu or room
 
 
-def plan(lan: Lan, node_name: str, underlay: Underlay, attachments: Iterable[Attachment]) -> LanState:
+def plan(
+    lan: Lan, node_name: str, underlay: Underlay, attachments: Iterable[Attachment], *, others: bool = False
+) -> LanState:
     """What the node should have for ``lan``: nothing at all without attachments.
+
+    ``others`` says that there are attachments beside these, so that a plan for some of them is not a plan to remove.
 
     Raises:
         Invalid: the LAN cannot be had on this node (an MTU that does not fit, no address for VXLAN).
 
     """
     members = {a.port: a for a in attachments}
-    if not members:
+    if not members and not others:
         return absent(lan.netns)
     peers = lan.peers_of(node_name).difference(underlay.addresses)  # a list of all nodes serves on every node
     local = choose_local(lan, underlay, peers)
@@ -85,11 +89,12 @@ def plan(lan: Lan, node_name: str, underlay: Underlay, attachments: Iterable[Att
         group=lan.group,
     )
     reachable = frozenset(p for p in peers if p.version == local.version) if lan.group is None else frozenset()
+    bridge = Bridge(name=lan.bridge, mtu=mtu)
     return LanState(
         netns=lan.netns,
-        bridge=Bridge(name=lan.bridge, mtu=mtu),
+        bridge=bridge,
         vxlan=Vxlan(link=Port(name=lan.vxlan, bridge=lan.bridge, mtu=mtu), tunnel=tunnel, peers=reachable),
-        ports={name: Port(name=name, bridge=lan.bridge, mtu=mtu, owner=a.owner) for name, a in members.items()},
+        ports={name: port_of(bridge, a) for name, a in members.items()},
         attachments=members,
         stubs={stub.name: stub for a in members.values() if (stub := stub_of(a))},
     )
@@ -102,6 +107,11 @@ def without_underlay(observed: LanState, attachments: Iterable[Attachment]) -> L
         return absent(observed.netns)
     ports = {name: port for name, port in observed.ports.items() if owners.get(name) == port.owner}
     return replace(observed, ports=ports)
+
+
+def port_of(bridge: Bridge, attachment: Attachment) -> Port:
+    """The bridge port of an attachment."""
+    return Port(name=attachment.port, bridge=bridge.name, mtu=bridge.mtu, owner=attachment.owner)
 
 
 def stub_of(attachment: Attachment) -> Stub | None:

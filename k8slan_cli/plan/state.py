@@ -101,8 +101,9 @@ class Attachment:
     port in the LAN's namespace; ``spoke`` is None on a dynamic LAN; ``tap`` is the macvtap's link index, which
     names its ``/dev/tap<index>``; ``addresses`` (``10.0.0.2/24``) and ``routes`` are what IPAM gave; ``netns`` and
     ``netns_id`` are the pod's namespace: its path as the runtime wrote it, and its identity. ``network`` is the name
-    in the network configuration, by which GC goes; ``config`` is all of it, kept only where IPAM has to be asked to
-    release. ``complete`` is false until the ADD is done, so that one cut short can be told and undone.
+    in the network configuration, by which GC goes; ``config`` is all of it and ``environ`` the CNI_* variables that
+    came with it, kept only where IPAM has to be asked to release. ``complete`` is false until the ADD is done, so that
+    one cut short can be told and undone.
     """
 
     container: str
@@ -121,6 +122,7 @@ class Attachment:
     pod: str = ""
     network: str = ""
     config: str = ""
+    environ: tuple[tuple[str, str], ...] = ()
     complete: bool = False
 
     @property

@@ -1,0 +1,187 @@
+"""The agent of one node: LANs and attachments come in here, and a loop for each LAN makes them real."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from k8slan_cli.agent.lans import Lans
+from k8slan_cli.agent.loop import LanLoop
+from k8slan_cli.agent.passes import Outcome, Self, mtu_inside
+from k8slan_cli.agent.paths import Paths
+from k8slan_cli.agent.sources import Snapshot, Source
+from k8slan_cli.agent.store import Attachments, KnownLans
+from k8slan_cli.errors import KernelError
+from k8slan_cli.lan.model import Lan, LanRef
+from k8slan_cli.net import netlink, netns
+from k8slan_cli.net.node import Node
+from k8slan_cli.net.sockets import Listener
+
+log = logging.getLogger(__name__)
+
+
+class Agent:
+    """All that a node's agent knows and does, without its edges (CNI socket, device plugins, HTTP, status)."""
+
+    def __init__(self, paths: Paths, me: Self, host_root: Path = Path("/")) -> None:
+        """Read the records of an agent before this one.
+
+        ``host_root`` is where the node's own file system is seen, in a container elsewhere than at ``/``.
+
+        Raises:
+            StoreError: the run directory cannot be used.
+
+        """
+        self.paths = paths
+        self.me = me
+        self.host_root = host_root
+        self.node = Node(paths.netns, host_root)
+        self.attachments = Attachments(paths.attachments)
+        self.lans = Lans(KnownLans(paths.lans))
+        self.loops: dict[tuple[LanRef, str], LanLoop] = {}
+        self.observers: list[Callable[[LanLoop], None]] = []
+        """Called after each pass of a LAN, with its loop."""
+        self._host: _HostWatch | None = None
+
+    # ------------------------------------------------------------ LANs
+
+    def loop_of(self, lan: Lan) -> LanLoop:
+        """The loop of a LAN, made if there is none yet."""
+        key = (lan.ref, lan.netns)
+        loop = self.loops.get(key)
+        if loop is None:
+            loop = LanLoop(lan.ref, lan.netns, self.node, self.me, self.attachments, self._after_pass)
+            self.loops[key] = loop
+        loop.lan = lan
+        return loop
+
+    async def mtu_of(self, lan: Lan) -> int:
+        """The MTU inside a LAN on this node, in bytes.
+
+        Raises:
+            Invalid: the LAN cannot be had here.
+            UnderlayMissing: there is no underlay device.
+
+        """
+        outcome = self.loop_of(lan).outcome
+        if outcome and not outcome.unplanned and outcome.desired.bridge:
+            return outcome.desired.bridge.mtu
+        return await asyncio.to_thread(mtu_inside, self.node, lan, self.me)
+
+    def take_in(self, snapshot: Snapshot) -> None:
+        """Follow what the source sees now."""
+        for ref in self.lans.update(snapshot):
+            self._follow(ref)
+
+    async def follow(self, source: Source) -> None:
+        """Take in every snapshot of a source, for ever."""
+        while True:
+            heard_before = self.lans.synced
+            self.take_in(await source.next())
+            if not heard_before:
+                await self.remove_strays()
+
+    def _follow(self, ref: LanRef) -> None:
+        lan = self.lans.get(ref)
+        for (owner, name), loop in list(self.loops.items()):
+            if owner == ref and (lan is None or lan.netns != name):
+                loop.lan = None
+                loop.wake()
+        if lan is not None and self.attachments.of(ref):
+            self.loop_of(lan).wake()
+
+    async def settle(self) -> Mapping[LanRef, Outcome]:
+        """One pass over every LAN that has attachments, or has a namespace here without."""
+        futures = {lan.ref: self.loop_of(lan).wake() for lan in self._present()}
+        return {ref: await future for ref, future in futures.items()}
+
+    def _present(self) -> list[Lan]:
+        in_use, there = self.attachments.lans(), self.node.present()
+        return [lan for lan in self.lans.all().values() if lan.ref in in_use or lan.netns in there]
+
+    async def remove_strays(self) -> None:
+        """Remove the namespaces that no LAN accounts for. Only when the source has been heard: see ``Lans.synced``."""
+        for name in self.node.present() - {lan.netns for lan in self.lans.all().values()}:
+            ref = LanRef(namespace="", name=name)
+            loop = LanLoop(ref, name, self.node, self.me, self.attachments, self._after_pass)
+            log.info("no LAN accounts for the namespace %s: it is removed", name)
+            self.loops[ref, name] = loop
+            await loop.wake()
+
+    def _after_pass(self, loop: LanLoop) -> None:
+        for observer in self.observers:
+            observer(loop)
+        if loop.finished:
+            self.loops.pop((loop.ref, loop.netns), None)
+
+    # ------------------------------------------------------------ the node's own links
+
+    def watch_host(self) -> None:
+        """Listen to the node's links and addresses: an underlay may go, come back or change."""
+        self._host = _HostWatch(self._host_changed)
+
+    def _host_changed(self, names: frozenset[str], indexes: frozenset[int], lost: bool) -> None:
+        for loop in self.loops.values():
+            lan, outcome = loop.lan, loop.outcome
+            if lan is None or outcome is None or not self.attachments.of(lan.ref):
+                continue
+            underlay = outcome.underlay
+            wanted = lan.underlay_on(self.me.name, *self.me.aliases)
+            concerned = underlay is None or underlay.index in indexes or underlay.name in names or wanted in names
+            if lost or concerned:
+                loop.wake()
+
+    async def close(self) -> None:
+        """Let go of everything; what is on the node stays as it is."""
+        if self._host:
+            self._host.close()
+        for loop in self.loops.values():
+            await loop.rest()
+            loop.close()
+        self.node.close()
+
+
+class _HostWatch:
+    """Listens to links and addresses of the node's own namespace."""
+
+    def __init__(self, on_change: Callable[[frozenset[str], frozenset[int], bool], None]) -> None:
+        groups = (netlink.GROUP_LINK, netlink.GROUP_IPV4_ADDRESS, netlink.GROUP_IPV6_ADDRESS)
+        self._listener = Listener(groups)
+        self._on_change = on_change
+        asyncio.get_running_loop().add_reader(self._listener.fileno(), self._read)
+
+    def _read(self) -> None:
+        names: set[str] = set()
+        indexes: set[int] = set()
+        lost: list[None] = []
+        for reply in self._listener.events(lambda: lost.append(None)):
+            if reply.type in (netlink.RTM_NEWLINK, netlink.RTM_DELLINK):
+                link = netlink.parse_link(reply)
+                names.add(link.name)
+                indexes.add(link.index)
+            elif reply.type in (netlink.RTM_NEWADDR, netlink.RTM_DELADDR):
+                indexes.add(netlink.parse_address(reply).index)
+        if names or indexes or lost:
+            self._on_change(frozenset(names), frozenset(indexes), bool(lost))
+
+    def close(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._listener.fileno())
+        self._listener.close()
+
+
+def check_rights() -> None:
+    """Whether this process may do an agent's work.
+
+    Raises:
+        KernelError: it may not.
+
+    """
+    try:
+        fd = netns.own()
+        with netns.inside(fd):
+            pass
+    except OSError as error:
+        hint = "run it as root, or in a user namespace of your own"
+        raise KernelError(error.errno or 1, "the agent needs CAP_SYS_ADMIN and CAP_NET_ADMIN", hint=hint) from error

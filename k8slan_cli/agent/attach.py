@@ -1,0 +1,302 @@
+"""What a CNI request means: it changes the recorded attachments, and the LAN's loop makes that real.
+
+An ADD is recorded before anything is made and marked complete once everything is, so that one that is cut short,
+at whatever step, can be told from one that is done and be undone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from k8slan_cli.agent.agent import Agent
+from k8slan_cli.agent.ipam import Ipam
+from k8slan_cli.agent.store import Key
+from k8slan_cli.cni import request as cni
+from k8slan_cli.cni import wire
+from k8slan_cli.cni.result import Interface, Ip, Result
+from k8slan_cli.errors import CniError, K8slanError
+from k8slan_cli.lan import names
+from k8slan_cli.lan.model import Lan
+from k8slan_cli.net import inspect, netns
+from k8slan_cli.plan.state import Attachment, Kind, Route
+
+log = logging.getLogger(__name__)
+
+
+class Attacher:
+    """ADD, DEL, CHECK, STATUS and GC of one node."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+        self._ipam = Ipam(agent.host_root)
+        self._turns: dict[Key, _Turn] = {}
+
+    async def add(self, request: cni.Add, pod: int | None) -> Result:
+        """Plug a pod in; ``pod`` is a descriptor of its namespace.
+
+        Raises:
+            CniError: what is wrong with the request.
+            K8slanError: why it cannot be done here and now; nothing is left behind then.
+
+        """
+        if pod is None or not netns.is_network_namespace(pod):
+            raise CniError(wire.UNKNOWN_CONTAINER, f"the network namespace {request.netns!r} is not there")
+        key = (request.container, request.ifname)
+        async with self._turn(key):
+            attachment = await self._admit(request, key, pod)
+            self._agent.attachments.put(attachment)
+            try:
+                result = await self._addresses(request)
+                attachment = dataclasses.replace(
+                    attachment,
+                    addresses=tuple(ip.address for ip in result.ips),
+                    routes=tuple(_route(route) for route in result.routes),
+                )
+                self._agent.attachments.put(attachment)
+                await self._realise(attachment, pod)
+                self._agent.attachments.put(dataclasses.replace(attachment, complete=True))
+            except BaseException:
+                await self._undo(attachment)
+                raise
+        log.info("attached %s to LAN %s at port %s", attachment.who, attachment.lan, attachment.port)
+        return self._result(request, attachment, result)
+
+    async def _admit(self, request: cni.Add, key: Key, pod: int) -> Attachment:
+        """The attachment that a request asks for, if it may be had."""
+        config, attachments = request.config, self._agent.attachments
+        if attachments.get(key):
+            raise CniError(wire.SPOKE_IN_USE, f"{request.ifname} of container {request.container} is attached already")
+        lan = self._lan(config)
+        if lan.deleting:
+            raise CniError(wire.NO_SUCH_LAN, f"LAN {lan.ref} is being deleted")
+        port = names.port(config.spoke) if config.spoke else names.dynamic_port(*key)
+        if holder := next((a for a in attachments.of(lan.ref) if a.port == port), None):
+            await self._evict(holder)
+        mtu = await self._agent.mtu_of(lan)
+        if config.mtu is not None and config.mtu > mtu:
+            raise CniError(wire.INVALID_CONFIG, f"mtu: {config.mtu} is more than the {mtu} of LAN {lan.ref} here")
+        kind = Kind.MACVTAP if config.plugin is cni.Plugin.MACVTAP else Kind.VETH
+        identity = (config.spoke,) if config.spoke else (str(request.pod) or request.container, request.ifname)
+        return Attachment(
+            container=request.container,
+            ifname=request.ifname,
+            lan=lan.ref,
+            kind=kind,
+            port=port,
+            mac=request.mac or names.mac(str(lan.ref), *identity),
+            mtu=config.mtu or mtu,
+            spoke=config.spoke,
+            tap=names.tap_index(config.spoke) if kind is Kind.MACVTAP and config.spoke else 0,
+            netns=request.netns,
+            netns_id=netns.identity(pod),
+            pod=str(request.pod),
+            network=config.name,
+            config=request.stdin.decode() if config.ipam else "",
+            environ=tuple(request.environ.items()) if config.ipam else (),
+        )
+
+    def _lan(self, config: cni.Config) -> Lan:
+        if config.lan is None:
+            return self._agent.lans.of_spoke(config.spoke or "")
+        lan = self._agent.lans.of_name(config.lan)
+        if not lan.dynamic:
+            text = f"LAN {lan.ref} is not dynamic: attach to one of its spokes ({', '.join(lan.spokes)})"
+            raise CniError(wire.NO_SUCH_LAN, text, "or set spec.dynamic: true")
+        return lan
+
+    async def _evict(self, holder: Attachment) -> None:
+        """Take a port from an attachment whose pod is gone without a DEL; one that is alive keeps it."""
+        if not await asyncio.to_thread(inspect.is_orphan, self._agent.node, self._netns_of(holder), holder):
+            text = f"spoke {holder.spoke} is in use by {holder.who}"
+            raise CniError(wire.SPOKE_IN_USE, text, "a spoke takes one pod at a time; a dynamic LAN takes any number")
+        log.warning("%s is gone without a DEL: its port %s is free again", holder.who, holder.port)
+        await self.remove(holder)
+
+    def _netns_of(self, attachment: Attachment) -> str:
+        lan = self._agent.lans.get(attachment.lan)
+        return lan.netns if lan else ""
+
+    async def _addresses(self, request: cni.Add) -> Result:
+        """What IPAM gives; without an IPAM section, what the runtime asked for."""
+        config = request.config
+        if config.ipam:
+            return await self._ipam.add(config.ipam, request.environ, request.stdin)
+        return Result(ips=tuple(Ip(address=address) for address in config.ips))
+
+    async def _realise(self, attachment: Attachment, pod: int | None) -> None:
+        lan = self._agent.lans.of_name(attachment.lan)
+        loop = self._agent.loop_of(lan)
+        with loop.pod(attachment.key, pod):
+            outcome = await asyncio.shield(loop.wake([attachment.port]))
+        if error := outcome.failure_of(attachment.key):
+            raise error
+
+    async def _undo(self, attachment: Attachment) -> None:
+        """Leave nothing of an ADD that failed; what cannot be undone now is undone at the next start."""
+        try:
+            await self.remove(attachment)
+        except K8slanError as error:
+            log.error("the failed ADD of %s is not undone wholly: %s", attachment.who, error)
+
+    def _result(self, request: cni.Add, attachment: Attachment, given: Result) -> Result:
+        port_mac = names.mac(self._netns_of(attachment), attachment.port)
+        interfaces = (
+            Interface(name=attachment.port, mac=port_mac),
+            Interface(name=attachment.ifname, mac=attachment.mac, mtu=attachment.mtu, sandbox=request.netns),
+        )
+        ips = tuple(dataclasses.replace(ip, interface=1) for ip in given.ips)
+        dns = given.dns if any(dataclasses.astuple(given.dns)) else request.config.dns
+        return Result(interfaces=interfaces, ips=ips, routes=given.routes, dns=dns)
+
+    # ------------------------------------------------------------ the other verbs
+
+    async def delete(self, request: cni.Del) -> None:
+        """Unplug, whatever is left of it.
+
+        Raises:
+            K8slanError: something is left, and the runtime should ask again.
+
+        """
+        key = (request.container, request.ifname)
+        async with self._turn(key):
+            attachment = self._agent.attachments.get(key)
+            if attachment:
+                await self._unplug(attachment)
+                log.info("detached %s from LAN %s", attachment.who, attachment.lan)
+            if request.ipam:
+                await self._ipam.ask(request.ipam, "DEL", request.environ, request.stdin)
+
+    async def remove(self, attachment: Attachment) -> None:
+        """Unplug without a request to go by: IPAM is asked with what ADD was given.
+
+        Raises:
+            K8slanError: something is left.
+
+        """
+        if attachment.config:
+            config = attachment.config.encode()
+            environ = dict(attachment.environ)
+            deletion = cni.parse(environ | {"CNI_COMMAND": "DEL"}, config)
+            if isinstance(deletion, cni.Del) and deletion.ipam:
+                await self._ipam.ask(deletion.ipam, "DEL", environ, config)
+        await self._unplug(attachment)
+
+    async def _unplug(self, attachment: Attachment) -> None:
+        self._agent.attachments.delete(attachment.key)
+        lan = self._agent.lans.get(attachment.lan)
+        if lan is None:
+            return  # its namespace is gone, or about to be
+        outcome = await asyncio.shield(self._agent.loop_of(lan).wake([attachment.port]))
+        if outcome.failures and attachment.port in (await self._ports(lan)):
+            raise outcome.failures[0][1]
+
+    async def _ports(self, lan: Lan) -> frozenset[str]:
+        return await asyncio.to_thread(inspect.ports, self._agent.node, lan.netns)
+
+    async def check(self, request: cni.Check, pod: int | None) -> None:
+        """Compare what is there with what ADD made and answered.
+
+        Raises:
+            CniError: it is not as it was.
+
+        """
+        attachment = self._agent.attachments.get((request.container, request.ifname))
+        if attachment is None or not attachment.complete:
+            text = f"{request.ifname} of container {request.container} is not attached"
+            raise CniError(wire.UNKNOWN_CONTAINER, text)
+        if pod is None or netns.identity(pod) != attachment.netns_id:
+            raise CniError(wire.CHECK_FAILED, f"{request.netns!r} is not the namespace that {attachment.who} was given")
+        stated = next((i for i in request.previous.interfaces if i.name == request.ifname and i.sandbox), None)
+        faults = [] if stated else [f"prevResult has no interface {request.ifname}"]
+        if stated and stated.mac and stated.mac != attachment.mac:
+            faults.append(f"prevResult has the MAC {stated.mac}, it was given {attachment.mac}")
+        stated_addresses = {ip.address for ip in request.previous.ips}
+        faults += [f"prevResult lacks {a}" for a in attachment.addresses if a not in stated_addresses]
+        faults += await asyncio.to_thread(inspect.faults, self._agent.node, self._netns_of(attachment), attachment, pod)
+        if faults:
+            raise CniError(wire.CHECK_FAILED, f"{attachment.who} is not as ADD left it: {'; '.join(faults)}")
+        if request.config.ipam:
+            await self._ipam.ask(request.config.ipam, "CHECK", request.environ, request.stdin)
+
+    async def status(self, request: cni.Status) -> None:
+        """Say whether an ADD with this configuration would work.
+
+        Raises:
+            K8slanError: why it would not.
+
+        """
+        await self._agent.mtu_of(self._lan(request.config))
+        if request.config.ipam:
+            await self._ipam.ask(request.config.ipam, "STATUS", request.environ, request.stdin)
+
+    async def collect(self, request: cni.Gc) -> None:
+        """Remove what a network has on this node beyond what the runtime knows of.
+
+        Raises:
+            K8slanError: something is left.
+
+        """
+        network = request.config.name
+        for attachment in [a for a in self._agent.attachments if a.network == network]:
+            if attachment.key not in request.valid:
+                async with self._turn(attachment.key):
+                    log.info("%s is not known to the runtime any more: it is removed", attachment.who)
+                    await self.remove(attachment)
+        if request.config.ipam:
+            await self._ipam.ask(request.config.ipam, "GC", request.environ, request.stdin)
+
+    # ------------------------------------------------------------ after a restart
+
+    async def recover(self) -> None:
+        """Undo what an agent before this one did not finish, and do what was left for it in the spool."""
+        for attachment in self._agent.attachments:
+            if not attachment.complete:
+                log.warning("the ADD of %s was cut short: it is undone", attachment.who)
+                await self._undo(attachment)
+        await self.empty_spool()
+
+    async def empty_spool(self) -> None:
+        """Carry out the DELs that clients have left while nobody answered. One that fails stays for the next time."""
+        for path in sorted(self._agent.paths.spool.iterdir()):
+            if path.name.startswith("."):
+                continue
+            try:
+                request = cni.parse(*wire.decode_payload(path.read_bytes()))
+                if isinstance(request, cni.Del):
+                    await self.delete(request)
+            except CniError as error:
+                if error.code == wire.IPAM_FAILED:
+                    log.error("a DEL from the spool has to wait: %s", error)
+                    continue
+                log.error("a request in the spool makes no sense (%s): removed", error)
+            except (K8slanError, OSError) as error:
+                log.error("a DEL from the spool has to wait: %s", error)
+                continue
+            path.unlink(missing_ok=True)
+
+    @asynccontextmanager
+    async def _turn(self, key: Key) -> AsyncIterator[None]:
+        """One request at a time for an interface: a DEL waits for the ADD that it is to undo."""
+        turn = self._turns.setdefault(key, _Turn())
+        turn.users += 1
+        try:
+            async with turn.lock:
+                yield
+        finally:
+            turn.users -= 1
+            if not turn.users:
+                del self._turns[key]
+
+
+class _Turn:
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.users = 0
+
+
+def _route(route: object) -> Route:
+    return Route(**{f.name: getattr(route, f.name) for f in dataclasses.fields(Route)})

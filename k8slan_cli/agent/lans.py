@@ -1,0 +1,114 @@
+"""Which LANs this node realises: what the source sees, what was known before, less what clashes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from k8slan_cli.agent.sources import Snapshot, with_birth
+from k8slan_cli.agent.store import KnownLans
+from k8slan_cli.errors import CniError, Problem
+from k8slan_cli.lan import validate
+from k8slan_cli.lan.model import Lan, LanRef
+
+log = logging.getLogger(__name__)
+
+
+class Lans:
+    """The LANs of the cluster as this node sees them.
+
+    ``refused`` holds those that clash with an older one; they are known, but not realised.
+    """
+
+    def __init__(self, known: KnownLans) -> None:
+        """Begin with what was known last."""
+        self._known = known
+        self.heard = asyncio.Event()
+        self.refused: Mapping[LanRef, tuple[Problem, ...]] = {}
+        self.broken: Mapping[str, tuple[Problem, ...]] = {}
+        self._all: Mapping[LanRef, Lan] = {}
+        self._lans: Mapping[LanRef, Lan] = {}
+        self._by_spoke: Mapping[str, Lan] = {}
+        self._index({ref: lan for ref, (lan, _) in known.all().items()})
+
+    @property
+    def synced(self) -> bool:
+        """Whether the source has been heard: only then is a LAN that is not seen one that is gone."""
+        return self.heard.is_set()
+
+    def get(self, ref: LanRef) -> Lan | None:
+        """The LAN, if it is there and does not clash."""
+        return self._lans.get(ref)
+
+    def all(self) -> Mapping[LanRef, Lan]:
+        """Every LAN that may be realised."""
+        return self._lans
+
+    def of_spoke(self, spoke: str) -> Lan:
+        """The LAN that a spoke belongs to.
+
+        Raises:
+            CniError: there is none.
+
+        """
+        if lan := self._by_spoke.get(spoke):
+            return lan
+        for ref, problems in self.refused.items():
+            if spoke in self._all[ref].spokes:
+                raise CniError(100, f"spoke {spoke} is of LAN {ref}, which clashes: {'; '.join(map(str, problems))}")
+        raise CniError(100, f"no LAN has the spoke {spoke!r}", "see: k8slan lan list -A, kubectl get lan -A")
+
+    def of_name(self, ref: LanRef) -> Lan:
+        """The LAN of a name.
+
+        Raises:
+            CniError: there is none that may be realised.
+
+        """
+        if lan := self._lans.get(ref):
+            return lan
+        if problems := self.refused.get(ref):
+            raise CniError(100, f"LAN {ref} clashes: {'; '.join(map(str, problems))}")
+        raise CniError(100, f"there is no LAN {ref}", "see: k8slan lan list -A, kubectl get lan -A")
+
+    def update(self, snapshot: Snapshot) -> frozenset[LanRef]:
+        """Take in what the source sees now; returns the LANs that have changed, come or gone."""
+        before = self._lans
+        lans = self._merge(snapshot)
+        self._known.replace(lans)
+        self._index({ref: lan for ref, (lan, _) in lans.items()})
+        self.heard.set()
+        return frozenset(ref for ref in before.keys() | self._lans.keys() if before.get(ref) != self._lans.get(ref))
+
+    def preview(self, snapshot: Snapshot) -> None:
+        """Take in what the source sees, but write nothing down."""
+        self._index({ref: lan for ref, (lan, _) in self._merge(snapshot).items()})
+
+    def _merge(self, snapshot: Snapshot) -> dict[LanRef, tuple[Lan, str]]:
+        """The LANs of a snapshot, and those known before whose origin is broken now."""
+        known = self._known.all()
+        now = datetime.now(UTC).isoformat()
+        lans = {
+            ref: (with_birth(lan, known[ref][0] if ref in known else None, now), origin)
+            for ref, (lan, origin) in snapshot.lans.items()
+        }
+        for ref, (lan, origin) in known.items():
+            if ref not in lans and origin in snapshot.broken:
+                lans[ref] = (lan, origin)
+        for origin, problems in snapshot.broken.items():
+            if self.broken.get(origin) != problems:
+                log.error("%s is ignored: %s", origin, "; ".join(map(str, problems)))
+        self.broken = snapshot.broken
+        return lans
+
+    def _index(self, lans: Mapping[LanRef, Lan]) -> None:
+        refused = validate.clashes(lans.values())
+        for ref, problems in refused.items():
+            if self.refused.get(ref) != problems:
+                log.error("LAN %s is not realised, it clashes: %s", ref, "; ".join(map(str, problems)))
+        self.refused = refused
+        self._all = lans
+        self._lans = {ref: lan for ref, lan in lans.items() if ref not in refused}
+        self._by_spoke = {spoke: lan for lan in self._lans.values() for spoke in lan.spokes}

@@ -1,0 +1,212 @@
+"""The loops: one for each LAN. Events and requests only wake them; a pass reads everything it needs again.
+
+Requests that come while a pass is under way share the next one: a hundred ADDs at once are a handful of passes, and
+the kernel's wait at the deletion of links is paid once for all of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from socket import AF_UNSPEC
+
+from k8slan_cli.agent.passes import Aim, Outcome, Self, run_pass, run_quick_pass
+from k8slan_cli.agent.store import Attachments, Key
+from k8slan_cli.errors import K8slanError
+from k8slan_cli.lan import names
+from k8slan_cli.lan.model import Lan, LanRef
+from k8slan_cli.net import netlink, observe
+from k8slan_cli.net.netlink import OURS, RawLink
+from k8slan_cli.net.node import Handle, Node
+from k8slan_cli.net.sockets import Listener
+from k8slan_cli.plan import desired as planner
+from k8slan_cli.plan.state import Attachment, Bridge, LanState, Port
+
+log = logging.getLogger(__name__)
+
+
+class LanLoop:
+    """Keeps one LAN's part of this node as it should be."""
+
+    def __init__(
+        self,
+        ref: LanRef,
+        netns: str,
+        node: Node,
+        me: Self,
+        attachments: Attachments,
+        on_outcome: Callable[[LanLoop], None],
+    ) -> None:
+        """For the LAN ``ref`` in the namespace ``netns``; ``on_outcome`` is called after each pass."""
+        self.ref = ref
+        self.netns = netns
+        self.lan: Lan | None = None
+        self.outcome: Outcome | None = None
+        self._node = node
+        self._me = me
+        self._attachments = attachments
+        self._on_outcome = on_outcome
+        self._pods: dict[Key, int] = {}
+        self._wanted: set[str] | None = set()  # ports to look at; None: all
+        self._next: asyncio.Future[Outcome] | None = None
+        self._running = False
+        self._watch: _Watch | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the LAN is gone, and nothing of it is left to look after."""
+        return self.lan is None and self._next is None and self._watch is None
+
+    async def rest(self) -> None:
+        """Wait until no pass is under way."""
+        while self._running:
+            await asyncio.wait([self._task])
+
+    @contextmanager
+    def pod(self, key: Key, fd: int | None) -> Iterator[None]:
+        """Let passes use a descriptor of a pod's namespace while the body runs."""
+        if fd is not None:
+            self._pods[key] = fd
+        try:
+            yield
+        finally:
+            self._pods.pop(key, None)
+
+    def wake(self, ports: Iterable[str] | None = None) -> asyncio.Future[Outcome]:
+        """Ask for a pass over these ports, or over everything; the future is that of the pass that covers it."""
+        if ports is None:
+            self._wanted = None
+        elif self._wanted is not None:
+            self._wanted.update(ports)
+        if self._next is None:
+            self._next = asyncio.get_running_loop().create_future()
+            if not self._running:
+                self._start()
+        return self._next
+
+    def close(self) -> None:
+        """Stop listening; what is on the node stays."""
+        if self._watch:
+            self._watch.close()
+            self._watch = None
+
+    def _start(self) -> None:
+        self._running = True
+        self._task = asyncio.get_running_loop().create_task(self._passes(), name=f"lan {self.ref}")
+        self._task.add_done_callback(_must_not_fail)
+
+    async def _passes(self) -> None:
+        while self._next is not None:
+            future, wanted, self._next, self._wanted = self._next, self._wanted, None, set()
+            try:
+                outcome = await self._pass(wanted)
+            except K8slanError as error:
+                log.warning("LAN %s: %s", self.ref, error)
+                outcome = Outcome(desired=LanState(netns=self.netns), unplanned=error)
+            self.outcome = outcome
+            if not future.cancelled():
+                future.set_result(outcome)
+            self._follow(outcome)
+            self._on_outcome(self)
+        self._running = False
+        if self._watch:
+            self._watch.resume()
+            self._look()
+
+    async def _pass(self, ports: Collection[str] | None) -> Outcome:
+        aim = Aim(lan=self.lan, netns=self.netns, me=self._me, attachments=self._attachments.of(self.ref))
+        last = self.outcome
+        if ports is None or last is None or last.trouble or last.underlay is None or self._watch is None:
+            return await asyncio.to_thread(run_pass, self._node, aim, self._pods)
+        return await asyncio.to_thread(run_quick_pass, self._node, aim, self._pods, ports, last.underlay)
+
+    def _follow(self, outcome: Outcome) -> None:
+        """Listen where the LAN is now, and look whether it still is as the pass has left it."""
+        handle = self._node.lan(self.netns) if outcome.desired.exists else None
+        if self._watch and self._watch.handle is not handle:
+            self.close()
+        if handle and self._watch is None:
+            self._watch = _Watch(handle, self._look)
+            self.wake()  # for what has happened before the watch was there
+
+    def _look(self) -> None:
+        """Read the events that have come and ask for a pass if one of them tells of a link that is not as it should be.
+
+        During a pass the events of its own doing come in; they are read after it, when the last one of each link
+        counts.
+        """
+        if self._watch is None:
+            return
+        if self._running:
+            self._watch.pause()
+            return
+        links, lost = self._watch.read()
+        if lost:
+            self.wake()
+        plan = self.outcome.desired if self.outcome else None
+        if not links or self.lan is None or plan is None or plan.bridge is None or plan.vxlan is None:
+            return
+        members = {a.port: a for a in self._attachments.of(self.ref)}
+        strange = [name for name, link in links.items() if not _fits(name, link, plan.bridge, plan.vxlan.link, members)]
+        if plan.bridge.name in strange or plan.vxlan.link.name in strange:
+            self.wake()
+        elif strange:
+            self.wake(names.port_of_stub(name) or name for name in strange)
+
+
+def _fits(name: str, link: RawLink | None, bridge: Bridge, vxlan: Port, members: Mapping[str, Attachment]) -> bool:
+    """Whether a link is as it should be; None is one that is gone."""
+    owner = members.get(names.port_of_stub(name) or name)
+    if name != bridge.name and name != vxlan.name and owner is None:
+        return link is None or link.group != OURS
+    if link is None:
+        return False
+    if name == bridge.name:
+        return observe.bridge_of(link) == bridge
+    if owner is not None and names.port_of_stub(name):
+        return observe.stub_of(link) == planner.stub_of(owner)
+    wanted = vxlan if owner is None else planner.port_of(bridge, owner)
+    return observe.port_of(link, {link.master: bridge.name} if link.master else {}) == wanted
+
+
+class _Watch:
+    """Listens to the links of a LAN's namespace."""
+
+    def __init__(self, handle: Handle, on_readable: Callable[[], None]) -> None:
+        self.handle = handle
+        self._listener = Listener([netlink.GROUP_LINK], handle.fd)
+        self._on_readable = on_readable
+        self._loop = asyncio.get_running_loop()
+        self.resume()
+
+    def pause(self) -> None:
+        self._loop.remove_reader(self._listener.fileno())
+
+    def resume(self) -> None:
+        self._loop.add_reader(self._listener.fileno(), self._on_readable)
+
+    def read(self) -> tuple[dict[str, RawLink | None], bool]:
+        """The last that was told of each link (None: it is gone), and whether the kernel had to drop something."""
+        lost: list[None] = []
+        links: dict[str, RawLink | None] = {}
+        for reply in self._listener.events(lambda: lost.append(None)):
+            if reply.type not in (netlink.RTM_NEWLINK, netlink.RTM_DELLINK) or reply.data[reply.start] != AF_UNSPEC:
+                continue  # a bridge tells of its ports a second time, in its own family and with less in it
+            link = netlink.parse_link(reply)
+            links[link.name] = link if reply.type == netlink.RTM_NEWLINK else None
+        return links, bool(lost)
+
+    def close(self) -> None:
+        self.pause()
+        self._listener.close()
+
+
+def _must_not_fail(task: asyncio.Task[None]) -> None:
+    """A fault in a loop is a fault of the program: it ends the agent, and the next one starts from what is there."""
+    if not task.cancelled() and (error := task.exception()):
+        log.critical("the loop %s has failed", task.get_name(), exc_info=error)
+        os.kill(os.getpid(), signal.SIGTERM)

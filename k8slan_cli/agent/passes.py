@@ -1,0 +1,165 @@
+"""One pass: read what is there, plan what should be, carry out the difference. The body of every loop, callable once.
+
+It blocks (netlink, /proc) and so runs in a worker thread; passes over the same LAN never overlap.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+
+from k8slan_cli.agent.store import Key
+from k8slan_cli.errors import Invalid, K8slanError, KernelError
+from k8slan_cli.lan import names
+from k8slan_cli.lan.model import IpAddress, Lan
+from k8slan_cli.net import observe
+from k8slan_cli.net.execute import Context, execute
+from k8slan_cli.net.node import Node
+from k8slan_cli.plan import desired as planner
+from k8slan_cli.plan.diff import diff
+from k8slan_cli.plan.operations import Operation
+from k8slan_cli.plan.state import Attachment, LanState, Underlay, absent
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Self:
+    """What a node knows of itself: the names by which LANs may speak of it, and its InternalIP, if it was told."""
+
+    name: str
+    aliases: frozenset[str] = frozenset()
+    address: IpAddress | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a pass did: the state it was after, its operations, those that failed, and why there was no plan, if so."""
+
+    desired: LanState
+    underlay: Underlay | None = None
+    operations: tuple[Operation, ...] = ()
+    failures: tuple[tuple[Operation, KernelError], ...] = ()
+    unplanned: K8slanError | None = None
+
+    def failure_of(self, key: Key) -> K8slanError | None:
+        """Why an attachment does not work, if it does not: its own failure, or else one of the whole LAN."""
+        whole = self.unplanned
+        for operation, error in self.failures:
+            attachment = getattr(operation, "attachment", None)
+            if attachment is None:
+                whole = whole or error
+            elif attachment.key == key:
+                return error
+        return whole
+
+    @property
+    def trouble(self) -> K8slanError | None:
+        """The first thing that is wrong with the LAN on this node, if anything is."""
+        return self.unplanned or next((error for _, error in self.failures), None)
+
+
+def find_underlay(node: Node, lan: Lan, me: Self) -> Underlay:
+    """The device that carries the LAN's VXLAN here.
+
+    Raises:
+        UnderlayMissing: there is no such device.
+
+    """
+    return observe.underlay(node, lan.underlay_on(me.name, *me.aliases), me.address)
+
+
+def mtu_inside(node: Node, lan: Lan, me: Self) -> int:
+    """The MTU that the LAN has, or would have, on this node.
+
+    Raises:
+        Invalid: the LAN cannot be had here.
+        UnderlayMissing: there is no underlay device.
+
+    """
+    state = planner.plan(lan, me.name, find_underlay(node, lan, me), (), others=True)
+    return state.bridge.mtu if state.bridge else 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aim:
+    """What a pass is about: a LAN (None: one that is gone) with its namespace, the node, and all attachments."""
+
+    lan: Lan | None
+    netns: str
+    me: Self
+    attachments: Collection[Attachment]
+
+
+def plan_pass(node: Node, aim: Aim) -> tuple[Outcome, LanState]:
+    """What should be and what is.
+
+    Raises:
+        KernelError: what is there could not be read.
+
+    """
+    observed = observe.lan_state(node, aim.netns)
+    if aim.lan is None or not aim.attachments:
+        return Outcome(desired=absent(aim.netns)), observed
+    try:
+        underlay = find_underlay(node, aim.lan, aim.me)
+        desired = planner.plan(aim.lan, aim.me.name, underlay, aim.attachments)
+    except (Invalid, KernelError) as error:
+        return Outcome(desired=planner.without_underlay(observed, aim.attachments), unplanned=error), observed
+    return Outcome(desired=desired, underlay=underlay), observed
+
+
+def run_pass(node: Node, aim: Aim, pods: Mapping[Key, int]) -> Outcome:
+    """One pass over a whole LAN.
+
+    Raises:
+        KernelError: what is there could not be read.
+
+    """
+    return _carry_out(node, aim, pods, *plan_pass(node, aim))
+
+
+def run_quick_pass(
+    node: Node, aim: Aim, pods: Mapping[Key, int], ports: Collection[str], underlay: Underlay
+) -> Outcome:
+    """A pass over some ports of a LAN that was as it should be, whatever number of others it has.
+
+    If that does not succeed, or the LAN is not as it was, a pass over the whole LAN follows.
+
+    Raises:
+        KernelError: what is there could not be read.
+
+    """
+    if aim.lan is None or not aim.attachments:
+        return run_pass(node, aim, pods)
+    concerned = [a for a in aim.attachments if a.port in ports]
+    desired = planner.plan(aim.lan, aim.me.name, underlay, concerned, others=True)
+    looked_at = [aim.lan.bridge, *ports, *map(names.stub, ports)]
+    observed = observe.lan_state(node, aim.netns, only=looked_at)
+    if observed.bridge != desired.bridge:
+        return run_pass(node, aim, pods)
+    outcome = Outcome(desired=desired, underlay=underlay)
+    outcome = _carry_out(node, aim, pods, outcome, replace(observed, vxlan=desired.vxlan))
+    return run_pass(node, aim, pods) if outcome.failures else outcome
+
+
+def _carry_out(node: Node, aim: Aim, pods: Mapping[Key, int], outcome: Outcome, observed: LanState) -> Outcome:
+    operations = diff(outcome.desired, observed, underlay=outcome.underlay.name if outcome.underlay else "")
+    failures: list[tuple[Operation, KernelError]] = []
+    failed: set[Key] = set()
+    context = Context(node, aim.netns, pods)
+    for operation in operations:
+        attachment = getattr(operation, "attachment", None)
+        if attachment is not None and attachment.key in failed:
+            continue
+        try:
+            execute(operation, context)
+        except KernelError as error:
+            failures.append((operation, error))
+            if attachment is not None:
+                failed.add(attachment.key)
+            log.warning("%s: cannot %s", aim.netns, error)
+        else:
+            log.info("%s: %s", aim.netns, operation.describe())
+    return replace(outcome, operations=operations, failures=tuple(failures))

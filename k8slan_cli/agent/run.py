@@ -1,0 +1,172 @@
+"""The agent's life: start, serve, stop. The order here is what makes a restart at any moment harmless."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import fcntl
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from k8slan_cli.agent.agent import Agent, check_rights
+from k8slan_cli.agent.attach import Attacher
+from k8slan_cli.agent.cni_server import CniServer
+from k8slan_cli.agent.http import HttpServer
+from k8slan_cli.agent.metrics import Metrics
+from k8slan_cli.agent.passes import Aim, Self, plan_pass
+from k8slan_cli.agent.paths import Paths
+from k8slan_cli.agent.sources import Source
+from k8slan_cli.errors import K8slanError
+from k8slan_cli.plan.diff import diff
+
+log = logging.getLogger(__name__)
+
+_FIRST_SIGHT_SECONDS = 3.0
+"""How long to wait for the source at the start; after that, what was known last has to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How an agent is to run; ``http`` None means no HTTP server."""
+
+    paths: Paths
+    me: Self
+    host_root: Path
+    http: str | None
+
+
+async def run(options: Options, make_source: Callable[[Agent], Source]) -> None:
+    """Run an agent until SIGTERM or SIGINT. What is on the node stays, and so does the traffic.
+
+    Raises:
+        K8slanError: it cannot run here.
+
+    """
+    check_rights()
+    with locked(options.paths):
+        agent = Agent(options.paths, options.me, options.host_root)
+        attacher = Attacher(agent)
+        metrics = Metrics(agent)
+        missing = ["the first pass over all LANs"]
+        http = HttpServer(options.http, metrics.registry, lambda: missing[0]) if options.http else None
+        source = make_source(agent)
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        agent.watch_host()
+        following = asyncio.create_task(agent.follow(source), name="source")
+        await _first_sight(agent, following)
+        await attacher.recover()
+        await agent.settle()
+        server = CniServer(options.paths.socket, attacher, metrics.answered)
+        spool = asyncio.create_task(_watch_spool(options.paths.spool, attacher), name="spool")
+        serving = asyncio.create_task(server.serve(), name="CNI server")
+        missing[0] = ""
+        log.info(
+            "ready: %d LANs, %d attachments, socket %s", len(agent.lans.all()), len(agent.attachments), server.path
+        )
+        notify("READY=1")
+        stopping = asyncio.create_task(stop.wait(), name="stop")
+        tasks = {following, spool, serving, stopping}
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        notify("STOPPING=1")
+        for task in tasks - done:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await server.close()
+        await source.close()
+        await agent.close()
+        if http:
+            await asyncio.to_thread(http.close)
+        for task in done - {stopping}:
+            await task  # a task that ends by itself has failed: its error ends the agent
+
+
+async def _first_sight(agent: Agent, following: asyncio.Task[None]) -> None:
+    """Wait until the source has been heard, or for a while, or until it fails."""
+    heard = asyncio.create_task(agent.lans.heard.wait())
+    await asyncio.wait({heard, following}, timeout=_FIRST_SIGHT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+    heard.cancel()
+    if following.done():
+        await following
+    if not agent.lans.synced:
+        log.warning("no word of LANs yet: going on with the %d known before", len(agent.lans.all()))
+
+
+async def _watch_spool(folder: Path, attacher: Attacher) -> None:
+    """Carry out DELs that clients leave because an answer took too long."""
+    from asyncinotify import Inotify, Mask
+
+    with Inotify() as inotify:
+        inotify.add_watch(folder, Mask.MOVED_TO)
+        await attacher.empty_spool()
+        while True:
+            await inotify.get()
+            await attacher.empty_spool()
+
+
+@contextlib.contextmanager
+def locked(paths: Paths) -> Iterator[None]:
+    """Hold the run directory for one agent alone.
+
+    Raises:
+        K8slanError: another has it, or it cannot be made.
+
+    """
+    try:
+        paths.private.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fd = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise K8slanError(f"cannot use the run directory {paths.run}: {error.strerror}") from error
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        paths.create()
+        yield
+    except BlockingIOError:
+        raise K8slanError(f"another agent runs with {paths.run}", hint="stop it, or choose another --run-dir") from None
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EROFS, errno.EACCES):
+            raise K8slanError(f"cannot use the run directory {paths.run}: {error.strerror}") from error
+        raise
+    finally:
+        os.close(fd)
+
+
+def notify(state: str) -> None:
+    """Tell a service manager of a change (sd_notify(3)), where there is one."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+        sock.connect("\0" + address[1:] if address.startswith("@") else address)
+        sock.send(state.encode())
+
+
+async def preview(options: Options, make_source: Callable[[Agent], Source]) -> list[tuple[str, list[str]]]:
+    """What an agent would do if it started now, and does not: (namespace, operations in words) of each LAN concerned.
+
+    Raises:
+        K8slanError: what is there cannot be read.
+
+    """
+    agent = Agent(options.paths, options.me, options.host_root)
+    source = make_source(agent)
+    agent.lans.preview(await source.next())
+    await source.close()
+    lans = {lan.netns: lan for lan in agent.lans.all().values()}
+    found: list[tuple[str, list[str]]] = []
+    for name in sorted(agent.node.present() | {n for n, lan in lans.items() if agent.attachments.of(lan.ref)}):
+        lan = lans.get(name)
+        complete = [a for a in agent.attachments.of(lan.ref) if a.complete] if lan else []
+        outcome, observed = plan_pass(agent.node, Aim(lan=lan, netns=name, me=options.me, attachments=complete))
+        underlay = outcome.underlay.name if outcome.underlay else ""
+        words = [operation.describe() for operation in diff(outcome.desired, observed, underlay=underlay)]
+        found.append((name, [f"cannot be planned: {outcome.unplanned}"] if outcome.unplanned else words))
+    agent.node.close()
+    return found

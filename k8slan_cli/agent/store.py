@@ -1,0 +1,192 @@
+"""What the agent must not forget over a restart: attachments, and the LANs it knew last. Files under the run directory.
+
+The run directory lies on a tmpfs, as the namespaces do that it describes: a reboot takes both. Every write goes
+to a file beside and is renamed, so that a record is there wholly or not at all. Nothing that a runtime or a user
+says becomes part of a path.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+from k8slan_cli.errors import Invalid, StoreError
+from k8slan_cli.lan import codec, names
+from k8slan_cli.lan.model import Lan, LanRef
+from k8slan_cli.plan.state import Attachment, Kind, Route
+
+log = logging.getLogger(__name__)
+Key = tuple[str, str]
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file of mode 0600 so that a reader, or a crash, never finds half of it.
+
+    Raises:
+        StoreError: the file system is full, read-only or not there.
+
+    """
+    try:
+        fd, temporary = tempfile.mkstemp(prefix=".", dir=path.parent)
+        try:
+            with os.fdopen(fd, "wb") as file:
+                file.write(data)
+            Path(temporary).replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                Path(temporary).unlink()
+            raise
+    except OSError as error:
+        raise StoreError(
+            f"cannot write a record into {path.parent}: {error.strerror}", hint=f"see df {path.parent}"
+        ) from error
+
+
+class Attachments:
+    """The attachments of this node, by container and interface, each in a file of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        """Read what is there, if there is anything."""
+        self._directory = directory
+        self._by_key: dict[Key, Attachment] = {}
+        self._by_lan: dict[LanRef, dict[Key, Attachment]] = {}
+        for path in sorted(directory.glob("[!.]*.json")):
+            try:
+                self._remember(_attachment(json.loads(path.read_bytes())))
+            except (ValueError, TypeError, KeyError, OSError) as error:
+                log.error("the record %s cannot be read and is passed over: %s", path, error)
+
+    def __iter__(self) -> Iterator[Attachment]:
+        return iter(tuple(self._by_key.values()))
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    def get(self, key: Key) -> Attachment | None:
+        """The attachment of a container's interface, if there is one."""
+        return self._by_key.get(key)
+
+    def of(self, lan: LanRef) -> tuple[Attachment, ...]:
+        """The attachments of a LAN."""
+        return tuple(self._by_lan.get(lan, {}).values())
+
+    def lans(self) -> frozenset[LanRef]:
+        """The LANs that have attachments here."""
+        return frozenset(self._by_lan)
+
+    def put(self, attachment: Attachment) -> None:
+        """Record an attachment, or what is new of it.
+
+        Raises:
+            StoreError: it could not be written; nothing has changed then.
+
+        """
+        data = {f.name: getattr(attachment, f.name) for f in dataclasses.fields(attachment)}
+        data |= {"lan": str(attachment.lan), "routes": [_route_document(r) for r in attachment.routes]}
+        write_whole(self._path(attachment.key), json.dumps(data).encode())
+        self._remember(attachment)
+
+    def delete(self, key: Key) -> None:
+        """Forget an attachment; nothing happens if it is not there.
+
+        Raises:
+            StoreError: the record could not be removed.
+
+        """
+        try:
+            self._path(key).unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreError(f"cannot remove a record from {self._directory}: {error.strerror}") from error
+        attachment = self._by_key.pop(key, None)
+        if attachment:
+            of_lan = self._by_lan[attachment.lan]
+            del of_lan[key]
+            if not of_lan:
+                del self._by_lan[attachment.lan]
+
+    def _path(self, key: Key) -> Path:
+        return self._directory / names.record(*key)
+
+    def _remember(self, attachment: Attachment) -> None:
+        self._by_key[attachment.key] = attachment
+        self._by_lan.setdefault(attachment.lan, {})[attachment.key] = attachment
+
+
+def _route_document(route: Route) -> dict[str, Any]:
+    return {**dataclasses.asdict(route), "gateway": str(route.gateway) if route.gateway else None}
+
+
+def _attachment(data: dict[str, Any]) -> Attachment:
+    namespace, _, name = data.pop("lan").partition("/")
+    routes = [
+        Route(**{**route, "gateway": ip_address(route["gateway"]) if route["gateway"] else None})
+        for route in data.pop("routes")
+    ]
+    return Attachment(
+        **{
+            **data,
+            "lan": LanRef(namespace=namespace, name=name),
+            "kind": Kind(data["kind"]),
+            "addresses": tuple(data["addresses"]),
+            "environ": tuple((name, value) for name, value in data["environ"]),
+            "routes": tuple(routes),
+        }
+    )
+
+
+class KnownLans:
+    """The LANs as they were known last, so that pods attach after a restart with no API server in sight.
+
+    Each is kept with its origin (a file's name, for LANs from files): a file that is broken now still stands for the
+    LAN that it held.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        """Read what is there. What cannot be read is as good as not known."""
+        self._directory = directory
+        self._entries: dict[LanRef, tuple[Lan, str]] = {}
+        for path in directory.glob("[!.]*.json"):
+            try:
+                entry = json.loads(path.read_bytes())
+                lan = codec.decode(entry["lan"], strict=False)
+                self._entries[lan.ref] = (lan, entry["origin"])
+            except (OSError, ValueError, TypeError, KeyError, Invalid) as error:
+                log.error("the record %s cannot be read and is passed over: %s", path, error)
+
+    def all(self) -> Mapping[LanRef, tuple[Lan, str]]:
+        """The LANs with their origins."""
+        return dict(self._entries)
+
+    def replace(self, lans: Mapping[LanRef, tuple[Lan, str]]) -> None:
+        """Write down what is new or has changed, remove what is gone. A full disk is logged: the agent goes on."""
+        try:
+            for ref, (lan, origin) in lans.items():
+                if self._entries.get(ref) != (lan, origin):
+                    data = {"origin": origin, "lan": _document(lan)}
+                    write_whole(self._path(ref), json.dumps(data).encode())
+                    self._entries[ref] = (lan, origin)
+            for ref in self._entries.keys() - lans.keys():
+                self._path(ref).unlink(missing_ok=True)
+                del self._entries[ref]
+        except (StoreError, OSError) as error:
+            log.error("the known LANs are not all written down: %s", error)
+
+    def _path(self, ref: LanRef) -> Path:
+        return self._directory / names.record(ref.namespace, ref.name)
+
+
+def _document(lan: Lan) -> dict[str, Any]:
+    document = codec.encode(lan)
+    document["metadata"] |= {"uid": lan.uid, "creationTimestamp": lan.created}
+    if lan.deleting:
+        document["metadata"]["deletionTimestamp"] = "unknown"
+    document["status"] = {"nodes": [codec.encode_node(node) for node in lan.nodes]}
+    return document
