@@ -1,0 +1,257 @@
+"""What a cluster is made of, built once and kept: packages, Go programs, the test image.
+
+Each artefact is a folder in the cache whose name holds a digest of its recipe (versions, flags, sources). It is
+made under another name and renamed when it is whole, so a folder that has its name is complete; a lock lets two
+runs that need the same wait for each other instead of building twice.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.cluster.harness import archive
+from tests.cluster.harness.versions import (
+    BUSYBOX,
+    KUBERNETES,
+    MULTUS,
+    MULTUS_MODULE,
+    PACKAGES,
+    STAGING,
+    TEST_IMAGE,
+    cache,
+)
+
+
+class BuildError(Exception):
+    """Something needed is not there and could not be made; says what."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artefacts:
+    """Where the built things lie."""
+
+    kubernetes: Path
+    """Folder of kube-apiserver, kube-controller-manager, kube-scheduler, kubelet and kubectl."""
+    multus: Path
+    """The multus executable."""
+    test_image: Path
+    """The image archive of TEST_IMAGE."""
+
+
+def everything(say: Callable[[str], None] = lambda _: None) -> Artefacts:
+    """Make what is missing and return all of it; ``say`` hears of steps that take long.
+
+    Raises BuildError with what is missing. Safe to call from several processes at once.
+    """
+    packages(PACKAGES, say)
+    kubernetes = artefact("kubernetes", KUBERNETES, _kubernetes_recipe(), _build_kubernetes, say)
+    multus = artefact("multus", MULTUS, _multus_recipe(), _build_multus, say)
+    image = artefact("test-image", "1", _image_recipe(), _build_image, say)
+    return Artefacts(kubernetes=kubernetes, multus=multus / "multus", test_image=image / "image.tar")
+
+
+def built() -> bool:
+    """Whether ``everything`` would have nothing to do."""
+    recipes = (
+        ("kubernetes", KUBERNETES, _kubernetes_recipe),
+        ("multus", MULTUS, _multus_recipe),
+        ("test-image", "1", _image_recipe),
+    )
+    return not _absent(PACKAGES) and all(_place(name, version, recipe()).is_dir() for name, version, recipe in recipes)
+
+
+def packages(wanted: Mapping[str, str], say: Callable[[str], None] = lambda _: None) -> None:
+    """Install the Debian packages whose telling file is absent. Raises BuildError where that is impossible."""
+    missing = _absent(wanted)
+    if not missing:
+        return
+    if shutil.which("apt-get") is None or os.geteuid() != 0:
+        raise BuildError(f"these Debian packages are missing: {' '.join(missing)}")
+    with _lock("packages"):
+        say(f"installing {' '.join(missing)}")
+        quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing]
+        for command in (["apt-get", "update", "-qq"], install):
+            done = subprocess.run(command, env=quiet, capture_output=True, text=True, check=False)
+            if done.returncode != 0:
+                raise BuildError(f"{' '.join(command)}: {done.stderr.strip()}")
+
+
+def _absent(wanted: Mapping[str, str]) -> list[str]:
+    return [package for package, telling in wanted.items() if not Path(telling).exists()]
+
+
+def artefact(
+    name: str,
+    version: str,
+    recipe: str,
+    make: Callable[[Path], None],
+    say: Callable[[str], None] = lambda _: None,
+) -> Path:
+    """The folder of one artefact: ``make`` fills a new one unless it is there.
+
+    ``recipe`` is a text that changes whenever the outcome should.
+    """
+    place = _place(name, version, recipe)
+    if place.is_dir():
+        return place
+    with _lock(name):
+        if place.is_dir():
+            return place
+        for half in place.parent.glob(f".{name}-*"):
+            shutil.rmtree(half)
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=place.parent))
+        say(f"building {name} {version}")
+        started = time.monotonic()
+        make(unfinished)
+        unfinished.chmod(0o755)
+        unfinished.rename(place)
+        say(f"built {name} {version} in {time.monotonic() - started:.0f} s")
+    return place
+
+
+def _place(name: str, version: str, recipe: str) -> Path:
+    digest = hashlib.sha256(f"{platform.machine()}\n{recipe}".encode()).hexdigest()[:12]
+    return cache() / f"{name}-{version}-{digest}"
+
+
+@contextmanager
+def _lock(name: str) -> Iterator[None]:
+    cache().mkdir(parents=True, exist_ok=True)
+    with (cache() / f".lock-{name}").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+# --- Kubernetes and multus ----------------------------------------------------------------------------------------
+
+_PROGRAM = """\
+// The servers of Kubernetes in one executable, which goes by the name it is called by: linked once instead of
+// four times.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+	"k8s.io/component-base/cli"
+	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
+	manager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
+	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
+	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
+
+	_ "k8s.io/component-base/logs/json/register"
+	_ "k8s.io/component-base/metrics/prometheus/clientgo"
+	_ "k8s.io/component-base/metrics/prometheus/version"
+)
+
+func main() {
+	programs := map[string]func() *cobra.Command{
+		"kube-apiserver":          apiserver.NewAPIServerCommand,
+		"kube-controller-manager": manager.NewControllerManagerCommand,
+		"kube-scheduler":          func() *cobra.Command { return scheduler.NewSchedulerCommand() },
+		"kubelet":                 func() *cobra.Command { return kubelet.NewKubeletCommand(context.Background()) },
+	}
+	name := filepath.Base(os.Args[0])
+	program, known := programs[name]
+	if !known {
+		fmt.Fprintln(os.Stderr, "not a program of Kubernetes:", name)
+		os.Exit(2)
+	}
+	os.Exit(cli.Run(program()))
+}
+"""
+
+_SERVERS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet")
+
+
+def _kubernetes_module() -> str:
+    minor = KUBERNETES.partition(".")[2]
+    replaces = "\n".join(f"replace k8s.io/{name} => k8s.io/{name} v0.{minor}" for name in STAGING)
+    return f"module cluster\n\ngo 1.24.0\n\nrequire k8s.io/kubernetes v{KUBERNETES}\n\n{replaces}\n"
+
+
+def _kubernetes_flags() -> list[str]:
+    major, minor, _ = KUBERNETES.split(".")
+    version = {"gitVersion": f"v{KUBERNETES}", "gitMajor": major, "gitMinor": minor}
+    stamps = " ".join(f"-X k8s.io/component-base/version.{key}={value}" for key, value in version.items())
+    return [f"-ldflags=-s -w {stamps}"]
+
+
+def _kubernetes_recipe() -> str:
+    return "\n".join((_kubernetes_module(), _PROGRAM, *_kubernetes_flags()))
+
+
+def _build_kubernetes(folder: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="k8slan-go-") as scratch:
+        module = Path(scratch)
+        (module / "go.mod").write_text(_kubernetes_module())
+        (module / "servers").mkdir()
+        (module / "servers" / "main.go").write_text(_PROGRAM)
+        _go_build(module, _kubernetes_flags(), folder, "cluster/servers")
+        _go_build(module, _kubernetes_flags(), folder, "k8s.io/kubernetes/cmd/kubectl")
+    for name in _SERVERS:
+        (folder / name).symlink_to("servers")
+
+
+def _multus_module() -> str:
+    return f"module cluster\n\ngo 1.24.0\n\nrequire {MULTUS_MODULE} v{MULTUS}\n"
+
+
+def _multus_recipe() -> str:
+    return _multus_module()
+
+
+def _build_multus(folder: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="k8slan-go-") as scratch:
+        (Path(scratch) / "go.mod").write_text(_multus_module())
+        _go_build(Path(scratch), ["-ldflags=-s -w"], folder, f"{MULTUS_MODULE}/cmd/multus")
+
+
+def _go_build(module: Path, flags: list[str], folder: Path, package: str) -> None:
+    """Build one program, static and without debug data; the checksums come with the modules (-mod=mod)."""
+    go = shutil.which("go")
+    if go is None:
+        raise BuildError("needs Go, 1.24 or newer (https://go.dev/doc/install)")
+    command = ["nice", "-n", "5", go, "build", "-mod=mod", "-trimpath", "-gcflags=all=-dwarf=false"]
+    done = subprocess.run(
+        [*command, *flags, "-o", f"{folder}/", package],
+        cwd=module,
+        env={**os.environ, "CGO_ENABLED": "0"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        words = [line for line in done.stdout.splitlines() if not line.startswith("go: downloading")]
+        raise BuildError(f"go build {package}: " + "\n".join(words[-20:]))
+
+
+# --- the test image -----------------------------------------------------------------------------------------------
+
+
+def _image_recipe() -> str:
+    busybox = Path(BUSYBOX)
+    present = hashlib.sha256(busybox.read_bytes()).hexdigest() if busybox.exists() else "absent"
+    return f"{present}\n{Path(archive.__file__).read_text()}"
+
+
+def _build_image(folder: Path) -> None:
+    busybox = Path(BUSYBOX)
+    applets = subprocess.run([busybox, "--list"], capture_output=True, text=True, check=True).stdout.split()
+    archive.busybox(folder / "image.tar", TEST_IMAGE, busybox, tuple(applets))
