@@ -7,14 +7,14 @@ ARGS ?=
 python := .venv/bin/python
 
 help:
-	@echo 'make demo    two nodes, three pods, a VM, one LAN: built, drawn, and every kind of frame sent through it'
-	@echo 'make test    the tests (those that need root run as root, and are skipped with a reason otherwise)'
-	@echo 'make check   format, lint, types, layers, C, generated files, packages: what CI checks'
-	@echo 'make bench   the benchmarks, as root'
-	@echo 'make fuzz    the long fuzz runs'
+	@echo 'make demo       two nodes, three pods, a VM, one LAN: built, drawn, and every kind of frame sent through it'
+	@echo 'make test       the tests; those that need root are skipped without it, and say so'
+	@echo 'make check      format, lint, types, layers, C, generated files, packages: what CI checks'
+	@echo 'make bench      the benchmarks, as root'
+	@echo 'make fuzz       the long fuzz runs'
 	@echo 'make reference  write docs/reference-cli.md anew'
 	@echo 'make upgrade    take the newest versions of the Python packages, and write down which'
-	@echo 'make clean   remove everything that was made in this checkout'
+	@echo 'make clean      remove everything that was made in this checkout'
 
 demo:
 	@tools/setup demo
@@ -34,7 +34,8 @@ bench:
 
 fuzz:
 	@tools/setup fuzz
-	@$(python) -m tests.fuzz $(ARGS)
+	@$(MAKE) -C tests/fuzz/forwarder long
+	@HYPOTHESIS_PROFILE=long $(python) -m pytest tests/fuzz $(ARGS)
 
 reference:
 	@tools/setup check
