@@ -22,7 +22,8 @@ def test_a_cable_carries_and_everything_is_gone_afterwards() -> None:
         b.ip("address", "add", "192.0.2.2/24", "dev", "eth1")
         assert a.links()["eth0"]["mtu"] == 1400
         with b.start("sh", "-c", "echo ready; cat", stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
-            assert running.stdout and running.stdout.readline() == "ready\n"
+            assert running.stdout is not None
+            assert running.stdout.readline() == "ready\n"
             assert running.pid in b.pids()
         reply = a.run(sys.executable, "-c", _CONNECT, "192.0.2.2")
         assert reply.strip() == "refused"  # only a machine at the other end of the cable can refuse
