@@ -16,6 +16,8 @@ MAX_VNI = (1 << 24) - 1
 MAX_SPOKES = 4095
 MIN_MTU, MAX_MTU = 68, 65535 - 74
 """RFC 791 demands 68 bytes of every link; a packet has 65,535 at the most, VXLAN's own headers included."""
+_KERNELS_OWN = frozenset({"lo", "all", "default"})
+"""``lo`` is in every namespace; the others are folders under /proc/sys/net, so the kernel gives them to no link."""
 
 
 def rules(lan: Lan) -> tuple[Problem, ...]:
@@ -29,6 +31,9 @@ def _rules(lan: Lan) -> Iterator[Problem]:
     yield from _fault("spec.ns", names.file_fault(lan.netns))
     yield from _fault("spec.bridge", names.interface_fault(lan.bridge))
     yield from _fault("spec.vxlan", names.interface_fault(lan.vxlan))
+    for field, name in (("spec.bridge", lan.bridge), ("spec.vxlan", lan.vxlan)):
+        if name in _KERNELS_OWN:
+            yield Problem(field=field, message=f"{name!r} is a name that the kernel keeps for itself")
     if lan.bridge == lan.vxlan:
         yield Problem(field="spec.vxlan", message=f"{lan.vxlan!r} is the bridge's name too")
     if not 1 <= lan.vni <= MAX_VNI:
@@ -41,13 +46,18 @@ def _rules(lan: Lan) -> Iterator[Problem]:
     if lan.underlay is not None:
         yield from _fault("spec.defaultVxlanDev", names.interface_fault(lan.underlay, 15))
     for node, device in lan.underlays:
-        yield from _fault(f"spec.vxlanDevMap[{node}]", names.subdomain_fault(node.lower()))
-        yield from _fault(f"spec.vxlanDevMap[{node}]", names.interface_fault(device, 15))
+        yield from _fault(device_field(node), names.subdomain_fault(node.lower()))
+        yield from _fault(device_field(node), names.interface_fault(device, 15))
     if lan.mtu is not None and not MIN_MTU <= lan.mtu <= MAX_MTU:
         yield Problem(field="spec.mtu", message=f"{lan.mtu} is not in {MIN_MTU}..{MAX_MTU}")
     yield from _spokes(lan)
-    if lan.dynamic:
+    if lan.dynamic and not names.subdomain_fault(lan.ref.name):
         yield from _fault("metadata.name", names.subdomain_fault(names.lan_nad(lan.ref.name)))
+
+
+def device_field(node: str) -> str:
+    """The path of a node's entry in ``spec.vxlanDevMap``."""
+    return f"spec.vxlanDevMap[{node if names.subdomain_fault(node) == '' else names.shown(node)}]"
 
 
 def _spokes(lan: Lan) -> Iterator[Problem]:
@@ -55,14 +65,19 @@ def _spokes(lan: Lan) -> Iterator[Problem]:
         yield Problem(field="spec.spokes", message="needs at least one spoke, or spec.dynamic: true")
     if len(lan.spokes) > MAX_SPOKES:
         yield Problem(field="spec.spokes", message=f"has {len(lan.spokes)} spokes, {MAX_SPOKES} at the most")
+    taken = {lan.bridge: "spec.bridge", lan.vxlan: "spec.vxlan"}
     seen: dict[str, int] = {}
-    taken = {lan.bridge: "spec.bridge", lan.vxlan: "spec.vxlan", "lo": "the loopback device"}
+    taps: dict[int, int] = {}
     for position, spoke in enumerate(lan.spokes):
         field = f"spec.spokes[{position}]"
-        yield from _fault(field, names.label_fault(spoke, names.MAX_INTERFACE))
-        if spoke in seen:
-            yield Problem(field=field, message=f"{spoke!r} is spec.spokes[{seen[spoke]}] already")
-        seen.setdefault(spoke, position)
+        if fault := names.label_fault(spoke, names.MAX_INTERFACE):
+            yield Problem(field=field, message=fault)
+            continue
+        if (first := seen.setdefault(spoke, position)) != position:
+            yield Problem(field=field, message=f"{spoke!r} is spec.spokes[{first}] already")
+        elif (first := taps.setdefault(names.tap_index(spoke), position)) != position:
+            # One in two thousand million pairs.
+            yield Problem(field=field, message=f"{spoke!r} would share its tap device with spec.spokes[{first}]")
         for derived in (names.port(spoke), names.stub(names.port(spoke))):
             if derived in taken:
                 yield Problem(field=field, message=f"its device {derived!r} has the name of {taken[derived]}")
@@ -105,7 +120,7 @@ def clashes(lans: Iterable[Lan]) -> dict[LanRef, tuple[Problem, ...]]:
             if owner := spokes.get(spoke):
                 message = f"{spoke} is in use by LAN {owner}"
             elif (tap := taps.get(names.tap_index(spoke))) and tap[0] != spoke:
-                message = f"{spoke} would share its tap device with spoke {tap[0]} of LAN {tap[1]} "
+                message = f"{spoke} would share its tap device with spoke {tap[0]} of LAN {tap[1]}"
             else:
                 continue
             problems.append(Problem(field=f"spec.spokes[{position}]", message=message))
