@@ -81,11 +81,12 @@ class Lan:
     nodes: tuple[NodeStatus, ...] = field(default=())
 
     def underlay_on(self, *node_names: str) -> str | None:
-        """The underlay device wanted on a node known by any of ``node_names``, or None for the node's own choice."""
-        for key, device in self.underlays:
-            if key in node_names:
-                return device
-        return self.underlay
+        """The underlay device wanted on a node known by any of ``node_names``, or None for the node's own choice.
+
+        The first of the names that is listed decides.
+        """
+        devices = dict(self.underlays)
+        return next((devices[name] for name in node_names if name in devices), self.underlay)
 
     def peers_of(self, node_name: str) -> frozenset[IpAddress]:
         """VTEP addresses of the other nodes that take part."""
