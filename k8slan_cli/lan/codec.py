@@ -6,8 +6,9 @@ A document is what a YAML file or the Kubernetes API gives: nested dicts, of any
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from ipaddress import ip_address
+from collections.abc import Iterator, Mapping
+from datetime import date
+from ipaddress import IPv6Address, ip_address
 from typing import Any, TypeVar
 
 from k8slan_cli.errors import Invalid, Problem
@@ -59,16 +60,19 @@ class _Reader:
         """``value`` if it is of ``kind``, ``default`` if it is None or of another."""
         if value is None:
             return default
-        if isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
-            return value
-        self.complain(field, f"must be {_WORDS[kind]}, not {_named(value)}")
-        return default
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            self.complain(field, f"must be {_WORDS[kind]}, not {_named(value)}")
+            return default
+        if isinstance(value, int) and value.bit_length() > 63:
+            self.complain(field, "is not a number of 64 bits")
+            return default
+        return value
 
     def mapping(self, value: object, field: str) -> dict[str, Any]:
         found: dict[object, Any] = self.typed(dict, value, field, {})
         for key in found:
             if not isinstance(key, str):
-                self.complain(field, f"has a key that is not text: {key!r}")
+                self.complain(f"{field}[{_shown(key)}]", "must be text, as every key")
         return {k: v for k, v in found.items() if isinstance(k, str)}
 
     def texts(self, value: object, field: str) -> tuple[str, ...]:
@@ -80,19 +84,46 @@ class _Reader:
         if not text:
             return None
         try:
-            return ip_address(text)
+            found = ip_address(text)
         except ValueError:
-            self.complain(field, f"{text!r} is not an IP address")
+            self.complain(field, f"{names.shown(text)} is not an IP address")
             return None
+        if isinstance(found, IPv6Address) and (found.scope_id is not None or found.ipv4_mapped):
+            self.complain(field, f"{names.shown(text)} must be without a zone, and IPv4 not dressed as IPv6")
+            return None
+        return found
+
+    def host(self, value: object, field: str) -> IpAddress | None:
+        """An address that a node can have."""
+        found = self.address(value, field)
+        if found is not None and (found.is_multicast or found.is_unspecified):
+            self.complain(field, f"{found} is not the address of a node")
+            return None
+        return found
+
+    def moment(self, value: object, field: str) -> str:
+        """A time as RFC 3339 writes it; YAML makes a value of its own of one without quotes."""
+        if isinstance(value, date):
+            value = value.isoformat().replace("+00:00", "Z")
+        return self.typed(str, value, field, "")
 
     def unknown(self, found: Mapping[str, object], known: frozenset[str], prefix: str) -> None:
         for key in found:
             if key not in known:
-                self.complain(prefix + key, f"is unknown; known are {', '.join(sorted(known))}")
+                plain = key if key.isprintable() and 0 < len(key) < names.MAX_SUBDOMAIN else names.shown(key)
+                self.complain(prefix + plain, f"is unknown; known are {', '.join(sorted(known))}")
 
 
 def _named(value: object) -> str:
     return _WORDS.get(type(value), type(value).__name__)
+
+
+def _shown(value: object) -> str:
+    """A value for a message: itself if it is short, its kind otherwise."""
+    if isinstance(value, str):
+        return names.shown(value)
+    short = value is None or isinstance(value, bool | float) or (isinstance(value, int) and value.bit_length() < 64)
+    return str(value) if short else _named(value)
 
 
 def decode(document: object, *, strict: bool = True) -> Lan:
@@ -116,21 +147,28 @@ def decode(document: object, *, strict: bool = True) -> Lan:
         read.unknown(top, _TOP, "")
         read.unknown(spec, _SPEC, "spec.")
     if top.get("apiVersion") != API_VERSION:
-        read.complain("apiVersion", f"must be {API_VERSION}, not {top.get('apiVersion')!r}")
+        read.complain("apiVersion", f"must be {API_VERSION}, not {_shown(top.get('apiVersion'))}")
     if top.get("kind") != KIND:
-        read.complain("kind", f"must be {KIND}, not {top.get('kind')!r}")
-    if "spec" not in top:
-        read.complain("spec", "is missing")
-    elif spec.get("vni") is None:
-        read.complain("spec.vni", "is missing")
-    if metadata.get("name") is None:
-        read.complain("metadata.name", "is missing")
+        read.complain("kind", f"must be {KIND}, not {_shown(top.get('kind'))}")
+    for field, found, key in (("metadata", metadata, "name"), ("spec", spec, "vni")):
+        if top.get(field) is None:
+            read.complain(field, "is missing")
+        elif isinstance(top[field], dict) and found.get(key) is None:
+            read.complain(f"{field}.{key}", "is missing")
     lan = _lan(read, top, metadata, spec)
-    stated = {p.field for p in read.problems}  # what is missing or of a wrong type is not said to break a rule too
-    broken = () if "spec" in stated else (p for p in validate.rules(lan) if p.field not in stated)
-    if problems := (*read.problems, *broken):
-        raise Invalid(f"LAN {lan.ref}", problems)
+    if problems := tuple(dict.fromkeys((*read.problems, *_broken(lan, {p.field for p in read.problems}, spec)))):
+        ref = str(lan.ref)
+        raise Invalid(f"LAN {ref if ref.isprintable() and len(ref) < 320 else names.shown(ref)}", problems)
     return lan
+
+
+def _broken(lan: Lan, stated: set[str], spec: dict[str, Any]) -> Iterator[Problem]:
+    """The rules that a document breaks, without a second word on what is missing, of a wrong type, or not written."""
+    silent = stated | ({"spec.ns"} if spec.get("ns") is None else set())
+    for problem in validate.rules(lan):
+        part = problem.field.partition(".")[0]
+        if problem.field not in silent and part not in silent:
+            yield problem
 
 
 def _lan(read: _Reader, top: dict[str, Any], metadata: dict[str, Any], spec: dict[str, Any]) -> Lan:
@@ -147,12 +185,12 @@ def _lan(read: _Reader, top: dict[str, Any], metadata: dict[str, Any], spec: dic
         port=read.typed(int, spec.get("vxlanPort"), "spec.vxlanPort", DEFAULT_PORT),
         underlay=read.typed(str, spec.get("defaultVxlanDev"), "spec.defaultVxlanDev", "") or None,
         underlays=tuple(
-            (node, read.typed(str, device, f"spec.vxlanDevMap[{node}]", "")) for node, device in sorted(devices.items())
+            (node, read.typed(str, device, validate.device_field(node), "")) for node, device in sorted(devices.items())
         ),
         mtu=read.typed(int, spec["mtu"], "spec.mtu", 0) if spec.get("mtu") is not None else None,
         spokes=read.texts(spec.get("spokes"), "spec.spokes"),
         dynamic=read.typed(bool, spec.get("dynamic"), "spec.dynamic", False),
-        created=str(metadata.get("creationTimestamp") or ""),
+        created=read.moment(metadata.get("creationTimestamp"), "metadata.creationTimestamp"),
         uid=read.typed(str, metadata.get("uid"), "metadata.uid", ""),
         deleting=metadata.get("deletionTimestamp") is not None,
         nodes=(*_nodes(top.get("status")), *_peers(read, top.get("peers"))),
@@ -162,7 +200,10 @@ def _lan(read: _Reader, top: dict[str, Any], metadata: dict[str, Any], spec: dic
 def _peers(read: _Reader, value: object) -> tuple[NodeStatus, ...]:
     """VTEPs that a file names: nodes of which nothing but the address is known."""
     found: list[object] = read.typed(list, value, "peers", [])
-    addresses = (read.address(item, f"peers[{i}]") for i, item in enumerate(found))
+    for position, item in enumerate(found):
+        if item is None or item == "":
+            read.complain(f"peers[{position}]", "is empty")
+    addresses = (read.host(item, f"peers[{i}]") for i, item in enumerate(found))
     return tuple(NodeStatus(name="", vtep=address) for address in addresses if address)
 
 
@@ -175,7 +216,7 @@ def _nodes(status: object) -> tuple[NodeStatus, ...]:
             name=lenient.typed(str, node.get("name"), "", ""),
             state=lenient.typed(str, node.get("state"), "", ""),
             device=lenient.typed(str, node.get("device"), "", ""),
-            vtep=lenient.address(node.get("vtep"), ""),
+            vtep=lenient.host(node.get("vtep"), ""),
             mtu=lenient.typed(int, node.get("mtu"), "", 0),
             message=lenient.typed(str, node.get("message"), "", ""),
         )
