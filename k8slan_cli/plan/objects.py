@@ -22,6 +22,8 @@ MANAGER = "k8slan"
 
 VETH_PLUGIN = "k8slanveth"
 MACVTAP_PLUGIN = "k8slanmacvtap"
+PLUGINS = (VETH_PLUGIN, MACVTAP_PLUGIN)
+"""The names of the executables on a node, which are "type" in a configuration."""
 CNI_VERSION = "1.0.0"
 """Of the configurations: every multus that is still supported knows it."""
 

@@ -1,0 +1,335 @@
+"""``k8slan install`` and ``k8slan uninstall``: the manifests, applied to a cluster or removed, each step said.
+
+Exit status of both::
+
+    0  done: everything is there and ready, or is gone
+    1  the cluster refused something, or a setting cannot work
+    3  something is missing: a kubeconfig, an answer from the cluster, a right, multus
+    4  not ready, or not gone, in time
+    5  uninstall: there are LANs
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from k8slan_cli.cli.render import complain, with_settings
+from k8slan_cli.errors import K8slanError
+from k8slan_cli.render.settings import Settings, check
+
+if TYPE_CHECKING:
+    from k8slan_cli.kube.apply import Cluster, Document, Kind, Ref
+
+FAILED, MISSING, LATE, IN_USE = 1, 3, 4, 5
+
+MIN_MINOR = 29
+"""Kubernetes 1.29: rules in CRDs are finished there, and a webhook may look at a spec before it is called."""
+
+PART_OF = {"app.kubernetes.io/part-of": "k8slan"}
+
+Kubeconfig = Annotated[str | None, typer.Option(help="kubeconfig file; $KUBECONFIG or ~/.kube/config otherwise")]
+Context = Annotated[str | None, typer.Option(help="context of the kubeconfig")]
+Timeout = Annotated[float, typer.Option(help="seconds to wait, all in all", min=1)]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="let the cluster check it all, and change nothing")]
+
+
+class LateError(K8slanError):
+    """Not ready, or not gone, in time."""
+
+
+class InUseError(K8slanError):
+    """There are LANs."""
+
+
+def _edge(action: Callable[[], None]) -> None:
+    """Run ``action``; every error becomes words and an exit status."""
+    from k8slan_cli.kube.apply import MissingError
+
+    try:
+        action()
+    except K8slanError as error:
+        complain(error)
+        status = {MissingError: MISSING, LateError: LATE, InUseError: IN_USE}.get(type(error), FAILED)
+        raise typer.Exit(status) from None
+    except KeyboardInterrupt:
+        typer.echo("stopped; the same command goes on where this one was", err=True)
+        raise typer.Exit(130) from None
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+# ---------------------------------------------------------------- install
+
+
+@with_settings
+def install(
+    settings: Callable[[], Settings],
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    timeout: Timeout = 300,
+    dry_run: DryRun = False,
+    wait: Annotated[bool, typer.Option(help="wait until every agent and the controller are ready")] = True,
+    checks: Annotated[bool, typer.Option(help="look for multus, the version and the rights first")] = True,
+) -> None:
+    """Install k8slan into a cluster, or bring an installation to this version and these settings.
+
+    Exit status: 0 installed and ready, 1 refused or wrong settings, 3 something is missing (kubeconfig, cluster,
+    rights, multus), 4 not ready in time.
+    """
+    from k8slan_cli.kube import apply
+
+    def action() -> None:
+        wanted = settings()
+        cluster = apply.connect(kubeconfig, context)
+        deadline = time.monotonic() + timeout
+        documents = _documents(wanted)
+        if checks:
+            _check_cluster(cluster, wanted, documents)
+        _apply(cluster, documents, deadline, dry_run=dry_run)
+        if dry_run:
+            _say("nothing was changed: this was a dry run")
+        elif wait:
+            _wait_ready(cluster, wanted, deadline)
+            _say("k8slan is ready")
+
+    _edge(action)
+
+
+def _documents(settings: Settings) -> list[dict[str, Any]]:
+    """Everything, in the order of applying."""
+    from k8slan_cli.render import manifests
+
+    return manifests.documents(manifests.render_all(settings))
+
+
+def _check_cluster(cluster: Cluster, settings: Settings, documents: Iterable[Document]) -> None:
+    """Raise MissingError, with all that is missing, before anything is changed."""
+    from k8slan_cli.kube import apply
+
+    found: list[str] = []
+    version = cluster.call("GET", "/version")
+    minor = int("".join(c for c in version["minor"] if c.isdigit()) or 0)
+    if (int(version["major"]), minor) < (1, MIN_MINOR):
+        found.append(f"Kubernetes 1.{MIN_MINOR} or newer; this is {version['gitVersion']}")
+    for api, words in (
+        ("k8s.cni.cncf.io/v1", "multus: the cluster does not know NetworkAttachmentDefinition (k8s.cni.cncf.io/v1)"),
+        ("monitoring.coreos.com/v1", "the Prometheus operator, for --service-monitor"),
+    ):
+        wanted = api == "k8s.cni.cncf.io/v1" or any(d["apiVersion"] == api for d in documents)
+        if wanted and not _serves(cluster, api):
+            found.append(words)
+    followed = dict.fromkeys((apply.DEPLOYMENT, apply.DAEMON_SET, apply.POD), ("list", "watch"))
+    rights = {(kind, settings.namespace): verbs for kind, verbs in followed.items()}
+    for target in map(apply.ref, documents):
+        rights[target.kind, target.namespace] = ("get", "create", "patch", *followed.get(target.kind, ()))
+    found += _lacking(cluster, rights)
+    if found:
+        raise apply.MissingError(
+            "this is missing in the cluster:\n" + "\n".join(f"  - {item}" for item in found),
+            hint="with that there, run this again; --no-checks tries without",
+        )
+
+
+def _lacking(cluster: Cluster, rights: Mapping[tuple[Kind, str], Sequence[str]]) -> list[str]:
+    ordered = sorted(rights.items(), key=lambda item: (item[0][0].plural, item[0][1]))
+    return [words for (kind, space), verbs in ordered if (words := cluster.lacking(verbs, kind, space))]
+
+
+def _serves(cluster: Cluster, api_version: str) -> bool:
+    from k8slan_cli.kube.apply import ClusterError
+
+    try:
+        cluster.call("GET", f"/apis/{api_version}")
+    except ClusterError as error:
+        if error.status == 404:
+            return False
+        raise
+    return True
+
+
+def _apply(cluster: Cluster, documents: Iterable[dict[str, Any]], deadline: float, *, dry_run: bool) -> None:
+    from k8slan_cli.kube import apply
+
+    absent: set[str] = set()
+    for document in documents:
+        target = apply.ref(document)
+        if target.kind == apply.NAMESPACE:
+            found = cluster.get(target)
+            if found and "deletionTimestamp" in found["metadata"] and not dry_run:
+                _say(f"  {target} is still being deleted: waiting")
+                if cluster.gone([target], deadline - time.monotonic()):
+                    raise LateError(f"{target} is not gone in time")
+                found = None
+            if found is None:
+                absent.add(target.name)
+            elif not _ours(found):
+                # Somebody else's: it gets what agents need there, but not the mark by which uninstall removes it.
+                document["metadata"]["labels"].pop("app.kubernetes.io/part-of")
+        if dry_run and target.namespace in absent:
+            _say(f"  {target} would be created")  # the cluster cannot check it before its namespace is there
+            continue
+        _say(f"  {target} {_would(cluster.apply(document, dry_run=dry_run), dry_run)}")
+        if target.kind == apply.CRD and not dry_run:
+            _wait_established(cluster, target, deadline)
+
+
+def _would(outcome: str, dry_run: bool) -> str:
+    return f"would be {outcome}" if dry_run and outcome != "unchanged" else outcome
+
+
+def _ours(found: Document) -> bool:
+    labels = found["metadata"].get("labels") or {}
+    return PART_OF.items() <= labels.items()
+
+
+def _wait_established(cluster: Cluster, target: Ref, deadline: float) -> None:
+    from k8slan_cli.kube.apply import Source
+
+    source = Source(target.kind, field_selector=f"metadata.name={target.name}")
+    for state in cluster.follow({"crd": source}, deadline - time.monotonic()):
+        for found in state["crd"].values():
+            conditions = {c["type"]: c for c in found.get("status", {}).get("conditions", ())}
+            if conditions.get("Established", {}).get("status") == "True":
+                return
+            names = conditions.get("NamesAccepted", {})
+            if names.get("status") == "False":
+                raise K8slanError(f"{target} clashes with another: {names.get('message')}")
+    raise LateError(f"{target} is not served in time")
+
+
+def _wait_ready(cluster: Cluster, settings: Settings, deadline: float) -> None:
+    """Follow controller, agents and their pods until all are ready; print each step."""
+    from k8slan_cli.kube import apply
+
+    sources = {
+        "deployments": apply.Source(apply.DEPLOYMENT, settings.namespace, "metadata.name=k8slan-controller"),
+        "agents": apply.Source(apply.DAEMON_SET, settings.namespace, "metadata.name=k8slan-node-agent"),
+        "pods": apply.Source(apply.POD, settings.namespace),
+    }
+    said: list[str] = []
+    for state in cluster.follow(sources, deadline - time.monotonic()):
+        text = list(_progress(state))
+        if text != said:
+            _say("\n".join(text))
+            said = text
+        rollouts = [apply.rollout(item) for name in ("deployments", "agents") for item in state[name].values()]
+        if len(rollouts) == 2 and all(rollout.done for rollout in rollouts):  # one of each
+            if not rollouts[1].wanted:
+                selector = ",".join(f"{key}={value}" for key, value in settings.node_selector)
+                raise K8slanError(f"no node matches the node selector {selector}", hint="see: kubectl get nodes")
+            return
+    raise LateError("not everything is ready in time", hint=f"see: kubectl -n {settings.namespace} get pods -o wide")
+
+
+def _progress(state: dict[str, dict[str, dict[str, Any]]]) -> Iterator[str]:
+    """The words for how far it is: counts, and what each pod that is not ready waits for."""
+    from k8slan_cli.kube import apply
+
+    rollouts = [apply.rollout(item) for name in ("deployments", "agents") for item in state[name].values()]
+    yield "  ready: " + ", ".join(map(str, rollouts))
+    for pod in state["pods"].values():
+        if not _ours(pod) or "deletionTimestamp" in pod["metadata"]:
+            continue
+        if why := apply.waits_for(pod):
+            node = pod["spec"].get("nodeName", "")
+            yield f"    {pod['metadata']['name']}{' on ' + node if node else ''}: {why}"
+
+
+# ---------------------------------------------------------------- uninstall
+
+
+def uninstall(
+    namespace: Annotated[str, typer.Option(help="namespace of k8slan itself")] = "k8slan-system",
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    timeout: Timeout = 300,
+    dry_run: DryRun = False,
+    force: Annotated[bool, typer.Option("--force", help="delete all LANs too, also those in use")] = False,
+) -> None:
+    """Remove k8slan from a cluster. As long as there are LANs it refuses, and names them.
+
+    The CNI executables stay on the nodes: a pod that is being deleted may still need them.
+
+    Exit status: 0 removed, 1 refused, 3 something is missing (kubeconfig, cluster, rights), 4 not gone in time, 5 there
+    are LANs.
+    """
+    from k8slan_cli.kube import apply
+
+    def action() -> None:
+        settings = check(replace(Settings(), namespace=namespace, webhook=True, service_monitor=True))
+        cluster = apply.connect(kubeconfig, context)
+        deadline = time.monotonic() + timeout
+        lans = cluster.objects(apply.LAN)
+        if lans and not force:
+            raise InUseError(
+                f"there are {len(lans)} LANs:\n" + "\n".join(f"  - {_lan(lan)}" for lan in lans),
+                hint="delete them first, or give --force; what is attached loses its LAN then",
+            )
+        targets = [apply.ref(document) for document in reversed(_documents(settings))]
+        verbs = ("get", "list", "watch", "delete")
+        if lacking := _lacking(cluster, {(t.kind, t.namespace): verbs for t in targets}):
+            words = "\n".join(f"  - {item}" for item in lacking)
+            raise apply.MissingError(f"this is missing in the cluster:\n{words}")
+        if lans and not dry_run:
+            _delete_lans(cluster, lans, deadline)
+        for target in targets:
+            _remove(cluster, target, deadline, dry_run=dry_run)
+        _say("nothing was changed: this was a dry run" if dry_run else "k8slan is removed")
+
+    _edge(action)
+
+
+def _lan(lan: Document) -> str:
+    metadata = lan["metadata"]
+    attached = lan.get("status", {}).get("attached", 0)
+    return f"{metadata['namespace']}/{metadata['name']}{f', {attached} attached' if attached else ''}"
+
+
+def _delete_lans(cluster: Cluster, lans: Iterable[Document], deadline: float) -> None:
+    """Delete LANs while there are agents that clean up; take the finalizers off those that do not go by themselves."""
+    from k8slan_cli.kube import apply
+
+    targets = [apply.Ref(apply.LAN, lan["metadata"]["namespace"], lan["metadata"]["name"]) for lan in lans]
+    for target in targets:
+        cluster.delete(target)
+        _say(f"  {target} is being deleted")
+    left = cluster.gone(targets, (deadline - time.monotonic()) / 2)
+    for target in left:
+        _say(f"  {target} does not go: taking its finalizers off; nodes keep its namespace until they restart")
+        try:
+            cluster.call(
+                "PATCH",
+                target.path,
+                body={"metadata": {"finalizers": None}},
+                content_type="application/merge-patch+json",
+            )
+        except apply.ClusterError as error:
+            if error.status != 404:
+                raise
+    if late := cluster.gone(left, deadline - time.monotonic()):
+        raise LateError(f"not gone in time: {', '.join(map(str, late))}")
+
+
+def _remove(cluster: Cluster, target: Ref, deadline: float, *, dry_run: bool) -> None:
+    from k8slan_cli.kube import apply
+
+    if target.kind == apply.NAMESPACE:
+        found = cluster.get(target)
+        if found is not None and not _ours(found):
+            _say(f"  {target} stays: it was there before k8slan")
+            return
+    if not cluster.delete(target, dry_run=dry_run):
+        return
+    if dry_run:
+        _say(f"  {target} would be deleted")
+        return
+    if cluster.gone([target], deadline - time.monotonic()):
+        raise LateError(f"{target} is not gone in time", hint="the same command goes on where this one was")
+    _say(f"  {target} deleted")

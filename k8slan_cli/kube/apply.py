@@ -1,0 +1,478 @@
+"""Applying and removing manifests with a user's kubeconfig: server-side apply, rights, watches; all of it blocking.
+
+This is the workstation's way to the Kubernetes API, for commands that run once. The agent and the controller have
+their own, asynchronous one. Paths come from a small table instead of discovery: the kinds are k8slan's own and known,
+and a table also tells which right is missing before anything has been changed.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import queue
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from k8slan_cli.errors import K8slanError
+
+if TYPE_CHECKING:
+    from kubernetes.client.api_client import ApiClient
+
+FIELD_MANAGER = "k8slan"
+Document = Mapping[str, Any]
+
+
+class ClusterError(K8slanError):
+    """The API server refused something, or could not be asked; ``status`` is HTTP's, 0 where there was no answer."""
+
+    def __init__(self, message: str, *, hint: str = "", status: int = 0) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+
+
+class MissingError(ClusterError):
+    """Something that has to be there first is not: a cluster, a right, multus."""
+
+
+# ---------------------------------------------------------------- kinds
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of object: where its API has it."""
+
+    api_version: str
+    name: str
+    plural: str
+    namespaced: bool
+
+    @property
+    def group(self) -> str:
+        """The API group; "" is the core's."""
+        return self.api_version.rpartition("/")[0]
+
+    def path(self, namespace: str = "", name: str = "") -> str:
+        """The path of one object, or of all of them in a namespace or in the cluster."""
+        root = f"/apis/{self.api_version}" if self.group else f"/api/{self.api_version}"
+        place = f"/namespaces/{namespace}" if self.namespaced and namespace else ""
+        return f"{root}{place}/{self.plural}{'/' + name if name else ''}"
+
+
+_RBAC = "rbac.authorization.k8s.io/v1"
+NAMESPACE = Kind("v1", "Namespace", "namespaces", False)
+CRD = Kind("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions", False)
+DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments", True)
+DAEMON_SET = Kind("apps/v1", "DaemonSet", "daemonsets", True)
+POD = Kind("v1", "Pod", "pods", True)
+LAN = Kind("lan.k8slan.io/v1beta1", "LAN", "lans", True)
+
+KINDS = {
+    (kind.api_version, kind.name): kind
+    for kind in (
+        NAMESPACE,
+        CRD,
+        DEPLOYMENT,
+        DAEMON_SET,
+        POD,
+        LAN,
+        Kind("v1", "ServiceAccount", "serviceaccounts", True),
+        Kind("v1", "Service", "services", True),
+        Kind("v1", "Secret", "secrets", True),
+        Kind(_RBAC, "ClusterRole", "clusterroles", False),
+        Kind(_RBAC, "ClusterRoleBinding", "clusterrolebindings", False),
+        Kind(_RBAC, "Role", "roles", True),
+        Kind(_RBAC, "RoleBinding", "rolebindings", True),
+        Kind(
+            "admissionregistration.k8s.io/v1",
+            "ValidatingWebhookConfiguration",
+            "validatingwebhookconfigurations",
+            False,
+        ),
+        Kind("monitoring.coreos.com/v1", "ServiceMonitor", "servicemonitors", True),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """One object by its kind and names. Printed as people say it: ``Deployment k8slan-system/k8slan-controller``."""
+
+    kind: Kind
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind.name} {self.namespace + '/' if self.namespace else ''}{self.name}"
+
+    @property
+    def path(self) -> str:
+        """The object's path."""
+        return self.kind.path(self.namespace, self.name)
+
+
+def ref(document: Document) -> Ref:
+    """Which object a document is of."""
+    kind = KINDS[document["apiVersion"], document["kind"]]
+    metadata = document["metadata"]
+    return Ref(kind, metadata.get("namespace", "") if kind.namespaced else "", metadata["name"])
+
+
+# ---------------------------------------------------------------- the cluster
+
+
+class Cluster:
+    """A connection to a cluster.
+
+    Every call raises ``MissingError`` if nobody answers and ``ClusterError`` if the request is refused.
+    """
+
+    def __init__(self, api: ApiClient) -> None:
+        self._api = api
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: object = None,
+        content_type: str = "application/json",
+        seconds: float = 30,
+    ) -> dict[str, Any]:
+        """Send one request and return its answer."""
+        response = self._send(method, path, query, body, content_type, seconds)
+        text = response.read()
+        if not 200 <= response.status <= 299:
+            raise _refusal(response.status, text, f"{method} {path}")
+        found: dict[str, Any] = json.loads(text)
+        return found
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        body: object,
+        content_type: str,
+        seconds: float,
+    ) -> Any:
+        from kubernetes.client.exceptions import ApiException
+        from urllib3.exceptions import HTTPError
+
+        headers = {"Accept": "application/json", "User-Agent": FIELD_MANAGER}
+        if body is not None:
+            headers["Content-Type"] = content_type
+        request = self._api.param_serialize(
+            method,
+            path,
+            query_params=list((query or {}).items()),
+            header_params=headers,
+            auth_settings=["BearerToken"],
+        )
+        try:
+            return self._api.rest_client.request(  # type: ignore[no-untyped-call]
+                method, request[1], headers=request[2], body=body, _request_timeout=seconds
+            )
+        except (HTTPError, ApiException) as error:  # the latter, without a status, for what TLS refuses
+            host = self._api.configuration.host
+            raise MissingError(
+                f"no answer from the cluster at {host}: {_reason(error)}",
+                hint="is it the right context? see: kubectl config get-contexts",
+            ) from None
+
+    def get(self, wanted: Ref) -> dict[str, Any] | None:
+        """The object, or None if there is none, or no such kind."""
+        try:
+            return self.call("GET", wanted.path)
+        except ClusterError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def objects(self, kind: Kind, namespace: str = "") -> list[dict[str, Any]]:
+        """All objects of a kind, none if the cluster does not know it."""
+        try:
+            found: list[dict[str, Any]] = self.call("GET", kind.path(namespace))["items"]
+        except ClusterError as error:
+            if error.status == 404:
+                return []
+            raise
+        return found
+
+    def apply(self, document: Document, *, dry_run: bool = False) -> str:
+        """Server-side apply; k8slan's fields become k8slan's. Returns ``created``, ``changed`` or ``unchanged``."""
+        target = ref(document)
+        before = self.get(target)
+        query = {"fieldManager": FIELD_MANAGER, "force": "true"} | ({"dryRun": "All"} if dry_run else {})
+        after = self.call("PATCH", target.path, query=query, body=document, content_type="application/apply-patch+yaml")
+        if before is None:
+            return "created"
+        return "unchanged" if _content(before) == _content(after) else "changed"
+
+    def delete(self, target: Ref, *, dry_run: bool = False) -> bool:
+        """Ask for an object to be deleted, its pods before it; false if it was not there."""
+        first = "Foreground" if target.kind in (DEPLOYMENT, DAEMON_SET) else "Background"
+        query = {"propagationPolicy": first} | ({"dryRun": "All"} if dry_run else {})
+        try:
+            self.call("DELETE", target.path, query=query)
+        except ClusterError as error:
+            if error.status == 404:
+                return False
+            raise
+        return True
+
+    def lacking(self, verbs: Iterable[str], kind: Kind, namespace: str) -> str:
+        """Those of the ``verbs`` that this user may not do with a kind, in words; "" if none."""
+        refused = [verb for verb in verbs if not self._may(verb, kind, namespace)]
+        if not refused:
+            return ""
+        where = f" in namespace {namespace}" if namespace else ""
+        return f"the right to {', '.join(refused)} {kind.plural}{'.' + kind.group if kind.group else ''}{where}"
+
+    def _may(self, verb: str, kind: Kind, namespace: str) -> bool:
+        asked = {"verb": verb, "group": kind.group, "resource": kind.plural, "namespace": namespace}
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": asked},
+        }
+        path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+        return bool(self.call("POST", path, body=review)["status"].get("allowed"))
+
+    # ------------------------------------------------------------ watching
+
+    def follow(self, sources: Mapping[str, Source], seconds: float) -> Iterator[dict[str, dict[str, dict[str, Any]]]]:
+        """What the ``sources`` hold, by source and name: now, and again after each change.
+
+        It ends after ``seconds``. Each source is listed once and watched from there; nothing is asked twice as long
+        as the connection holds.
+        """
+        deadline = time.monotonic() + seconds
+        changes: queue.Queue[tuple[str, dict[str, dict[str, Any]] | ClusterError]] = queue.Queue()
+        stop = threading.Event()
+        for name, source in sources.items():
+            run = functools.partial(self._watch, name, source, deadline, stop, changes)
+            threading.Thread(target=run, name=f"watch {name}", daemon=True).start()
+        state: dict[str, dict[str, dict[str, Any]]] = {}
+        try:
+            while (left := deadline - time.monotonic()) > 0:
+                try:
+                    name, found = changes.get(timeout=left)
+                except queue.Empty:
+                    return
+                if isinstance(found, ClusterError):
+                    raise found
+                state[name] = found
+                if state.keys() == sources.keys():
+                    yield dict(state)
+        finally:
+            stop.set()
+
+    def _watch(
+        self,
+        name: str,
+        source: Source,
+        deadline: float,
+        stop: threading.Event,
+        changes: queue.Queue[tuple[str, dict[str, dict[str, Any]] | ClusterError]],
+    ) -> None:
+        while not stop.is_set() and time.monotonic() < deadline:
+            try:
+                for found in self._snapshots(source, deadline):
+                    if stop.is_set():
+                        return
+                    changes.put((name, found))
+            except MissingError:
+                stop.wait(1)  # the connection broke, perhaps for an API server that restarts: until the deadline
+            except ClusterError as error:
+                if error.status != 410:  # Gone: the list is too old to be watched from, so list again
+                    changes.put((name, error))
+                    return
+
+    def _snapshots(self, source: Source, deadline: float) -> Iterator[dict[str, dict[str, Any]]]:
+        from urllib3.exceptions import HTTPError
+
+        query = {"fieldSelector": source.field_selector} if source.field_selector else {}
+        path = source.kind.path(source.namespace)
+        try:
+            listed = self.call("GET", path, query=query)
+        except ClusterError as error:
+            if error.status != 404:
+                raise
+            listed = {"items": [], "metadata": {}}  # the kind itself is gone, with everything of it
+        found = {_key(item): item for item in listed["items"]}
+        yield dict(found)
+        left = max(1, int(deadline - time.monotonic()) + 1)
+        query |= {"watch": "true", "timeoutSeconds": str(left)}
+        if version := listed["metadata"].get("resourceVersion"):
+            query["resourceVersion"] = version
+        response = self._send("GET", path, query, None, "", left + 5)
+        if response.status != 200:
+            raise _refusal(response.status, response.read(), f"watch {path}")
+        try:
+            for line in _lines(response.response.stream()):
+                event = json.loads(line)
+                if event["type"] == "ERROR":
+                    status = event["object"]
+                    raise ClusterError(status.get("message", ""), status=status.get("code", 0))
+                if event["type"] == "DELETED":
+                    found.pop(_key(event["object"]), None)
+                else:
+                    found[_key(event["object"])] = event["object"]
+                yield dict(found)
+        except HTTPError as error:
+            raise MissingError(f"the watch broke: {_reason(error)}") from None
+        finally:
+            response.response.close()
+
+    def gone(self, targets: Sequence[Ref], seconds: float) -> list[Ref]:
+        """Wait until none of the ``targets`` is there any more; returns those that still are after ``seconds``."""
+        if not targets:
+            return []
+        left = list(targets)
+        sources = {
+            str(target): Source(target.kind, target.namespace, f"metadata.name={target.name}") for target in targets
+        }
+        for state in self.follow(sources, seconds):
+            left = [target for target in targets if state[str(target)]]
+            if not left:
+                break
+        return left
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What ``Cluster.follow`` looks at: a kind, in a namespace or everywhere, all or some of its objects."""
+
+    kind: Kind
+    namespace: str = ""
+    field_selector: str = ""
+
+
+def _key(item: Document) -> str:
+    metadata = item["metadata"]
+    return f"{metadata['namespace']}/{metadata['name']}" if "namespace" in metadata else str(metadata["name"])
+
+
+def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    rest = b""
+    for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield from lines
+
+
+def _content(found: Document) -> dict[str, Any]:
+    """What of an object matters: not who wrote it when."""
+    own = ("managedFields", "resourceVersion", "generation")
+    metadata = {k: v for k, v in found["metadata"].items() if k not in own}
+    return {**found, "metadata": metadata}
+
+
+def _refusal(status: int, text: bytes, what: str) -> ClusterError:
+    try:
+        message = str(json.loads(text).get("message") or "")
+    except (ValueError, AttributeError):
+        message = text.decode(errors="replace").strip()
+    if status == 401:
+        hint = "the kubeconfig's credentials are wrong or have expired"
+        return MissingError("the cluster does not know this user", hint=hint, status=status)
+    return ClusterError(message or f"{what}: HTTP status {status}", status=status)
+
+
+def _reason(error: Exception) -> str:
+    """The innermost reason in urllib3's nested words."""
+    while isinstance(reason := getattr(error, "reason", None), Exception):
+        error = reason
+    text = str(error)
+    return text.rpartition(": ")[2] or type(error).__name__
+
+
+# ---------------------------------------------------------------- connecting
+
+
+def connect(kubeconfig: str | None = None, context: str | None = None) -> Cluster:
+    """Connect with a kubeconfig: the one given, else ``$KUBECONFIG``, else ``~/.kube/config``.
+
+    Raises:
+        MissingError: there is none, it has no such context, or it cannot be used.
+
+    """
+    import yaml
+    from kubernetes import config
+    from kubernetes.client.api_client import ApiClient
+    from kubernetes.client.configuration import Configuration
+
+    hint = "give one with --kubeconfig, or in the variable KUBECONFIG"
+    places = (kubeconfig or os.environ.get("KUBECONFIG") or str(Path.home() / ".kube/config")).split(os.pathsep)
+    if not any(Path(place).is_file() for place in places):
+        raise MissingError(f"there is no kubeconfig at {' or '.join(places)}", hint=hint)
+    configuration = Configuration()
+    configuration.retries = 0
+    try:
+        config.load_kube_config(  # type: ignore[no-untyped-call]
+            config_file=kubeconfig, context=context, client_configuration=configuration, persist_config=False
+        )
+    except (config.ConfigException, OSError, yaml.YAMLError, ValueError) as error:
+        if context and "contexts" in str(error):
+            known = "see: kubectl config get-contexts"
+            raise MissingError(f"the kubeconfig has no context {context!r}", hint=known) from None
+        raise MissingError(f"no usable kubeconfig: {error}", hint=hint) from None
+    return Cluster(ApiClient(configuration))
+
+
+# ---------------------------------------------------------------- is it ready?
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """How far a Deployment or DaemonSet is: ``ready`` of ``wanted`` pods run what was applied last."""
+
+    name: str
+    ready: int
+    wanted: int
+    seen: bool
+
+    @property
+    def done(self) -> bool:
+        """All of it is there."""
+        return self.seen and self.ready >= self.wanted
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.ready}/{self.wanted if self.seen else '?'}"
+
+
+def rollout(found: Document) -> Rollout:
+    """Read the status of a Deployment or DaemonSet."""
+    status = found.get("status", {})
+    seen = status.get("observedGeneration", 0) >= found["metadata"].get("generation", 1)
+    if found["kind"] == DAEMON_SET.name if "kind" in found else "desiredNumberScheduled" in status:
+        wanted = status.get("desiredNumberScheduled", 0)
+        counts = (status.get("updatedNumberScheduled", 0), status.get("numberAvailable", 0))
+    else:
+        wanted = found["spec"].get("replicas", 1)
+        counts = (status.get("updatedReplicas", 0), status.get("availableReplicas", 0))
+        seen = seen and status.get("replicas", 0) <= wanted  # none of the old ones is left
+    return Rollout(found["metadata"]["name"], min(counts), wanted, seen)
+
+
+def waits_for(pod: Document) -> str:
+    """What a pod that is not ready waits for, in a few words; "" if it is ready."""
+    status = pod.get("status", {})
+    conditions = {c["type"]: c for c in status.get("conditions", ())}
+    if conditions.get("Ready", {}).get("status") == "True":
+        return ""
+    for container in (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())):
+        state = container.get("state", {})
+        for halt in (state.get("waiting"), state.get("terminated")):
+            if halt and halt.get("reason") not in (None, "PodInitializing", "Completed"):
+                message = halt.get("message", "").strip().splitlines()
+                return f"{container['name']}: {halt['reason']}{': ' + message[-1] if message else ''}"
+    scheduled = conditions.get("PodScheduled", {})
+    if scheduled.get("status") == "False":
+        return f"no node for it: {scheduled.get('message', '')}"
+    return "is starting"
