@@ -47,5 +47,5 @@ upgrade:
 	$(python) -m pip freeze --exclude-editable >tools/constraints.txt
 
 clean:
-	rm -rf .venv dist build cni_plugins/build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv dist cni_plugins/build tests/fuzz/forwarder/build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
