@@ -1,7 +1,7 @@
 /* Fuzzes what the CNI forwarder parses: the configuration's version, the agent's answers, text to be escaped.
  *
- * The first byte of an input chooses the target, the rest is its data. Memory faults are found by the sanitizers; beyond
- * them each target holds a property, and calls abort() where it does not hold. */
+ * The first byte of an input chooses the target, the rest is its data. Memory faults are found by the sanitizers;
+ * beyond them each target holds a property, and calls abort() where it does not hold. */
 
 #define main forwarder_main
 #include "../../../cni_plugins/forwarder.c"
