@@ -44,10 +44,14 @@ def suite_of(path: Path) -> str:
 
 def _refuse_skip(report: pytest.TestReport | pytest.CollectReport, path: Path) -> None:
     suite = suite_of(path)
-    if report.outcome == "skipped" and not hasattr(report, "wasxfail") and required(suite):
-        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+    if report.outcome != "skipped" or hasattr(report, "wasxfail"):
+        return
+    reason = report.longrepr[-1] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    if required(suite):
         report.outcome = "failed"
         report.longrepr = f"{VARIABLE} names {suite!r}, so this may not be skipped: {reason}"
+    else:  # One line of the summary for each file and reason, not for each test.
+        report.longrepr = (str(path), 1, reason)
 
 
 @pytest.hookimpl(wrapper=True)
