@@ -43,6 +43,8 @@ class Agent:
         self.loops: dict[tuple[LanRef, str], LanLoop] = {}
         self.observers: list[Callable[[LanLoop], None]] = []
         """Called after each pass of a LAN, with its loop."""
+        self.on_change: list[Callable[[], None]] = []
+        """Called when LANs, or links and addresses of the node that they use, have changed."""
         self._host: _HostWatch | None = None
 
     # ------------------------------------------------------------ LANs
@@ -72,8 +74,11 @@ class Agent:
 
     def take_in(self, snapshot: Snapshot) -> None:
         """Follow what the source sees now."""
-        for ref in self.lans.update(snapshot):
+        changed = self.lans.update(snapshot)
+        for ref in changed:
             self._follow(ref)
+        if changed:
+            self._tell()
 
     async def follow(self, source: Source) -> None:
         """Take in every snapshot of a source, for ever."""
@@ -123,15 +128,18 @@ class Agent:
         self._host = _HostWatch(self._host_changed)
 
     def _host_changed(self, names: frozenset[str], indexes: frozenset[int], lost: bool) -> None:
+        wanted = {lan.underlay_on(self.me.name, *self.me.aliases) for lan in self.lans.all().values()}
+        used = {loop.outcome.underlay.index for loop in self.loops.values() if loop.outcome and loop.outcome.underlay}
+        if not (lost or None in wanted or wanted & names or used & indexes):
+            return
         for loop in self.loops.values():
-            lan, outcome = loop.lan, loop.outcome
-            if lan is None or outcome is None or not self.attachments.of(lan.ref):
-                continue
-            underlay = outcome.underlay
-            wanted = lan.underlay_on(self.me.name, *self.me.aliases)
-            concerned = underlay is None or underlay.index in indexes or underlay.name in names or wanted in names
-            if lost or concerned:
+            if loop.lan is not None and self.attachments.of(loop.ref):
                 loop.wake()
+        self._tell()
+
+    def _tell(self) -> None:
+        for callback in self.on_change:
+            callback()
 
     async def close(self) -> None:
         """Let go of everything; what is on the node stays as it is."""
