@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from k8slan_cli import __version__
-from k8slan_cli.cli import node_agent
+from k8slan_cli.cli import demo, install, install_cni, node_agent, render
 
 app = typer.Typer(
     name="k8slan",
@@ -34,10 +34,17 @@ def main(
     """Virtual layer-2 LANs for Kubernetes pods and KubeVirt VMs: one LAN object, one switch that passes everything."""
 
 
-app.command("node-agent", rich_help_panel="On a node")(node_agent.node_agent)
+_CLUSTER, _NODE = "In a cluster", "On a node"
+
+app.command("demo")(demo.demo)
+app.command("render", rich_help_panel=_CLUSTER)(render.render)
+app.command("install", rich_help_panel=_CLUSTER)(install.install)
+app.command("uninstall", rich_help_panel=_CLUSTER)(install.uninstall)
+app.command("node-agent", rich_help_panel=_NODE)(node_agent.node_agent)
+app.command("install-cni", rich_help_panel=_NODE)(install_cni.install_cni)
 
 
-@app.command("cni", rich_help_panel="On a node", context_settings={"ignore_unknown_options": True})
+@app.command("cni", rich_help_panel=_NODE, context_settings={"ignore_unknown_options": True})
 def cni() -> None:
     """Answer a CNI call (environment and stdin as the CNI spec has it) through the node's agent."""
     from k8slan_cli.cli.cni import main as answer

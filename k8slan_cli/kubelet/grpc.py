@@ -87,8 +87,7 @@ class Service:
 
 
 async def listen(path: Path, service: Service) -> asyncio.Server:
-    """Serve ``service`` on the unix socket ``path``, in place of whatever is there."""
-    path.unlink(missing_ok=True)
+    """Serve ``service`` on the unix socket ``path``, in place of a socket that is there."""
     return await asyncio.get_running_loop().create_unix_server(lambda: ServerConnection(service), str(path))
 
 
