@@ -100,7 +100,6 @@ class Cluster:
         self.control.start_storage()
         self.control.start_api()
         for node in self.nodes:
-            cgroups.make(node.cgroup)
             node.prepare(authority)
             node.boot()
         with ThreadPoolExecutor(max_workers=len(self.nodes) + 1) as pool:
@@ -118,8 +117,9 @@ class Cluster:
 
     def down(self) -> None:
         """Remove the cluster and all traces of it. Safe to repeat, and whatever state it is in."""
-        for machine in (*(node.machine for node in self.nodes), self._machine):
-            machine.kill()
+        for node in self.nodes:
+            node.power_off()
+        self._machine.kill()
         if self._slot is not None:
             network.leave_host(self._slot)
         cgroups.remove(self._cgroup)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.cluster.harness import network, pki
+from tests.cluster.harness import cgroups, network, pki
 from tests.cluster.harness.build import Artefacts
 from tests.cluster.harness.kubectl import Kubectl, KubectlError, Object
 from tests.cluster.harness.machine import Machine, MachineError, Setup, copy_into
@@ -91,6 +91,7 @@ class Node:
 
     def boot(self) -> None:
         """Switch the machine on and start containerd. To be called from the main thread (see Machine.boot)."""
+        cgroups.make(self.cgroup)
         self.machine.boot()
         network.join_node(self._control, self.machine, self.number, self.others)
         self.start_containerd()
@@ -156,6 +157,7 @@ class Node:
     def power_off(self) -> None:
         """End all processes of the node, its containers' too, on the spot; with them go its links and mounts."""
         self.machine.kill()
+        cgroups.remove(self.cgroup)
 
     def power_on(self) -> None:
         """Bring it back with its disk as it was and an empty /run; returns before the node is Ready."""

@@ -1,0 +1,92 @@
+"""The cluster that the tests of this folder share, and what each of them has to itself in it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Generator, Iterator
+
+import pytest
+
+from tests.cluster.harness import Cluster, Kubectl, Node, build
+from tests.cluster.harness.build import BuildError
+from tests.cluster.harness.pods import Pods
+from tests.support import names
+from tests.support.require import require
+
+
+@pytest.fixture(scope="session")
+def buildable() -> None:
+    """The machine can have a cluster: root, Go once, packages."""
+    require("cluster", os.geteuid() == 0, "needs root: its nodes are namespaces")
+    if not build.built():
+        require("cluster", shutil.which("go") is not None, "needs Go 1.24 or newer to build Kubernetes, once")
+    for tool in ("unshare", "nsenter", "setpriv"):
+        require("cluster", shutil.which(tool) is not None, f"needs {tool!r} of util-linux")
+    try:
+        build.everything()
+    except BuildError as missing:
+        require("cluster", False, str(missing))
+
+
+@pytest.fixture(scope="session")
+def cluster(buildable: None) -> Iterator[Cluster]:  # noqa: ARG001 - comes first
+    """Two nodes, up for as long as the tests run. Whoever breaks something in it mends it."""
+    cluster = Cluster.up(names.PREFIX)
+    yield cluster
+    cluster.down()
+
+
+@pytest.fixture(scope="session")
+def node1(cluster: Cluster) -> Node:
+    """The first node."""
+    return cluster.nodes[0]
+
+
+@pytest.fixture(scope="session")
+def node2(cluster: Cluster) -> Node:
+    """The second node."""
+    return cluster.nodes[1]
+
+
+@pytest.fixture
+def namespace(cluster: Cluster) -> Iterator[str]:
+    """A namespace of the test's own. Its pods are gone afterwards; the rest goes in its own time, which is seconds."""
+    name = names.unique("ns")
+    cluster.kubectl("create", "namespace", name)
+    inside = cluster.kubectl.within(name)
+    inside.wait("--for=create", "serviceaccount/default")
+    yield name
+    inside.delete("pods,network-attachment-definitions", "--all")
+    cluster.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
+def kubectl(cluster: Cluster, namespace: str) -> Kubectl:
+    """The administrator's kubectl, in the test's namespace."""
+    return cluster.kubectl.within(namespace)
+
+
+@pytest.fixture
+def pod(kubectl: Kubectl) -> Pods:
+    """Makes pods in the test's namespace: ``pod(node1, networks="e1@eth1")``."""
+    return Pods(kubectl)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add what the cluster has to say to a failed test's report."""
+    report = yield
+    values = getattr(item, "funcargs", {})
+    if report.failed and report.when == "call" and "cluster" in values:
+        report.sections.append(("cluster", _words(values["cluster"])))
+    return report
+
+
+def _words(cluster: Cluster) -> str:
+    try:
+        pods = cluster.kubectl("get", "pods", "-A", "-o", "wide", timeout=10)
+        events = cluster.kubectl("get", "events", "-A", "--sort-by=.lastTimestamp", timeout=10)
+    except Exception as error:  # noqa: BLE001 - a report must not fail because the cluster did
+        return f"the API server does not answer: {error}"
+    return f"{pods}\n{events}"
