@@ -193,8 +193,13 @@ def _lan(read: _Reader, top: dict[str, Any], metadata: dict[str, Any], spec: dic
         created=read.moment(metadata.get("creationTimestamp"), "metadata.creationTimestamp"),
         uid=read.typed(str, metadata.get("uid"), "metadata.uid", ""),
         deleting=metadata.get("deletionTimestamp") is not None,
+        finalizers=_finalizers(metadata.get("finalizers")),
         nodes=(*_nodes(top.get("status")), *_peers(read, top.get("peers"))),
     )
+
+
+def _finalizers(value: object) -> tuple[str, ...]:
+    return tuple(item for item in value if isinstance(item, str)) if isinstance(value, list) else ()
 
 
 def _peers(read: _Reader, value: object) -> tuple[NodeStatus, ...]:

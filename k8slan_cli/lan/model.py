@@ -61,6 +61,7 @@ class Lan:
     ``mtu``        wanted MTU inside the LAN in bytes; None: as large as the underlay allows
     ``dynamic``    any number of pods may attach without a spoke
     ``created``    RFC 3339 time of creation, "" where unknown: it orders LANs that clash
+    ``finalizers`` and ``nodes`` are what agents and controller have written so far
     """
 
     ref: LanRef
@@ -78,6 +79,7 @@ class Lan:
     created: str = ""
     uid: str = ""
     deleting: bool = False
+    finalizers: tuple[str, ...] = ()
     nodes: tuple[NodeStatus, ...] = field(default=())
 
     def underlay_on(self, *node_names: str) -> str | None:
