@@ -42,6 +42,14 @@ class Lans:
         """The LAN, if it is there and does not clash."""
         return self._lans.get(ref)
 
+    def everything(self) -> Mapping[LanRef, Lan]:
+        """Every LAN that is there, also those that clash."""
+        return self._all
+
+    def seen(self, ref: LanRef) -> Lan | None:
+        """The LAN, if it is there, whether it clashes or not."""
+        return self._all.get(ref)
+
     def all(self) -> Mapping[LanRef, Lan]:
         """Every LAN that may be realised."""
         return self._lans

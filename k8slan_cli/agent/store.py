@@ -185,7 +185,7 @@ class KnownLans:
 
 def _document(lan: Lan) -> dict[str, Any]:
     document = codec.encode(lan)
-    document["metadata"] |= {"uid": lan.uid, "creationTimestamp": lan.created}
+    document["metadata"] |= {"uid": lan.uid, "creationTimestamp": lan.created, "finalizers": list(lan.finalizers)}
     if lan.deleting:
         document["metadata"]["deletionTimestamp"] = "unknown"
     document["status"] = {"nodes": [codec.encode_node(node) for node in lan.nodes]}
