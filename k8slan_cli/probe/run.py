@@ -24,6 +24,7 @@ from k8slan_cli.probe.frames import CLASSES, MARK, TOKEN_BYTES, FrameClass, diff
 _TOKEN = struct.Struct(">4s8sHH")  # MARK, the probe's id, the number of the class, which of its frames
 _BY_KEY = {c.key: number for number, c in enumerate(CLASSES)}
 _DEADLINE = 0.5  # seconds; a LAN takes less than a thousandth of that
+_MOMENT = 0.002  # seconds
 
 
 class Verdict(enum.StrEnum):
@@ -165,17 +166,19 @@ class Collector:
             changed = difference(self.probe.frame(*which), received.frame)
             self.arrivals.append(Arrival(*which, received.at, changed))
 
-    def wait(self, endpoint: Endpoint, seconds: float, *, missing: int = 0) -> None:
-        """Take what comes in until all but ``missing`` frames are there, or ``seconds`` are over.
+    def wait(self, endpoint: Endpoint, seconds: float, *, only: Iterable[tuple[str, int]] | None = None) -> None:
+        """Take what comes in until every frame is there, or those of ``only``, or ``seconds`` are over.
 
         Raises:
             KernelError: the interface has gone down.
 
         """
+        wanted = {(key, n) for key in self.probe.keys for n in range(self.probe.count)} if only is None else set(only)
         waiting = select.poll()
         waiting.register(endpoint.fileno(), select.POLLIN)
         until = time.monotonic() + seconds
-        while len(self.probe) - len(self._seen) > missing:
+        self.take(endpoint)
+        while not wanted <= self._seen:
             left = until - time.monotonic()
             if left <= 0:
                 return
@@ -230,7 +233,8 @@ def _result(key: str, sent: list[Sent], came: list[Arrival], one_clock: bool) ->
 def cross(sender: Endpoint, receiver: Endpoint, probe: Probe, *, seconds: float = _DEADLINE) -> tuple[Result, ...]:
     """Send a probe from one endpoint to another; wait at most ``seconds`` after the last frame.
 
-    After each frame the receiver's queue is emptied, so that it cannot overflow and a latency holds no waiting.
+    Each frame gets a moment to arrive before the next is sent, so that no queue overflows and no latency holds the
+    time it took to send others. One that is late is still waited for at the end.
 
     Raises:
         KernelError: the receiver's interface has gone down.
@@ -241,6 +245,7 @@ def cross(sender: Endpoint, receiver: Endpoint, probe: Probe, *, seconds: float 
         pass
     for one in sending(sender, probe):
         sent.append(one)
-        collector.take(receiver)
-    collector.wait(receiver, seconds, missing=sum(1 for s in sent if s.refused))
+        if not one.refused:
+            collector.wait(receiver, _MOMENT, only=[(one.key, one.number)])
+    collector.wait(receiver, seconds, only=[(s.key, s.number) for s in sent if not s.refused])
     return judge(probe, sent, collector.arrivals, one_clock=True)

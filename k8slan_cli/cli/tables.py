@@ -1,0 +1,31 @@
+"""What commands that print share: a console, and tables that any terminal can show."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Where a command prints; colours only where a person sees them, nothing coloured but what the command says."""
+    return Console(stderr=stderr, highlight=False, soft_wrap=not _is_terminal(stderr=stderr))
+
+
+def _is_terminal(*, stderr: bool) -> bool:
+    return Console(stderr=stderr).is_terminal
+
+
+def draws_boxes(out: Console) -> bool:
+    """Whether the terminal's encoding has box-drawing characters."""
+    try:
+        "┌╿╧┨…→✓".encode(out.encoding)
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def table(out: Console, *, caption: str = "") -> Table:
+    """An empty table in the style of all tables."""
+    style = box.SIMPLE_HEAD if draws_boxes(out) else box.ASCII2
+    return Table(box=style, pad_edge=False, padding=(0, 1), caption=caption or None, caption_justify="left")
