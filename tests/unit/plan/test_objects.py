@@ -1,0 +1,101 @@
+"""The NADs of a LAN, field by field."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from k8slan_cli.lan.model import Lan, LanRef
+from k8slan_cli.plan import objects
+
+LAN = Lan(
+    ref=LanRef(namespace="lab", name="example"),
+    netns="knlvrf",
+    bridge="br2",
+    vxlan="vx2",
+    vni=222,
+    spokes=("srl", "vm"),
+    uid="11-22",
+)
+LABEL = st.from_regex(r"\A[a-z0-9]([-a-z0-9]{0,11}[a-z0-9])?\Z")
+
+
+def test_each_spoke_has_two_and_only_the_one_for_vms_asks_for_a_device() -> None:
+    found = [(nad.namespace, nad.name, nad.resource) for nad in objects.nads(LAN)]
+    assert found == [
+        ("lab", "k8slan-mac-srl", "macvtap.k8slan.io/k8slan-mac-srl"),
+        ("lab", "k8slan-veth-srl", None),
+        ("lab", "k8slan-mac-vm", "macvtap.k8slan.io/k8slan-mac-vm"),
+        ("lab", "k8slan-veth-vm", None),
+    ]
+
+
+def test_the_configurations_are_what_the_agent_reads() -> None:
+    mac, veth, *_ = objects.nads(LAN)
+    assert json.loads(mac.config) == {
+        "cniVersion": "1.0.0",
+        "name": "k8slan-mac-srl",
+        "type": "k8slanmacvtap",
+        "spoke": "srl",
+        "capabilities": {"mac": True},
+    }
+    assert json.loads(veth.config) == {
+        "cniVersion": "1.0.0",
+        "name": "k8slan-veth-srl",
+        "type": "k8slanveth",
+        "veth": "srl",
+        "capabilities": {"mac": True, "ips": True},
+    }
+
+
+def test_a_dynamic_lan_has_one_more_for_any_number_of_pods() -> None:
+    [nad] = objects.nads(replace(LAN, spokes=(), dynamic=True))
+    assert (nad.name, nad.resource) == ("k8slan-lan-example", None)
+    assert json.loads(nad.config) == {
+        "cniVersion": "1.0.0",
+        "name": "k8slan-lan-example",
+        "type": "k8slanveth",
+        "lan": "lab/example",
+        "capabilities": {"mac": True, "ips": True},
+    }
+
+
+def test_its_object_is_owned_by_the_lan() -> None:
+    mac, veth, *_ = objects.nads(LAN)
+    assert objects.document(mac) == {
+        "apiVersion": "k8s.cni.cncf.io/v1",
+        "kind": "NetworkAttachmentDefinition",
+        "metadata": {
+            "name": "k8slan-mac-srl",
+            "namespace": "lab",
+            "labels": {"app.kubernetes.io/managed-by": "k8slan"},
+            "annotations": {"k8s.v1.cni.cncf.io/resourceName": "macvtap.k8slan.io/k8slan-mac-srl"},
+            "ownerReferences": [
+                {
+                    "apiVersion": "lan.k8slan.io/v1beta1",
+                    "kind": "LAN",
+                    "name": "example",
+                    "uid": "11-22",
+                    "controller": True,
+                }
+            ],
+        },
+        "spec": {"config": mac.config},
+    }
+    assert "annotations" not in objects.document(veth)["metadata"]
+
+
+def test_a_lan_of_no_cluster_owns_nothing() -> None:
+    for nad in objects.nads(replace(LAN, uid="")):
+        assert "ownerReferences" not in objects.document(nad)["metadata"]
+
+
+@given(st.lists(LABEL, unique=True, min_size=1, max_size=20))
+def test_spokes_never_share_a_nad_and_order_is_theirs(spokes: list[str]) -> None:
+    found = objects.nads(replace(LAN, spokes=tuple(spokes)))
+    assert len({nad.ref for nad in found}) == 2 * len(spokes)
+    assert [json.loads(nad.config)["veth"] for nad in found[1::2]] == spokes
+    assert found == objects.nads(replace(LAN, spokes=tuple(spokes)))
