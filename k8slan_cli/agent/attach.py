@@ -51,12 +51,13 @@ class Attacher:
             self._agent.attachments.put(attachment)
             try:
                 result = await self._addresses(request)
-                attachment = dataclasses.replace(
-                    attachment,
-                    addresses=tuple(ip.address for ip in result.ips),
-                    routes=tuple(_route(route) for route in result.routes),
-                )
-                self._agent.attachments.put(attachment)
+                if result.ips or result.routes:
+                    attachment = dataclasses.replace(
+                        attachment,
+                        addresses=tuple(ip.address for ip in result.ips),
+                        routes=tuple(_route(route) for route in result.routes),
+                    )
+                    self._agent.attachments.put(attachment)
                 await self._realise(attachment, pod)
                 self._agent.attachments.put(dataclasses.replace(attachment, complete=True))
             except BaseException:
@@ -131,7 +132,7 @@ class Attacher:
         lan = self._agent.lans.of_name(attachment.lan)
         loop = self._agent.loop_of(lan)
         with loop.pod(attachment.key, pod):
-            outcome = await asyncio.shield(loop.wake([attachment.port]))
+            outcome = await loop.wake([attachment.port])
         if error := outcome.failure_of(attachment.key):
             raise error
 
@@ -190,7 +191,7 @@ class Attacher:
         lan = self._agent.lans.get(attachment.lan)
         if lan is None:
             return  # its namespace is gone, or about to be
-        outcome = await asyncio.shield(self._agent.loop_of(lan).wake([attachment.port]))
+        outcome = await self._agent.loop_of(lan).wake([attachment.port])
         if outcome.failures and attachment.port in (await self._ports(lan)):
             raise outcome.failures[0][1]
 

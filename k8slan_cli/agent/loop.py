@@ -28,6 +28,9 @@ from k8slan_cli.plan.state import Attachment, Bridge, LanState, Port
 
 log = logging.getLogger(__name__)
 
+_GATHER_SECONDS = 0.02
+"""How long the events of a LAN's links are gathered: what comes in a burst is looked at once."""
+
 
 class LanLoop:
     """Keeps one LAN's part of this node as it should be."""
@@ -52,14 +55,14 @@ class LanLoop:
         self._on_outcome = on_outcome
         self._pods: dict[Key, int] = {}
         self._wanted: set[str] | None = set()  # ports to look at; None: all
-        self._next: asyncio.Future[Outcome] | None = None
+        self._waiting: list[asyncio.Future[Outcome]] = []
         self._running = False
         self._watch: _Watch | None = None
 
     @property
     def finished(self) -> bool:
         """Whether the LAN is gone, and nothing of it is left to look after."""
-        return self.lan is None and self._next is None and self._watch is None
+        return self.lan is None and not self._waiting and self._watch is None
 
     async def rest(self) -> None:
         """Wait until no pass is under way."""
@@ -77,16 +80,16 @@ class LanLoop:
             self._pods.pop(key, None)
 
     def wake(self, ports: Iterable[str] | None = None) -> asyncio.Future[Outcome]:
-        """Ask for a pass over these ports, or over everything; the future is that of the pass that covers it."""
+        """Ask for a pass over these ports, or over everything; the future is done when a pass that covers it is."""
         if ports is None:
             self._wanted = None
         elif self._wanted is not None:
             self._wanted.update(ports)
-        if self._next is None:
-            self._next = asyncio.get_running_loop().create_future()
-            if not self._running:
-                self._start()
-        return self._next
+        done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._waiting.append(done)
+        if not self._running:
+            self._start()
+        return done
 
     def close(self) -> None:
         """Stop listening; what is on the node stays."""
@@ -100,22 +103,22 @@ class LanLoop:
         self._task.add_done_callback(_must_not_fail)
 
     async def _passes(self) -> None:
-        while self._next is not None:
-            future, wanted, self._next, self._wanted = self._next, self._wanted, None, set()
+        while self._waiting:
+            waiting, wanted, self._waiting, self._wanted = self._waiting, self._wanted, [], set()
             try:
                 outcome = await self._pass(wanted)
             except K8slanError as error:
                 log.warning("LAN %s: %s", self.ref, error)
                 outcome = Outcome(desired=LanState(netns=self.netns), unplanned=error)
             self.outcome = outcome
-            if not future.cancelled():
-                future.set_result(outcome)
+            for done in waiting:
+                if not done.cancelled():
+                    done.set_result(outcome)
             self._follow(outcome)
             self._on_outcome(self)
         self._running = False
         if self._watch:
             self._watch.resume()
-            self._look()
 
     async def _pass(self, ports: Collection[str] | None) -> Outcome:
         aim = Aim(lan=self.lan, netns=self.netns, me=self._me, attachments=self._attachments.of(self.ref))
@@ -139,12 +142,10 @@ class LanLoop:
         During a pass the events of its own doing come in; they are read after it, when the last one of each link
         counts.
         """
-        if self._watch is None:
-            return
-        if self._running:
-            self._watch.pause()
-            return
+        if self._watch is None or self._running:
+            return  # when the pass is through, it resumes the watch
         links, lost = self._watch.read()
+        self._watch.resume()
         if lost:
             self.wake()
         plan = self.outcome.desired if self.outcome else None
@@ -176,32 +177,43 @@ def _fits(name: str, link: RawLink | None, bridge: Bridge, vxlan: Port, members:
 class _Watch:
     """Listens to the links of a LAN's namespace."""
 
-    def __init__(self, handle: Handle, on_readable: Callable[[], None]) -> None:
+    def __init__(self, handle: Handle, look: Callable[[], None]) -> None:
         self.handle = handle
         self._listener = Listener([netlink.GROUP_LINK], handle.fd)
-        self._on_readable = on_readable
+        self._look = look
         self._loop = asyncio.get_running_loop()
+        self._due: asyncio.TimerHandle | None = None
         self.resume()
 
-    def pause(self) -> None:
-        self._loop.remove_reader(self._listener.fileno())
-
     def resume(self) -> None:
+        """Call ``look`` once events have come."""
         self._loop.add_reader(self._listener.fileno(), self._on_readable)
+
+    def _on_readable(self) -> None:
+        self._loop.remove_reader(self._listener.fileno())
+        self._due = self._loop.call_later(_GATHER_SECONDS, self._look)
 
     def read(self) -> tuple[dict[str, RawLink | None], bool]:
         """The last that was told of each link (None: it is gone), and whether the kernel had to drop something."""
         lost: list[None] = []
-        links: dict[str, RawLink | None] = {}
+        last: dict[int, netlink.Reply] = {}
         for reply in self._listener.events(lambda: lost.append(None)):
-            if reply.type not in (netlink.RTM_NEWLINK, netlink.RTM_DELLINK) or reply.data[reply.start] != AF_UNSPEC:
-                continue  # a bridge tells of its ports a second time, in its own family and with less in it
+            # A bridge tells of its ports a second time, in its own family and with less in it.
+            if reply.type in (netlink.RTM_NEWLINK, netlink.RTM_DELLINK) and reply.data[reply.start] == AF_UNSPEC:
+                last[netlink.link_index(reply)] = reply
+        links: dict[str, RawLink | None] = {}
+        for reply in last.values():
             link = netlink.parse_link(reply)
-            links[link.name] = link if reply.type == netlink.RTM_NEWLINK else None
+            if reply.type == netlink.RTM_NEWLINK:
+                links[link.name] = link
+            else:
+                links.setdefault(link.name, None)  # unless another link has its name by now
         return links, bool(lost)
 
     def close(self) -> None:
-        self.pause()
+        if self._due:
+            self._due.cancel()
+        self._loop.remove_reader(self._listener.fileno())
         self._listener.close()
 
 

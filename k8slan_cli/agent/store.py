@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import json
 import logging
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path
@@ -34,15 +34,19 @@ def write_whole(path: Path, data: bytes) -> None:
         StoreError: the file system is full, read-only or not there.
 
     """
+    aside = path.with_name(f".{path.name}")  # one writer at a time: the agent that holds the run directory's lock
     try:
-        fd, temporary = tempfile.mkstemp(prefix=".", dir=path.parent)
         try:
-            with os.fdopen(fd, "wb") as file:
-                file.write(data)
-            Path(temporary).replace(path)
+            fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            try:
+                if os.write(fd, data) != len(data):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            finally:
+                os.close(fd)
+            aside.rename(path)
         except BaseException:
             with contextlib.suppress(OSError):
-                Path(temporary).unlink()
+                aside.unlink()
             raise
     except OSError as error:
         raise StoreError(

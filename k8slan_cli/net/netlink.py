@@ -249,6 +249,12 @@ class RawLink:
     counters: tuple[int, ...] = ()  # rx/tx packets, rx/tx bytes, rx/tx errors, rx/tx dropped
 
 
+def link_index(reply: Reply) -> int:
+    """The index of the link that an RTM_NEWLINK or RTM_DELLINK message is about."""
+    index: int = _IFINFO.unpack_from(reply.data, reply.start)[2]
+    return index
+
+
 def parse_link(reply: Reply) -> RawLink:
     """An RTM_NEWLINK or RTM_DELLINK message as a value."""
     data = reply.data

@@ -1,0 +1,39 @@
+"""``make bench``: the benchmarks of one machine, each figure a row ``name  value  reach  ok|short``.
+
+Figures are ratios of things measured in turn within one run, so that they say something on a machine that is busy with
+other things too. Exit status 1 when one falls short. ``python -m tests.bench cni`` runs one of them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+import sys
+from datetime import UTC, datetime
+
+from tests.bench.rows import Row, table
+
+BENCHMARKS = ("cni", "traffic", "scale")
+
+
+def main(wanted: list[str]) -> int:
+    """Run the benchmarks of these names, or all of them."""
+    unknown = set(wanted) - set(BENCHMARKS)
+    if unknown or os.geteuid():
+        sys.stderr.write(f"needs root, and names out of {', '.join(BENCHMARKS)}\n")
+        return 2
+    rows: list[Row] = []
+    for name in wanted or BENCHMARKS:
+        for row in importlib.import_module(f"tests.bench.{name}").rows():
+            rows.append(row)
+            sys.stderr.write(f"{row}\n")
+    machine = (
+        f"{os.cpu_count()} cores, {platform.machine()}, Linux {platform.release()}, Python {platform.python_version()}"
+    )
+    sys.stdout.write(f"\n{datetime.now(UTC):%Y-%m-%d}, {machine}\n{table(rows)}\n")
+    return 0 if all(row.reached for row in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
