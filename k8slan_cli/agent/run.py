@@ -17,13 +17,13 @@ from pathlib import Path
 from k8slan_cli.agent.agent import Agent, check_rights
 from k8slan_cli.agent.attach import Attacher
 from k8slan_cli.agent.cni_server import CniServer
-from k8slan_cli.agent.http import HttpServer
 from k8slan_cli.agent.metrics import Metrics
 from k8slan_cli.agent.passes import Aim, Self, plan_pass
 from k8slan_cli.agent.paths import Paths
 from k8slan_cli.agent.sources import Source
 from k8slan_cli.errors import K8slanError
 from k8slan_cli.plan.diff import diff
+from k8slan_cli.serve.http import HttpServer
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""What agent and controller serve alike: health, readiness and metrics over HTTP."""
