@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from k8slan_cli.agent.sources import Snapshot, with_birth
@@ -88,7 +89,17 @@ class Lans:
         self._known.replace(lans)
         self._index({ref: lan for ref, (lan, _) in lans.items()})
         self.heard.set()
+        self._tell(before)
         return frozenset(ref for ref in before.keys() | self._lans.keys() if before.get(ref) != self._lans.get(ref))
+
+    def _tell(self, before: Mapping[LanRef, Lan]) -> None:
+        """Log what has come, changed or gone; that nodes take part is no change of a LAN."""
+        for ref in sorted(before.keys() | self._lans.keys()):
+            old, new = before.get(ref), self._lans.get(ref)
+            if old is None or new is None:
+                log.info("LAN %s %s", ref, "is there" if new else "is gone")
+            elif replace(old, nodes=new.nodes) != new:
+                log.info("LAN %s has changed", ref)
 
     def preview(self, snapshot: Snapshot) -> None:
         """Take in what the source sees, but write nothing down."""
