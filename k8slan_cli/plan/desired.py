@@ -9,6 +9,7 @@ from ipaddress import IPv6Address
 from k8slan_cli.errors import Invalid, Problem
 from k8slan_cli.lan import names
 from k8slan_cli.lan.model import IpAddress, Lan
+from k8slan_cli.lan.validate import MIN_MTU
 from k8slan_cli.plan.state import Attachment, Bridge, Kind, LanState, Port, Stub, Tunnel, Underlay, Vxlan, absent
 
 OVERHEAD_V4 = 54
@@ -47,15 +48,17 @@ def lan_mtu(lan: Lan, underlay: Underlay, version: int) -> int:
     """The MTU inside the LAN in bytes, for VXLAN over IP ``version``.
 
     Raises:
-        Invalid: ``spec.mtu`` is more than the underlay carries.
+        Invalid: ``spec.mtu`` is more than the underlay carries, or it carries too little for any LAN.
 
     """
-    room = underlay.mtu - (OVERHEAD_V4 if version == 4 else OVERHEAD_V6)
+    overhead = OVERHEAD_V4 if version == 4 else OVERHEAD_V6
+    room = underlay.mtu - overhead
+    has = f"{underlay.name} has MTU {underlay.mtu}, VXLAN needs {overhead}"
+    if room < MIN_MTU:
+        text = f"{has}, so less than {MIN_MTU} are left"
+        raise Invalid(f"LAN {lan.ref}", (Problem(field="spec.defaultVxlanDev", message=text),))
     if lan.mtu is not None and lan.mtu > room:
-        overhead = underlay.mtu - room
-        text = (
-            f"{lan.mtu} does not fit: {underlay.name} has MTU {underlay.mtu}, VXLAN needs {overhead}, so at most {room}"
-        )
+        text = f"{lan.mtu} does not fit: {has}, so at most {room}"
         raise Invalid(f"LAN {lan.ref}", (Problem(field="spec.mtu", message=text),))
     return lan.mtu or room
 

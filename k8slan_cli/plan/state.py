@@ -132,8 +132,9 @@ class Attachment:
 
     @property
     def owner(self) -> str:
-        """The alias of the bridge port (at most IFALIASZ - 1 = 255 bytes)."""
-        return f"{self.container} {self.ifname} {self.pod}".rstrip()[:255]
+        """The alias of the bridge port: ASCII, so that it reads back as it is, and at most IFALIASZ - 1 = 255 bytes."""
+        text = f"{self.container} {self.ifname} {self.pod}".rstrip()[:255]
+        return "".join(c if c.isascii() and c.isprintable() else "?" for c in text)
 
     @property
     def who(self) -> str:

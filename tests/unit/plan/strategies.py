@@ -1,0 +1,152 @@
+"""Generated pairs of what is wanted and what is there, for the laws of the planner.
+
+What is there comes about as it does in life: something was wanted once, and then people, pods and the kernel have
+changed it, each in a way that leaves the namespace consistent (a port is in a bridge that exists, or in none).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
+
+from hypothesis import strategies as st
+
+from k8slan_cli.lan import names
+from k8slan_cli.lan.model import Lan, LanRef, NodeStatus
+from k8slan_cli.plan import desired
+from k8slan_cli.plan.state import Attachment, Bridge, Kind, LanState, Port, Stub, Underlay, absent
+
+REF = LanRef(namespace="lab", name="blue")
+SPOKES = ("a", "b", "c", "d")
+ADDRESSES = tuple(map(ip_address, ("10.0.0.1", "10.0.0.2", "10.0.0.3", "fd00::1", "fd00::2", "fe80::1", "fe80::2")))
+GROUPS = (ip_address("239.0.0.1"), ip_address("ff02::14"))
+
+
+@st.composite
+def lans(draw: st.DrawFn) -> Lan:
+    """LANs that differ in what matters to a node."""
+    peers = draw(st.lists(st.sampled_from(ADDRESSES), max_size=3, unique=True))
+    return Lan(
+        ref=REF,
+        netns="blue",
+        bridge=draw(st.sampled_from(["br0", "br1"])),
+        vxlan=draw(st.sampled_from(["vx0", "vx1"])),
+        vni=draw(st.integers(7, 8)),
+        group=draw(st.sampled_from([None, None, *GROUPS])),
+        port=draw(st.sampled_from([4789, 8472])),
+        mtu=draw(st.sampled_from([None, 1300])),
+        dynamic=True,
+        nodes=tuple(NodeStatus(name=f"n{i}", vtep=peer) for i, peer in enumerate(peers)),
+    )
+
+
+@st.composite
+def underlays(draw: st.DrawFn) -> Underlay:
+    """Underlay devices with an address of each family."""
+    addresses = draw(st.permutations([ip_address("10.0.0.1"), ip_address("fd00::1"), ip_address("fe80::1")]))
+    return Underlay(
+        name="eth0",
+        index=draw(st.integers(2, 3)),
+        mtu=draw(st.sampled_from([1500, 9000])),
+        up=True,
+        addresses=tuple(addresses),
+    )
+
+
+@st.composite
+def attachments(draw: st.DrawFn) -> list[Attachment]:
+    """Pods and VMs, each at a port of its own; a few on ports without a spoke."""
+    spokes = draw(st.lists(st.sampled_from(SPOKES), max_size=4, unique=True))
+    found = []
+    for spoke in spokes:
+        container = draw(st.sampled_from(["c1", "c2"])) + spoke
+        dynamic = draw(st.integers(0, 3)) == 0
+        kind = Kind.VETH if dynamic else draw(st.sampled_from(Kind))
+        found.append(
+            Attachment(
+                container=container,
+                ifname="net1",
+                lan=REF,
+                kind=kind,
+                port=names.dynamic_port(container, "net1") if dynamic else names.port(spoke),
+                mac=names.mac(spoke),
+                mtu=draw(st.sampled_from([1300, 1400])),
+                spoke=None if dynamic else spoke,
+                tap=names.tap_index(spoke) if kind is Kind.MACVTAP else 0,
+            )
+        )
+    return found
+
+
+@st.composite
+def damaged(draw: st.DrawFn, state: LanState) -> LanState:
+    """``state`` after what may have happened to it."""
+    state = replace(state, attachments={})
+    if not state.exists or draw(st.integers(0, 4)) == 0:
+        return state
+    state = replace(state, mounted=draw(st.booleans()), quiet=draw(st.booleans()))
+    bridge = draw(st.sampled_from([*[state.bridge] * 5, None, Bridge(name="other", mtu=1500, up=False)]))
+    if bridge and draw(st.integers(0, 2)) == 0:
+        bridge = replace(bridge, mtu=draw(st.sampled_from([bridge.mtu, 1500])), up=draw(st.booleans()))
+        bridge = replace(bridge, quiet=draw(st.booleans()))
+    ports = {name: _port(draw, port, bridge) for name, port in state.ports.items() if draw(st.integers(0, 4))}
+    stubs = {name: _stub(draw, stub) for name, stub in state.stubs.items() if names.port_of_stub(name) in ports}
+    for stray in draw(st.lists(st.sampled_from(["yp", "zp", "0123456789abd"]), max_size=2, unique=True)):
+        ports[stray] = _port(draw, Port(name=stray, bridge=None, mtu=1500, owner="nobody"), bridge)
+        if stray.endswith("p") and draw(st.booleans()):
+            stubs[names.stub(stray)] = _stub(draw, Stub(name=names.stub(stray), mtu=1500))
+    if draw(st.integers(0, 4)) == 0:
+        stubs["as" if "ap" not in ports else "xs"] = Stub(name="as" if "ap" not in ports else "xs", mtu=1500)
+    vxlan = state.vxlan if draw(st.integers(0, 4)) else None
+    if vxlan:
+        vxlan = replace(vxlan, link=_port(draw, vxlan.link, bridge))
+        if draw(st.integers(0, 3)) == 0:
+            vxlan = replace(vxlan, tunnel=replace(vxlan.tunnel, vni=draw(st.integers(7, 9))))
+        if vxlan.tunnel.group is None:
+            vxlan = replace(vxlan, peers=draw(st.frozensets(st.sampled_from(ADDRESSES), max_size=3)))
+    return replace(state, bridge=bridge, vxlan=vxlan, ports=ports, stubs=stubs)
+
+
+def _port(draw: st.DrawFn, port: Port, bridge: Bridge | None) -> Port:
+    at = bridge.name if bridge else None
+    if port.bridge == at and draw(st.booleans()):
+        return port
+    return replace(
+        port,
+        bridge=draw(st.sampled_from([at, at, None])),
+        mtu=draw(st.sampled_from([port.mtu, port.mtu, 1500])),
+        up=draw(st.booleans()),
+        forwards=draw(st.sampled_from([port.forwards, port.forwards, 0])),
+        owner=draw(st.sampled_from([port.owner, port.owner, port.owner, "", "somebody else"])),
+    )
+
+
+def _stub(draw: st.DrawFn, stub: Stub) -> Stub:
+    return replace(stub, mtu=draw(st.sampled_from([stub.mtu, 1500])), up=draw(st.booleans()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """What is wanted, what is there, and whether there is an underlay to want it with."""
+
+    wanted: LanState
+    observed: LanState
+    planned: bool = True
+
+
+@st.composite
+def pairs(draw: st.DrawFn) -> Pair:
+    """What is wanted now, and what has become of what was wanted before."""
+    lan, underlay, members = draw(lans()), draw(underlays()), draw(attachments())
+    if draw(st.integers(0, 3)):
+        before = desired.plan(lan, "n0", underlay, members)
+    else:
+        before = desired.plan(draw(lans()), "n0", draw(underlays()), draw(attachments()))
+    observed = draw(damaged(before))
+    match draw(st.integers(0, 9)):
+        case 0:
+            return Pair(wanted=absent("blue"), observed=observed)
+        case 1:
+            return Pair(wanted=desired.without_underlay(observed, members), observed=observed, planned=False)
+        case _:
+            return Pair(wanted=desired.plan(lan, "n0", underlay, members), observed=observed)
