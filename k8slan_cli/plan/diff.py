@@ -25,7 +25,7 @@ def _remove(observed: LanState) -> Iterator[Operation]:
         return
     # The links go first and by name: a namespace is emptied by the kernel some time later, and until then its VNI
     # would still be taken and the pods' ends of its veths would still be there.
-    links = [*observed.ports]
+    links = [*observed.ports, *_lone_stubs(observed)]
     if observed.vxlan:
         links.append(observed.vxlan.link.name)
     if observed.bridge:
@@ -53,30 +53,36 @@ def _realise(desired: LanState, observed: LanState, underlay: str) -> Iterator[O
         yield op.CreateBridge(desired.bridge) if create else op.SetBridge(desired.bridge)
     yield from _tunnel(desired, observed, doomed, underlay)
     for name, port in desired.ports.items():
+        stub = desired.stubs.get(names.stub(name))
         if name in observed.ports and name not in doomed:
             if observed.ports[name] != port:
                 yield op.SetPort(port)
+            if stub and observed.stubs[stub.name] != stub:
+                yield op.SetStub(stub)
         else:
             attachment = desired.attachments[name]
-            stub = desired.stubs.get(names.stub(name))
             yield op.CreateVeth(port, attachment, stub)
             if stub:
                 yield op.CreateMacvtap(attachment, stub)
             yield op.ConfigurePod(attachment)
-    for name, stub in desired.stubs.items():
-        if name in observed.stubs and observed.stubs[name] != stub and names.port_of_stub(name) not in doomed:
-            yield op.SetStub(stub)
 
 
 def _doomed(desired: LanState, observed: LanState) -> tuple[str, ...]:
     """Links that must go: ports of nobody or of somebody else, and what can only be changed by making it anew."""
     doomed = [name for name, port in observed.ports.items() if not _same_plug(name, port, desired, observed)]
+    doomed += _lone_stubs(observed)
     found, wanted = observed.vxlan, desired.vxlan
     if found and wanted and (found.tunnel != wanted.tunnel or found.link.name != wanted.link.name):
         doomed.append(found.link.name)
     if observed.bridge and desired.bridge and observed.bridge.name != desired.bridge.name:
         doomed.append(observed.bridge.name)
     return tuple(doomed)
+
+
+def _lone_stubs(observed: LanState) -> list[str]:
+    """Stubs whose port somebody has moved out of the namespace; any other goes when its port goes."""
+    paired = {names.stub(name) for name in observed.ports}
+    return [name for name in observed.stubs if name not in paired]
 
 
 def _same_plug(name: str, port: Port, desired: LanState, observed: LanState) -> bool:

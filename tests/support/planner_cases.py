@@ -1,0 +1,202 @@
+"""Planner cases: small YAML files that say what is wanted, what is there, and which operations lie in between.
+
+A case is one file; its first comment says what happens. Its keys:
+
+``lan``          fields of the LAN's spec; ``vni``, ``ns``, ``bridge``, ``vxlan`` and ``spokes`` have defaults
+``nodes``        VTEP addresses by node, as in the LAN's status; this node is ``w1``
+``underlay``     the device: ``name``, ``index``, ``mtu``, ``up``, ``addresses``; or ``gone``
+``attachments``  who is plugged in: ``spoke`` or ``port``, ``kind``, ``container``, ``ifname``, ``pod``, …
+``before``       what was wanted, and made, the last time: any of the keys above in place of the case's own, or ``{}``
+                 for the same. Without it nothing is there.
+``damage``       what has happened to it since: ``mounted``, ``quiet``, ``bridge``, ``vxlan``, ``ports``, ``stubs``,
+                 each with the fields that are different now, or null for what is gone
+``operations``   what is to be done, in the words of the log
+``problem``      or why the LAN cannot be had on this node
+``noop``         the case's twin: keys in place of the case's own, with which nothing is to be done, and ``why``
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from k8slan_cli.lan import codec, names
+from k8slan_cli.lan.model import IpAddress, Lan
+from k8slan_cli.plan import desired
+from k8slan_cli.plan.state import Attachment, Kind, LanState, Port, Stub, Underlay, Vxlan, absent
+
+NODE = "w1"
+_WANTED = ("lan", "nodes", "underlay", "attachments")
+_KEYS = frozenset({*_WANTED, "before", "damage", "operations", "problem", "noop"})
+_DEFAULTS: dict[str, Any] = {"ns": "blue", "bridge": "br0", "vxlan": "vx0", "vni": 7, "spokes": ["a", "b", "c"]}
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One case: ``wanted`` and ``observed`` lead to ``operations``, or planning fails with ``problem``."""
+
+    name: str
+    keys: Mapping[str, Any]
+    operations: tuple[str, ...]
+    problem: str | None
+    observed: LanState
+
+    @property
+    def underlay(self) -> str:
+        """The name of the underlay device."""
+        entry = self.keys.get("underlay", {})
+        return str(entry if entry == "gone" else _underlay(entry).name)
+
+    def wanted(self) -> LanState:
+        """What the planner wants.
+
+        Raises:
+            Invalid: the LAN cannot be had.
+
+        """
+        return _wanted(self.keys, self.observed)
+
+
+def load(folder: Path) -> list[Case]:
+    """All cases of a folder, the twin of each right behind it."""
+    return [case for path in sorted(folder.glob("*.yaml")) for case in _read(path)]
+
+
+def _read(path: Path) -> Iterator[Case]:
+    keys: dict[str, Any] = yaml.safe_load(path.read_text())
+    if unknown := keys.keys() - _KEYS:
+        raise ValueError(f"{path.name}: unknown {sorted(unknown)}")
+    if not path.read_text().startswith("# "):
+        raise ValueError(f"{path.name}: begin with a comment that says what happens")
+    if ("operations" in keys) == ("problem" in keys):
+        raise ValueError(f"{path.name}: give either operations or a problem")
+    twin = keys.pop("noop", None)
+    yield _case(path.stem, keys)
+    if twin is None:
+        raise ValueError(f"{path.name}: has no twin")
+    if unknown := twin.keys() - _KEYS - {"why"} or not twin.get("why"):
+        raise ValueError(f"{path.name}: noop: unknown {unknown}, or no why")
+    twin = {key: value for key, value in twin.items() if key != "why"}
+    yield _case(f"{path.stem}-noop", {**keys, "problem": None, **twin, "operations": []})
+
+
+def _case(name: str, keys: dict[str, Any]) -> Case:
+    return Case(
+        name=name,
+        keys=keys,
+        operations=tuple(keys.get("operations", ())),
+        problem=keys.get("problem"),
+        observed=_observed(keys),
+    )
+
+
+def _observed(keys: Mapping[str, Any]) -> LanState:
+    before = keys.get("before")
+    lan = _lan(keys)
+    if before is None:
+        state = absent(lan.netns)
+    else:
+        if unknown := before.keys() - set(_WANTED):
+            raise ValueError(f"before: unknown {sorted(unknown)}")
+        state = _wanted({**keys, **before}, absent(lan.netns))
+    return _damaged(replace(state, attachments={}), keys.get("damage", {}))
+
+
+def _wanted(keys: Mapping[str, Any], observed: LanState) -> LanState:
+    attachments = [_attachment(entry) for entry in keys.get("attachments", [])]
+    underlay = keys.get("underlay", {})
+    if underlay == "gone":
+        return desired.without_underlay(observed, attachments)
+    return desired.plan(_lan(keys), NODE, _underlay(underlay), attachments)
+
+
+def _lan(keys: Mapping[str, Any]) -> Lan:
+    nodes = [{"name": name, "vtep": address} for name, address in keys.get("nodes", {}).items()]
+    return codec.decode(
+        {
+            "apiVersion": "lan.k8slan.io/v1beta1",
+            "kind": "LAN",
+            "metadata": {"name": "blue", "namespace": "lab"},
+            "spec": {**_DEFAULTS, **keys.get("lan", {})},
+            "status": {"nodes": nodes},
+        }
+    )
+
+
+def _underlay(entry: Mapping[str, Any]) -> Underlay:
+    fields = {"name": "eth0", "index": 2, "mtu": 1500, "up": True, "addresses": ["10.0.0.1"], **entry}
+    return Underlay(**{**fields, "addresses": tuple(ip_address(text) for text in fields["addresses"])})
+
+
+def _attachment(entry: Mapping[str, Any]) -> Attachment:
+    spoke = entry.get("spoke")
+    fields: dict[str, Any] = {
+        "container": f"c-{spoke}",
+        "ifname": "net1",
+        "port": names.port(str(spoke)),
+        "mac": "02:00:00:00:00:01",
+        "mtu": 1446,
+        "pod": f"lab/{spoke}",
+        "tap": 9 if entry.get("kind") == "macvtap" else 0,
+        "complete": True,
+        **entry,
+    }
+    fields |= {"kind": Kind(entry.get("kind", "veth")), "addresses": tuple(entry.get("addresses", ()))}
+    return Attachment(lan=_lan({}).ref, **fields)
+
+
+# ---------------------------------------------------------------- damage
+
+
+def _damaged(state: LanState, damage: Mapping[str, Any]) -> LanState:
+    if unknown := damage.keys() - {"mounted", "quiet", "bridge", "vxlan", "ports", "stubs"}:
+        raise ValueError(f"damage: unknown {sorted(unknown)}")
+    changes: dict[str, Any] = {key: damage[key] for key in ("mounted", "quiet") if key in damage}
+    if "bridge" in damage:
+        changes["bridge"] = damage["bridge"] and replace(_there(state.bridge), **damage["bridge"])
+    if "vxlan" in damage:
+        changes["vxlan"] = damage["vxlan"] and _vxlan(_there(state.vxlan), damage["vxlan"])
+    if "ports" in damage:
+        changes["ports"] = _some(state.ports, damage["ports"], Port, {"bridge": None, "mtu": 1500})
+    if "stubs" in damage:
+        changes["stubs"] = _some(state.stubs, damage["stubs"], Stub, {"mtu": 1500})
+    return replace(state, **changes)
+
+
+def _there(value: T | None) -> T:
+    if value is None:
+        raise ValueError("damage to what is not there")
+    return value
+
+
+def _vxlan(vxlan: Vxlan, damage: Mapping[str, Any]) -> Vxlan:
+    if unknown := damage.keys() - {"link", "tunnel", "peers"}:
+        raise ValueError(f"damage: vxlan: unknown {sorted(unknown)}")
+    tunnel = {key: _address(value) if key == "local" else value for key, value in damage.get("tunnel", {}).items()}
+    peers = frozenset(ip_address(text) for text in damage["peers"]) if "peers" in damage else vxlan.peers
+    return Vxlan(
+        link=replace(vxlan.link, **damage.get("link", {})), tunnel=replace(vxlan.tunnel, **tunnel), peers=peers
+    )
+
+
+def _address(text: str | None) -> IpAddress | None:
+    return ip_address(text) if text else None
+
+
+def _some(found: Mapping[str, Any], damage: Mapping[str, Any], kind: type, blank: Mapping[str, Any]) -> dict[str, Any]:
+    """``found`` with the named entries changed, gone (null), or there for the first time."""
+    result = dict(found)
+    for name, fields in damage.items():
+        if fields is None:
+            del result[name]
+        elif name in result:
+            result[name] = replace(result[name], **fields)
+        else:
+            result[name] = kind(**{"name": name, **blank, **fields})
+    return result

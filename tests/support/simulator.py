@@ -1,0 +1,186 @@
+"""What operations do to a LAN's part of a node, on values alone: the kernel of the planner's tests.
+
+It is as strict as the real one. Whatever that would refuse (a second link of a name, a port in a bridge that is not
+there, a peer twice) fails here too, so an order of operations that does not work is found without root.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import singledispatch
+
+from k8slan_cli.lan import names
+from k8slan_cli.plan import operations as op
+from k8slan_cli.plan.operations import Operation
+from k8slan_cli.plan.state import LanState, Port, Vxlan, absent
+
+
+def apply_all(operations: Iterable[Operation], state: LanState) -> LanState:
+    """The state after all ``operations``, each of which must be possible when its turn comes."""
+    for operation in operations:
+        state = apply(operation, state)
+    return state
+
+
+def links(state: LanState) -> frozenset[str]:
+    """The names of all links of k8slan in the namespace."""
+    single = [state.bridge.name] if state.bridge else []
+    single += [state.vxlan.link.name] if state.vxlan else []
+    return frozenset([*single, *state.ports, *state.stubs])
+
+
+@singledispatch
+def apply(operation: Operation, state: LanState) -> LanState:
+    """The state after ``operation``.
+
+    Raises:
+        AssertionError: the kernel would refuse it.
+
+    """
+    raise NotImplementedError(operation)
+
+
+@apply.register
+def _(operation: op.CreateNamespace, state: LanState) -> LanState:
+    assert not state.exists, f"{operation.netns} is there already"
+    return LanState(netns=operation.netns, quiet=False)
+
+
+@apply.register
+def _(operation: op.MountNamespace, state: LanState) -> LanState:
+    assert state.exists, f"{operation.netns} is not there"
+    assert not state.mounted, f"{operation.netns} is mounted already"
+    return replace(state, mounted=True)
+
+
+@apply.register
+def _(operation: op.QuietNamespace, state: LanState) -> LanState:
+    assert state.exists, f"{operation.netns} is not there"
+    return replace(state, quiet=True)
+
+
+@apply.register
+def _(operation: op.DeleteNamespace, state: LanState) -> LanState:
+    assert state.exists, f"{operation.netns} is not there"
+    assert not links(state), "a namespace goes away late: its links must have been deleted by name"
+    return absent(operation.netns)
+
+
+@apply.register
+def _(operation: op.CreateBridge, state: LanState) -> LanState:
+    _free(operation.bridge.name, state)
+    assert state.bridge is None, "a LAN has one bridge"
+    return replace(state, bridge=operation.bridge)
+
+
+@apply.register
+def _(operation: op.SetBridge, state: LanState) -> LanState:
+    assert state.bridge is not None, "there is no bridge"
+    assert state.bridge.name == operation.bridge.name, f"there is no {operation.bridge.name}"
+    return replace(state, bridge=operation.bridge)
+
+
+@apply.register
+def _(operation: op.CreateVxlan, state: LanState) -> LanState:
+    _free(operation.link.name, state)
+    _pluggable(operation.link, state)
+    assert state.vxlan is None, "a LAN has one VXLAN device"
+    return replace(state, vxlan=Vxlan(link=operation.link, tunnel=operation.tunnel))
+
+
+@apply.register
+def _(operation: op.CreateVeth, state: LanState) -> LanState:
+    port, stub = operation.port, operation.stub
+    _free(port.name, state)
+    _pluggable(port, state)
+    assert port.name == operation.attachment.port
+    stubs = dict(state.stubs)
+    if stub:
+        _free(stub.name, state)
+        stubs[stub.name] = stub
+    return replace(state, ports={**state.ports, port.name: port}, stubs=stubs)
+
+
+@apply.register
+def _(operation: op.CreateMacvtap, state: LanState) -> LanState:
+    assert state.stubs.get(operation.stub.name) == operation.stub, f"{operation.stub.name} is not as it should be"
+    return state
+
+
+@apply.register
+def _(operation: op.ConfigurePod, state: LanState) -> LanState:
+    assert operation.attachment.port in state.ports, f"{operation.attachment.who} has no interface"
+    return state
+
+
+@apply.register
+def _(operation: op.SetPort, state: LanState) -> LanState:
+    port = operation.port
+    _pluggable(port, state)
+    if state.vxlan and state.vxlan.link.name == port.name:
+        return replace(state, vxlan=replace(state.vxlan, link=port))
+    assert port.name in state.ports, f"there is no {port.name}"
+    return replace(state, ports={**state.ports, port.name: port})
+
+
+@apply.register
+def _(operation: op.SetStub, state: LanState) -> LanState:
+    assert operation.stub.name in state.stubs, f"there is no {operation.stub.name}"
+    return replace(state, stubs={**state.stubs, operation.stub.name: operation.stub})
+
+
+@apply.register
+def _(operation: op.DeleteLinks, state: LanState) -> LanState:
+    doomed = set(operation.names)
+    assert doomed, "nothing to delete"
+    assert doomed <= links(state), f"there is no {doomed - links(state)}"
+    gone = doomed | {end for name in doomed for end in _pair(name, state)}
+    bridge, vxlan = state.bridge, state.vxlan
+    ports = {name: port for name, port in state.ports.items() if name not in gone}
+    if vxlan and vxlan.link.name in gone:
+        vxlan = None
+    if bridge and bridge.name in gone:
+        bridge = None
+        ports = {name: replace(port, bridge=None) for name, port in ports.items()}
+        vxlan = replace(vxlan, link=replace(vxlan.link, bridge=None)) if vxlan else None
+    stubs = {name: stub for name, stub in state.stubs.items() if name not in gone}
+    return replace(state, bridge=bridge, vxlan=vxlan, ports=ports, stubs=stubs)
+
+
+@apply.register
+def _(operation: op.AddPeer, state: LanState) -> LanState:
+    vxlan = _vxlan(operation.vxlan, state)
+    assert operation.peer not in vxlan.peers, f"{operation.peer} is a peer already"
+    assert vxlan.tunnel.group is None, "a multicast LAN has no peers"
+    return replace(state, vxlan=replace(vxlan, peers=vxlan.peers | {operation.peer}))
+
+
+@apply.register
+def _(operation: op.RemovePeer, state: LanState) -> LanState:
+    vxlan = _vxlan(operation.vxlan, state)
+    assert operation.peer in vxlan.peers, f"{operation.peer} is no peer"
+    return replace(state, vxlan=replace(vxlan, peers=vxlan.peers - {operation.peer}))
+
+
+def _free(name: str, state: LanState) -> None:
+    assert state.exists, f"{state.netns} is not there"
+    assert name not in links(state), f"{name} is there already"
+
+
+def _pluggable(port: Port, state: LanState) -> None:
+    assert state.bridge is not None, f"{port.name} has no bridge to go to"
+    assert state.bridge.name == port.bridge, f"there is no bridge {port.bridge}"
+
+
+def _vxlan(name: str, state: LanState) -> Vxlan:
+    assert state.vxlan is not None, "there is no VXLAN device"
+    assert state.vxlan.link.name == name, f"there is no {name}"
+    return state.vxlan
+
+
+def _pair(name: str, state: LanState) -> list[str]:
+    """The other end of a veth, which goes when this one goes, as far as it is in the namespace too."""
+    ends = [names.stub(port) for port in state.ports if port == name]
+    ends += [port for port in state.ports if names.stub(port) == name]
+    return [end for end in ends if end in state.stubs or end in state.ports]
