@@ -150,7 +150,7 @@ def test_the_pod_is_known_by_cni_args() -> None:
 
 
 @pytest.mark.parametrize(
-    "args", ["IgnoreUnknown=true;FOO=bar", "FOO=bar;IgnoreUnknown=1", "IgnoreUnknown=TRUE;A=b;", ""]
+    "args", ["IgnoreUnknown=true;FOO=bar", "FOO=bar;IgnoreUnknown=1", "IgnoreUnknown=TRUE;A=b;", "IgnoreUnknown=0", ""]
 )
 def test_unknown_args_are_ignored_if_that_is_asked_for(args: str) -> None:
     ask(environ={"CNI_ARGS": args})
@@ -273,6 +273,28 @@ def test_a_faulty_field_is_refused_by_its_path_but_does_not_hinder_del(name: str
     assert error.code == 7
     assert error.msg.startswith(name)
     assert ask("DEL", **{name: value}).ipam == ""
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"mtu": "1500"}, "mtu: must be a whole number, not a string"),
+        ({"mtu": 1500.5}, "mtu: must be a whole number, not the number 1500.5"),
+        ({"mtu": 1e300}, "mtu: must be a whole number, not a number"),
+        ({"mtu": True}, "mtu: must be a whole number, not true or false"),
+        ({"mtu": 60}, "mtu: must be 68..65535, not 60"),
+        ({"ipam": []}, "ipam: must be an object, not a list"),
+        ({"args": {"cni": {"mac": {}}}}, "args.cni.mac: must be a string, not an object"),
+        ({"runtimeConfig": {"ips": 7}}, "runtimeConfig.ips: must be a list, not the number 7"),
+        ({"runtimeConfig": {"ips": [None]}}, "runtimeConfig.ips[0]: '' is not an IP address with a prefix length"),
+        ({"mac": "02:00"}, "mac: '02:00' is not a MAC address of six bytes"),
+        ({"spoke": "a"}, "type: k8slanveth needs 'veth' or 'lan', not veth and spoke"),
+        ({"veth": ...}, "type: k8slanveth needs 'veth' or 'lan', not none of them"),
+        ({"lan": "x", "veth": ...}, "lan: 'x' is not NAMESPACE/NAME of a LAN"),
+    ],
+)
+def test_a_refusal_says_what_should_be_there(fields: dict[str, Any], message: str) -> None:
+    assert refused(**fields).msg == message
 
 
 def test_the_path_says_which_element() -> None:

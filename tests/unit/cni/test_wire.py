@@ -150,3 +150,22 @@ def test_a_result_no_client_takes_is_not_sent() -> None:
     with pytest.raises(CniError) as caught:
         wire.encode_answer(0, b"x" * (wire.MAX_ANSWER + 1))
     assert caught.value.code == 5
+
+
+@pytest.mark.parametrize(
+    ("mute", "data"),
+    [
+        (True, b"\0\0\0\0\0"),
+        (True, b"\xff\xff\xff\xff\0"),
+        (True, (wire.MAX_ANSWER + 2).to_bytes(4, "big") + b"\0"),
+        (True, b"\0\0\0\3\2{}"),
+        (True, b"\0\0\0\1\1"),
+        (False, b"\0\0\0\1\0"),
+        (True, b"\0\0\0\3\0{]"),
+        (True, b"\0\0\0\3\0[}"),
+        (True, b"\0\0\0\4\0{} "),
+    ],
+)
+def test_what_is_no_answer_is_refused(mute: bool, data: bytes) -> None:
+    with pytest.raises(ValueError, match="not an answer"):
+        wire.AnswerDecoder(mute=mute).feed(data)
