@@ -210,7 +210,12 @@ def _(operation: op.CreateMacvtap, context: Context) -> None:
             mtu=attachment.mtu,
             netns_fd=fd,
         )
-        lan.apply([message], doing=operation.describe())
+        try:
+            lan.apply([message], doing=operation.describe())
+        except KernelError as error:
+            if error.errno == errno.EEXIST:
+                raise KernelError(error.errno, f"the pod has an interface {attachment.ifname} already") from error
+            raise
 
     context.with_pod(attachment, create)
 
