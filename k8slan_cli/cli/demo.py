@@ -55,42 +55,36 @@ def demo(
     Nodes, pods and a VM are processes and namespaces of their own, with real agents and CNI calls. Nothing of it
     stays, not even after kill -9. Exit status 1 if any class of frame does not pass.
     """
-    from k8slan_cli.cli import tables
-
-    out = tables.console(stderr=mermaid)
-    if down:
-        _down(out)
-        return
-    if svg and not svg.parent.is_dir():
-        raise K8slanError(f"--svg: there is no folder {svg.parent}")
-    from secrets import token_hex
-
-    from k8slan_cli.demo.scene import Options
-
-    options = Options(
-        nodes=nodes, ipv6=ipv6, multicast=multicast, keep=keep, commands=tuple(commands or ()), spare=token_hex(2)
-    )
     with _interruptible():
+        from k8slan_cli.cli import tables
+
+        out = tables.console(stderr=mermaid)
+        if down:
+            _down(out)
+            return
+        if svg and not svg.parent.is_dir():
+            raise K8slanError(f"--svg: there is no folder {svg.parent}")
+        from secrets import token_hex
+
+        from k8slan_cli.demo.scene import Options
+
+        options = Options(
+            nodes=nodes, ipv6=ipv6, multicast=multicast, keep=keep, commands=tuple(commands or ()), spare=token_hex(2)
+        )
         passed = _play(_Show(out, svg, mermaid=mermaid), options)
     raise typer.Exit(0 if passed else 1)
 
 
 def _play(show: _Show, options: Options) -> bool:
     """Play it and show it; whether every class of frames passed."""
-    from k8slan_cli.demo import lab, sandbox
+    from k8slan_cli.demo import lab
+    from k8slan_cli.demo.sandbox import sandbox
 
-    world = sandbox.Sandbox.start(lambda teller: lab.play(options, teller))
-    stays = False
-    try:
-        with show:
-            for value in world.values():
-                show.show(value)
-                stays = isinstance(value, sandbox.Kept)
-    finally:
-        if not stays:
-            world.end()
+    with sandbox(lambda teller: lab.play(options, teller)) as world, show:
+        for value in world.values():
+            show.show(value)
     passed = show.conclude()
-    if stays:
+    if world.stays:
         show.explain(world.pid, user=world.user)
     return passed
 
@@ -142,6 +136,7 @@ class _Show:
         spinner = "dots" if self._unicode else "line"
         self._status = out.status("starting", spinner=spinner) if out.is_terminal else None
         self._probed: list[Probed] = []
+        self._unable: list[str] = []
         self._over = False
 
     def __enter__(self) -> None:
@@ -173,6 +168,10 @@ class _Show:
                 self._line(words, value.seconds)
             case scene.Remark():
                 self._say(f"! {value.words}", "yellow")
+            case scene.Unable():
+                self._unable.append(value.spoke)
+                advice = "only root of this machine may open it: sudo k8slan demo"
+                self._say(f"! {value.spoke} takes no part in the probe: {value.why} ({advice})", "yellow")
             case scene.Ran():
                 self._line(value.command)
                 if value.output:
@@ -190,13 +189,17 @@ class _Show:
                 raise K8slanError(value.words, hint=value.hint)
 
     def _say(self, text: str, style: str = "") -> None:
-        self._out.print(text, style=style, markup=False)
+        self._out.print(self._readable(text), style=style, markup=False)
+
+    def _readable(self, text: str) -> str:
+        """The text, without what the terminal's encoding lacks."""
+        return text if self._unicode else text.encode("ascii", "replace").decode()
 
     def _line(self, words: str, seconds: float | None = None) -> None:
         from rich.text import Text
 
         tick = "✓" if self._unicode else "ok"
-        line = Text.assemble((f"{tick} ", "green"), words)
+        line = Text.assemble((f"{tick} ", "green"), self._readable(words))
         if seconds is not None:
             took = f"{seconds * 1000:.1f} ms" if seconds < 0.1 else f"{seconds:.2f} s"
             line.append(took.rjust(max(10, 79 - line.cell_len)), style="dim")
@@ -242,6 +245,8 @@ class _Show:
         else:
             ways = len(self._probed)
             self._say(f"all {classes} classes of frames passed on {ways} ways ({frames} frames)", "bold green")
+        if self._unable:
+            self._say(f"not tried: the ways to and from {', '.join(self._unable)}", "bold yellow")
         return not failed
 
     def _results(self) -> None:
@@ -253,23 +258,25 @@ class _Show:
         if not self._probed:
             return
         arrow = "→" if self._unicode else "to"
-        grid = table(self._out, caption="microseconds on the way, the median; passed is what arrives unchanged, once")
+        grid = table(self._out)
         grid.add_column("frames")
         for probed in self._probed:
             pair = probed.pair
-            heading = f"{pair.kind.replace(' ', chr(10))}\n{pair.src}\n{arrow} {pair.dst}"
+            heading = "\n".join((*pair.kind.split(), f"{pair.src} {arrow}", pair.dst))
             grid.add_column(heading, justify="right", no_wrap=True)
         by_key = [{r.key: r for r in probed.results} for probed in self._probed]
         for kind in CLASSES:
-            grid.add_row(_title(kind.title, unicode=self._unicode), *(_cell(results[kind.key]) for results in by_key))
+            grid.add_row(self._readable(kind.title), *(_cell(results[kind.key]) for results in by_key))
         self._out.print(grid)
+        self._say("median microseconds on the way; passed is only what arrives unchanged, once", "dim")
         why = {c.key: c for c in CLASSES}
         for probed in self._probed:
             for result in probed.results:
                 if not result.ok:
                     way = f"{probed.pair.src} {arrow} {probed.pair.dst}"
                     words = f"{why[result.key].title}, {way}: {result.detail or result.verdict}"
-                    self._out.print(Text.assemble(words, (f" ({why[result.key].why})", "dim")))
+                    reason = f" ({why[result.key].why})"
+                    self._out.print(Text.assemble(self._readable(words), (self._readable(reason), "dim")))
 
     def explain(self, pid: int, *, user: bool) -> None:
         """Say how to look at what is kept, and how to remove it."""
@@ -286,10 +293,6 @@ class _Show:
             "  k8slan demo --down",
         ):
             self._say(line)
-
-
-def _title(text: str, *, unicode: bool) -> str:
-    return text if unicode else text.encode("ascii", "replace").decode()
 
 
 def _cell(result: Result) -> Text:

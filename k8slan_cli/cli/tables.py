@@ -25,7 +25,10 @@ def draws_boxes(out: Console) -> bool:
     return True
 
 
-def table(out: Console, *, caption: str = "") -> Table:
-    """An empty table in the style of all tables."""
-    style = box.SIMPLE_HEAD if draws_boxes(out) else box.ASCII2
-    return Table(box=style, pad_edge=False, padding=(0, 1), caption=caption or None, caption_justify="left")
+_ASCII_HEAD = box.Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
+
+
+def table(out: Console) -> Table:
+    """An empty table in the style of all tables: a line below the headings, and space."""
+    style = box.SIMPLE_HEAD if draws_boxes(out) else _ASCII_HEAD
+    return Table(box=style, pad_edge=False, padding=(0, 1, 0, 0))

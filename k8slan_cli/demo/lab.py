@@ -41,6 +41,7 @@ from k8slan_cli.demo.scene import (
     Ran,
     Remark,
     Scene,
+    Unable,
     scene,
 )
 from k8slan_cli.errors import K8slanError, KernelError
@@ -66,9 +67,10 @@ def play(options: Options, teller: Teller) -> None:
 
     """
     lab = _Lab(scene(options), teller)
-    with lab.step("underlay", f"{options.nodes} nodes on an underlay, {'IPv6 link-local' if options.ipv6 else 'IPv4'}"):
+    kind = "IPv6 link-local" if options.ipv6 else "IPv4"
+    with lab.step("making nodes", f"{options.nodes} nodes on an underlay, {kind}"):
         lab.wire()
-    with lab.step("agents", "an agent in each node, ready"):
+    with lab.step("starting the agents", "an agent in each node, ready"):
         lab.start_agents()
     lab.choose_client()
     for guest in lab.scene.guests:
@@ -203,7 +205,7 @@ class _Lab:
             built = RUN / "cni" / "k8slan-cni"
             make = shutil.which("make")
             if make and shutil.which("cc"):
-                with self.step("CNI executable", "CNI executable compiled"):
+                with self.step("compiling the CNI executable", "CNI executable compiled"):
                     argv = [make, "-s", "-C", str(source), f"BUILD={built.parent}"]
                     subprocess.run(argv, capture_output=True, check=False)  # noqa: S603
         if os.access(built, os.X_OK):
@@ -345,7 +347,7 @@ class _Lab:
                         if not self._plugged[name].tap:
                             raise
                         unable.add(name)
-                        self.teller.tell(Remark(f"{name} takes no part in the probe: {error}"))
+                        self.teller.tell(Unable(name, str(error)))
                 if len(ends) == len((pair.src, pair.dst)):
                     src, dst = ends
                     results = cross(src, dst, Probe(src=src.mac, dst=dst.mac, mtu=self._mtu))

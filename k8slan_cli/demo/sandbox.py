@@ -41,7 +41,7 @@ _CLONE_NEWNS, _CLONE_NEWIPC, _CLONE_NEWUSER, _CLONE_NEWPID, _CLONE_NEWNET = (
 )
 _WORLD = _CLONE_NEWNS | _CLONE_NEWIPC | _CLONE_NEWPID | _CLONE_NEWNET
 _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REC, _MS_PRIVATE = 2, 4, 8, 0x4000, 1 << 18
-_PR_SET_PDEATHSIG, _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 1, 15, 36
+_PR_SET_PDEATHSIG, _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER, _PR_GET_CHILD_SUBREAPER = 1, 15, 36, 37
 _RUNNING, _KEPT = "k8slan-demo", "k8slan-kept"  # names of its first process, 15 bytes at most
 _LARGEST = 1 << 20  # bytes of a message
 _SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
@@ -123,55 +123,72 @@ class Sandbox:
     def __init__(self, pid: int, user: bool, sock: socket.socket) -> None:
         self.pid = pid
         self.user = user
+        self.stays = False
         self._socket = sock
 
-    @classmethod
-    def start(cls, play: Callable[[Teller], None]) -> Sandbox:
-        """Make a world and call ``play`` in it, in another process.
-
-        Raises:
-            K8slanError: this user may not have one here; the hint says what would help.
-
-        """
-        _check_run()
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with _signals_held():
-            _prctl(_PR_SET_CHILD_SUBREAPER, 1)  # so that the first process becomes our child when its parent ends
-            try:
-                user = os.geteuid() != 0
-                told = _make(ours, theirs, play, user)
-                if isinstance(told, _Refused) and not user:  # root without the right to: in a container, for instance
-                    user = True
-                    told = _make(ours, theirs, play, user)
-            finally:
-                _prctl(_PR_SET_CHILD_SUBREAPER, 0)
-                theirs.close()
-            if not isinstance(told, int):
-                ours.close()
-                words = told.words if isinstance(told, _Refused) else "its first process died"
-                raise K8slanError(f"cannot make a world of its own: {words}", hint=_advice())
-            ours.send(b"you are mine")
-            ours.recv(1)
-            ours.send(b"go")
-        return cls(told, user, ours)
-
     def values(self) -> Iterator[object]:
-        """What the inside tells, until it ends or is kept."""
+        """What the inside tells, until it ends or is kept; from then on, it ``stays`` when the context is left."""
         while data := self._socket.recv(_LARGEST):
             value = pickle.loads(data)  # noqa: S301 - our own child wrote it
+            self.stays = isinstance(value, Kept)
             yield value
-            if isinstance(value, Kept):
+            if self.stays:
                 return
 
-    def end(self) -> None:
-        """End it and wait until all of it is gone."""
-        with _signals_held():
-            try:
+    def close(self) -> None:
+        """End it and wait until all of it is gone, unless it stays."""
+        if not self.stays:
+            with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
-                os.waitpid(self.pid, 0)
-            except (ChildProcessError, ProcessLookupError):
-                pass  # ended and reaped before
-            self._socket.close()
+            os.waitpid(self.pid, 0)
+        self._socket.close()
+
+
+@contextmanager
+def sandbox(play: Callable[[Teller], None]) -> Iterator[Sandbox]:
+    """A world in which ``play`` runs, as another process, for the length of a block; signals end both together.
+
+    Raises:
+        K8slanError: this user may not have one here; the hint says what would help.
+
+    """
+    _check_run()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # none may come between a step and the note of it
+    try:
+        world = _start(play)
+        try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            yield world
+        finally:
+            signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+            world.close()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _start(play: Callable[[Teller], None]) -> Sandbox:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    reaper = ctypes.c_int()
+    _prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(reaper))
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)  # so that the first process becomes our child when its parent ends
+    try:
+        user = os.geteuid() != 0
+        told = _make(ours, theirs, play, user)
+        if isinstance(told, _Refused) and not user:  # root without the right to: in a container, for instance
+            user = True
+            told = _make(ours, theirs, play, user)
+    finally:
+        _prctl(_PR_SET_CHILD_SUBREAPER, reaper.value)
+        theirs.close()
+    if not isinstance(told, int):
+        ours.close()
+        words = told.words if isinstance(told, _Refused) else "its first process died"
+        raise K8slanError(f"cannot make a world of its own: {words}", hint=_advice())
+    with suppress(BrokenPipeError, ConnectionResetError):  # should it have died, that shows as the end of its values
+        ours.send(b"you are mine")
+        ours.recv(64)
+        ours.send(b"go")
+    return Sandbox(told, user, ours)
 
 
 def _make(
@@ -183,7 +200,10 @@ def _make(
         ours.close()
         _between(theirs, play, user)
     os.waitpid(between, 0)
-    told = pickle.loads(ours.recv(_LARGEST))  # noqa: S301 - our own child wrote it
+    try:
+        told = pickle.loads(ours.recv(_LARGEST, socket.MSG_DONTWAIT))  # noqa: S301 - our own child wrote it
+    except BlockingIOError:
+        return None  # it was killed before it could tell
     return told if isinstance(told, int | _Refused) else None
 
 
@@ -208,16 +228,6 @@ def _advice() -> str:
         except OSError:
             continue
     return "run it as root (sudo); in a container, as a privileged one"
-
-
-@contextmanager
-def _signals_held() -> Iterator[None]:
-    """Let signals wait until the block is over, so that none comes between a step and the note of it."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 # ---------------------------------------------------------------- the inside
@@ -305,7 +315,8 @@ def _is_kept(pid: int) -> bool:
         return False
     numbers, owner = status.get("NSpid", "").split(), int(status["Uid"].split()[0])
     is_init = len(numbers) > 1 and numbers[-1] == "1"
-    return status["Name"] == _KEPT and is_init and os.geteuid() in (0, owner)
+    dead = status["State"].startswith(("Z", "X"))  # and only waits for its parent to take note
+    return status["Name"] == _KEPT and is_init and not dead and os.geteuid() in (0, owner)
 
 
 def remove(pid: int) -> bool:

@@ -145,9 +145,17 @@ class Called:
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """What a person should know: something that cannot be done here, and why."""
+    """What a person should know."""
 
     words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unable:
+    """A guest that cannot take part in the probe, and why."""
+
+    spoke: str
+    why: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

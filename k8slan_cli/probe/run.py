@@ -23,7 +23,7 @@ from k8slan_cli.probe.frames import CLASSES, MARK, TOKEN_BYTES, FrameClass, diff
 
 _TOKEN = struct.Struct(">4s8sHH")  # MARK, the probe's id, the number of the class, which of its frames
 _BY_KEY = {c.key: number for number, c in enumerate(CLASSES)}
-_DEADLINE = 0.5  # seconds; a LAN takes less than a thousandth of that
+_DEADLINE = 1.0  # seconds; a LAN takes less than a thousandth of that, and a busy machine may take its time
 _MOMENT = 0.002  # seconds
 
 

@@ -81,9 +81,9 @@ def _size(topology: Topology) -> _Size:
     box = max((len(t) for m in members for t in (m.name, *m.lines)), default=10) * _CHAR + 2 * _PAD
     wire = max((len(m.port) for m in members), default=0) * _CHAR + 2 * _PAD
     words = [t for n in topology.nodes for t in (n.name, n.bridge, n.tunnel, n.uplink, n.note)]
-    node = max(box + wire + 3 * _PAD, max(map(len, words)) * _CHAR + 4 * _PAD, 27 * _CHAR)
+    node = max(box + wire + 3 * _PAD, max(map(len, words), default=0) * _CHAR + 4 * _PAD, 27 * _CHAR)
     count = len(topology.nodes)
-    per_row = count if count <= _PER_ROW else min(_PER_ROW, math.ceil(math.sqrt(count)))
+    per_row = max(count, 1) if count <= _PER_ROW else min(_PER_ROW, math.ceil(math.sqrt(count)))
     rows = [topology.nodes[at : at + per_row] for at in range(0, count, per_row)]
     return _Size(box, wire, node, tuple(max(_height(n) for n in row) for row in rows), per_row)
 
@@ -99,7 +99,7 @@ def _height(node: Node) -> float:
 
 def _rows(topology: Topology, size: _Size) -> Iterator[str]:
     top = float(_MARGIN + _TITLE)
-    buses = []
+    buses: list[float] = []
     for number, height in enumerate(size.rows):
         row = topology.nodes[number * size.per_row : (number + 1) * size.per_row]
         bus = top + height + _GAP
@@ -109,6 +109,8 @@ def _rows(topology: Topology, size: _Size) -> Iterator[str]:
         right = _MARGIN + len(row) * (size.node + _GAP) - _GAP
         yield f'<path class="underlay" d="M{_MARGIN / 2:.0f} {bus:.0f}H{right:.0f}"/>'
         top = bus + _GAP
+    if not buses:
+        return
     if len(buses) > 1:
         yield f'<path class="underlay" d="M{_MARGIN / 2:.0f} {buses[0]:.0f}V{buses[-1]:.0f}"/>'
     yield _text(_MARGIN, buses[-1] + 20, topology.underlay, "quiet")

@@ -48,7 +48,7 @@ def draw(topology: Topology, *, width: int = 80, unicode: bool = True) -> list[s
     widths = _widths(topology, width)
     per_row = max(1, (width - _GUTTER + _GAP) // (widths.node + _GAP))
     if len(topology.nodes) <= (width + _GAP) // (widths.node + _GAP):
-        per_row = len(topology.nodes)
+        per_row = max(1, len(topology.nodes))
     rows = [topology.nodes[at : at + per_row] for at in range(0, len(topology.nodes), per_row)]
     lines = [_cut(topology.title, width), ""]
     for number, row in enumerate(rows):
@@ -63,7 +63,7 @@ def _widths(topology: Topology, width: int) -> _Widths:
     fixed = wire + 6  # borders of the node and spaces inside them, the bar and a space
     texts = [t for n in topology.nodes for t in (n.name, n.bridge, n.tunnel, n.uplink, n.note)]
     texts += ["" if n.bridge else _NOTHING for n in topology.nodes]
-    wanted = max(box + fixed, max(map(len, texts)) + 6)
+    wanted = max(box + fixed, max(map(len, texts), default=0) + 6)
     node = min(wanted, max(width - _GUTTER, _NARROWEST + fixed))
     return _Widths(min(box, node - fixed), wire, node)
 
