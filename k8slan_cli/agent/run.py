@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,7 +41,11 @@ class Options:
     http: str | None
 
 
-async def run(options: Options, make_source: Callable[[Agent], Source]) -> None:
+Edge = Callable[[Agent], Awaitable[None]]
+"""What an agent does for the world beside CNI, as long as it runs: device plugins, its status in the cluster."""
+
+
+async def run(options: Options, source: Source, edges: Sequence[Edge] = ()) -> None:
     """Run an agent until SIGTERM or SIGINT. What is on the node stays, and so does the traffic.
 
     Raises:
@@ -55,7 +59,6 @@ async def run(options: Options, make_source: Callable[[Agent], Source]) -> None:
         metrics = Metrics(agent)
         missing = ["the first pass over all LANs"]
         http = HttpServer(options.http, metrics.registry, lambda: missing[0]) if options.http else None
-        source = make_source(agent)
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -67,13 +70,14 @@ async def run(options: Options, make_source: Callable[[Agent], Source]) -> None:
         server = CniServer(options.paths.socket, attacher, metrics.answered)
         spool = asyncio.create_task(_watch_spool(options.paths.spool, attacher), name="spool")
         serving = asyncio.create_task(server.serve(), name="CNI server")
+        beside = {asyncio.ensure_future(edge(agent)) for edge in edges}
         missing[0] = ""
         log.info(
             "ready: %d LANs, %d attachments, socket %s", len(agent.lans.all()), len(agent.attachments), server.path
         )
         notify("READY=1")
         stopping = asyncio.create_task(stop.wait(), name="stop")
-        tasks = {following, spool, serving, stopping}
+        tasks = {following, spool, serving, stopping, *beside}
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         notify("STOPPING=1")
         for task in tasks - done:
@@ -148,7 +152,7 @@ def notify(state: str) -> None:
         sock.send(state.encode())
 
 
-async def preview(options: Options, make_source: Callable[[Agent], Source]) -> list[tuple[str, list[str]]]:
+async def preview(options: Options, source: Source) -> list[tuple[str, list[str]]]:
     """What an agent would do if it started now, and does not: (namespace, operations in words) of each LAN concerned.
 
     Raises:
@@ -156,7 +160,6 @@ async def preview(options: Options, make_source: Callable[[Agent], Source]) -> l
 
     """
     agent = Agent(options.paths, options.me, options.host_root)
-    source = make_source(agent)
     agent.lans.preview(await source.next())
     await source.close()
     lans = {lan.netns: lan for lan in agent.lans.all().values()}

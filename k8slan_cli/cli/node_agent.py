@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,8 +14,9 @@ from k8slan_cli.errors import K8slanError
 
 if TYPE_CHECKING:
     from k8slan_cli.agent.agent import Agent
-    from k8slan_cli.agent.run import Options
-    from k8slan_cli.agent.sources import Source
+    from k8slan_cli.agent.run import Edge, Options
+
+_DEVICE_PLUGINS = Path("/var/lib/kubelet/device-plugins")
 
 
 def node_agent(
@@ -31,28 +31,27 @@ def node_agent(
     ] = "",
     run_dir: Annotated[Path, typer.Option(help="Where socket, records and namespaces are.")] = Path("/run/k8slan"),
     host_root: Annotated[Path, typer.Option(help="Where the node's own file system is seen.")] = Path("/"),
+    device_plugins: Annotated[
+        Path | None,
+        typer.Option(help=f"The kubelet's folder of device plugins; with --lan-dir none, else {_DEVICE_PLUGINS}."),
+    ] = None,
     http: Annotated[
         str, typer.Option(help="HOST:PORT of /healthz, /readyz and /metrics; empty for none.")
     ] = "127.0.0.1:9402",
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    log_level: Annotated[str, typer.Option(envvar="K8SLAN_LOG_LEVEL", help="debug, info, warning or error.")] = "info",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done now, and do nothing.")] = False,
 ) -> None:
     """Keep this node's part of every LAN as it should be, and answer CNI calls."""
     import asyncio
 
-    from k8slan_cli.agent import run
-
     logging.basicConfig(
         stream=sys.stderr, level=_level(log_level), format="%(asctime)s %(levelname)-7s %(message)s", force=True
     )
     options = _options(node_name, node_ip, run_dir, host_root, http)
-    if dry_run:
-        for name, words in asyncio.run(run.preview(options, _source_of(lan_dir))):
-            typer.echo(f"{name}: " + ("nothing to do" if not words else f"{len(words)} operations"))
-            for text in words:
-                typer.echo(f"  {text}")
-        return
-    asyncio.run(run.run(options, _source_of(lan_dir)))
+    if lan_dir is not None:
+        asyncio.run(_on_folder(options, lan_dir, device_plugins, dry_run=dry_run))
+    else:
+        asyncio.run(_in_cluster(options, device_plugins or _DEVICE_PLUGINS, dry_run=dry_run))
 
 
 def _level(name: str) -> int:
@@ -78,12 +77,35 @@ def _options(node_name: str, node_ip: str, run_dir: Path, host_root: Path, http:
     return Options(paths=Paths(run_dir.absolute()), me=me, host_root=host_root, http=http or None)
 
 
-def _source_of(lan_dir: Path | None) -> Callable[[Agent], Source]:
-    def make(_agent: Agent) -> Source:
-        if lan_dir is not None:
-            from k8slan_cli.agent.sources import FolderSource
+async def _on_folder(options: Options, folder: Path, device_plugins: Path | None, *, dry_run: bool) -> None:
+    from k8slan_cli.agent import run
+    from k8slan_cli.agent.sources import FolderSource
 
-            return FolderSource(lan_dir)
-        raise K8slanError("there is no --lan-dir")
+    source = FolderSource(folder)
+    if dry_run:
+        _show(await run.preview(options, source))
+    else:
+        await run.run(options, source, [_offer_devices(device_plugins)] if device_plugins else [])
 
-    return make
+
+async def _in_cluster(options: Options, device_plugins: Path, *, dry_run: bool) -> None:
+    raise K8slanError("there is no --lan-dir")
+
+
+def _offer_devices(folder: Path) -> Edge:
+    async def offer(agent: Agent) -> None:
+        from k8slan_cli.agent.devices import Devices
+        from k8slan_cli.kubelet.plugins import Plugins
+
+        plugins = Plugins(folder)
+        Devices(agent, plugins).refresh()
+        await plugins.run()
+
+    return offer
+
+
+def _show(plan: list[tuple[str, list[str]]]) -> None:
+    for name, words in plan:
+        typer.echo(f"{name}: " + ("nothing to do" if not words else f"{len(words)} operations"))
+        for text in words:
+            typer.echo(f"  {text}")

@@ -57,14 +57,25 @@ class Stream:
         """Send one answer."""
         self._connection.send_message(self._id, message)
 
-    def end(self) -> None:
-        """There will be no more: the client is told so and disconnected."""
-        self._connection.finish(self._id)
-        self._connection.close()
-
 
 class Service:
     """What a server answers. Subclasses say what the calls mean; paths are ``/package.Service/Method``."""
+
+    def __init__(self) -> None:
+        self._server: asyncio.Server | None = None
+        self.connections: set[ServerConnection] = set()
+
+    async def listen(self, path: Path) -> None:
+        """Serve on the unix socket ``path``, in place of a socket that is there."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_unix_server(lambda: ServerConnection(self), str(path))
+
+    def close(self) -> None:
+        """Serve no more: streams are ended properly, then clients disconnected."""
+        if self._server:
+            self._server.close()
+        for connection in tuple(self.connections):
+            connection.end()
 
     async def call(self, path: str, _request: bytes) -> bytes:
         """Answer a unary call.
@@ -84,11 +95,6 @@ class Service:
 
     def closed(self, stream: Stream) -> None:
         """It has ended."""
-
-
-async def listen(path: Path, service: Service) -> asyncio.Server:
-    """Serve ``service`` on the unix socket ``path``, in place of a socket that is there."""
-    return await asyncio.get_running_loop().create_unix_server(lambda: ServerConnection(service), str(path))
 
 
 def _frame(message: bytes) -> bytes:
@@ -139,8 +145,6 @@ class _Connection(asyncio.Protocol):
         if len(body) > _MAX_MESSAGE:
             self._h2.reset_stream(event.stream_id, ErrorCodes.ENHANCE_YOUR_CALM)
             del self._bodies[event.stream_id]
-        if event.stream_ended:
-            self.on_event(event.stream_ended)
 
     def flush(self) -> None:
         """Send what h2 has ready."""
@@ -163,6 +167,7 @@ class ServerConnection(_Connection):
     def __init__(self, service: Service) -> None:
         super().__init__(client=False)
         self._service = service
+        service.connections.add(self)
         self._paths: dict[int, str] = {}
         self._streams: dict[int, Stream] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -217,6 +222,12 @@ class ServerConnection(_Connection):
             self._h2.send_headers(stream_id, trailers, end_stream=True)
         self.flush()
 
+    def end(self) -> None:
+        """End every stream, and the connection."""
+        for stream_id in list(self._streams):
+            self.finish(stream_id)
+        self.close()
+
     def _drop(self, stream_id: int) -> None:
         self._paths.pop(stream_id, None)
         self._bodies.pop(stream_id, None)
@@ -226,6 +237,7 @@ class ServerConnection(_Connection):
 
     def connection_lost(self, _error: Exception | None) -> None:
         """The client has gone, and with it its calls."""
+        self._service.connections.discard(self)
         for stream_id in list(self._streams):
             self._drop(stream_id)
 

@@ -42,9 +42,9 @@ class _Plugin(grpc.Service):
     """One resource."""
 
     def __init__(self, resource: Resource) -> None:
+        super().__init__()
         self.resource = resource
         self._streams: set[grpc.Stream] = set()
-        self.server: asyncio.Server | None = None
 
     async def call(self, path: str, request: bytes) -> bytes:
         if path == messages.ALLOCATE:
@@ -72,12 +72,6 @@ class _Plugin(grpc.Service):
         self.resource = resource
         for stream in self._streams:
             stream.send(messages.device_list((resource.device,)))
-
-    def close(self) -> None:
-        if self.server:
-            self.server.close()
-        for stream in list(self._streams):
-            stream.end()
 
 
 class Plugins:
@@ -167,7 +161,7 @@ class Plugins:
     async def _register_one(self, kubelet: grpc.Client, resource: Resource, turns: asyncio.Semaphore) -> None:
         async with turns:
             plugin = _Plugin(resource)
-            plugin.server = await grpc.listen(self._folder / resource.socket, plugin)
+            await plugin.listen(self._folder / resource.socket)
             try:
                 # Before it answers, the kubelet connects to the socket and asks for the plugin's options.
                 await kubelet.call(messages.REGISTER, messages.register_request(resource.socket, resource.name))

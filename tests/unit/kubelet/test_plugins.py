@@ -1,0 +1,148 @@
+"""Device plugins against a kubelet that speaks through grpcio."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import grpc
+import pytest
+
+from k8slan_cli.kubelet import messages
+from k8slan_cli.kubelet.messages import Device, DeviceNode
+from k8slan_cli.kubelet.plugins import Plugins, Resource
+from tests.support.kubelet import fields, kubelet
+
+VM = Resource(
+    name="macvtap.k8slan.io/k8slan-mac-vm",
+    socket="k8slan-mac-vm.sock",
+    device=Device(id="vm", healthy=True),
+    nodes=(DeviceNode(path="/dev/tap77"),),
+)
+HEALTHY = b"\x0a\x0d\x0a\x02vm\x12\x07Healthy"
+
+
+@asynccontextmanager
+async def running(folder: Path, *resources: Resource) -> AsyncIterator[Plugins]:
+    plugins = Plugins(folder)
+    plugins.want({r.name: r for r in resources})
+    task = asyncio.create_task(plugins.run())
+    try:
+        yield plugins
+    finally:
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+def test_a_resource_is_registered_listed_and_allocated(folder: Path) -> None:
+    async def play() -> None:
+        async with kubelet(folder) as node, running(folder, VM):
+            await node.until(lambda: VM.name in node.devices)
+            assert node.registered == [("v1beta1", "k8slan-mac-vm.sock", VM.name)]
+            assert node.devices[VM.name] == [HEALTHY]
+            answer = await node.allocate(VM.name, b"\x0a\x04\x0a\x02vm")
+            ((number, container),) = fields(answer)
+            assert number == 1
+            assert [fields(spec) for _, spec in fields(container)] == [
+                [(1, b"/dev/tap77"), (2, b"/dev/tap77"), (3, b"rw")]
+            ]
+
+    asyncio.run(play())
+
+
+def test_what_has_not_changed_is_not_told_again(folder: Path) -> None:
+    async def play() -> None:
+        async with kubelet(folder) as node, running(folder, VM) as plugins:
+            await node.until(lambda: VM.name in node.devices)
+            plugins.want({VM.name: VM})
+            sick = replace(VM, device=Device(id="vm", healthy=False))
+            plugins.want({VM.name: sick})
+            await node.until(lambda: len(node.devices[VM.name]) == 2)
+            assert node.devices[VM.name] == [HEALTHY, b"\x0a\x0f\x0a\x02vm\x12\x09Unhealthy"]
+
+    asyncio.run(play())
+
+
+def test_a_withdrawn_resource_ends_its_stream_and_its_socket(folder: Path) -> None:
+    async def play() -> None:
+        async with kubelet(folder) as node, running(folder, VM) as plugins:
+            await node.until(lambda: VM.name in node.devices)
+            plugins.want({})
+            await node.until(lambda: VM.name not in node.devices)
+            assert not (folder / VM.socket).exists()
+
+    asyncio.run(play())
+
+
+def test_a_kubelet_that_restarts_hears_of_everything_again(folder: Path) -> None:
+    async def play() -> None:
+        async with running(folder, VM):
+            for _ in range(2):
+                async with kubelet(folder) as node:
+                    await node.until(lambda node=node: VM.name in node.devices)
+
+    asyncio.run(play())
+
+
+def test_four_hundred_resources_are_registered_at_once(folder: Path) -> None:
+    many = [replace(VM, name=f"macvtap.k8slan.io/r{i}", socket=f"r{i}.sock") for i in range(400)]
+
+    async def play() -> None:
+        async with kubelet(folder) as node, running(folder, *many):
+            await node.until(lambda: len(node.devices) == 400, seconds=30)
+
+    asyncio.run(play())
+
+
+def test_a_refusal_is_tried_again_until_it_is_taken_back(folder: Path) -> None:
+    async def play() -> None:
+        async with kubelet(folder) as node:
+            node.refuse = "unsupported version"
+            made = asyncio.create_task(_until_made(folder / VM.socket))
+            async with running(folder, VM):
+                await asyncio.wait_for(made, 5)
+                node.refuse = None
+                await node.until(lambda: VM.name in node.devices)
+
+    asyncio.run(play())
+
+
+async def _until_made(path: Path) -> None:
+    from asyncinotify import Inotify, Mask
+
+    with Inotify() as inotify:
+        inotify.add_watch(path.parent, Mask.CREATE)
+        async for event in inotify:
+            if event.name and event.name.name == path.name:
+                return
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [b"\x0a\x7f", b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", b"\x0b"],
+    ids=["longer than it is", "a number without end", "a group"],
+)
+def test_a_broken_allocate_is_an_error_and_no_more(folder: Path, request_bytes: bytes) -> None:
+    async def play() -> None:
+        async with kubelet(folder) as node, running(folder, VM):
+            await node.until(lambda: VM.name in node.devices)
+            with pytest.raises(grpc.aio.AioRpcError) as refusal:
+                await node.allocate(VM.name, request_bytes)
+            assert refusal.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+            await node.allocate(VM.name, b"\x0a\x04\x0a\x02vm")
+
+    asyncio.run(play())
+
+
+def test_unknown_fields_of_other_wire_types_are_passed_over() -> None:
+    data = b"\x10\x96\x01" + b"\x19" + bytes(8) + b"\x25" + bytes(4) + b"\x0a\x04\x0a\x02vm"
+    assert messages.parse_allocate_request(data) == [["vm"]]
