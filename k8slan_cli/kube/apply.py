@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from kubernetes.client.api_client import ApiClient
 
 FIELD_MANAGER = "k8slan"
+_PAUSE = 0.2
+"""Seconds between the end of a watch and the next, so that a server that ends each at once is not run over."""
 Document = Mapping[str, Any]
 
 
@@ -287,12 +289,13 @@ class Cluster:
                     if stop.is_set():
                         return
                     changes.put((name, found))
-            except MissingError:
-                stop.wait(1)  # the connection broke, perhaps for an API server that restarts: until the deadline
             except ClusterError as error:
-                if error.status != 410:  # Gone: the list is too old to be watched from, so list again
+                # Not by a broken connection, perhaps to an API server that restarts, nor by a list that is too old to
+                # be watched from (Gone): both mean to list again, until the deadline.
+                if not isinstance(error, MissingError) and error.status != 410:
                     changes.put((name, error))
                     return
+            stop.wait(_PAUSE)
 
     def _snapshots(self, source: Source, deadline: float) -> Iterator[dict[str, dict[str, Any]]]:
         from urllib3.exceptions import HTTPError
