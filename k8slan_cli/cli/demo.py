@@ -52,8 +52,9 @@ def demo(
 ) -> None:
     """Build a LAN over nodes made on this machine, without Kubernetes, and send every class of frame through it.
 
-    Nodes, pods and a VM are processes and namespaces of their own, with real agents and CNI calls. Nothing of it
-    stays, not even after kill -9. Exit status 1 if any class of frame does not pass.
+    Nodes, pods and a VM are processes and namespaces of their own, with real agents and CNI calls.
+
+    Nothing of it stays, not even after kill -9. Exit status 1 if any class of frame does not pass.
     """
     with _interruptible():
         from k8slan_cli.cli import tables

@@ -6,6 +6,7 @@ import os
 import pwd
 import re
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -157,6 +158,32 @@ def test_a_picture_that_cannot_be_written_is_told_before_anything_is_made(tmp_pa
     done = demo(tmp_path, "--svg", str(tmp_path / "nowhere" / "lan.svg"))
     assert (done.returncode, done.stdout) == (1, "")
     assert "there is no folder" in done.stderr
+
+
+@pytest.mark.parametrize("compiler", [True, False])
+def test_without_a_built_forwarder_one_is_compiled_or_the_python_client_serves(compiler: bool, tmp_path: Path) -> None:
+    if compiler:
+        require("node", bool(shutil.which("make") and shutil.which("cc")), "needs make and a C compiler")
+    home, empty, copy = tmp_path / "home", tmp_path / "empty", tmp_path / "copy"
+    home.mkdir()
+    empty.mkdir()
+    shutil.copytree(ROOT / "k8slan_cli", copy / "k8slan_cli", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "cni_plugins", copy / "cni_plugins", ignore=shutil.ignore_patterns("build"))
+    done = subprocess.run(
+        [sys.executable, *COMMAND],
+        cwd=copy,
+        env=environment(home, **({} if compiler else {"PATH": str(empty)})),
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert ("CNI executable compiled" in done.stdout) == compiler
+    assert ("no C compiler here" in done.stdout) != compiler
+    assert "all 34 classes of frames passed on 4 ways" in done.stdout
+    assert not (copy / "cni_plugins" / "build").exists()
+    assert_nothing_left(home, done.stdout)
 
 
 # ---------------------------------------------------------------- what is broken is told
