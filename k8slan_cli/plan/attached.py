@@ -1,0 +1,200 @@
+"""Who is attached to a LAN, read from pods: what they ask multus for, and what multus says they got.
+
+Nothing of this is written anywhere a second time. The annotations are those of the Network Plumbing Working Group's
+"Kubernetes Network Custom Resource Definition De-facto Standard": ``networks`` (section 4.1.2) and ``network-status``
+(section 4.1.3). Users write the former by hand, so what cannot be read counts as not there, and nothing raises.
+
+Pure: a pod's document in, values out. The controller and the workstation both count by this.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from k8slan_cli.lan import names
+from k8slan_cli.lan.model import Lan, LanRef
+
+NETWORKS_ANNOTATION = "k8s.v1.cni.cncf.io/networks"
+STATUS_ANNOTATION = "k8s.v1.cni.cncf.io/network-status"
+_VM_KEYS = ("vm.kubevirt.io/name", "kubevirt.io/domain")
+_OVER = ("Succeeded", "Failed")
+
+VETH, MACVTAP = "veth", "macvtap"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """One network of a pod: the NetworkAttachmentDefinition, and the interface in the pod.
+
+    ``present`` is whether multus has said that the interface is there; before, it is what the pod asks for. ``mac``
+    is "" until then, unless the pod asks for one.
+    """
+
+    nad: LanRef
+    interface: str
+    mac: str = ""
+    ips: tuple[str, ...] = ()
+    present: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pod:
+    """A pod, as far as its networks matter. ``vm`` is the virtual machine of a KubeVirt launcher, "" for others.
+
+    ``node`` is "" for a pod that waits for one.
+    """
+
+    namespace: str
+    name: str
+    node: str = ""
+    phase: str = ""
+    vm: str = ""
+    deleting: bool = False
+    networks: tuple[Network, ...] = ()
+
+    @property
+    def over(self) -> bool:
+        """Whether all its containers have ended for good: then its interfaces are gone too."""
+        return self.phase in _OVER
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Socket:
+    """A place of a LAN to plug into: its kind (``veth`` or ``macvtap``), and its spoke, "" for a dynamic LAN's."""
+
+    lan: LanRef
+    kind: str
+    spoke: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attached:
+    """A pod that is plugged in, or is about to be: see ``network.present``."""
+
+    socket: Socket
+    pod: Pod
+    network: Network
+
+    @property
+    def who(self) -> str:
+        """The pod or VM as people say it: ``pod lab/router``, ``VM lab/firewall``."""
+        return f"VM {self.pod.namespace}/{self.pod.vm}" if self.pod.vm else f"pod {self.pod.namespace}/{self.pod.name}"
+
+
+def sockets(lan: Lan) -> Iterator[tuple[LanRef, Socket]]:
+    """The sockets of a LAN, each by its NetworkAttachmentDefinition."""
+    for spoke in lan.spokes:
+        for name, kind in ((names.veth_nad(spoke), VETH), (names.mac_nad(spoke), MACVTAP)):
+            yield _nad(lan, name), Socket(lan=lan.ref, kind=kind, spoke=spoke)
+    if lan.dynamic:
+        yield _nad(lan, names.lan_nad(lan.ref.name)), Socket(lan=lan.ref, kind=VETH)
+
+
+def _nad(lan: Lan, name: str) -> LanRef:
+    return LanRef(namespace=lan.ref.namespace, name=name)
+
+
+def attached(lans: Iterable[Lan], pods: Iterable[Pod]) -> tuple[Attached, ...]:
+    """Everything on one of ``lans``, in the order of LAN, spoke, pod and interface; pods that are over are not."""
+    known = dict(pair for lan in lans for pair in sockets(lan))
+    found = (
+        Attached(socket=known[network.nad], pod=pod, network=network)
+        for pod in pods
+        if not pod.over
+        for network in pod.networks
+        if network.nad in known
+    )
+    return tuple(sorted(found, key=_order))
+
+
+def _order(item: Attached) -> tuple[object, ...]:
+    return item.socket.lan, item.socket.spoke, item.pod.namespace, item.pod.name, item.network.interface
+
+
+# ---------------------------------------------------------------- documents
+
+
+def decode_pod(document: Mapping[str, Any]) -> Pod:
+    """The pod of an API server's document."""
+    metadata, status = document["metadata"], document.get("status") or {}
+    annotations, labels = metadata.get("annotations") or {}, metadata.get("labels") or {}
+    namespace = metadata.get("namespace", "")
+    return Pod(
+        namespace=namespace,
+        name=metadata["name"],
+        node=(document.get("spec") or {}).get("nodeName") or "",
+        phase=status.get("phase") or "",
+        vm=next((found for key in _VM_KEYS if (found := labels.get(key) or annotations.get(key))), ""),
+        deleting="deletionTimestamp" in metadata,
+        networks=_networks(
+            _requests(annotations.get(NETWORKS_ANNOTATION) or "", namespace),
+            _states(annotations.get(STATUS_ANNOTATION) or "", namespace),
+        ),
+    )
+
+
+def _networks(asked: list[Network], got: list[Network]) -> tuple[Network, ...]:
+    """What multus says where it has said it, what is asked for where not."""
+    there = {(network.nad, network.interface): network for network in got}
+    return tuple(({(network.nad, network.interface): network for network in asked} | there).values())
+
+
+def _requests(text: str, namespace: str) -> list[Network]:
+    """The ``networks`` annotation in either of its forms; multus names what is not named net1, net2, … by position."""
+    if any(sign in text for sign in '[{"'):
+        items = _objects(text)
+    else:
+        items = [_short(part.strip()) for part in text.split(",") if part.strip()]
+    return [
+        Network(
+            nad=LanRef(namespace=_text(item, "namespace") or namespace, name=_text(item, "name")),
+            interface=_text(item, "interface") or f"net{position}",
+            mac=_text(item, "mac").lower(),
+            ips=_texts(item.get("ips")),
+        )
+        for position, item in enumerate(items, 1)
+    ]
+
+
+def _short(text: str) -> dict[str, Any]:
+    """``[namespace/]name[@interface]``."""
+    rest, _, interface = text.partition("@")
+    namespace, _, name = rest.rpartition("/")
+    return {"namespace": namespace, "name": name, "interface": interface}
+
+
+def _states(text: str, namespace: str) -> list[Network]:
+    """The ``network-status`` annotation."""
+    found = []
+    for item in _objects(text):
+        place, _, name = _text(item, "name").rpartition("/")
+        found.append(
+            Network(
+                nad=LanRef(namespace=place or namespace, name=name),
+                interface=_text(item, "interface"),
+                mac=_text(item, "mac").lower(),
+                ips=_texts(item.get("ips")),
+                present=True,
+            )
+        )
+    return found
+
+
+def _objects(text: str) -> list[dict[str, Any]]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return []
+    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
+
+
+def _text(item: Mapping[str, Any], key: str) -> str:
+    found = item.get(key)
+    return found if isinstance(found, str) else ""
+
+
+def _texts(found: object) -> tuple[str, ...]:
+    return tuple(item for item in found if isinstance(item, str)) if isinstance(found, list) else ()

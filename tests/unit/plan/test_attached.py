@@ -1,0 +1,142 @@
+"""Who is attached, as pods' annotations say it: multus' own forms, VMs, other namespaces, and what nobody can read."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from k8slan_cli.lan import codec
+from k8slan_cli.lan.model import Lan, LanRef
+from k8slan_cli.plan.attached import (
+    NETWORKS_ANNOTATION,
+    STATUS_ANNOTATION,
+    Attached,
+    Network,
+    attached,
+    decode_pod,
+)
+
+
+def lan(name: str = "red", *, namespace: str = "lab", spokes: tuple[str, ...] = ("e1", "e2"), **spec: Any) -> Lan:
+    metadata = {"name": name, "namespace": namespace}
+    full = {"vni": 7, "spokes": list(spokes), **spec}
+    return codec.decode({"apiVersion": "lan.k8slan.io/v1beta1", "kind": "LAN", "metadata": metadata, "spec": full})
+
+
+def pod(networks: Any = "", status: Any = None, **more: Any) -> dict[str, Any]:
+    """A pod's document; ``networks`` and ``status`` are annotations, as text or as what JSON is made of."""
+    annotations = {NETWORKS_ANNOTATION: networks if isinstance(networks, str) else json.dumps(networks)}
+    if status is not None:
+        annotations[STATUS_ANNOTATION] = status if isinstance(status, str) else json.dumps(status)
+    metadata = {"name": "router", "namespace": "lab", "annotations": annotations, **more.pop("metadata", {})}
+    return {"metadata": metadata, "spec": {"nodeName": "node1"}, "status": {"phase": "Running"}, **more}
+
+
+FLANNEL = {"name": "cbr0", "interface": "eth0", "ips": ["10.0.0.7"], "mac": "6e:00:00:00:00:01", "default": True}
+E1 = {"name": "lab/k8slan-veth-e1", "interface": "net1", "mac": "02:AB:00:00:00:01", "ips": ["10.9.0.1"], "dns": {}}
+
+
+def only(document: dict[str, Any], *lans: Lan) -> Attached:
+    (found,) = attached(lans or (lan(),), [decode_pod(document)])
+    return found
+
+
+def test_a_running_pod_has_what_multus_says() -> None:
+    found = only(pod("k8slan-veth-e1", [FLANNEL, E1]))
+    assert (found.socket.kind, found.socket.spoke) == ("veth", "e1")
+    assert (found.pod.node, found.who) == ("node1", "pod lab/router")
+    assert found.network == Network(
+        nad=LanRef(namespace="lab", name="k8slan-veth-e1"),
+        interface="net1",
+        mac="02:ab:00:00:00:01",
+        ips=("10.9.0.1",),
+        present=True,
+    )
+
+
+def test_before_multus_has_spoken_a_pod_is_what_it_asks_for() -> None:
+    found = only(pod("k8slan-veth-e1", status=[FLANNEL]))
+    assert (found.network.interface, found.network.mac, found.network.present) == ("net1", "", False)
+
+
+@pytest.mark.parametrize(
+    ("networks", "interface"),
+    [
+        ("k8slan-veth-e1", "net1"),
+        ("other/x, k8slan-veth-e1", "net2"),
+        ("lab/k8slan-veth-e1@eth7", "eth7"),
+        (" k8slan-veth-e1@eth7 ", "eth7"),
+        ([{"name": "k8slan-veth-e1"}], "net1"),
+        ([{"name": "x"}, {"name": "k8slan-veth-e1", "namespace": "lab"}], "net2"),
+        ([{"name": "k8slan-veth-e1", "interface": "eth7", "mac": "02:00:00:00:00:09"}], "eth7"),
+    ],
+)
+def test_both_forms_of_the_request_are_read(networks: Any, interface: str) -> None:
+    assert only(pod(networks)).network.interface == interface
+
+
+def test_a_pod_may_be_in_another_namespace_than_the_lan() -> None:
+    elsewhere = {"namespace": "apps"}
+    assert only(pod("lab/k8slan-veth-e1", metadata=elsewhere)).who == "pod apps/router"
+    assert attached([lan()], [decode_pod(pod("k8slan-veth-e1", metadata=elsewhere))]) == ()
+
+
+@pytest.mark.parametrize("where", ["labels", "annotations"])
+@pytest.mark.parametrize("key", ["vm.kubevirt.io/name", "kubevirt.io/domain"])
+def test_a_launcher_is_shown_as_its_vm(where: str, key: str) -> None:
+    document = pod("k8slan-mac-e2")
+    document["metadata"].setdefault(where, {})[key] = "firewall"
+    found = only(document)
+    assert (found.who, found.socket.kind, found.socket.spoke) == ("VM lab/firewall", "macvtap", "e2")
+
+
+def test_any_number_of_pods_is_on_a_dynamic_lan() -> None:
+    blue = lan("blue", spokes=(), dynamic=True)
+    pods = [decode_pod(pod("k8slan-lan-blue", metadata={"name": name})) for name in ("b", "a")]
+    assert [item.pod.name for item in attached([blue], pods)] == ["a", "b"]
+
+
+def test_the_same_network_twice_is_two_attachments() -> None:
+    blue = lan("blue", spokes=(), dynamic=True)
+    status = [{"name": "lab/k8slan-lan-blue", "interface": "net1", "mac": "02:00:00:00:00:01"}]
+    found = attached([blue], [decode_pod(pod("k8slan-lan-blue,k8slan-lan-blue", status))])
+    assert [(item.network.interface, item.network.present) for item in found] == [("net1", True), ("net2", False)]
+
+
+@pytest.mark.parametrize("phase", ["Succeeded", "Failed"])
+def test_a_pod_that_is_over_is_not_attached(phase: str) -> None:
+    document = pod("k8slan-veth-e1", [E1]) | {"status": {"phase": phase}}
+    assert attached([lan()], [decode_pod(document)]) == ()
+
+
+def test_a_network_without_a_request_counts_too() -> None:
+    """The cluster may give pods a default network that their own annotation does not name."""
+    assert only(pod("", [E1])).network.interface == "net1"
+
+
+def test_lans_are_kept_apart() -> None:
+    other = lan("green", namespace="other", spokes=("e3",))
+    found = attached([lan(), other], [decode_pod(pod("k8slan-veth-e1,other/k8slan-veth-e3,k8slan-veth-e9"))])
+    assert [(str(item.socket.lan), item.socket.spoke) for item in found] == [("lab/red", "e1"), ("other/green", "e3")]
+
+
+NESTED = "[" * 100_000
+
+
+@pytest.mark.parametrize("text", ["[", "{}", "[1, null]", '[{"name": 7, "ips": 3}]', "@", "/", ",,", '"x"', NESTED])
+def test_what_cannot_be_read_is_nothing(text: str) -> None:
+    assert attached([lan()], [decode_pod(pod(text, text))]) == ()
+
+
+@given(st.text(), st.text())
+def test_no_annotation_breaks_the_reader(networks: str, status: str) -> None:
+    assert attached([lan()], [decode_pod(pod(networks, status))]) == ()
+
+
+def test_a_bare_pod_is_read() -> None:
+    found = decode_pod({"metadata": {"name": "x", "namespace": "lab"}})
+    assert (found.node, found.phase, found.vm, found.networks, found.over) == ("", "", "", (), False)
