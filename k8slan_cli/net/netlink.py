@@ -4,17 +4,24 @@ Why not a general netlink library: a CNI ADD has a few milliseconds in all. Meas
 table, opening a namespace with pyroute2 0.9 takes 9 ms and asking for one link by name up to 38 ms; the messages
 here take 0.02 ms.
 
+What is read may be of any shape: a message or attribute that is cut short is passed over, numbers may be of any length,
+attributes may be missing. Only what makes no sense at all raises, and always a KernelError with EBADMSG, so that a
+listener gets over it as over any refusal of the kernel.
+
 Layouts: Linux ``include/uapi/linux/rtnetlink.h``, ``if_link.h``, ``neighbour.h``, ``netlink.h``; rtnetlink(7).
 """
 
 from __future__ import annotations
 
+import errno
 import struct
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, IPv6Interface, ip_address, ip_interface
+from ipaddress import IPv4Address, IPv6Interface, ip_address, ip_interface
 from socket import AF_INET, AF_INET6, AF_UNSPEC
 
+from k8slan_cli.errors import KernelError
 from k8slan_cli.lan.model import IpAddress
 
 # Message types (rtnetlink.h) and flags (netlink.h).
@@ -55,8 +62,9 @@ IFLA_MACVLAN_MODE, MACVLAN_MODE_PASSTHRU = 1, 8
 
 IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS = 1, 2, 8
 IFA_F_NODAD, IFA_F_DADFAILED, IFA_F_TENTATIVE = 0x02, 0x08, 0x40
-RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_METRICS, RTA_TABLE = 1, 4, 5, 6, 8, 15
+RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_METRICS, RTA_MULTIPATH, RTA_TABLE = 1, 4, 5, 6, 8, 9, 15
 RTAX_MTU, RTAX_ADVMSS = 2, 8
+RT_TABLE_MAIN, RT_SCOPE_LINK, RTN_UNICAST = 254, 253, 1
 NDA_DST, NDA_LLADDR = 1, 2
 NUD_PERMANENT, NTF_SELF = 0x80, 0x02
 
@@ -66,7 +74,8 @@ _IFADDR = struct.Struct("=BBBBi")  # ifaddrmsg: family, prefix length, flags, sc
 _RTMSG = struct.Struct("=BBBBBBBBI")  # rtmsg: family, dst/src length, tos, table, protocol, scope, type, flags
 _NDMSG = struct.Struct("=BxxxiHBB")  # ndmsg: family, index, state, flags, type
 _ATTR = struct.Struct("=HH")  # nlattr: length, type
-_U8, _U16, _U32 = struct.Struct("=B"), struct.Struct("=H"), struct.Struct("=I")
+_U8, _U16, _U32, _I32 = struct.Struct("=B"), struct.Struct("=H"), struct.Struct("=I"), struct.Struct("=i")
+_STATS = struct.Struct("=8Q")  # the begin of rtnl_link_stats64
 
 _TYPE_MASK = 0x3FFF  # the upper two bits of an attribute's type are flags
 ALL_ZERO_MAC = bytes(6)
@@ -105,7 +114,7 @@ def u32(kind: int, value: int) -> bytes:
 
 def text(kind: int, value: str) -> bytes:
     """A NUL-terminated string attribute."""
-    return attr(kind, value.encode() + b"\0")
+    return attr(kind, value.encode(errors="surrogateescape") + b"\0")
 
 
 def mac_bytes(mac: str) -> bytes:
@@ -119,11 +128,11 @@ def mac_text(raw: bytes) -> str:
 
 
 def attributes(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """The attributes in ``data[start:end]`` as (type, start of payload, end of payload)."""
+    """The attributes in ``data[start:end]`` as (type, start of payload, end of payload); one cut short ends them."""
     unpack = _ATTR.unpack_from
     while start + 4 <= end:
         length, kind = unpack(data, start)
-        if length < 4:
+        if length < 4 or start + length > end:
             return
         yield kind & _TYPE_MASK, start + 4, start + length
         start += (length + 3) & ~3
@@ -145,7 +154,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One message received; ``data[start:end]`` is its body."""
+    """One message received; ``data[start:end]`` is its body, which for rtnetlink begins with an address family."""
 
     type: int
     flags: int
@@ -156,24 +165,47 @@ class Reply:
 
 
 def replies(data: bytes) -> Iterator[Reply]:
-    """The messages of one datagram."""
+    """The messages of one datagram; one cut short ends them, one of rtnetlink without a body is passed over."""
     offset = 0
     while offset + 16 <= len(data):
         length, kind, flags, sequence, _port = _HEADER.unpack_from(data, offset)
-        if length < 16:
+        if length < 16 or offset + length > len(data):
             return
-        yield Reply(kind, flags, sequence, data, offset + 16, offset + length)
+        if length > 16 or kind < RTM_NEWLINK:
+            yield Reply(kind, flags, sequence, data, offset + 16, offset + length)
         offset += (length + 3) & ~3
+
+
+def _head(layout: struct.Struct, reply: Reply) -> tuple[int, ...]:
+    """The fixed part at the begin of a message's body."""
+    if reply.end - reply.start < layout.size:
+        raise KernelError(errno.EBADMSG, f"a message of type {reply.type} is cut short")
+    return layout.unpack_from(reply.data, reply.start)
+
+
+def _found(data: bytes, start: int, end: int) -> dict[int, bytes]:
+    """Attributes by type."""
+    return {key: data[s:e] for key, s, e in attributes(data, start, end)}
+
+
+def _number(raw: bytes) -> int:
+    """A number in host order, of as many bytes as it has; 0 for none."""
+    return int.from_bytes(raw, sys.byteorder)
+
+
+def _address(raw: bytes | None) -> IpAddress | None:
+    """An address, or None for what is not 4 or 16 bytes long."""
+    return ip_address(raw) if raw is not None and len(raw) in (4, 16) else None
 
 
 def error_of(reply: Reply) -> tuple[int, str]:
     """(errno, the kernel's own words or "") of an NLMSG_ERROR; errno 0 is an acknowledgement."""
-    (code,) = struct.unpack_from("=i", reply.data, reply.start)
+    (code,) = _head(_I32, reply)
     words = ""
     if reply.flags & NLM_F_ACK_TLVS:
-        original = _U32.unpack_from(reply.data, reply.start + 4)[0]
-        skip = 16 if reply.flags & NLM_F_CAPPED else original
-        for kind, start, end in attributes(reply.data, reply.start + 4 + skip, reply.end):
+        request = reply.start + 4  # here the request is repeated, or its header alone
+        skip = 16 if reply.flags & NLM_F_CAPPED else (_number(reply.data[request : request + 4]) + 3) & ~3
+        for kind, start, end in attributes(reply.data, request + skip, reply.end):
             if kind == NLMSGERR_ATTR_MSG:
                 words = reply.data[start:end].rstrip(b"\0").decode(errors="replace")
     return -code, words
@@ -256,9 +288,14 @@ def link_index(reply: Reply) -> int:
 
 
 def parse_link(reply: Reply) -> RawLink:
-    """An RTM_NEWLINK or RTM_DELLINK message as a value."""
+    """An RTM_NEWLINK or RTM_DELLINK message as a value.
+
+    Raises:
+        KernelError: it is cut short.
+
+    """
     data = reply.data
-    _family, _type, index, flags, _change = _IFINFO.unpack_from(data, reply.start)
+    _family, _type, index, flags, _change = _head(_IFINFO, reply)
     name = mac = kind = alias = ""
     mtu = master = link = group = 0
     info: dict[int, bytes] = {}
@@ -266,29 +303,29 @@ def parse_link(reply: Reply) -> RawLink:
     counters: tuple[int, ...] = ()
     for key, start, end in attributes(data, reply.start + 16, reply.end):
         if key == IFLA_IFNAME:
-            name = data[start : end - 1].decode(errors="surrogateescape")
+            name = data[start:end].rstrip(b"\0").decode(errors="surrogateescape")
         elif key == IFLA_MTU:
-            mtu = _U32.unpack_from(data, start)[0]
+            mtu = _number(data[start:end])
         elif key == IFLA_ADDRESS:
             mac = data[start:end].hex(":")
         elif key == IFLA_MASTER:
-            master = _U32.unpack_from(data, start)[0]
+            master = _number(data[start:end])
         elif key == IFLA_LINK:
-            link = _U32.unpack_from(data, start)[0]
+            link = _number(data[start:end])
         elif key == IFLA_GROUP:
-            group = _U32.unpack_from(data, start)[0]
+            group = _number(data[start:end])
         elif key == IFLA_IFALIAS:
             alias = data[start:end].rstrip(b"\0").decode(errors="replace")
-        elif key == IFLA_STATS64:
-            counters = struct.unpack_from("=8Q", data, start)
+        elif key == IFLA_STATS64 and end - start >= _STATS.size:
+            counters = _STATS.unpack_from(data, start)
         elif key == IFLA_LINKINFO:
             for sub, sub_start, sub_end in attributes(data, start, end):
                 if sub == IFLA_INFO_KIND:
-                    kind = data[sub_start:sub_end].rstrip(b"\0").decode()
+                    kind = data[sub_start:sub_end].rstrip(b"\0").decode(errors="replace")
                 elif sub == IFLA_INFO_DATA:
-                    info = {k: data[s:e] for k, s, e in attributes(data, sub_start, sub_end)}
+                    info = _found(data, sub_start, sub_end)
                 elif sub == IFLA_INFO_SLAVE_DATA:
-                    port = {k: data[s:e] for k, s, e in attributes(data, sub_start, sub_end)}
+                    port = _found(data, sub_start, sub_end)
     return RawLink(index, name, flags, mtu, mac, master, link, kind, group, info, port, alias, counters)
 
 
@@ -324,13 +361,25 @@ class RawAddress:
 
 
 def parse_address(reply: Reply) -> RawAddress:
-    """An RTM_NEWADDR or RTM_DELADDR message as a value."""
-    _fam, prefix, _flags, scope, index = _IFADDR.unpack_from(reply.data, reply.start)
-    found: dict[int, bytes] = {
-        k: reply.data[s:e] for k, s, e in attributes(reply.data, reply.start + 8, reply.end) if k <= IFA_LOCAL
-    }
-    raw = found.get(IFA_LOCAL) or found[IFA_ADDRESS]
-    return RawAddress(index, ip_address(raw), prefix, scope)
+    """An RTM_NEWADDR or RTM_DELADDR message as a value.
+
+    Raises:
+        KernelError: it is cut short, or tells of an address that is not one of IP.
+
+    """
+    _fam, prefix, _flags, scope, index = _head(_IFADDR, reply)
+    found = _found(reply.data, reply.start + 8, reply.end)
+    address = _address(found.get(IFA_LOCAL) or found.get(IFA_ADDRESS))
+    if address is None:
+        raise KernelError(errno.EBADMSG, "a message tells of an address that is not one of IP")
+    return RawAddress(index, address, prefix, scope)
+
+
+def parse_addresses(messages: Iterable[Reply]) -> Iterator[RawAddress]:
+    """The IP addresses in a dump, which tells of those of other families (MCTP, Phonet) too."""
+    for reply in messages:
+        if reply.data[reply.start] in (AF_INET, AF_INET6):
+            yield parse_address(reply)
 
 
 def add_route(
@@ -346,16 +395,16 @@ def add_route(
 ) -> Message:
     """A route to ``destination`` (``10.0.0.0/8``, ``::/0``) through a link, by ``gateway`` where there is one."""
     network = ip_interface(destination).network
-    link_scope = 253 if gateway is None and network.version == 4 else 0
+    link_scope = RT_SCOPE_LINK if gateway is None and network.version == 4 else 0
     body = _RTMSG.pack(
         _family(network.network_address),
         network.prefixlen,
         0,
         0,
-        table if 0 < table < 256 else 254,  # RT_TABLE_MAIN
+        table if 0 < table < 256 else RT_TABLE_MAIN,
         3,  # RTPROT_BOOT: set up by a program, not by a routing daemon
         link_scope if scope is None else scope,
-        1,  # RTN_UNICAST
+        RTN_UNICAST,
         0,
     )
     body += attr(RTA_DST, network.network_address.packed) if network.prefixlen else b""
@@ -375,23 +424,38 @@ def get_routes() -> Message:
 
 @dataclass(frozen=True, slots=True)
 class RawRoute:
-    """A unicast route as the kernel tells it."""
+    """A unicast route as the kernel tells it; of one with several next hops, the first is told."""
 
     index: int
     destination: str
     gateway: IpAddress | None
+    table: int = RT_TABLE_MAIN
+    priority: int = 0
 
 
 def parse_route(reply: Reply) -> RawRoute | None:
-    """An RTM_NEWROUTE message as a value; None for what is not a unicast route (local, broadcast, …)."""
-    family, dst_len, _src, _tos, _table, _proto, _scope, kind, _flags = _RTMSG.unpack_from(reply.data, reply.start)
-    if kind != 1 or family not in (AF_INET, AF_INET6):
+    """An RTM_NEWROUTE message as a value; None for what is not a unicast route of IP (local, broadcast, …).
+
+    Raises:
+        KernelError: it is cut short.
+
+    """
+    if reply.data[reply.start] not in (AF_INET, AF_INET6):
         return None
-    found = {k: reply.data[s:e] for k, s, e in attributes(reply.data, reply.start + 12, reply.end)}
-    raw = found.get(RTA_DST) or bytes(4 if family == AF_INET else 16)
-    gateway = found.get(RTA_GATEWAY)
-    index = _U32.unpack(found[RTA_OIF])[0] if RTA_OIF in found else 0
-    return RawRoute(index, f"{ip_address(raw)}/{dst_len}", ip_address(gateway) if gateway else None)
+    family, dst_len, _src, _tos, table, _proto, _scope, kind, _flags = _head(_RTMSG, reply)
+    if kind != RTN_UNICAST:
+        return None
+    found = _found(reply.data, reply.start + 12, reply.end)
+    hop = found.get(RTA_MULTIPATH, b"")  # rtnexthop: length (2 bytes), flags, hops, index; then attributes
+    found = found | _found(hop, 8, min(_number(hop[:2]), len(hop)))
+    everything = bytes(4 if family == AF_INET else 16)
+    return RawRoute(
+        index=_number(found.get(RTA_OIF, hop[4:8])),
+        destination=f"{_address(found.get(RTA_DST, everything))}/{dst_len}",
+        gateway=_address(found.get(RTA_GATEWAY)),
+        table=_number(found[RTA_TABLE]) if RTA_TABLE in found else table,
+        priority=_number(found.get(RTA_PRIORITY, b"")),
+    )
 
 
 # ---------------------------------------------------------------- the VXLAN device's forwarding table
@@ -418,15 +482,20 @@ def get_fdb(index: int) -> Message:
 
 
 def parse_peers(messages: Iterable[Reply], index: int) -> frozenset[IpAddress]:
-    """The destinations of the all-zero entry of device ``index``."""
+    """The destinations of the all-zero entry of device ``index``.
+
+    Raises:
+        KernelError: a message is cut short.
+
+    """
     peers: set[IpAddress] = set()
     for reply in messages:
-        _fam, link, _state, _flags, _type = _NDMSG.unpack_from(reply.data, reply.start)
+        _fam, link, _state, _flags, _type = _head(_NDMSG, reply)
         if link != index:
             continue
-        found = {k: reply.data[s:e] for k, s, e in attributes(reply.data, reply.start + 12, reply.end)}
-        if found.get(NDA_LLADDR) == ALL_ZERO_MAC and NDA_DST in found:
-            peers.add(ip_address(found[NDA_DST]))
+        found = _found(reply.data, reply.start + 12, reply.end)
+        if found.get(NDA_LLADDR) == ALL_ZERO_MAC and (peer := _address(found.get(NDA_DST))):
+            peers.add(peer)
     return frozenset(peers)
 
 
@@ -527,24 +596,17 @@ def macvtap(name: str, *, index: int, lower: int, mac: str, mtu: int, netns_fd: 
 
 
 def vxlan_options(raw: RawLink) -> tuple[int, int, int, IpAddress | None, IpAddress | None]:
-    """(VNI, UDP port, link index of the underlay, local address, group) of a VXLAN device."""
+    """(VNI, UDP port, link index of the underlay, local address, group) of a VXLAN device; what is not told is 0."""
     info = raw.info
-
-    def address(v4: int, v6: int) -> IpAddress | None:
-        if v4 in info:
-            return IPv4Address(info[v4])
-        return IPv6Address(info[v6]) if v6 in info else None
-
     return (
-        _U32.unpack(info[IFLA_VXLAN_ID])[0],
-        struct.unpack(">H", info[IFLA_VXLAN_PORT])[0],
-        _U32.unpack(info[IFLA_VXLAN_LINK])[0] if IFLA_VXLAN_LINK in info else 0,
-        address(IFLA_VXLAN_LOCAL, IFLA_VXLAN_LOCAL6),
-        address(IFLA_VXLAN_GROUP, IFLA_VXLAN_GROUP6),
+        _number(info.get(IFLA_VXLAN_ID, b"")),
+        int.from_bytes(info.get(IFLA_VXLAN_PORT, b""), "big"),
+        _number(info.get(IFLA_VXLAN_LINK, b"")),
+        _address(info.get(IFLA_VXLAN_LOCAL, info.get(IFLA_VXLAN_LOCAL6))),
+        _address(info.get(IFLA_VXLAN_GROUP, info.get(IFLA_VXLAN_GROUP6))),
     )
 
 
 def forwarding_mask(raw: RawLink) -> int:
     """``group_fwd_mask`` of a bridge port, 0 for what is not one."""
-    value = raw.port.get(IFLA_BRPORT_GROUP_FWD_MASK)
-    return int(_U16.unpack_from(value)[0]) if value else 0
+    return _number(raw.port.get(IFLA_BRPORT_GROUP_FWD_MASK, b""))
