@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from k8slan_cli.cni import wire
+from k8slan_cli.cni import versions, wire
 from k8slan_cli.cni.fields import Field, parse_json
-from k8slan_cli.cni.result import Result, decode, to_json
+from k8slan_cli.cni.result import Result, decode, encode, to_json
 from k8slan_cli.errors import CniError
 
 
@@ -26,9 +26,34 @@ def directories(given: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(path for path in given.get("CNI_PATH", "").split(":") if path.startswith("/"))
 
 
-def config(given: bytes, version: str | None = None) -> bytes:
-    """The delegate's configuration: the one that was given, in another version if there is one named."""
-    return given if version is None else to_json(json.loads(given) | {"cniVersion": version})
+def config(given: bytes, version: str) -> bytes:
+    """The delegate's configuration: the one that was given, in ``version``, also what it holds of an earlier result."""
+    if version == versions.asked(given):
+        return given
+    document = json.loads(given) | {"cniVersion": version}
+    if document.get("prevResult"):
+        previous = Field(value=document["prevResult"], path="prevResult", code=wire.INVALID_CONFIG)
+        document["prevResult"] = encode(decode(previous), version)
+    return to_json(document)
+
+
+def version_for(asked: str, output: bytes) -> str:
+    """The version to speak with a plugin: the newest it knows up to ``asked``, by what it printed at VERSION.
+
+    One that does not say what it knows, or that knows none of k8slan's, is spoken to as asked, and may say so itself.
+    """
+    try:
+        answer = Field(value=parse_json(output, wire.IPAM_FAILED, "the answer"), path="", code=wire.IPAM_FAILED)
+        known = answer.at("supportedVersions").texts()
+    except CniError:
+        return asked
+    shared = [v for v in versions.SUPPORTED if v in known and versions.at_least(asked, v)]
+    return shared[-1] if shared else asked
+
+
+def knows(version: str, verb: str) -> bool:
+    """Whether a plugin that speaks ``version`` has a verb: STATUS and GC came with 1.1.0."""
+    return verb not in ("STATUS", "GC") or versions.at_least(version, "1.1.0")
 
 
 def read_result(plugin: str, output: bytes) -> Result:

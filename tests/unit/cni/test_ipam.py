@@ -73,8 +73,43 @@ def test_whatever_a_failed_plugin_prints_is_an_error_of_ipam(output: bytes) -> N
 
 
 def test_it_is_given_the_configuration_as_it_came() -> None:
-    assert ipam.config(CONFIG) is CONFIG
+    assert ipam.config(CONFIG, "1.1.0") is CONFIG
     assert json.loads(ipam.config(CONFIG, "1.0.0")) == json.loads(CONFIG) | {"cniVersion": "1.0.0"}
+
+
+def test_an_earlier_result_is_given_in_the_same_version_as_the_rest() -> None:
+    previous = {
+        "cniVersion": "1.1.0",
+        "interfaces": [{"name": "net1", "mtu": 1400}],
+        "ips": [{"address": "10.0.0.2/8"}],
+    }
+    given_one = json.dumps(json.loads(CONFIG) | {"prevResult": previous}).encode()
+    assert json.loads(ipam.config(given_one, "0.4.0"))["prevResult"] == {
+        "cniVersion": "0.4.0",
+        "interfaces": [{"name": "net1"}],
+        "ips": [{"version": "4", "address": "10.0.0.2/8"}],
+    }
+
+
+@pytest.mark.parametrize(
+    ("asked", "output", "version"),
+    [
+        ("1.1.0", b'{"cniVersion":"1.0.0","supportedVersions":["0.1.0","0.3.1","0.4.0","1.0.0"]}', "1.0.0"),
+        ("1.1.0", b'{"supportedVersions":["1.1.0","1.0.0"]}', "1.1.0"),
+        ("0.4.0", b'{"supportedVersions":["0.3.1","0.4.0","1.0.0"]}', "0.4.0"),
+        ("0.3.1", b'{"supportedVersions":["1.0.0"]}', "0.3.1"),
+        ("1.1.0", b'{"supportedVersions":["0.1.0"]}', "1.1.0"),
+        ("1.1.0", b'{"supportedVersions":"1.0.0"}', "1.1.0"),
+        ("1.1.0", b"", "1.1.0"),
+    ],
+)
+def test_it_is_spoken_to_in_the_newest_version_that_both_know(asked: str, output: bytes, version: str) -> None:
+    assert ipam.version_for(asked, output) == version
+
+
+def test_status_and_gc_are_only_for_plugins_that_have_them() -> None:
+    assert [ipam.knows("1.0.0", verb) for verb in ("ADD", "DEL", "CHECK", "STATUS", "GC")] == [True] * 3 + [False] * 2
+    assert ipam.knows("1.1.0", "GC")
 
 
 def test_it_is_given_the_environment_with_the_verb_to_do() -> None:
