@@ -48,7 +48,6 @@ class Attacher:
         key = (request.container, request.ifname)
         async with self._turn(key):
             attachment = await self._admit(request, key, pod)
-            self._agent.attachments.put(attachment)
             try:
                 result = await self._addresses(request)
                 if result.ips or result.routes:
@@ -67,7 +66,7 @@ class Attacher:
         return self._result(request, attachment, result)
 
     async def _admit(self, request: cni.Add, key: Key, pod: int) -> Attachment:
-        """The attachment that a request asks for, if it may be had."""
+        """Record the attachment that a request asks for, if it may be had."""
         config, attachments = request.config, self._agent.attachments
         if attachments.get(key):
             raise CniError(wire.SPOKE_IN_USE, f"{request.ifname} of container {request.container} is attached already")
@@ -75,9 +74,16 @@ class Attacher:
         if lan.deleting:
             raise CniError(wire.NO_SUCH_LAN, f"LAN {lan.ref} is being deleted")
         port = names.port(config.spoke) if config.spoke else names.dynamic_port(*key)
-        if holder := next((a for a in attachments.of(lan.ref) if a.port == port), None):
-            await self._evict(holder)
-        mtu = await self._agent.mtu_of(lan)
+        async with self._turn((str(lan.ref), port)):  # of two that want the same port, one sees that the other has it
+            if holder := next((a for a in attachments.of(lan.ref) if a.port == port), None):
+                await self._evict(holder)
+            attachment = self._attachment(request, lan, port, await self._agent.mtu_of(lan), pod)
+            attachments.put(attachment)
+        return attachment
+
+    def _attachment(self, request: cni.Add, lan: Lan, port: str, mtu: int, pod: int) -> Attachment:
+        """An attachment at ``port`` of a LAN whose MTU is ``mtu``."""
+        config = request.config
         if config.mtu is not None and config.mtu > mtu:
             raise CniError(wire.INVALID_CONFIG, f"mtu: {config.mtu} is more than the {mtu} of LAN {lan.ref} here")
         kind = Kind.MACVTAP if config.plugin is cni.Plugin.MACVTAP else Kind.VETH
@@ -111,6 +117,12 @@ class Attacher:
 
     async def _evict(self, holder: Attachment) -> None:
         """Take a port from an attachment whose pod is gone without a DEL; one that is alive keeps it."""
+        async with self._turn(holder.key):  # its ADD or DEL may be under way
+            if self._agent.attachments.get(holder.key) is None:
+                return
+            await self._evict_orphan(holder)
+
+    async def _evict_orphan(self, holder: Attachment) -> None:
         if not await asyncio.to_thread(inspect.is_orphan, self._agent.node, self._netns_of(holder), holder):
             text = f"spoke {holder.spoke} is in use by {holder.who}"
             raise CniError(wire.SPOKE_IN_USE, text, "a spoke takes one pod at a time; a dynamic LAN takes any number")
@@ -137,7 +149,7 @@ class Attacher:
             raise error
 
     async def _undo(self, attachment: Attachment) -> None:
-        """Leave nothing of an ADD that failed; what cannot be undone now is undone at the next start."""
+        """Leave nothing of an ADD that failed. The runtime's DEL, which has to follow, asks IPAM a second time."""
         try:
             await self.remove(attachment)
         except K8slanError as error:
@@ -170,6 +182,8 @@ class Attacher:
                 log.info("detached %s from LAN %s", attachment.who, attachment.lan)
             if request.ipam:
                 await self._ipam.ask(request.ipam, "DEL", request.environ, request.stdin)
+            elif attachment:
+                await self._release(attachment)
 
     async def remove(self, attachment: Attachment) -> None:
         """Unplug without a request to go by: IPAM is asked with what ADD was given.
@@ -178,13 +192,19 @@ class Attacher:
             K8slanError: something is left.
 
         """
+        try:
+            await self._release(attachment)
+        finally:
+            await self._unplug(attachment)
+
+    async def _release(self, attachment: Attachment) -> None:
+        """Give an attachment's addresses back, if it has got them from IPAM."""
         if attachment.config:
             config = attachment.config.encode()
             environ = dict(attachment.environ)
             deletion = cni.parse(environ | {"CNI_COMMAND": "DEL"}, config)
             if isinstance(deletion, cni.Del) and deletion.ipam:
                 await self._ipam.ask(deletion.ipam, "DEL", environ, config)
-        await self._unplug(attachment)
 
     async def _unplug(self, attachment: Attachment) -> None:
         self._agent.attachments.delete(attachment.key)

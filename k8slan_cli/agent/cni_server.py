@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 _REQUEST_SECONDS = 10.0
 """How long a client may take to state its request, and to take its answer."""
+_CLOSE_SECONDS = 5.0
+"""How long requests may go on once the agent is to end; a kubelet gives it 30 s."""
 _CONNECTIONS = 512
 _CHUNK = 256 << 10
 
@@ -68,10 +70,13 @@ class CniServer:
             log.error("a CNI request ended in a fault of the agent", exc_info=error)
 
     async def close(self) -> None:
-        """Take no more clients, and let those that are served be served."""
+        """Take no more clients, and let those that are served be served; an ADD that takes long is undone."""
         self._listening.close()
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=_REQUEST_SECONDS)
+            _, slow = await asyncio.wait(self._tasks, timeout=_CLOSE_SECONDS)
+            for task in slow:
+                task.cancel()
+            await asyncio.gather(*slow, return_exceptions=True)
 
     async def _converse(self, client: socket.socket) -> None:
         started = time.monotonic()

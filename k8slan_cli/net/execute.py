@@ -233,7 +233,8 @@ def _(operation: op.ConfigurePod, context: Context) -> None:
             flags = IFF_UP | IFF_ALLMULTI if attachment.kind is Kind.MACVTAP else IFF_UP
             changes = [netlink.set_link(index=raw.index, flags=flags, change=flags)]
             changes += [netlink.add_address(raw.index, address) for address in attachment.addresses]
-            changes += [
+            pod.apply(changes, doing=operation.describe())
+            routes = [
                 netlink.add_route(
                     raw.index,
                     route.destination,
@@ -246,7 +247,9 @@ def _(operation: op.ConfigurePod, context: Context) -> None:
                 )
                 for route in attachment.routes
             ]
-            pod.apply(changes, doing=operation.describe())
+            # A route that the pod has already, by another network, stays as it is: usually the default route.
+            if routes:
+                pod.apply(routes, doing=operation.describe(), ignore=frozenset({errno.EEXIST}))
 
     context.with_pod(attachment, configure)
 

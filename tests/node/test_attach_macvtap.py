@@ -1,4 +1,4 @@
-"""ADD of a macvtap: the interface and device file that a virtual machine monitor opens, and the frames that reach it."""
+"""ADD of a macvtap: the interface, the device file that a hypervisor opens, and the frames that reach it."""
 
 from __future__ import annotations
 

@@ -134,7 +134,8 @@ def test_addresses_are_usable_at_once(node: Node, lan: str) -> None:
     assert lan
 
 
-def test_a_pod_without_ipv6_gets_its_ipv6_address_all_the_same(node: Node, lan: str, pod: Namespace) -> None:
+@pytest.mark.usefixtures("lan")
+def test_a_pod_without_ipv6_gets_its_ipv6_address_all_the_same(node: Node, pod: Namespace) -> None:
     """Runtimes switch IPv6 off in the pods of clusters that have none."""
     pod.run(
         "sh",
@@ -146,7 +147,8 @@ def test_a_pod_without_ipv6_gets_its_ipv6_address_all_the_same(node: Node, lan: 
     node.delete(pod, veth("a")).ok()
 
 
-def test_the_mac_of_a_spoke_stays_the_same(node: Node, lan: str) -> None:
+@pytest.mark.usefixtures("lan")
+def test_the_mac_of_a_spoke_stays_the_same(node: Node) -> None:
     macs = set()
     with pods(2) as both:
         for pod in both:
@@ -167,14 +169,16 @@ def test_the_mac_of_a_spoke_stays_the_same(node: Node, lan: str) -> None:
         ({"mac": "02aa00000001"}, ""),
     ],
 )
-def test_a_mac_that_is_asked_for(node: Node, lan: str, pod: Namespace, config: dict[str, object], args: str) -> None:
+@pytest.mark.usefixtures("lan")
+def test_a_mac_that_is_asked_for(node: Node, pod: Namespace, config: dict[str, object], args: str) -> None:
     result = node.add(pod, veth("a", **config), args=args).result()
     assert result["interfaces"][1]["mac"] == pod.links()["net1"]["address"] == "02:aa:00:00:00:01"
     node.delete(pod, veth("a", **config)).ok()
 
 
 @pytest.mark.parametrize("mac", ["01:00:00:00:00:01", "00:00:00:00:00:00", "02:00:00:00:00", "eth0"])
-def test_a_mac_that_cannot_be_is_refused(node: Node, lan: str, pod: Namespace, mac: str) -> None:
+@pytest.mark.usefixtures("lan")
+def test_a_mac_that_cannot_be_is_refused(node: Node, pod: Namespace, mac: str) -> None:
     assert "mac" in node.add(pod, veth("a", runtimeConfig={"mac": mac})).error(7)
     node.assert_nothing_left()
     assert pod.links() == {}
@@ -216,7 +220,8 @@ def test_an_mtu_that_does_not_fit_is_refused(node: Node, pod: Namespace) -> None
     node.assert_nothing_left()
 
 
-def test_a_pods_mtu_above_the_lans_is_refused(node: Node, lan: str, pod: Namespace) -> None:
+@pytest.mark.usefixtures("lan")
+def test_a_pods_mtu_above_the_lans_is_refused(node: Node, pod: Namespace) -> None:
     assert "mtu: 1447 is more than the 1446 of LAN" in node.add(pod, veth("a", mtu=1447)).error(7)
     assert pod.links() == {}
     node.assert_nothing_left()

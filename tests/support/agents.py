@@ -1,4 +1,4 @@
-"""Nodes for tests: a network namespace as the machine, the real agent in it, pods, and CNI calls as a runtime makes them.
+"""Nodes for tests: a network namespace as the machine, the real agent in it, pods, and CNI calls as runtimes make them.
 
 ::
 
@@ -176,7 +176,8 @@ def macvtap(spoke: str, version: str = "1.1.0", **more: Any) -> dict[str, Any]:
 
 def dynamic(lan: str, version: str = "1.1.0", **more: Any) -> dict[str, Any]:
     """The configuration of a dynamic LAN, ``namespace/name``."""
-    return {"cniVersion": version, "name": "k8slan-lan", "type": "k8slanveth", "lan": lan} | more
+    name = f"k8slan-lan-{lan.partition('/')[2]}"
+    return {"cniVersion": version, "name": name, "type": "k8slanveth", "lan": lan} | more
 
 
 # ---------------------------------------------------------------- looking into namespaces
@@ -348,7 +349,7 @@ class Node:
     ) -> str:
         """Write a LAN file, and wait until the agent has taken it in; returns the LAN's name, its namespace's too.
 
-        Its VNI is new, its underlay ``eth0`` and its bridge and VXLAN device have their defaults, unless said otherwise.
+        Its VNI is new, its underlay ``eth0``, its bridge and VXLAN device have their defaults, unless said otherwise.
         """
         name = name or names.unique("lan")
         text = yaml.safe_dump(document(name, namespace=namespace, peers=peers, **spec))
@@ -422,7 +423,14 @@ class Node:
     # ------------------------------------------------------------ CNI
 
     def environ(
-        self, verb: str, pod: Namespace | str, *, ifname: str = "net1", container: str = "", args: str = ""
+        self,
+        verb: str,
+        pod: Namespace | str,
+        *,
+        ifname: str = "net1",
+        container: str = "",
+        args: str = "",
+        plugins: str = str(PLUGINS),
     ) -> dict[str, str]:
         """What a runtime sets; a ``pod`` that is text is the path of its namespace."""
         path = pod if isinstance(pod, str) else str(pod.path)
@@ -432,7 +440,7 @@ class Node:
             "CNI_NETNS": path,
             "CNI_IFNAME": ifname,
             "CNI_ARGS": args,
-            "CNI_PATH": str(PLUGINS),
+            "CNI_PATH": plugins,
             "K8SLAN_RUN_DIR": str(self.run),
         }
         return {name: value for name, value in found.items() if value}

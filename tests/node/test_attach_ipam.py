@@ -1,0 +1,358 @@
+"""IPAM delegation to real plugins: what a pod gets, what the runtime is told, and that no address is ever lost."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import names
+from tests.support.agents import CLIENTS, PLUGINS, Node, dynamic, eventually, macvtap, pods, veth
+from tests.support.netns import Namespace
+from tests.support.require import require
+
+VERSIONS = ("0.3.1", "0.4.0", "1.0.0", "1.1.0")
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[Node]:
+    for plugin in ("host-local", "static"):
+        require("node", (PLUGINS / plugin).exists(), f"needs {PLUGINS / plugin} (Debian: containernetworking-plugins)")
+    with Node.create() as node, node.agent():
+        yield node
+
+
+@pytest.fixture
+def pod() -> Iterator[Namespace]:
+    with Namespace.create("pod") as pod:
+        yield pod
+
+
+@pytest.fixture
+def spoke(node: Node) -> str:
+    """A spoke of a LAN of its own."""
+    spoke = names.unique("s")
+    node.lan(spokes=[spoke])
+    return spoke
+
+
+def host_local(node: Node, **more: Any) -> dict[str, Any]:
+    """An ``ipam`` section for host-local."""
+    subnet = {"type": "host-local", "subnet": "198.51.100.0/24", "dataDir": str(node.leases)}
+    return subnet | {"rangeStart": "198.51.100.10", "rangeEnd": "198.51.100.250"} | more
+
+
+def addresses(pod: Namespace, ifname: str = "net1") -> set[str]:
+    """The addresses of an interface, but for the one that IPv6 makes by itself."""
+    found = pod.ip("address", "show", "dev", ifname)[0]["addr_info"]
+    return {f"{a['local']}/{a['prefixlen']}" for a in found if a["scope"] != "link"}
+
+
+def routes(pod: Namespace) -> set[tuple[str, str]]:
+    """The routes that have a gateway."""
+    both = [*pod.ip("-4", "route", "show"), *pod.ip("-6", "route", "show")]
+    return {(route["dst"], route["gateway"]) for route in both if "gateway" in route}
+
+
+# ---------------------------------------------------------------- what a pod gets
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_host_local_gives_an_address_in_every_version(node: Node, pod: Namespace, spoke: str, version: str) -> None:
+    """Debian's plugins know CNI up to 1.0.0; a network of 1.1.0 works with them all the same."""
+    config = veth(spoke, version, ipam=host_local(node, routes=[{"dst": "203.0.113.0/24", "gw": "198.51.100.1"}]))
+    result = node.add(pod, config).result()
+    assert addresses(pod) == {"198.51.100.10/24"}
+    assert routes(pod) == {("203.0.113.0/24", "198.51.100.1")}
+    assert node.held() == {"198.51.100.10"}
+    told = {"version": "4"} if version in ("0.3.1", "0.4.0") else {}
+    assert result["cniVersion"] == version
+    assert result["ips"] == [told | {"address": "198.51.100.10/24", "gateway": "198.51.100.1", "interface": 1}]
+    assert result["routes"] == [{"dst": "203.0.113.0/24", "gw": "198.51.100.1"}]
+    if version != "0.3.1":
+        node.check(pod, config, result).ok()
+    node.delete(pod, config).ok()
+    node.assert_nothing_left()
+
+
+@pytest.mark.parametrize("which", CLIENTS)
+def test_static_gives_addresses_routes_and_dns(node: Node, pod: Namespace, spoke: str, which: str) -> None:
+    dns = {"nameservers": ["198.51.100.53"], "domain": "example.org", "search": ["example.org"], "options": ["ndots:1"]}
+    section = {
+        "type": "static",
+        "addresses": [
+            {"address": "198.51.100.7/24", "gateway": "198.51.100.1"},
+            {"address": "2001:db8::7/64", "gateway": "2001:db8::1"},
+        ],
+        "routes": [{"dst": "0.0.0.0/0", "gw": "198.51.100.1"}, {"dst": "2001:db8:1::/48", "gw": "2001:db8::1"}],
+        "dns": dns,
+    }
+    config = veth(spoke, ipam=section)
+    result = node.add(pod, config, which=which).result()
+    assert addresses(pod) == {"198.51.100.7/24", "2001:db8::7/64"}
+    assert routes(pod) == {("default", "198.51.100.1"), ("2001:db8:1::/48", "2001:db8::1")}
+    assert result["dns"] == dns
+    assert [ip["address"] for ip in result["ips"]] == ["198.51.100.7/24", "2001:db8::7/64"]
+    node.check(pod, config, result, which=which).ok()
+    node.delete(pod, config, which=which).ok()
+    node.assert_nothing_left()
+
+
+def test_static_takes_the_addresses_that_the_runtime_asks_for(node: Node, pod: Namespace, spoke: str) -> None:
+    config = veth(
+        spoke, ipam={"type": "static"}, capabilities={"ips": True}, runtimeConfig={"ips": ["198.51.100.77/24"]}
+    )
+    assert node.add(pod, config).result()["ips"] == [{"address": "198.51.100.77/24", "interface": 1}]
+    assert addresses(pod) == {"198.51.100.77/24"}
+    node.delete(pod, config).ok()
+
+
+def test_a_route_that_the_pod_has_already_is_left_as_it_is(node: Node, pod: Namespace, spoke: str) -> None:
+    """The pod's default route is the cluster network's; a network that names one too is common, and no fault."""
+    pod.ip("link", "add", "eth0", "type", "bridge")
+    pod.ip("link", "set", "eth0", "up")
+    pod.ip("address", "add", "203.0.113.5/24", "dev", "eth0")
+    pod.ip("route", "add", "default", "via", "203.0.113.1")
+    config = veth(
+        spoke, ipam=host_local(node, routes=[{"dst": "0.0.0.0/0"}, {"dst": "192.0.2.0/24", "gw": "198.51.100.1"}])
+    )
+    node.add(pod, config).result()
+    assert routes(pod) == {("default", "203.0.113.1"), ("192.0.2.0/24", "198.51.100.1")}
+    node.delete(pod, config).ok()
+
+
+def test_dns_of_the_network_is_passed_on_where_ipam_gives_none(node: Node, pod: Namespace, spoke: str) -> None:
+    config = veth(spoke, ipam=host_local(node), dns={"nameservers": ["192.0.2.53"]})
+    assert node.add(pod, config).result()["dns"] == {"nameservers": ["192.0.2.53"]}
+    node.delete(pod, config).ok()
+
+
+def test_a_macvtap_gets_its_address_too(node: Node, pod: Namespace) -> None:
+    spoke = names.unique("v")
+    node.lan(spokes=[spoke])
+    config = macvtap(spoke, ipam=host_local(node))
+    assert node.add(pod, config).result()["ips"][0]["address"] == "198.51.100.10/24"
+    assert addresses(pod) == {"198.51.100.10/24"}
+    node.delete(pod, config).ok()
+    node.assert_nothing_left()
+
+
+def test_pods_of_a_dynamic_lan_get_addresses_of_their_own(node: Node) -> None:
+    lan = node.lan(dynamic=True)
+    config = dynamic(f"default/{lan}", ipam=host_local(node))
+    with pods(3) as several:
+        calls = [node.start("ADD", pod, config) for pod in several]
+        given = {call().result()["ips"][0]["address"] for call in calls}
+        assert given == {f"198.51.100.{host}/24" for host in (10, 11, 12)}
+        assert set().union(*map(addresses, several)) == given
+        for pod in several:
+            node.delete(pod, config).ok()
+    node.assert_nothing_left()
+
+
+# ---------------------------------------------------------------- what goes wrong
+
+
+def test_no_address_left(node: Node) -> None:
+    lan = node.lan(dynamic=True)
+    one = {"rangeStart": "198.51.100.10", "rangeEnd": "198.51.100.10"}
+    config = dynamic(f"default/{lan}", ipam=host_local(node, **one))
+    with pods(2) as (first, second):
+        node.add(first, config).result()
+        said = node.add(second, config).error(103)
+        assert said.startswith("IPAM plugin host-local failed at ADD: ")
+        assert "no IP addresses available in range set" in said
+        assert second.links() == {}
+        assert [record["container"] for record in node.records()] == [first.name]
+        node.delete(first, config).ok()
+    node.assert_nothing_left()
+
+
+@pytest.mark.parametrize("which", CLIENTS)
+def test_a_plugin_that_is_not_there_leaves_the_spoke_free(node: Node, pod: Namespace, spoke: str, which: str) -> None:
+    said = node.add(pod, veth(spoke, ipam={"type": "nowhere"}), which=which).error(103)
+    assert f"IPAM plugin nowhere is not in {PLUGINS}" in said
+    assert pod.links() == {}
+    node.assert_nothing_left()
+    node.add(pod, veth(spoke), which=which).result()
+    node.delete(pod, veth(spoke), which=which).ok()
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("#!/bin/sh\necho 'no JSON'\n", "the answer of IPAM plugin odd is not JSON"),
+        ("#!/bin/sh\necho '{\"ips\":[]}'\n", "IPAM plugin odd gave no address"),
+        ("#!/bin/sh\nexit 3\n", "IPAM plugin odd failed at ADD without saying why"),
+        ("#!/bin/sh\nkill -9 $$\n", "IPAM plugin odd failed at ADD without saying why"),
+        ("#!/nowhere/sh\n", "IPAM plugin odd cannot be run: No such file or directory"),
+        ("not a program", "IPAM plugin odd cannot be run: Exec format error"),
+    ],
+)
+def test_a_plugin_that_misbehaves(node: Node, pod: Namespace, spoke: str, script: str, said: str) -> None:
+    programs(node, odd=script)
+    assert said in node.add(pod, veth(spoke, ipam={"type": "odd"}), plugins=str(node.folder)).error(103)
+    assert pod.links() == {}
+    node.assert_nothing_left()
+
+
+def programs(node: Node, **scripts: str) -> None:
+    """Write programs into the node's folder, to be found by CNI_PATH."""
+    for name, script in scripts.items():
+        path = node.folder / name
+        path.write_text(script)
+        path.chmod(0o755)
+
+
+@pytest.mark.parametrize("name", ["../host-local", "/usr/lib/cni/host-local", "..", "a/b", "a\nb"])
+def test_a_plugins_name_is_only_a_name(node: Node, pod: Namespace, spoke: str, name: str) -> None:
+    assert "ipam.type: " in node.add(pod, veth(spoke, ipam={"type": name})).error(7)
+    node.delete(pod, veth(spoke, ipam={"type": name})).ok()
+    node.assert_nothing_left()
+
+
+def test_an_address_that_the_kernel_refuses_is_given_back(node: Node, pod: Namespace, spoke: str) -> None:
+    config = veth(spoke, ipam=host_local(node, routes=[{"dst": "203.0.113.0/24", "gw": "192.0.2.254"}]))
+    assert "bring up" in node.add(pod, config).error(102)
+    assert pod.links() == {}
+    node.assert_nothing_left()
+
+
+def test_a_lan_that_fails_gives_the_address_back(node: Node, pod: Namespace, spoke: str) -> None:
+    pod.ip("link", "add", "net1", "type", "bridge")
+    assert "the pod has an interface net1 already" in node.add(pod, veth(spoke, ipam=host_local(node))).error(102)
+    node.assert_nothing_left()
+
+
+# ---------------------------------------------------------------- giving back
+
+
+def test_an_address_is_given_back_at_del_even_if_its_network_has_lost_its_ipam(
+    node: Node, pod: Namespace, spoke: str
+) -> None:
+    node.add(pod, veth(spoke, ipam=host_local(node))).result()
+    assert node.held() == {"198.51.100.10"}
+    node.delete(pod, veth(spoke)).ok()
+    node.assert_nothing_left()
+
+
+def test_a_second_del_asks_the_plugin_again(node: Node, pod: Namespace, spoke: str) -> None:
+    """The runtime asks again after a DEL that failed halfway, and the plugin has to hear of it."""
+    log = node.folder / "asked"
+    give = '{"cniVersion":"1.0.0","ips":[{"address":"198.51.100.3/24"}]}'
+    programs(node, told=f"#!/bin/sh\necho \"$CNI_COMMAND\" >>{log}\n[ $CNI_COMMAND != ADD ] || echo '{give}'\n")
+    config = veth(spoke, ipam={"type": "told"})
+    node.add(pod, config, plugins=str(node.folder)).result()
+    for _ in range(2):
+        node.delete(pod, config, plugins=str(node.folder)).ok()
+    assert log.read_text().split() == ["VERSION", "ADD", "DEL", "DEL"]
+
+
+def test_a_failing_del_is_told_and_can_be_repeated(node: Node, pod: Namespace, spoke: str) -> None:
+    broken = node.folder / "broken"
+    give = '{"cniVersion":"1.0.0","ips":[{"address":"198.51.100.3/24"}]}'
+    fail = '{"code":11,"msg":"the database is away"}'
+    add, delete = f"ADD) echo '{give}';;", f"DEL) [ ! -e {broken} ] || {{ echo '{fail}'; exit 1; }};;"
+    script = f"#!/bin/sh\ncase $CNI_COMMAND in\n{add}\n{delete}\nesac\n"
+    programs(node, frail=script)
+    config = veth(spoke, ipam={"type": "frail"})
+    node.add(pod, config, plugins=str(node.folder)).result()
+    broken.touch()
+    said = node.delete(pod, config, plugins=str(node.folder)).error(103)
+    assert "IPAM plugin frail failed at DEL: the database is away" in said
+    assert pod.links() == {}
+    broken.unlink()
+    node.delete(pod, config, plugins=str(node.folder)).ok()
+    node.assert_nothing_left()
+
+
+def test_a_slow_plugin_does_not_keep_others_waiting(node: Node, pod: Namespace, spoke: str) -> None:
+    fifo = node.folder / "gate"
+    os.mkfifo(fifo)
+    give = '{"cniVersion":"1.0.0","ips":[{"address":"198.51.100.3/24"}]}'
+    programs(node, slow=f"#!/bin/sh\n[ $CNI_COMMAND != ADD ] || {{ read x <{fifo}; echo '{give}'; }}\n")
+    other = names.unique("s")
+    node.lan(spokes=[other])
+    slow = node.start("ADD", pod, veth(spoke, ipam={"type": "slow"}), plugins=str(node.folder))
+    with fifo.open("w") as gate, Namespace.create("pod") as quick:  # open waits for the plugin to be there
+        node.add(quick, veth(other)).result()
+        assert pod.links() == {}
+        gate.write("go\n")
+        gate.flush()
+        assert slow().result()["ips"][0]["address"] == "198.51.100.3/24"
+        node.delete(quick, veth(other)).ok()
+    node.delete(pod, veth(spoke, ipam={"type": "slow"}), plugins=str(node.folder)).ok()
+
+
+def test_an_agent_that_is_ended_during_a_slow_add_undoes_it() -> None:
+    with Node.create() as node, pods(2) as (pod, other):
+        spoke = names.unique("s")
+        node.lan(spokes=[spoke, "other"])
+        fifo = node.folder / "gate"
+        os.mkfifo(fifo)
+        slow = f"#!/bin/sh\n{PLUGINS}/host-local\nstatus=$?\n[ $CNI_COMMAND != ADD ] || read x <{fifo}\nexit $status\n"
+        programs(node, slow=slow)
+        config = veth(spoke, ipam=host_local(node) | {"type": "slow"})
+        with node.agent() as agent:
+            node.add(other, veth("other")).result()
+            call = node.start("ADD", pod, config, plugins=str(node.folder))
+            with fifo.open("w"):
+                assert node.held() == {"198.51.100.10"}
+                assert agent.stop() == 0
+            call().error(11)
+            assert "Traceback" not in str(agent.log)
+        assert node.held() == set()
+        assert [record["container"] for record in node.records()] == [other.name]
+        with node.agent():
+            node.add(pod, veth(spoke)).result()
+            for one, name in ((pod, spoke), (other, "other")):
+                node.delete(one, veth(name)).ok()
+            node.assert_nothing_left()
+
+
+# ---------------------------------------------------------------- GC
+
+
+def test_gc_gives_back_what_the_runtime_has_forgotten(node: Node) -> None:
+    lan = node.lan(dynamic=True)
+    config = dynamic(f"default/{lan}", ipam=host_local(node))
+    with pods(2) as (kept, forgotten):
+        for pod in (kept, forgotten):
+            node.add(pod, config).result()
+        valid = [{"containerID": kept.name, "ifname": "net1"}]
+        node.cni("GC", kept, config | {"cni.dev/valid-attachments": valid}).ok()
+        assert [record["container"] for record in node.records()] == [kept.name]
+        assert node.held() == {"198.51.100.10"}
+        assert set(kept.links()) == {"net1"}
+        assert forgotten.links() == {}
+        node.cni("GC", kept, config | {"cni.dev/attachments": []}).ok()
+        node.assert_nothing_left()
+
+
+def test_the_plugin_is_asked_for_its_version_only_once(node: Node, pod: Namespace, spoke: str) -> None:
+    log = node.folder / "versions"
+    programs(node, counted=f"#!/bin/sh\n[ $CNI_COMMAND != VERSION ] || echo x >>{log}\nexec {PLUGINS}/host-local\n")
+    config = veth(spoke, ipam=host_local(node) | {"type": "counted"})
+    for _ in range(2):
+        result = node.add(pod, config, plugins=str(node.folder)).result()
+        node.check(pod, config, result, plugins=str(node.folder)).ok()
+        node.delete(pod, config, plugins=str(node.folder)).ok()
+    node.cni("STATUS", pod, config, plugins=str(node.folder)).ok()
+    assert log.read_text() == "x\n"
+    node.assert_nothing_left()
+
+
+def test_records_hold_what_is_needed_to_give_an_address_back(node: Node, pod: Namespace, spoke: str) -> None:
+    config = veth(spoke, ipam=host_local(node))
+    node.add(pod, config).result()
+    [record] = node.records()
+    assert json.loads(record["config"]) == config
+    assert ["CNI_PATH", str(PLUGINS)] in record["environ"]
+    path = next((node.run / "attachments").iterdir())
+    assert Path(path).stat().st_mode & 0o777 == 0o600
+    node.delete(pod, config).ok()
+    assert eventually("the record goes", lambda: not path.exists())
