@@ -23,7 +23,7 @@ from k8slan_cli.errors import K8slanError
 from k8slan_cli.render.settings import Settings, check
 
 if TYPE_CHECKING:
-    from k8slan_cli.kube.apply import Cluster, Document, Kind, Ref
+    from k8slan_cli.kube.apply import Cluster, Document, Kind, Ref, Rollout, State
 
 FAILED, MISSING, LATE, IN_USE = 1, 3, 4, 5
 
@@ -190,12 +190,12 @@ def _ours(found: Document) -> bool:
 
 
 def _wait_established(cluster: Cluster, target: Ref, deadline: float) -> None:
-    from k8slan_cli.kube.apply import Source
+    from k8slan_cli.kube import apply
 
-    source = Source(target.kind, field_selector=f"metadata.name={target.name}")
+    source = apply.Source(target.kind, field_selector=f"metadata.name={target.name}")
     for state in cluster.follow({"crd": source}, deadline - time.monotonic()):
         for found in state["crd"].values():
-            conditions = {c["type"]: c for c in found.get("status", {}).get("conditions", ())}
+            conditions = apply.conditions(found)
             if conditions.get("Established", {}).get("status") == "True":
                 return
             names = conditions.get("NamesAccepted", {})
@@ -213,31 +213,40 @@ def _wait_ready(cluster: Cluster, settings: Settings, deadline: float) -> None:
         "agents": apply.Source(apply.DAEMON_SET, settings.namespace, "metadata.name=k8slan-node-agent"),
         "pods": apply.Source(apply.POD, settings.namespace),
     }
+    state: State = {}
     said: list[str] = []
     for state in cluster.follow(sources, deadline - time.monotonic()):
-        text = list(_progress(state))
-        if text != said:
-            _say("\n".join(text))
-            said = text
-        rollouts = [apply.rollout(item) for name in ("deployments", "agents") for item in state[name].values()]
-        if len(rollouts) == 2 and all(rollout.done for rollout in rollouts):  # one of each
-            if not rollouts[1].wanted:
+        rollouts = _rollouts(state)
+        words = [f"  ready: {', '.join(map(str, rollouts))}", *_waiting(state, quiet=True)]
+        if words != said:
+            _say("\n".join(words))
+            said = words
+        if len(rollouts) == len(sources) - 1 and all(rollout.done for rollout in rollouts):
+            if not rollouts[-1].wanted:
                 selector = ",".join(f"{key}={value}" for key, value in settings.node_selector)
                 raise K8slanError(f"no node matches the node selector {selector}", hint="see: kubectl get nodes")
             return
-    raise LateError("not everything is ready in time", hint=f"see: kubectl -n {settings.namespace} get pods -o wide")
+    raise LateError(
+        "\n".join(["not everything is ready in time", *_waiting(state)]),
+        hint=f"see: kubectl -n {settings.namespace} get pods -o wide",
+    )
 
 
-def _progress(state: dict[str, dict[str, dict[str, Any]]]) -> Iterator[str]:
-    """The words for how far it is: counts, and what each pod that is not ready waits for."""
+def _rollouts(state: State) -> list[Rollout]:
     from k8slan_cli.kube import apply
 
-    rollouts = [apply.rollout(item) for name in ("deployments", "agents") for item in state[name].values()]
-    yield "  ready: " + ", ".join(map(str, rollouts))
-    for pod in state["pods"].values():
+    return [apply.rollout(item) for name in ("deployments", "agents") for item in state[name].values()]
+
+
+def _waiting(state: State, *, quiet: bool = False) -> Iterator[str]:
+    """What each pod that is not ready waits for; ``quiet``: without those that only take their time."""
+    from k8slan_cli.kube import apply
+
+    for pod in state.get("pods", {}).values():
         if not _ours(pod) or "deletionTimestamp" in pod["metadata"]:
             continue
-        if why := apply.waits_for(pod):
+        why = apply.waits_for(pod)
+        if why and not (quiet and why == apply.STARTING):
             node = pod["spec"].get("nodeName", "")
             yield f"    {pod['metadata']['name']}{' on ' + node if node else ''}: {why}"
 
@@ -288,7 +297,7 @@ def uninstall(
 
 def _lan(lan: Document) -> str:
     metadata = lan["metadata"]
-    attached = lan.get("status", {}).get("attached", 0)
+    attached = (lan.get("status") or {}).get("attached", 0)
     return f"{metadata['namespace']}/{metadata['name']}{f', {attached} attached' if attached else ''}"
 
 

@@ -27,6 +27,8 @@ FIELD_MANAGER = "k8slan"
 _PAUSE = 0.2
 """Seconds between the end of a watch and the next, so that a server that ends each at once is not run over."""
 Document = Mapping[str, Any]
+State = dict[str, dict[str, dict[str, Any]]]
+"""What ``Cluster.follow`` sees: objects by the name of their source and by their own."""
 
 
 class ClusterError(K8slanError):
@@ -248,7 +250,7 @@ class Cluster:
 
     # ------------------------------------------------------------ watching
 
-    def follow(self, sources: Mapping[str, Source], seconds: float) -> Iterator[dict[str, dict[str, dict[str, Any]]]]:
+    def follow(self, sources: Mapping[str, Source], seconds: float) -> Iterator[State]:
         """What the ``sources`` hold, by source and name: now, and again after each change.
 
         It ends after ``seconds``. Each source is listed once and watched from there; nothing is asked twice as long
@@ -260,7 +262,7 @@ class Cluster:
         for name, source in sources.items():
             run = functools.partial(self._watch, name, source, deadline, stop, changes)
             threading.Thread(target=run, name=f"watch {name}", daemon=True).start()
-        state: dict[str, dict[str, dict[str, Any]]] = {}
+        state: State = {}
         try:
             while (left := deadline - time.monotonic()) > 0:
                 try:
@@ -451,7 +453,7 @@ class Rollout:
 
 def rollout(found: Document) -> Rollout:
     """Read the status of a Deployment or DaemonSet."""
-    status = found.get("status", {})
+    status = found.get("status") or {}
     seen = status.get("observedGeneration", 0) >= found["metadata"].get("generation", 1)
     if found["kind"] == DAEMON_SET.name if "kind" in found else "desiredNumberScheduled" in status:
         wanted = status.get("desiredNumberScheduled", 0)
@@ -463,19 +465,34 @@ def rollout(found: Document) -> Rollout:
     return Rollout(found["metadata"]["name"], min(counts), wanted, seen)
 
 
+def conditions(found: Document) -> dict[str, Document]:
+    """The conditions of an object by type. A list that is empty may come as null from the API, or not at all."""
+    return {condition["type"]: condition for condition in (found.get("status") or {}).get("conditions") or ()}
+
+
+STARTING = "is starting"
+
+
 def waits_for(pod: Document) -> str:
-    """What a pod that is not ready waits for, in a few words; "" if it is ready."""
-    status = pod.get("status", {})
-    conditions = {c["type"]: c for c in status.get("conditions", ())}
-    if conditions.get("Ready", {}).get("status") == "True":
+    """What a pod that is not ready waits for, in a few words: ``STARTING`` if only for itself, "" if it is ready."""
+    found = conditions(pod)
+    if found.get("Ready", {}).get("status") == "True":
         return ""
-    for container in (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())):
-        state = container.get("state", {})
-        for halt in (state.get("waiting"), state.get("terminated")):
-            if halt and halt.get("reason") not in (None, "PodInitializing", "Completed"):
-                message = halt.get("message", "").strip().splitlines()
-                return f"{container['name']}: {halt['reason']}{': ' + message[-1] if message else ''}"
-    scheduled = conditions.get("PodScheduled", {})
+    status = pod.get("status") or {}
+    for key in ("initContainerStatuses", "containerStatuses"):
+        for container in status.get(key) or ():
+            if words := _halt(container):
+                return words
+    scheduled = found.get("PodScheduled", {})
     if scheduled.get("status") == "False":
         return f"no node for it: {scheduled.get('message', '')}"
-    return "is starting"
+    return STARTING
+
+
+def _halt(container: Document) -> str:
+    state = container.get("state") or {}
+    for halt in (state.get("waiting"), state.get("terminated")):
+        if halt and halt.get("reason") not in (None, "PodInitializing", "ContainerCreating", "Completed"):
+            message = halt.get("message", "").strip().splitlines()
+            return f"{container['name']}: {halt['reason']}{': ' + message[-1] if message else ''}"
+    return ""

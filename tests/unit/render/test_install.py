@@ -34,7 +34,7 @@ PATHS = [apply.ref(found).path for found in manifests.documents(manifests.render
 def lively(api: Api, path: str, _: Object) -> None:
     """A cluster that takes a CRD and starts what it is given, on two nodes, soon after it has answered."""
     if path == CRD:
-        _soon(api, path, {"conditions": [{"type": "Established", "status": "True"}]})
+        _soon(api, path, {"conditions": None}, {"conditions": [{"type": "Established", "status": "True"}]})
     elif path == AGENT:
         _soon(api, path, _agents(1), _agents(2))
     elif path == CONTROLLER:
@@ -342,6 +342,11 @@ def test_a_namespace_that_was_there_before_stays(api: Api, run: Any) -> None:
     [
         ({"conditions": [{"type": "Ready", "status": "True"}]}, ""),
         ({}, "is starting"),
+        ({"conditions": None, "containerStatuses": None}, "is starting"),
+        (
+            {"containerStatuses": [{"name": "agent", "state": {"waiting": {"reason": "ContainerCreating"}}}]},
+            "is starting",
+        ),
         ({"containerStatuses": [{"name": "agent", "state": {"running": {}}}]}, "is starting"),
         (
             {"containerStatuses": [{"name": "agent", "state": {"waiting": {"reason": "PodInitializing"}}}]},
