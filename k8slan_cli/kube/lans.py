@@ -1,0 +1,280 @@
+"""LAN objects in the API: reading them, watching them, and the writes that are about them.
+
+Each part of a LAN has one writer: the user its spec, the controller its conditions and counts, each agent its own
+entry of ``status.nodes`` and its own finalizer. Server-side apply keeps them apart, so that none of these writes has
+to be repeated because somebody else wrote at the same time. An object's uid goes with every apply: a LAN that has gone
+meanwhile is not made anew by it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from k8slan_cli.errors import Invalid, Problem
+from k8slan_cli.kube import status as lan_status
+from k8slan_cli.kube.client import APPLY, JSON_PATCH, ApiError, Client
+from k8slan_cli.kube.kinds import LANS
+from k8slan_cli.kube.status import LanStatus
+from k8slan_cli.kube.watch import Api, Cache, Document, Informer, Key
+from k8slan_cli.lan import codec
+from k8slan_cli.lan.model import API_VERSION, GROUP, KIND, Lan, LanRef, NodeStatus
+
+PROTECTION = f"{GROUP}/protection"
+"""The controller's own finalizer: on each LAN before it has its first NAD, so before anything can be attached."""
+FORCE = f"{GROUP}/force-delete"
+"""An annotation, "true": whoever asked for the LAN's deletion wants it gone from under the pods that use it."""
+CONTROLLER = "k8slan-controller"
+"""The field manager of the controller's writes."""
+_ATTEMPTS = 8
+_MAX_MANAGER = 128
+
+
+# ---------------------------------------------------------------- reading
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LanObject:
+    """What the controller knows of a LAN object.
+
+    ``lan`` is None if the object breaks rules, ``problems`` says which. ``entries`` are the nodes in
+    ``status.nodes``, ``status`` is the rest of it.
+    """
+
+    ref: LanRef
+    uid: str
+    generation: int = 0
+    deleting: bool = False
+    forced: bool = False
+    finalizers: tuple[str, ...] = ()
+    entries: tuple[str, ...] = ()
+    status: LanStatus = field(default_factory=LanStatus)
+    lan: Lan | None = None
+    problems: tuple[Problem, ...] = ()
+
+
+def read(document: Document) -> Lan | tuple[Problem, ...]:
+    """The LAN of an object, or all its problems."""
+    try:
+        return codec.decode(document, strict=False)
+    except Invalid as error:
+        return error.problems
+
+
+def read_object(document: Document) -> LanObject:
+    """All that the controller wants to know of an object."""
+    metadata, status = document["metadata"], document.get("status") or {}
+    found = read(document)
+    return LanObject(
+        ref=LanRef(namespace=metadata["namespace"], name=metadata["name"]),
+        uid=metadata["uid"],
+        generation=metadata.get("generation", 0),
+        deleting="deletionTimestamp" in metadata,
+        forced=(metadata.get("annotations") or {}).get(FORCE) == "true",
+        finalizers=tuple(metadata.get("finalizers") or ()),
+        entries=tuple(node["name"] for node in status.get("nodes") or ()),
+        status=lan_status.decode(status),
+        lan=found if isinstance(found, Lan) else None,
+        problems=() if isinstance(found, Lan) else found,
+    )
+
+
+# ---------------------------------------------------------------- watching, for an agent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """What an agent sees: ``lans`` with their origins, and the origins that are ``broken``, each with its problems.
+
+    The origin of a LAN is its ``namespace/name``.
+    """
+
+    lans: Mapping[LanRef, tuple[Lan, str]] = field(default_factory=dict)
+    broken: Mapping[str, tuple[Problem, ...]] = field(default_factory=dict)
+
+
+class ApiSource:
+    """All LANs of a cluster, watched: a source of LANs for an agent.
+
+    With the API server away, ``next`` waits until it is back; it never fails for that.
+    """
+
+    def __init__(self, api: Api) -> None:
+        self._wake = asyncio.Event()
+        self.cache: Cache[Lan | tuple[Problem, ...]] = Cache(read, lambda _key, _old, _new: self._wake.set())
+        self.informer = Informer(api, LANS.path(), self.cache)
+        self._task: asyncio.Task[None] | None = None
+
+    async def next(self) -> Snapshot:
+        """Wait for a change (the first time: for the first sight) and return all that there is."""
+        if self._task is None:
+            self._task = asyncio.create_task(self.informer.run(), name="LANs")
+            self._task.add_done_callback(self._ended)
+            await self.informer.synced.wait()
+        else:
+            await self._wake.wait()
+        if self._task.done():
+            await self._task
+        self._wake.clear()
+        lans: dict[LanRef, tuple[Lan, str]] = {}
+        broken: dict[str, tuple[Problem, ...]] = {}
+        for (namespace, name), found in self.cache.items():
+            if isinstance(found, Lan):
+                lans[found.ref] = (found, str(found.ref))
+            else:
+                broken[f"{namespace}/{name}"] = found
+        return Snapshot(lans=lans, broken=broken)
+
+    def _ended(self, _task: asyncio.Task[None]) -> None:
+        self._wake.set()
+        self.informer.synced.set()
+
+    def uid(self, ref: LanRef) -> str:
+        """The uid of a LAN, "" if it is not known."""
+        found = self.cache.get(_key(ref))
+        return found.uid if isinstance(found, Lan) else ""
+
+    async def close(self) -> None:
+        """Stop watching."""
+        if self._task:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+
+
+class NodeWriter:
+    """Writes one node's part of LANs. Every call raises ApiError if it could not be done.
+
+    What it has written is in the source's next snapshot, without waiting for the watch to tell.
+    """
+
+    def __init__(self, client: Client, source: ApiSource, node: str) -> None:
+        self._client = client
+        self._source = source
+        self._manager = manager(node)
+
+    async def put_node(self, ref: LanRef, entry: NodeStatus) -> None:
+        """Make ``entry`` this node's one in ``status.nodes``."""
+        await self._apply(ref, {"status": {"nodes": [codec.encode_node(entry)]}}, "status")
+
+    async def remove_node(self, ref: LanRef, node: str) -> None:
+        """Take a node out of ``status.nodes``; nothing happens if it is not there."""
+        self._learn(await remove_nodes(self._client, ref, frozenset({node})))
+
+    async def add_finalizer(self, ref: LanRef, finalizer: str) -> None:
+        """Add a finalizer; a LAN that is being deleted takes none."""
+        await self._apply(ref, {"metadata": {"finalizers": [finalizer]}})
+
+    async def remove_finalizer(self, ref: LanRef, finalizer: str) -> None:
+        """Take a finalizer off; nothing happens if it is not there."""
+        self._learn(await remove_finalizers(self._client, ref, frozenset({finalizer})))
+
+    async def _apply(self, ref: LanRef, wanted: Mapping[str, Any], part: str = "") -> None:
+        uid = self._source.uid(ref)
+        if not uid:
+            raise ApiError(f"there is no LAN {ref}", status=404)
+        self._learn(await _apply(self._client, ref, uid, self._manager, wanted, part))
+
+    def _learn(self, document: Document | None) -> None:
+        if document is not None and _key_of(document) in self._source.cache:
+            self._source.cache.put(document)
+
+
+# ---------------------------------------------------------------- writing
+
+
+def manager(node: str) -> str:
+    """The field manager of a node's agent: 128 bytes at the most, and still another for each node."""
+    plain = f"k8slan-agent-{node}"
+    if len(plain) <= _MAX_MANAGER:
+        return plain
+    return f"{plain[: _MAX_MANAGER - 17]}-{hashlib.sha256(node.encode()).hexdigest()[:16]}"
+
+
+async def write_status(client: Client, ref: LanRef, uid: str, status: LanStatus) -> Document:
+    """Write the controller's part of a LAN's status; returns the LAN as it is now.
+
+    Raises:
+        ApiError: it could not be done.
+
+    """
+    return await _apply(client, ref, uid, CONTROLLER, {"status": lan_status.encode(status)}, "status")
+
+
+async def add_protection(client: Client, ref: LanRef, uid: str) -> Document:
+    """Put the controller's finalizer on a LAN; returns the LAN as it is now.
+
+    Raises:
+        ApiError: it could not be done; a LAN that is being deleted takes no finalizer.
+
+    """
+    return await _apply(client, ref, uid, CONTROLLER, {"metadata": {"finalizers": [PROTECTION]}})
+
+
+async def remove_finalizers(client: Client, ref: LanRef, unwanted: frozenset[str]) -> Document | None:
+    """Take finalizers off a LAN, whoever put them on; returns the LAN as it is now, None if it is gone.
+
+    Raises:
+        ApiError: it could not be done.
+
+    """
+    return await _strip(client, LANS.path(ref.namespace, ref.name), "metadata", "finalizers", "", unwanted)
+
+
+async def remove_nodes(client: Client, ref: LanRef, unwanted: frozenset[str]) -> Document | None:
+    """Take nodes out of a LAN's ``status.nodes``; returns the LAN as it is now, None if it is gone.
+
+    Raises:
+        ApiError: it could not be done.
+
+    """
+    return await _strip(client, LANS.path(ref.namespace, ref.name, "status"), "status", "nodes", "name", unwanted)
+
+
+async def _apply(
+    client: Client, ref: LanRef, uid: str, by: str, wanted: Mapping[str, Any], part: str = ""
+) -> dict[str, Any]:
+    metadata = {"name": ref.name, "namespace": ref.namespace, "uid": uid, **wanted.get("metadata", {})}
+    document = {"apiVersion": API_VERSION, "kind": KIND, **wanted, "metadata": metadata}
+    path = LANS.path(ref.namespace, ref.name, part)
+    query = {"fieldManager": by, "force": "true"}
+    return await client.call("PATCH", path, query=query, body=document, content_type=APPLY)
+
+
+async def _strip(
+    client: Client, path: str, section: str, name: str, key: str, unwanted: frozenset[str]
+) -> Document | None:
+    """Take items out of the list ``section.name``, each known by itself or by its ``key``.
+
+    A patch names positions, and tests that what is there is what it means: if it is not, somebody else was quicker.
+    """
+    identify: Callable[[Any], str] = (lambda item: str(item.get(key))) if key else str
+    for attempt in range(_ATTEMPTS):
+        try:
+            document = await client.call("GET", path)
+            items = (document.get(section) or {}).get(name) or []
+            places = [i for i, item in enumerate(items) if identify(item) in unwanted]
+            if not places:
+                return document
+            patch = []
+            for i in reversed(places):
+                item = f"/{section}/{name}/{i}"
+                patch.append({"op": "test", "path": f"{item}/{key}" if key else item, "value": identify(items[i])})
+                patch.append({"op": "remove", "path": item})
+            return await client.call("PATCH", path, body=patch, content_type=JSON_PATCH)
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            if error.status not in (409, 422) or attempt == _ATTEMPTS - 1:
+                raise
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _key(ref: LanRef) -> Key:
+    return ref.namespace, ref.name
+
+
+def _key_of(document: Document) -> Key:
+    return document["metadata"]["namespace"], document["metadata"]["name"]
