@@ -1,0 +1,89 @@
+"""Which LANs can clash at all: an index over what each claims for itself, so that one change asks about few others.
+
+``validate.clashes`` is the rule, and goes through all LANs. LANs that share a claim, directly or through others, make
+a group; what the rule says of a LAN depends on its group alone, which nearly always is the LAN itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from k8slan_cli.errors import Problem
+from k8slan_cli.lan import names, validate
+from k8slan_cli.lan.model import Lan, LanRef
+
+Claim = str | int
+"""A namespace's name; a VNI (below 2^24); a spoke's tap index (from 2^24), which is the same for the same spoke."""
+
+
+def claims(lan: Lan) -> Iterator[Claim]:
+    """What a LAN must have for itself."""
+    yield lan.netns
+    yield lan.vni
+    for spoke in lan.spokes:
+        yield names.tap_index(spoke)
+
+
+class Claims:
+    """All LANs, by reference and by what they claim."""
+
+    def __init__(self) -> None:
+        self._lans: dict[LanRef, Lan] = {}
+        self._by_claim: dict[Claim, tuple[LanRef, ...]] = {}
+
+    def put(self, ref: LanRef, lan: Lan | None) -> frozenset[LanRef]:
+        """Take in a LAN as it is now, None if it is gone; returns the others that this may be about."""
+        before = self._lans.get(ref)
+        if before is not None and lan is not None and _same(before, lan):
+            self._lans[ref] = lan
+            return frozenset()
+        concerned = set(self._group(before)) if before else set()
+        if before:
+            for claim in claims(before):
+                self._leave(claim, ref)
+            del self._lans[ref]
+        if lan:
+            self._lans[ref] = lan
+            for claim in claims(lan):
+                self._by_claim[claim] = (*self._by_claim.get(claim, ()), ref)
+            concerned.update(self._group(lan))
+        return frozenset(concerned - {ref})
+
+    def _leave(self, claim: Claim, ref: LanRef) -> None:
+        left = tuple(other for other in self._by_claim[claim] if other != ref)
+        if left:
+            self._by_claim[claim] = left
+        else:
+            del self._by_claim[claim]
+
+    def _group(self, lan: Lan) -> Mapping[LanRef, Lan]:
+        """A LAN, known or not, and the known ones that it shares claims with, directly or through others."""
+        group = {lan.ref: lan}
+        unasked = [lan]
+        while unasked:
+            for claim in claims(unasked.pop()):
+                for ref in self._by_claim.get(claim, ()):
+                    if ref not in group:
+                        group[ref] = self._lans[ref]
+                        unasked.append(self._lans[ref])
+        return group
+
+    def clashes_of(self, lan: Lan) -> tuple[Problem, ...]:
+        """What a LAN, known or not, has in common with older ones; in the place of the known one of that name."""
+        group = self._group(lan)
+        return validate.clashes(group.values()).get(lan.ref, ()) if len(group) > 1 else ()
+
+    def owners(self, namespace: str, spoke: str) -> Iterable[LanRef]:
+        """The LANs of a Kubernetes namespace that have a spoke."""
+        refs = self._by_claim.get(names.tap_index(spoke), ())
+        return [ref for ref in refs if ref.namespace == namespace and spoke in self._lans[ref].spokes]
+
+
+def _same(before: Lan, after: Lan) -> bool:
+    """Whether two states of a LAN claim the same, at the same age."""
+    return (before.netns, before.vni, before.spokes, before.created) == (
+        after.netns,
+        after.vni,
+        after.spokes,
+        after.created,
+    )

@@ -1,0 +1,206 @@
+"""The leader's loop: look at each LAN that something has happened to, decide, carry it out.
+
+Events only mark LANs; a look reads everything about one LAN anew, and no two looks at the same LAN overlap. The only
+timers are deadlines: a retry after an error, a node whose minute runs out, a count that was written just now.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+from k8slan_cli.controller.decide import (
+    Action,
+    CreateNad,
+    DeleteNad,
+    Protect,
+    RemoveFinalizers,
+    RemoveNodes,
+    RepairNad,
+    Tell,
+    View,
+    WriteStatus,
+    decide,
+)
+from k8slan_cli.controller.world import World
+from k8slan_cli.kube import lans, nads
+from k8slan_cli.kube.client import ApiError, Client
+from k8slan_cli.kube.events import Events
+from k8slan_cli.kube.watch import Backoff
+from k8slan_cli.lan.model import LanRef
+
+log = logging.getLogger(__name__)
+
+_LOOKS = 16
+"""How many LANs are looked at at the same time."""
+_WRITES = 16
+"""How many requests are under way at the same time."""
+COUNTS_EVERY = 1.0
+"""Seconds between two writes of a LAN's status that change nothing but counts: a burst of pods is not worth more."""
+_STATUS_STAGE = WriteStatus.stage
+
+
+class Loop:
+    """Carries out what ``decide`` says, for all LANs of a ``World``."""
+
+    def __init__(
+        self,
+        client: Client,
+        events: Events,
+        fresh: Callable[[], bool] = lambda: True,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """``fresh`` says whether pods and nodes are known as they are now."""
+        self.world = World(self._wake_up)
+        self.done: Counter[tuple[str, str]] = Counter()
+        """Actions carried out, by kind and by "done" or "failed"."""
+        self._client = client
+        self._events = events
+        self._fresh = fresh
+        self._now = now
+        self._wake = asyncio.Event()
+        self._busy: dict[LanRef, asyncio.Task[None]] = {}
+        self._writes = asyncio.Semaphore(_WRITES)
+        self._backoffs: dict[LanRef, Backoff] = {}
+        self._timers: dict[LanRef, asyncio.TimerHandle] = {}
+        self._counted: dict[LanRef, float] = {}
+
+    def _wake_up(self) -> None:
+        self._wake.set()
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to look at, nor anything under way."""
+        return not self._busy and not self._wake.is_set()
+
+    async def run(self) -> None:
+        """Look at LANs until cancelled; a look that fails for a reason of this program's own ends it."""
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                while len(self._busy) < _LOOKS and (ref := self.world.take(self._busy)):
+                    task = asyncio.create_task(self._look(ref), name=f"LAN {ref}")
+                    self._busy[ref] = task
+                for ref, task in list(self._busy.items()):
+                    if task.done():
+                        del self._busy[ref]
+                        self._wake.set()
+                        await task
+        finally:
+            for timer in self._timers.values():
+                timer.cancel()
+            for task in self._busy.values():
+                task.cancel()
+            if self._busy:
+                await asyncio.wait(self._busy.values())
+
+    async def _look(self, ref: LanRef) -> None:
+        try:
+            if timer := self._timers.pop(ref, None):
+                timer.cancel()
+            view = self._view(ref)
+            if view is None:
+                self._backoffs.pop(ref, None)
+                self._counted.pop(ref, None)
+                return
+            decision = decide(view)
+            if decision.again:
+                self._later(ref, (decision.again - view.now).total_seconds())
+            if not self._too_early(ref, decision.actions):
+                await self._carry_out(ref, decision.actions)
+        finally:
+            self._wake.set()
+
+    def _view(self, ref: LanRef, failure: str = "") -> View | None:
+        return self.world.view(ref, self._now(), fresh=self._fresh(), failure=failure)
+
+    def _too_early(self, ref: LanRef, actions: tuple[Action, ...]) -> bool:
+        """Whether all that there is to do is to write counts, and they were written just now."""
+        match actions:
+            case (WriteStatus(counts=True),):
+                now = asyncio.get_running_loop().time()
+                wait = self._counted.get(ref, 0.0) + COUNTS_EVERY - now
+                if wait > 0:
+                    self._later(ref, wait)
+                    return True
+                self._counted[ref] = now
+        return False
+
+    async def _carry_out(self, ref: LanRef, actions: tuple[Action, ...]) -> None:
+        """Carry out actions stage by stage, those of a stage at once; after a failure, only say what it was."""
+        for _, stage in itertools.groupby(actions, key=lambda action: action.stage):
+            if error := await self._together(ref, list(stage)):
+                await self._failed(ref, error)
+                return
+        self._backoffs.pop(ref, None)
+
+    async def _failed(self, ref: LanRef, error: ApiError) -> None:
+        self._later(ref, self._backoffs.setdefault(ref, Backoff()).next())
+        if error.passing:
+            return
+        view = self._view(ref, failure=str(error))
+        if view is not None:
+            await self._together(ref, [action for action in decide(view).actions if action.stage == _STATUS_STAGE])
+
+    async def _together(self, ref: LanRef, actions: Sequence[Action]) -> ApiError | None:
+        """Carry out actions at once; returns the worst error, None if all are done."""
+        if not actions:
+            return None
+        more = f" and {len(actions) - 1} more" if len(actions) > 1 else ""
+        log.info("LAN %s: %s%s", ref, actions[0].describe(), more)
+        errors = [error for error in await asyncio.gather(*map(self._one, actions)) if error]
+        return min(errors, key=lambda error: error.passing, default=None)
+
+    async def _one(self, action: Action) -> ApiError | None:
+        async with self._writes:
+            try:
+                await self._do(action)
+            except ApiError as error:
+                expected = error.passing or error.status == 404
+                log.log(logging.INFO if expected else logging.ERROR, "cannot %s: %s", action.describe(), error)
+                self.done[type(action).__name__, "failed"] += 1
+                return error
+        log.debug("done: %s", action.describe())
+        self.done[type(action).__name__, "done"] += 1
+        return None
+
+    async def _do(self, action: Action) -> None:
+        """Carry out one action. What the API server answers is known at once, without waiting for the watch."""
+        world, client = self.world, self._client
+        match action:
+            case Protect(ref, uid):
+                world.lans.put(await lans.add_protection(client, ref, uid))
+            case CreateNad(nad):
+                world.nads.put(await nads.create(client, nad))
+            case RepairNad(nad):
+                version = world.nads.version((nad.namespace, nad.name))
+                world.nads.put(await nads.repair(client, nad, version))
+            case DeleteNad(ref):
+                key = (ref.namespace, ref.name)
+                await nads.delete(client, key, world.nads.version(key))
+                world.nads.forget(key)
+            case WriteStatus(ref, uid, status):
+                world.lans.put(await lans.write_status(client, ref, uid, status))
+            case RemoveNodes(ref, nodes):
+                if document := await lans.remove_nodes(client, ref, frozenset(nodes)):
+                    world.lans.put(document)
+            case RemoveFinalizers(ref, finalizers):
+                if document := await lans.remove_finalizers(client, ref, frozenset(finalizers)):
+                    world.lans.put(document)
+            case Tell(event):
+                await self._events.tell(event)
+
+    def _later(self, ref: LanRef, seconds: float) -> None:
+        """Look at a LAN again when some time is over, unless something makes it sooner."""
+        loop = asyncio.get_running_loop()
+        when = loop.time() + seconds
+        if (timer := self._timers.get(ref)) and timer.when() <= when:
+            return
+        if timer:
+            timer.cancel()
+        self._timers[ref] = loop.call_at(when, self.world.mark, ref)
