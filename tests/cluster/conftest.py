@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
+from tests.cluster import product
 from tests.cluster.harness import Cluster, Kubectl, Node, build
 from tests.cluster.harness.build import BuildError
 from tests.cluster.harness.pods import Pods
@@ -30,11 +31,19 @@ def buildable() -> None:
 
 
 @pytest.fixture(scope="session")
-def cluster(buildable: None) -> Iterator[Cluster]:  # noqa: ARG001 - comes first
+def cluster(buildable: None, request: pytest.FixtureRequest) -> Iterator[Cluster]:  # noqa: ARG001 - comes first
     """Two nodes, up for as long as the tests run. Whoever breaks something in it mends it."""
-    cluster = Cluster.up(names.PREFIX)
+    wanted = any("k8slan" in getattr(item, "fixturenames", ()) for item in request.session.items)
+    cluster = Cluster.up(names.PREFIX, images=(product.image(),) if wanted else ())
     yield cluster
     cluster.down()
+
+
+@pytest.fixture(scope="session")
+def k8slan(cluster: Cluster) -> Cluster:
+    """The cluster with k8slan in it, from this checkout's image, ready."""
+    product.install(cluster)
+    return cluster
 
 
 @pytest.fixture(scope="session")

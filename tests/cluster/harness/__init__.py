@@ -4,6 +4,7 @@
 
     versions   what is built, pinned in this one place; where the cache lies
     build      Debian packages, Kubernetes and multus from their Go modules, the test image: once, atomically
+    stock      containerd's folder with the images in it, shared by new nodes
     archive    the writer of image archives
     pki        the cluster's certificates and kubeconfigs
     process    one process, known by pid and start time

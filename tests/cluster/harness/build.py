@@ -121,6 +121,18 @@ def artefact(
     return place
 
 
+def kept(name: str) -> list[Path]:
+    """The folders of an artefact by all its recipes, the one made or used last at the end."""
+    return sorted(cache().glob(f"{name}-*"), key=lambda path: path.stat().st_mtime)
+
+
+def prune(name: str, number: int, used: Path) -> None:
+    """Note that one of an artefact's folders is used, and remove those that were not for longest."""
+    os.utime(used)
+    for place in kept(name)[:-number]:
+        shutil.rmtree(place, ignore_errors=True)  # a parallel run may be at it, too
+
+
 def _place(name: str, version: str, recipe: str) -> Path:
     digest = hashlib.sha256(f"{platform.machine()}\n{recipe}".encode()).hexdigest()[:12]
     return cache() / f"{name}-{version}-{digest}"

@@ -12,13 +12,13 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tests.cluster.harness import build, cgroups, network, pki
+from tests.cluster.harness import build, cgroups, network, pki, stock
 from tests.cluster.harness.build import Artefacts
 from tests.cluster.harness.control import Control
 from tests.cluster.harness.kubectl import Kubectl
@@ -71,26 +71,28 @@ class Cluster:
         *,
         nodes: int = 2,
         keep: bool = False,
-        images: Iterable[Path] = (),
+        images: Sequence[Path] = (),
         say: Callable[[str], None] = lambda _: None,
     ) -> Cluster:
         """Start a cluster and return when its nodes are Ready.
 
         ``keep``: it outlives this process; otherwise it dies with it, and this must be called from the main thread.
-        ``images``: archives to load on every node. Raises BuildError or MachineError; nothing is left then.
+        ``images``: archives that every node has from the start. Raises BuildError or
+        MachineError; nothing is left then.
         """
         artefacts = build.everything(say)
+        stocked = stock.stocked((artefacts.test_image, *images), say)
         sweep()
         cluster = cls(name, nodes, artefacts, keep=keep)
         cluster.folder.mkdir(mode=0o755)
         try:
-            cluster._start((artefacts.test_image, *images))
+            cluster._start(stocked)
         except BaseException:
             cluster.down()
             raise
         return cluster
 
-    def _start(self, images: tuple[Path, ...]) -> None:
+    def _start(self, images: Path) -> None:
         self._save()
         self._machine.boot()
         self._slot = network.join_host(self._machine)
@@ -100,16 +102,13 @@ class Cluster:
         self.control.start_storage()
         self.control.start_api()
         for node in self.nodes:
-            node.prepare(authority)
+            node.prepare(authority, images)
             node.boot()
-        with ThreadPoolExecutor(max_workers=len(self.nodes) + 1) as pool:
-            loads = [pool.submit(_load, node, images) for node in self.nodes]
-            self.control.wait_api()
-            self.control.start_rest()
-            self.kubectl("create", "-f", str(_MANIFEST))
-            for load in loads:
-                load.result()
+        self.control.wait_api()
+        self.control.start_rest()
+        self.kubectl("create", "-f", str(_MANIFEST))
         for node in self.nodes:
+            node.wait_containerd()
             node.start_kubelet()
         for node in self.nodes:
             node.wait_ready()
@@ -179,12 +178,6 @@ class Cluster:
         for node in cluster.nodes:
             node.machine.state = state[node.name]
         return cluster
-
-
-def _load(node: Node, images: tuple[Path, ...]) -> None:
-    node.wait_containerd()
-    for image in images:
-        node.import_image(image)
 
 
 def folder(name: str) -> Path:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import http.client
 import signal
 import ssl
-import time
 from pathlib import Path
 
 from tests.cluster.harness import network, pki
-from tests.cluster.harness.machine import Machine, MachineError
+from tests.cluster.harness.machine import Machine
 
 _ETCD = "http://127.0.0.1:2379"
 _API_SERVER = "kube-apiserver"
@@ -89,24 +88,16 @@ class Control:
         """Return when the API server serves; nothing but asking tells. Raises MachineError when it does not."""
         context = ssl.create_default_context(cafile=str(self._pki / "ca.crt"))
         context.load_cert_chain(self._pki / "admin.crt", self._pki / "admin.key")
-        deadline = time.monotonic() + seconds
-        while (why := self._not_ready(context)) and time.monotonic() < deadline:
-            self.machine.check()
-            time.sleep(0.05)
-        if why:
-            words = self.machine.last_words(_API_SERVER)
-            raise MachineError(f"the API server is not ready after {seconds:.0f} s: {why}\n{words}")
+        self.machine.until(lambda: self._serves(context), _API_SERVER, seconds)
 
-    def _not_ready(self, context: ssl.SSLContext) -> str:
-        """Why the API server does not serve, or an empty text."""
+    def _serves(self, context: ssl.SSLContext) -> bool:
         address = network.api_from_host(self._slot)
         connection = http.client.HTTPSConnection(address, 6443, timeout=2, context=context)
         try:
             connection.request("GET", "/readyz")
-            answer = connection.getresponse()
-            return "" if answer.status == 200 else answer.read().decode()
-        except OSError as error:
-            return str(error)
+            return connection.getresponse().status == http.HTTPStatus.OK
+        except OSError:
+            return False
         finally:
             connection.close()
 

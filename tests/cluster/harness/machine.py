@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -176,6 +177,16 @@ class Machine:
         for name, process in self._programs.items():
             if not process.alive():
                 raise MachineError(f"{name} on {self.name} has ended: {self.last_words(name)}")
+
+    def until(self, serves: Callable[[], bool], name: str, seconds: float) -> None:
+        """Return when a program that was started serves, which nothing but asking tells. Raises MachineError."""
+        deadline = time.monotonic() + seconds
+        while not serves():
+            self.check()
+            if time.monotonic() > deadline:
+                words = self.last_words(name)
+                raise MachineError(f"{name} on {self.name} does not serve after {seconds:.0f} s: {words}")
+            time.sleep(0.05)
 
     def last_words(self, name: str, lines: int = 15) -> str:
         """The end of a program's log."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.cluster.harness import cgroups, network, pki
+from tests.cluster.harness import cgroups, network, pki, stock
 from tests.cluster.harness.build import Artefacts
 from tests.cluster.harness.kubectl import Kubectl, KubectlError, Object
 from tests.cluster.harness.machine import Machine, MachineError, Setup, copy_into
@@ -70,8 +70,8 @@ class Node:
 
     # --- coming up ----------------------------------------------------------------------------------------------
 
-    def prepare(self, authority: pki.Authority) -> None:
-        """Write the files of a node that is to be: identity, settings, CNI plugins."""
+    def prepare(self, authority: pki.Authority, images: Path) -> None:
+        """Write the files of a node that is to be: identity, settings, CNI plugins, images from a stock."""
         server = f"https://{network.CONTROL}:6443"
         user, groups = f"system:node:{self.name}", ["system:nodes"]
         settings = self._folder / "settings"
@@ -85,6 +85,7 @@ class Node:
             pki.kubeconfig(path, server, authority.certificate, client)
         copy_into(plugins, [*_PLUGINS.iterdir(), self._artefacts.multus])
         (configuration / "00-multus.conf").write_text(json.dumps(self._multus()))
+        stock.lay_in(images, self._folder / "containerd")
         (settings / "containerd.toml").write_text(_containerd())
         kubelet = _kubelet(self.address, f"/{self.cgroup}", authority.certificate)
         (settings / "kubelet.json").write_text(json.dumps(kubelet))
@@ -100,14 +101,9 @@ class Node:
         """Start containerd; ``wait_containerd`` says when it serves."""
         self.machine.start("containerd", "containerd", f"--config={self._folder}/settings/containerd.toml")
 
-    def wait_containerd(self, seconds: float = 30) -> None:
-        """Return when containerd answers; nothing but asking tells."""
-        deadline = time.monotonic() + seconds
-        while self.machine.run("ctr", "version", check=False).returncode != 0:
-            self.machine.check()
-            if time.monotonic() > deadline:
-                raise MachineError(f"containerd on {self.name}: {self.machine.last_words('containerd')}")
-            time.sleep(0.05)
+    def wait_containerd(self) -> None:
+        """Return when containerd answers."""
+        stock.wait_containerd(self.machine)
 
     def start_kubelet(self) -> None:
         """Start the kubelet; ``wait_ready`` says when the node takes pods."""
@@ -186,7 +182,7 @@ class Node:
 
     def import_image(self, archive: Path) -> None:
         """Load an image archive into containerd."""
-        self.run("ctr", "--namespace=k8s.io", "images", "import", str(archive), timeout=300)
+        stock.import_image(self.machine, archive)
 
     def container_run(self, container_id: str, *command: str, timeout: float = 60) -> str:
         """Run a command in a container without asking the API server; the id may begin with ``containerd://``."""
