@@ -6,7 +6,8 @@
     ├── Invalid                     a document that breaks rules: all of its problems, with field paths
     ├── CniError                    a CNI error object (CNI spec 1.1.0, "Error"): code, msg, details
     ├── KernelError                 the kernel refused an operation: errno and the operation's own words
-    │   └── UnderlayMissing         the underlay device is not there (yet)
+    │   ├── UnderlayMissing         the underlay device is not there (yet)
+    │   └── PodGone                 a pod's namespace is not there any more
     ├── StoreError                  a record under the run directory could not be read or written
     └── AgentUnavailable            nobody answers on the agent's socket
 
@@ -71,6 +72,10 @@ class KernelError(K8slanError):
 
 class UnderlayMissing(KernelError):
     """The device that should carry VXLAN is not there; it may come back."""
+
+
+class PodGone(KernelError):
+    """The namespace of a pod is not there any more, and no DEL has come yet."""
 
 
 class StoreError(K8slanError):

@@ -247,12 +247,15 @@ class Attacher:
         """Say whether an ADD with this configuration would work.
 
         Raises:
-            K8slanError: why it would not.
+            CniError: 50, and why it would not.
 
         """
-        await self._agent.mtu_of(self._lan(request.config))
-        if request.config.ipam:
-            await self._ipam.ask(request.config.ipam, "STATUS", request.environ, request.stdin)
+        try:
+            await self._agent.mtu_of(self._lan(request.config))
+            if request.config.ipam:
+                await self._ipam.ask(request.config.ipam, "STATUS", request.environ, request.stdin)
+        except K8slanError as error:
+            raise CniError(wire.NOT_AVAILABLE, error.message, error.hint) from error
 
     async def collect(self, request: cni.Gc) -> None:
         """Remove what a network has on this node beyond what the runtime knows of.

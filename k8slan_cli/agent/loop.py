@@ -7,16 +7,18 @@ the kernel's wait at the deletion of links is paid once for all of them.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import signal
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from socket import AF_UNSPEC
 
 from k8slan_cli.agent.passes import Aim, Outcome, Self, run_pass, run_quick_pass
 from k8slan_cli.agent.store import Attachments, Key
-from k8slan_cli.errors import K8slanError
+from k8slan_cli.errors import K8slanError, KernelError, PodGone
 from k8slan_cli.lan import names
 from k8slan_cli.lan.model import Lan, LanRef
 from k8slan_cli.net import netlink, observe
@@ -54,6 +56,7 @@ class LanLoop:
         self._attachments = attachments
         self._on_outcome = on_outcome
         self._pods: dict[Key, int] = {}
+        self._dead: set[Key] = set()  # attachments whose pods are gone: their DELs are still to come
         self._wanted: set[str] | None = set()  # ports to look at; None: all
         self._waiting: list[asyncio.Future[Outcome]] = []
         self._running = False
@@ -107,10 +110,16 @@ class LanLoop:
             waiting, wanted, self._waiting, self._wanted = self._waiting, self._wanted, [], set()
             try:
                 outcome = await self._pass(wanted)
-            except K8slanError as error:
+            except (K8slanError, OSError) as error:
                 log.warning("LAN %s: %s", self.ref, error)
-                outcome = Outcome(desired=LanState(netns=self.netns), unplanned=error)
-            self.outcome = outcome
+                known = error if isinstance(error, K8slanError) else KernelError(error.errno or errno.EIO, str(error))
+                outcome = Outcome(desired=LanState(netns=self.netns), unplanned=known)
+            except BaseException:
+                self._running = False
+                for done in (*waiting, *self._waiting):
+                    done.cancel()
+                raise
+            self.outcome = outcome = self._bury(outcome)
             for done in waiting:
                 if not done.cancelled():
                     done.set_result(outcome)
@@ -121,11 +130,24 @@ class LanLoop:
             self._watch.resume()
 
     async def _pass(self, ports: Collection[str] | None) -> Outcome:
-        aim = Aim(lan=self.lan, netns=self.netns, me=self._me, attachments=self._attachments.of(self.ref))
+        attachments = self._attachments.of(self.ref)
+        self._dead &= {a.key for a in attachments} - self._pods.keys()
+        # One that is recorded but waits for IPAM is not to be made yet: it would come up without its addresses.
+        due = [a for a in attachments if a.key not in self._dead and (a.complete or a.key in self._pods)]
+        aim = Aim(lan=self.lan, netns=self.netns, me=self._me, attachments=due)
         last = self.outcome
         if ports is None or last is None or last.trouble or last.underlay is None or self._watch is None:
             return await asyncio.to_thread(run_pass, self._node, aim, self._pods)
         return await asyncio.to_thread(run_quick_pass, self._node, aim, self._pods, ports, last.underlay)
+
+    def _bury(self, outcome: Outcome) -> Outcome:
+        """Take note of attachments whose pods are gone: they are no fault of the LAN, and not tried again."""
+        gone = {op.attachment.key for op, e in outcome.failures if isinstance(e, PodGone) and hasattr(op, "attachment")}
+        if not gone:
+            return outcome
+        self._dead |= gone
+        self.wake()  # without them there may be nothing left to keep
+        return replace(outcome, failures=tuple((op, e) for op, e in outcome.failures if not isinstance(e, PodGone)))
 
     def _follow(self, outcome: Outcome) -> None:
         """Listen where the LAN is now, and look whether it still is as the pass has left it."""
@@ -153,10 +175,11 @@ class LanLoop:
             return
         members = {a.port: a for a in self._attachments.of(self.ref)}
         strange = [name for name, link in links.items() if not _fits(name, link, plan.bridge, plan.vxlan.link, members)]
-        if plan.bridge.name in strange or plan.vxlan.link.name in strange:
+        ports = {names.port_of_stub(name) or name for name in strange}
+        if not ports <= members.keys():  # bridge or VXLAN device, or a link that goes by another name now
             self.wake()
-        elif strange:
-            self.wake(names.port_of_stub(name) or name for name in strange)
+        elif ports:
+            self.wake(ports)
 
 
 def _fits(name: str, link: RawLink | None, bridge: Bridge, vxlan: Port, members: Mapping[str, Attachment]) -> bool:

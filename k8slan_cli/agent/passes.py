@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from k8slan_cli.agent.store import Key
-from k8slan_cli.errors import Invalid, K8slanError, KernelError
+from k8slan_cli.errors import Invalid, K8slanError, KernelError, PodGone
 from k8slan_cli.lan import names
 from k8slan_cli.lan.model import IpAddress, Lan
 from k8slan_cli.net import observe
@@ -141,7 +141,8 @@ def run_quick_pass(
         return run_pass(node, aim, pods)
     outcome = Outcome(desired=desired, underlay=underlay)
     outcome = _carry_out(node, aim, pods, outcome, replace(observed, vxlan=desired.vxlan))
-    return run_pass(node, aim, pods) if outcome.failures else outcome
+    lan_failed = any(not isinstance(error, PodGone) for _, error in outcome.failures)
+    return run_pass(node, aim, pods) if lan_failed else outcome
 
 
 def _carry_out(node: Node, aim: Aim, pods: Mapping[Key, int], outcome: Outcome, observed: LanState) -> Outcome:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from functools import singledispatch
 
-from k8slan_cli.errors import KernelError, UnderlayMissing
+from k8slan_cli.errors import KernelError, PodGone, UnderlayMissing
 from k8slan_cli.lan import names
 from k8slan_cli.net import netlink, netns, sockets
 from k8slan_cli.net.netlink import IFF_ALLMULTI, IFF_UP, IFLA_IFNAME, IFLA_MASTER, IFLA_MTU
@@ -48,7 +48,7 @@ class Context:
         fd = netns.open_under(self.node.host_root, attachment.netns) if attachment.netns else None
         try:
             if fd is None or netns.identity(fd) != attachment.netns_id:
-                raise KernelError(errno.ESTALE, f"the namespace of {attachment.who} is gone or out of reach")
+                raise PodGone(errno.ESTALE, f"reach the namespace of {attachment.who}: it is gone")
             act(fd)
         finally:
             if fd is not None:

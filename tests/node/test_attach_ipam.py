@@ -26,6 +26,13 @@ def node() -> Iterator[Node]:
         yield node
 
 
+@pytest.fixture(autouse=True)
+def swept(node: Node) -> Iterator[None]:
+    """A test that fails does not make the next one fail."""
+    yield
+    node.sweep()
+
+
 @pytest.fixture
 def pod() -> Iterator[Namespace]:
     with Namespace.create("pod") as pod:

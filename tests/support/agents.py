@@ -507,6 +507,12 @@ class Node:
         assert not left, f"left behind: {', '.join(map(str, left))}"
 
 
+    def sweep(self) -> None:
+        """Remove what a test that failed has left attached, so that it does not trouble the next."""
+        for record in self.records():
+            self.cni("DEL", "", {}, container=record["container"], ifname=record["ifname"])
+
+
 _vnis = iter(range(0x200000 + os.getpid() % 4096 * 256, 1 << 24))
 
 
