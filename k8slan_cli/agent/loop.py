@@ -111,7 +111,6 @@ class LanLoop:
             try:
                 outcome = await self._pass(wanted)
             except (K8slanError, OSError) as error:
-                log.warning("LAN %s: %s", self.ref, error)
                 known = error if isinstance(error, K8slanError) else KernelError(error.errno or errno.EIO, str(error))
                 outcome = Outcome(desired=LanState(netns=self.netns), unplanned=known)
             except BaseException:
@@ -119,7 +118,9 @@ class LanLoop:
                 for done in (*waiting, *self._waiting):
                     done.cancel()
                 raise
-            self.outcome = outcome = self._bury(outcome)
+            outcome = self._bury(outcome)
+            self._tell(outcome)
+            self.outcome = outcome
             for done in waiting:
                 if not done.cancelled():
                     done.set_result(outcome)
@@ -139,6 +140,15 @@ class LanLoop:
         if ports is None or last is None or last.trouble or last.underlay is None or self._watch is None:
             return await asyncio.to_thread(run_pass, self._node, aim, self._pods)
         return await asyncio.to_thread(run_quick_pass, self._node, aim, self._pods, ports, last.underlay)
+
+    def _tell(self, outcome: Outcome) -> None:
+        """Log why the LAN cannot be kept, and that it can again; what operations come to is logged with them."""
+        before = str(self.outcome.unplanned or "") if self.outcome else ""
+        now = str(outcome.unplanned or "")
+        if now and now != before:
+            log.warning("LAN %s stays as it is for now: %s", self.ref, now)
+        elif before and not now:
+            log.info("LAN %s is looked after again", self.ref)
 
     def _bury(self, outcome: Outcome) -> Outcome:
         """Take note of attachments whose pods are gone: they are no fault of the LAN, and not tried again."""

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import yaml
 
@@ -40,14 +40,14 @@ class Source(Protocol):
         """Stop watching."""
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # chosen when it runs
     """YAML without dates: ``creationTimestamp`` is text, as the Kubernetes API has it."""
 
+    yaml_implicit_resolvers: ClassVar = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
 
 MAX_FILE = 4 << 20
 
@@ -120,28 +120,26 @@ class FolderSource:
         from asyncinotify import Inotify, Mask
 
         self._folder = folder
-        self._inotify = Inotify()
+        self._inotify = Inotify(sync_timeout=0)
         mask = Mask.CLOSE_WRITE | Mask.MOVED_TO | Mask.MOVED_FROM | Mask.DELETE | Mask.DELETE_SELF | Mask.MOVE_SELF
         try:
             self._inotify.add_watch(folder, mask | Mask.ONLYDIR)
         except OSError as error:
             raise K8slanError(f"cannot watch the LAN folder {folder}: {error.strerror}") from error
+        self._gone = Mask.DELETE_SELF | Mask.MOVE_SELF | Mask.IGNORED
         self._first = True
-        self._gone = False
 
     async def next(self) -> Snapshot:
         """Wait for a change (the first time: for the first sight) and return all that there is."""
-        from asyncinotify import Mask
-
         while not self._first:
-            event = await self._inotify.get()
-            if event.mask & (Mask.DELETE_SELF | Mask.MOVE_SELF | Mask.IGNORED):
+            events = [await self._inotify.get()]
+            while (event := self._inotify.sync_get()) is not None:  # all that has come so far is one change
+                events.append(event)
+            if any(event.mask & self._gone for event in events):
                 # A folder that vanishes is an accident and no wish that all its LANs go: what is known stays.
-                log.error(
-                    "the LAN folder %s is gone: its LANs stay as they are until the agent is restarted", self._folder
-                )
-                await asyncio.Event().wait()
-            if event.name is not None and event.name.suffix in (".yaml", ".yml"):
+                log.error("the LAN folder %s is gone: its LANs stay as they are", self._folder)
+                await asyncio.get_running_loop().create_future()
+            if any(event.name is not None and event.name.suffix in (".yaml", ".yml") for event in events):
                 break
         self._first = False
         return read_folder(self._folder)
