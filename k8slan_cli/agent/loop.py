@@ -60,6 +60,7 @@ class LanLoop:
         self._wanted: set[str] | None = set()  # ports to look at; None: all
         self._waiting: list[asyncio.Future[Outcome]] = []
         self._running = False
+        self._task: asyncio.Task[None] | None = None
         self._watch: _Watch | None = None
 
     @property
@@ -69,7 +70,7 @@ class LanLoop:
 
     async def rest(self) -> None:
         """Wait until no pass is under way."""
-        while self._running:
+        if self._task:
             await asyncio.wait([self._task])
 
     @contextmanager

@@ -62,6 +62,8 @@ class Netlink:
 
         """
         failure: KernelError | None = None
+        if not messages:
+            return
         with self._lock:
             first = self._sequence + 1
             self._sequence += len(messages)
