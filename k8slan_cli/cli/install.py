@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 FAILED, MISSING, LATE, IN_USE = 1, 3, 4, 5
 
-MIN_MINOR = 29
-"""Kubernetes 1.29: rules in CRDs are finished there, and a webhook may look at a spec before it is called."""
+MIN_MINOR = 30
+"""Kubernetes 1.30: there are admission policies, and the API server knows which node an agent speaks from."""
 
 PART_OF = {"app.kubernetes.io/part-of": "k8slan"}
 

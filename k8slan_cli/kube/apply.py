@@ -68,6 +68,7 @@ class Kind:
 
 
 _RBAC = "rbac.authorization.k8s.io/v1"
+_ADMISSION = "admissionregistration.k8s.io/v1"
 NAMESPACE = Kind("v1", "Namespace", "namespaces", False)
 CRD = Kind("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions", False)
 DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments", True)
@@ -91,12 +92,9 @@ KINDS = {
         Kind(_RBAC, "ClusterRoleBinding", "clusterrolebindings", False),
         Kind(_RBAC, "Role", "roles", True),
         Kind(_RBAC, "RoleBinding", "rolebindings", True),
-        Kind(
-            "admissionregistration.k8s.io/v1",
-            "ValidatingWebhookConfiguration",
-            "validatingwebhookconfigurations",
-            False,
-        ),
+        Kind(_ADMISSION, "ValidatingWebhookConfiguration", "validatingwebhookconfigurations", False),
+        Kind(_ADMISSION, "ValidatingAdmissionPolicy", "validatingadmissionpolicies", False),
+        Kind(_ADMISSION, "ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings", False),
         Kind("monitoring.coreos.com/v1", "ServiceMonitor", "servicemonitors", True),
     )
 }

@@ -72,6 +72,7 @@ def _constants() -> dict[str, Any]:
             "group": model.GROUP,
             "version": model.VERSION,
             "kind": model.KIND,
+            "finalizer": names.FINALIZER_PREFIX,
             "port": model.DEFAULT_PORT,
             "bridge": model.DEFAULT_BRIDGE,
             "vxlan": model.DEFAULT_VXLAN,

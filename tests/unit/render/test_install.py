@@ -112,11 +112,11 @@ def test_a_dry_run_changes_nothing(api: Api, run: Any) -> None:
 
 def test_all_that_is_missing_is_said_before_anything_is_changed(api: Api, run: Any) -> None:
     api.serves.clear()
-    api.minor = "28+"
+    api.minor = "29+"
     api.denied = {("patch", "daemonsets"), ("create", "clusterroles"), ("patch", "clusterroles"), ("watch", "pods")}
     done = run("install", "--service-monitor", status=3)
     assert [line for line in done.stderr.splitlines() if line.startswith("  - ")] == [
-        "  - Kubernetes 1.29 or newer; this is v1.28+.0",
+        "  - Kubernetes 1.30 or newer; this is v1.29+.0",
         "  - multus: the cluster does not know NetworkAttachmentDefinition (k8s.cni.cncf.io/v1)",
         "  - the Prometheus operator, for --service-monitor",
         "  - the right to create, patch clusterroles.rbac.authorization.k8s.io",

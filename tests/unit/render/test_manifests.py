@@ -20,6 +20,7 @@ from k8slan_cli.render import manifests, reference
 from k8slan_cli.render.manifests import Part
 from k8slan_cli.render.settings import Settings, Toleration
 from tests.unit.render.lans import SEED, document
+from tests.unit.render.rights import RIGHTS
 
 ROOT = Path(__file__).parents[3]
 HOSTILE = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=20) | st.sampled_from(
@@ -223,32 +224,7 @@ def test_rights_are_named_one_by_one() -> None:
                 assert "*" not in word, role["metadata"]["name"]
 
 
-RIGHTS = {
-    ("ClusterRole", "k8slan-node-agent"): {
-        "lans.lan.k8slan.io": "get list watch patch",
-        "lans/status.lan.k8slan.io": "patch",
-        "nodes": "get",
-        "events.events.k8s.io": "create patch",
-    },
-    ("ClusterRole", "k8slan-controller"): {
-        "lans.lan.k8slan.io": "get list watch patch",
-        "lans/status.lan.k8slan.io": "patch",
-        "network-attachment-definitions.k8s.cni.cncf.io": "get list watch create patch delete",
-        "pods": "get list watch",
-        "nodes": "get list watch",
-        "events.events.k8s.io": "create patch",
-        "validatingwebhookconfigurations.admissionregistration.k8s.io k8slan": "get list watch patch",
-    },
-    ("Role", "k8slan-controller"): {
-        "leases.coordination.k8s.io": "create",
-        "leases.coordination.k8s.io k8slan-controller": "get list watch update patch",
-        "secrets k8slan-webhook": "get list watch update patch",
-    },
-}
-
-
 def test_rights_are_exactly_these() -> None:
-    """A right more or less is a decision, and so it is written here a second time."""
     for (kind, name), wanted in RIGHTS.items():
         [role] = [found for found in _of(kind) if found["metadata"]["name"] == name]
         found = {}

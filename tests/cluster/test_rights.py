@@ -1,0 +1,176 @@
+"""What the parts of k8slan may do to LANs: their own business, and nothing to what users wrote."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from k8slan_cli.render import manifests
+from k8slan_cli.render.manifests import Part
+from k8slan_cli.render.settings import Settings
+from tests.cluster.harness import Cluster, Kubectl, KubectlError
+from tests.unit.render.lans import SEED, document
+from tests.unit.render.rights import RIGHTS
+
+As = Callable[..., Kubectl]
+
+
+@pytest.fixture(scope="module")
+def rights(cluster: Cluster) -> Iterator[str]:
+    """CRD and rights of this checkout, for service accounts that need not exist; what was there before stays."""
+    before = cluster.kubectl.exists("namespaces/k8slan-system")
+    space = "k8slan-system" if before else "kube-system"
+    inside = cluster.kubectl.within(space)
+    texts = [manifests.render(part, Settings(namespace=space)) for part in (Part.CRD, Part.RBAC)]
+    for text in texts:
+        inside.apply(text)
+    cluster.kubectl.wait("--for=condition=Established", "customresourcedefinitions/lans.lan.k8slan.io")
+    yield space
+    if not before:
+        for text in reversed(texts):
+            inside("delete", "-f", "-", stdin=text)
+
+
+@pytest.fixture
+def as_(rights: str, kubectl: Kubectl, tmp_path: Path) -> As:
+    """A kubectl as one of the parts sees the cluster: ``as_("node-agent", node="worker1")``."""
+
+    def as_(part: str, node: str = "") -> Kubectl:
+        config: dict[str, Any] = yaml.safe_load(kubectl.kubeconfig.read_text())
+        user = config["users"][0]["user"]
+        user["as"] = f"system:serviceaccount:{rights}:k8slan-{part}"
+        user["as-groups"] = ["system:serviceaccounts", "system:authenticated"]
+        if node:
+            user["as-user-extra"] = {"authentication.kubernetes.io/node-name": [node]}
+        path = tmp_path / f"{part}-{node}"
+        path.write_text(yaml.safe_dump(config))
+        return Kubectl(kubectl.executable, path, kubectl.namespace)
+
+    return as_
+
+
+@pytest.fixture
+def lan(rights: str, kubectl: Kubectl, namespace: str) -> Iterator[None]:  # noqa: ARG001 - comes first
+    """The LAN ``example``."""
+    kubectl.create(document(SEED, namespace=namespace))
+    yield
+    kubectl("patch", "lan", "example", "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
+    kubectl.delete("lan", "example")
+
+
+def patch(kubectl: Kubectl, change: dict[str, Any], *arguments: str) -> None:
+    kubectl("patch", "lan", "example", "--type=merge", "-p", json.dumps(change), *arguments)
+
+
+def write(kubectl: Kubectl, status: dict[str, Any], *, manager: str = "test") -> None:
+    """Apply a part of the status, as agents and controller do."""
+    lan = document({}, namespace=kubectl.namespace) | {"status": status}
+    del lan["spec"]
+    options = ("--server-side", "--force-conflicts", "--subresource=status", f"--field-manager={manager}")
+    kubectl("apply", *options, "-f", "-", stdin=json.dumps(lan))
+
+
+def entry(kubectl: Kubectl, *nodes: str, manager: str) -> None:
+    """Apply entries of nodes."""
+    write(kubectl, {"nodes": [{"name": node, "state": "Ready"} for node in nodes]}, manager=manager)
+
+
+ONE, TWO = "finalizer.k8slan.io/worker1", "finalizer.k8slan.io/worker2"
+
+
+@pytest.mark.usefixtures("lan")
+def test_an_agent_comes_and_goes_by_its_own_finalizer_and_entry(as_: As, kubectl: Kubectl) -> None:
+    one, two = as_("node-agent", "worker1"), as_("node-agent", "worker2")
+    patch(one, {"metadata": {"finalizers": [ONE]}})
+    patch(two, {"metadata": {"finalizers": [ONE, TWO]}})
+    entry(one, "worker1", manager="one")
+    entry(two, "worker2", manager="two")
+    entry(one, manager="one")
+    patch(one, {"metadata": {"finalizers": [TWO]}})
+    found = kubectl.get("lan", "example")
+    assert found["metadata"]["finalizers"] == [TWO]
+    assert [node["name"] for node in found["status"]["nodes"]] == ["worker2"]
+
+
+@pytest.mark.usefixtures("lan")
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"spec": {"spokes": ["other"]}}, "may not change a LAN's spec"),
+        ({"metadata": {"labels": {"a": "b"}}}, "labels and annotations"),
+        ({"metadata": {"annotations": {"a": "b"}}}, "labels and annotations"),
+        ({"metadata": {"finalizers": None}}, "finalizers of others"),
+        ({"metadata": {"finalizers": [TWO, "mine/too"]}}, "finalizers of others"),
+    ],
+)
+def test_an_agent_may_not_touch_what_is_anothers(change: dict[str, Any], words: str, as_: As, kubectl: Kubectl) -> None:
+    patch(kubectl, {"metadata": {"finalizers": [TWO]}})
+    with pytest.raises(KubectlError, match=words):
+        patch(as_("node-agent", "worker1"), change)
+
+
+@pytest.mark.usefixtures("lan")
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        ({"nodes": [{"name": "worker2", "state": "Bad"}]}, "status of other nodes"),
+        ({"nodes": [{"name": "worker1"}, {"name": "worker3"}]}, "status of other nodes"),
+        ({"spokeCount": 7}, "status of the whole"),
+        ({"attached": 7}, "status of the whole"),
+    ],
+)
+def test_an_agent_may_not_write_the_status_of_another(
+    status: dict[str, Any], words: str, as_: As, kubectl: Kubectl
+) -> None:
+    write(kubectl, {"spokeCount": 2})
+    entry(as_("node-agent", "worker2"), "worker2", manager="two")
+    with pytest.raises(KubectlError, match=words):
+        write(as_("node-agent", "worker1"), status)
+
+
+@pytest.mark.usefixtures("lan")
+def test_an_agent_that_speaks_from_no_node_may_touch_nothing(as_: As) -> None:
+    with pytest.raises(KubectlError, match="finalizers of others"):
+        patch(as_("node-agent"), {"metadata": {"finalizers": [ONE]}})
+
+
+@pytest.mark.usefixtures("lan")
+def test_the_controller_writes_status_and_frees_lost_nodes_but_leaves_the_spec(as_: As, kubectl: Kubectl) -> None:
+    controller = as_("controller")
+    patch(kubectl, {"metadata": {"finalizers": [ONE, TWO]}})
+    patch(controller, {"metadata": {"finalizers": [TWO]}})
+    write(controller, {"attached": 3})
+    with pytest.raises(KubectlError, match="may not change a LAN's spec"):
+        patch(controller, {"spec": {"spokes": ["other"]}})
+
+
+@pytest.mark.usefixtures("lan")
+def test_users_are_not_concerned(kubectl: Kubectl) -> None:
+    patch(kubectl, {"spec": {"spokes": ["other"]}, "metadata": {"labels": {"a": "b"}}})
+
+
+@pytest.mark.parametrize("part", ["node-agent", "controller"])
+def test_a_part_may_do_what_it_must_and_nothing_more(part: str, as_: As, rights: str) -> None:
+    wanted = {
+        key: verbs for (_, role), found in RIGHTS.items() if role == f"k8slan-{part}" for key, verbs in found.items()
+    }
+    everybody = {"selfsubjectreviews", "selfsubjectaccessreviews", "selfsubjectrulesreviews"}
+    found = {}
+    for line in as_(part).within(rights)("auth", "can-i", "--list", "--no-headers").splitlines():
+        resource, _, names, verbs = (column.strip("[] ") for column in re.split(r" {2,}", line.rstrip(), maxsplit=3))
+        if resource and resource.partition(".")[0] not in everybody:
+            found[f"{_group_last(resource)} {names}".strip()] = verbs
+    assert found == wanted
+
+
+def _group_last(resource: str) -> str:
+    """``lans.lan.k8slan.io/status``, as kubectl writes a subresource, as RBAC's ``lans/status`` with its group."""
+    whole, _, sub = resource.partition("/")
+    name, dot, group = whole.partition(".")
+    return f"{name}/{sub}{dot}{group}" if sub else resource
