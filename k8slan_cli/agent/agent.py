@@ -11,10 +11,10 @@ from k8slan_cli.agent.lans import Lans
 from k8slan_cli.agent.loop import LanLoop
 from k8slan_cli.agent.passes import Outcome, Self, mtu_inside
 from k8slan_cli.agent.paths import Paths
-from k8slan_cli.agent.sources import Snapshot, Source
+from k8slan_cli.agent.sources import Source
 from k8slan_cli.agent.store import Attachments, KnownLans
 from k8slan_cli.errors import KernelError
-from k8slan_cli.lan.model import Lan, LanRef
+from k8slan_cli.lan.model import Lan, LanRef, Snapshot
 from k8slan_cli.net import netlink, netns
 from k8slan_cli.net.node import Node
 from k8slan_cli.net.sockets import Listener

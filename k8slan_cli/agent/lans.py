@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from k8slan_cli.agent.sources import Snapshot, with_birth
+from k8slan_cli.agent.sources import with_birth
 from k8slan_cli.agent.store import KnownLans
 from k8slan_cli.errors import CniError, Problem
 from k8slan_cli.lan import validate
-from k8slan_cli.lan.model import Lan, LanRef
+from k8slan_cli.lan.model import Lan, LanRef, Snapshot
 
 log = logging.getLogger(__name__)
 

@@ -52,6 +52,7 @@ class Publisher:
         self._wake = asyncio.Event()
         agent.observers.append(self._after_pass)
         agent.on_change.append(self._touch_all)
+        self._touch_all()
 
     def _after_pass(self, loop: LanLoop) -> None:
         self._touch([loop.ref])

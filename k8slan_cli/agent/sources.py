@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Protocol
 
@@ -17,17 +16,9 @@ import yaml
 
 from k8slan_cli.errors import Invalid, K8slanError, Problem
 from k8slan_cli.lan import codec
-from k8slan_cli.lan.model import Lan, LanRef
+from k8slan_cli.lan.model import Lan, LanRef, Snapshot
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
-    """What a source sees: ``lans`` with their origins, and the origins that are ``broken``, each with its problems."""
-
-    lans: Mapping[LanRef, tuple[Lan, str]] = field(default_factory=dict)
-    broken: Mapping[str, tuple[Problem, ...]] = field(default_factory=dict)
 
 
 class Source(Protocol):

@@ -15,6 +15,7 @@ from k8slan_cli.errors import K8slanError
 if TYPE_CHECKING:
     from k8slan_cli.agent.agent import Agent
     from k8slan_cli.agent.run import Edge, Options
+    from k8slan_cli.kube.lans import NodeWriter
 
 _DEVICE_PLUGINS = Path("/var/lib/kubelet/device-plugins")
 
@@ -89,7 +90,29 @@ async def _on_folder(options: Options, folder: Path, device_plugins: Path | None
 
 
 async def _in_cluster(options: Options, device_plugins: Path, *, dry_run: bool) -> None:
-    raise K8slanError("there is no --lan-dir")
+    from k8slan_cli.agent import run
+    from k8slan_cli.kube.client import Client, access
+    from k8slan_cli.kube.lans import ApiSource, NodeWriter
+
+    client = Client(await access(), "k8slan-node-agent")
+    source = ApiSource(client)
+    try:
+        if dry_run:
+            _show(await run.preview(options, source))
+        else:
+            writer = NodeWriter(client, source, options.me.name)
+            await run.run(options, source, [_offer_devices(device_plugins), _publish(writer)])
+    finally:
+        await client.close()
+
+
+def _publish(writer: NodeWriter) -> Edge:
+    async def publish(agent: Agent) -> None:
+        from k8slan_cli.agent.publish import Publisher
+
+        await Publisher(agent, writer).run()
+
+    return publish
 
 
 def _offer_devices(folder: Path) -> Edge:

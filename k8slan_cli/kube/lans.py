@@ -21,7 +21,7 @@ from k8slan_cli.kube.kinds import LANS
 from k8slan_cli.kube.status import LanStatus
 from k8slan_cli.kube.watch import Api, Cache, Document, Informer, Key
 from k8slan_cli.lan import codec
-from k8slan_cli.lan.model import API_VERSION, GROUP, KIND, Lan, LanRef, NodeStatus
+from k8slan_cli.lan.model import API_VERSION, GROUP, KIND, Lan, LanRef, NodeStatus, Snapshot
 
 PROTECTION = f"{GROUP}/protection"
 """The controller's own finalizer: on each LAN before it has its first NAD, so before anything can be attached."""
@@ -83,17 +83,6 @@ def read_object(document: Document) -> LanObject:
 
 
 # ---------------------------------------------------------------- watching, for an agent
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
-    """What an agent sees: ``lans`` with their origins, and the origins that are ``broken``, each with its problems.
-
-    The origin of a LAN is its ``namespace/name``.
-    """
-
-    lans: Mapping[LanRef, tuple[Lan, str]] = field(default_factory=dict)
-    broken: Mapping[str, tuple[Problem, ...]] = field(default_factory=dict)
 
 
 class ApiSource:

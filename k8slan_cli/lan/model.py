@@ -6,8 +6,11 @@ dict from YAML or from the Kubernetes API travels further than the codec.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
+
+from k8slan_cli.errors import Problem
 
 IpAddress = IPv4Address | IPv6Address
 
@@ -93,3 +96,15 @@ class Lan:
     def peers_of(self, node_name: str) -> frozenset[IpAddress]:
         """VTEP addresses of the other nodes that take part."""
         return frozenset(n.vtep for n in self.nodes if n.vtep is not None and n.name != node_name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """All LANs that somebody sees at a time.
+
+    ``lans`` come with their origins (a file's name, or ``namespace/name`` in a cluster); ``broken`` are the origins that
+    cannot be read as LANs now, each with its problems.
+    """
+
+    lans: Mapping[LanRef, tuple[Lan, str]] = field(default_factory=dict)
+    broken: Mapping[str, tuple[Problem, ...]] = field(default_factory=dict)
