@@ -96,6 +96,10 @@ class Cache(Generic[T]):
         """All objects."""
         return ((key, value) for key, (_, value) in self._found.items())
 
+    def values(self) -> list[T]:
+        """All objects at one moment; may be called from any thread."""
+        return [value for _, value in list(self._found.values())]
+
     def put(self, document: Document) -> None:
         """Take in an object's document."""
         key, version = key_of(document), int(document["metadata"]["resourceVersion"])

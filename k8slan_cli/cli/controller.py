@@ -1,0 +1,50 @@
+"""``k8slan controller``: what a Deployment runs, in as many replicas as wanted."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Annotated
+
+import typer
+
+from k8slan_cli.errors import K8slanError
+
+
+def controller(
+    http: Annotated[
+        str, typer.Option(help="HOST:PORT of /healthz, /readyz and /metrics; empty for none.")
+    ] = "127.0.0.1:9403",
+    webhook: Annotated[str, typer.Option(help="HOST:PORT of the admission webhook; empty for none.")] = "",
+    namespace: Annotated[
+        str, typer.Option(envvar="POD_NAMESPACE", help="Namespace of the Lease and of the webhook's Secret.")
+    ] = "k8slan-system",
+    name: Annotated[
+        str, typer.Option(envvar="POD_NAME", help="This replica's name. Without it: the machine's host name.")
+    ] = "",
+    kubeconfig: Annotated[
+        str | None, typer.Option(help="Kubeconfig to use; in a pod its service account is the default.")
+    ] = None,
+    context: Annotated[str | None, typer.Option(help="Context of the kubeconfig.")] = None,
+    log_level: Annotated[str, typer.Option(envvar="K8SLAN_LOG_LEVEL", help="debug, info, warning or error.")] = "info",
+) -> None:
+    """Keep NADs, status and finalizers of all LANs, and answer the API server's questions about them."""
+    import asyncio
+
+    from k8slan_cli.controller import run
+
+    levels = logging.getLevelNamesMapping()
+    if log_level.upper() not in levels:
+        raise K8slanError(f"{log_level!r} is not a log level", hint="debug, info, warning or error")
+    logging.basicConfig(
+        stream=sys.stderr, level=levels[log_level.upper()], format="%(asctime)s %(levelname)-7s %(message)s", force=True
+    )
+    options = run.Options(
+        namespace=namespace,
+        identity=name,
+        kubeconfig=kubeconfig,
+        context=context,
+        http=http or None,
+        webhook=webhook or None,
+    )
+    asyncio.run(run.run(options))

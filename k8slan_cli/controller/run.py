@@ -1,0 +1,174 @@
+"""The controller's life: every replica watches LANs and answers the webhook, one of them leads and does the rest."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import signal
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+from k8slan_cli.controller import certs
+from k8slan_cli.controller.certs import Chain, Policy
+from k8slan_cli.controller.keeper import SECRET, Keeper
+from k8slan_cli.controller.loop import Loop
+from k8slan_cli.controller.webhook import Webhook
+from k8slan_cli.errors import K8slanError
+from k8slan_cli.kube import pods
+from k8slan_cli.kube.client import Client, access
+from k8slan_cli.kube.events import Events
+from k8slan_cli.kube.kinds import LANS, NADS, NODES, PODS
+from k8slan_cli.kube.lans import CONTROLLER
+from k8slan_cli.kube.lease import Election
+from k8slan_cli.kube.watch import Informer
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How a controller is to run.
+
+    ``namespace``  where its Lease and the webhook's Secret are
+    ``identity``   who this is among its replicas, for people
+    ``http`` and ``webhook`` are HOST:PORT, None for none
+    ``names``      host names of the webhook beside its Service's
+    """
+
+    namespace: str
+    identity: str = ""
+    kubeconfig: str | None = None
+    context: str | None = None
+    http: str | None = None
+    webhook: str | None = None
+    names: tuple[str, ...] = ()
+    policy: Policy = field(default_factory=Policy)
+
+
+class Controller:
+    """One replica."""
+
+    def __init__(self, client: Client, options: Options) -> None:
+        self.client = client
+        identity = options.identity or os.uname().nodename
+        self.loop = Loop(client, Events(client, CONTROLLER, identity), self._fresh)
+        self.world = self.loop.world
+        self.election = Election(client, options.namespace, CONTROLLER, f"{identity}_{secrets.token_hex(4)}")
+        self.webhook = Webhook(options.webhook, self.world.clashes) if options.webhook else None
+        self.chain: Chain | None = None
+        self._lans = Informer(client, LANS.path(), self.world.lans, on_live=self.world.mark_all)
+        self._pods: Informer[Any] | None = None
+        self._nodes: Informer[Any] | None = None
+        service = (f"{SECRET}.{options.namespace}.svc", *options.names)
+        self._keeper = Keeper(client, options.namespace, service, options.policy, self._use)
+        self._new_chain = asyncio.Event()
+
+    def _fresh(self) -> bool:
+        return all(informer is not None and informer.live.is_set() for informer in (self._pods, self._nodes))
+
+    def _use(self, chain: Chain) -> None:
+        self.chain = chain
+        self._new_chain.set()
+
+    def missing(self) -> str:
+        """What is missing to be ready, "" if nothing is."""
+        if not self._lans.synced.is_set():
+            return f"LANs have not been seen yet: {self._lans.trouble or 'still reading'}"
+        if self.webhook and not self.webhook.serving:
+            return "the webhook has no certificate yet"
+        return ""
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run until ``stop`` is set. What fails for a reason of this program's own ends it.
+
+        Raises:
+            K8slanError: it cannot serve.
+
+        """
+        parts = [self._lans.run(), self.election.run(self._lead)]
+        if self.webhook:
+            parts += [self._keeper.secret.run(), self._serve(self.webhook)]
+        try:
+            await _until(stop, *parts)
+        finally:
+            if self.webhook:
+                await self.webhook.close()
+
+    async def _serve(self, webhook: Webhook) -> None:
+        """Give the webhook each certificate that comes."""
+        while True:
+            await self._new_chain.wait()
+            self._new_chain.clear()
+            if self.chain:
+                try:
+                    await webhook.use(self.chain)
+                except K8slanError as error:
+                    if not webhook.serving:
+                        raise
+                    log.error("%s", error)
+
+    async def _lead(self) -> None:
+        """What only the leader does."""
+        nads = Informer(self.client, NADS.path(), self.world.nads, optional=True)
+        running = {"fieldSelector": pods.RUNNING}
+        self._pods = Informer(self.client, PODS.path(), self.world.pods, select=running, on_live=self.world.mark_all)
+        self._nodes = Informer(self.client, NODES.path(), self.world.nodes, on_live=self.world.mark_all)
+        parts = [nads.run(), self._pods.run(), self._nodes.run(), self._tend(nads)]
+        if self.webhook:
+            parts += [self._keeper.trust.run(), self._keeper.run()]
+        await _until(asyncio.Event(), *parts)
+
+    async def _tend(self, nads: Informer[Any]) -> None:
+        """Run the loop once everything has been seen: what is not known yet is not missing."""
+        assert self._pods is not None  # noqa: S101 - made by the caller
+        assert self._nodes is not None  # noqa: S101
+        for event in (self._lans.synced, nads.synced, self._pods.live, self._nodes.live):
+            await event.wait()
+        self.world.mark_all()
+        log.info("tends %d LANs", len(self.world.lans))
+        await self.loop.run()
+
+
+async def _until(stop: asyncio.Event, *parts: Coroutine[Any, Any, None]) -> None:
+    """Run all parts until ``stop`` is set, or one of them ends, which only an error does; all have ended then."""
+    tasks = [asyncio.create_task(part) for part in parts]
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        done, _ = await asyncio.wait({*tasks, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (*tasks, stopping):
+            task.cancel()
+        await asyncio.gather(*tasks, stopping, return_exceptions=True)
+    for task in done - {stopping}:
+        task.result()
+
+
+async def run(options: Options) -> None:
+    """Run a controller until SIGTERM or SIGINT.
+
+    Raises:
+        K8slanError: it cannot run here.
+
+    """
+    from k8slan_cli.controller.metrics import registry
+    from k8slan_cli.serve.http import HttpServer
+
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    client = Client(await access(options.kubeconfig, options.context), CONTROLLER)
+    controller = Controller(client, options)
+
+    def expires() -> float | None:
+        return certs.expires(controller.chain).timestamp() if controller.chain else None
+
+    http = HttpServer(options.http, registry(controller, expires), controller.missing) if options.http else None
+    try:
+        await controller.run(stop)
+    finally:
+        await client.close()
+        if http:
+            await asyncio.to_thread(http.close)
