@@ -102,7 +102,7 @@ class Lan:
 class Snapshot:
     """All LANs that somebody sees at a time.
 
-    ``lans`` come with their origins (a file's name, or ``namespace/name`` in a cluster); ``broken`` are the origins that
+    ``lans`` come with their origins (a file's name, ``namespace/name`` in a cluster); ``broken`` are the origins that
     cannot be read as LANs now, each with its problems.
     """
 
