@@ -9,38 +9,30 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import queue
+import re
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from http.client import HTTPException, HTTPResponse
+from typing import Any
+from urllib.parse import urlencode
 
-from k8slan_cli.errors import K8slanError
-
-if TYPE_CHECKING:
-    from kubernetes.client.api_client import ApiClient
+from k8slan_cli.errors import Problem
+from k8slan_cli.kube import kubeconfig as kubeconfigs
+from k8slan_cli.kube.connection import Access, Connection
+from k8slan_cli.kube.connection import ClusterError as ClusterError
+from k8slan_cli.kube.connection import MissingError as MissingError
 
 FIELD_MANAGER = "k8slan"
 _PAUSE = 0.2
 """Seconds between the end of a watch and the next, so that a server that ends each at once is not run over."""
+_WATCH_SECONDS = 300
+"""The longest watch: a connection that died without a word is noticed after so long, and a little."""
 Document = Mapping[str, Any]
 State = dict[str, dict[str, dict[str, Any]]]
 """What ``Cluster.follow`` sees: objects by the name of their source and by their own."""
-
-
-class ClusterError(K8slanError):
-    """The API server refused something, or could not be asked; ``status`` is HTTP's, 0 where there was no answer."""
-
-    def __init__(self, message: str, *, hint: str = "", status: int = 0) -> None:
-        super().__init__(message, hint=hint)
-        self.status = status
-
-
-class MissingError(ClusterError):
-    """Something that has to be there first is not: a cluster, a right, multus."""
 
 
 # ---------------------------------------------------------------- kinds
@@ -74,6 +66,8 @@ CRD = Kind("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourc
 DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments", True)
 DAEMON_SET = Kind("apps/v1", "DaemonSet", "daemonsets", True)
 POD = Kind("v1", "Pod", "pods", True)
+NODE = Kind("v1", "Node", "nodes", False)
+EVENT = Kind("v1", "Event", "events", True)
 LAN = Kind("lan.k8slan.io/v1beta1", "LAN", "lans", True)
 
 KINDS = {
@@ -133,8 +127,9 @@ class Cluster:
     Every call raises ``MissingError`` if nobody answers and ``ClusterError`` if the request is refused.
     """
 
-    def __init__(self, api: ApiClient) -> None:
-        self._api = api
+    def __init__(self, access: Access) -> None:
+        self.access = access
+        self._connection = Connection(access)
 
     def call(
         self,
@@ -148,7 +143,7 @@ class Cluster:
     ) -> dict[str, Any]:
         """Send one request and return its answer."""
         response = self._send(method, path, query, body, content_type, seconds)
-        text = response.read()
+        text = self._read(response)
         if not 200 <= response.status <= 299:
             raise _refusal(response.status, text, f"{method} {path}")
         found: dict[str, Any] = json.loads(text)
@@ -158,34 +153,25 @@ class Cluster:
         self,
         method: str,
         path: str,
-        query: Mapping[str, str] | None,
-        body: object,
-        content_type: str,
-        seconds: float,
-    ) -> Any:
-        from kubernetes.client.exceptions import ApiException
-        from urllib3.exceptions import HTTPError
-
-        headers = {"Accept": "application/json", "User-Agent": FIELD_MANAGER}
+        query: Mapping[str, str] | None = None,
+        body: object = None,
+        content_type: str = "",
+        seconds: float = 30,
+        *,
+        alone: bool = False,
+    ) -> HTTPResponse:
+        headers = [("Accept", "application/json"), ("User-Agent", FIELD_MANAGER)]
         if body is not None:
-            headers["Content-Type"] = content_type
-        request = self._api.param_serialize(
-            method,
-            path,
-            query_params=list((query or {}).items()),
-            header_params=headers,
-            auth_settings=["BearerToken"],
-        )
+            headers.append(("Content-Type", content_type))
+        data = None if body is None else json.dumps(body).encode()
+        target = f"{path}?{urlencode(query)}" if query else path
+        return self._connection.send(method, target, tuple(headers), data, seconds=seconds, alone=alone)
+
+    def _read(self, response: HTTPResponse) -> bytes:
         try:
-            return self._api.rest_client.request(  # type: ignore[no-untyped-call]
-                method, request[1], headers=request[2], body=body, _request_timeout=seconds
-            )
-        except (HTTPError, ApiException) as error:  # the latter, without a status, for what TLS refuses
-            host = self._api.configuration.host
-            raise MissingError(
-                f"no answer from the cluster at {host}: {_reason(error)}",
-                hint="is it the right context? see: kubectl config get-contexts",
-            ) from None
+            return response.read()
+        except (OSError, HTTPException) as error:
+            raise self._connection.lost(error) from error
 
     def get(self, wanted: Ref) -> dict[str, Any] | None:
         """The object, or None if there is none, or no such kind."""
@@ -298,9 +284,8 @@ class Cluster:
             stop.wait(_PAUSE)
 
     def _snapshots(self, source: Source, deadline: float) -> Iterator[dict[str, dict[str, Any]]]:
-        from urllib3.exceptions import HTTPError
-
-        query = {"fieldSelector": source.field_selector} if source.field_selector else {}
+        selectors = {"fieldSelector": source.field_selector, "labelSelector": source.label_selector}
+        query = {name: selector for name, selector in selectors.items() if selector}
         path = source.kind.path(source.namespace)
         try:
             listed = self.call("GET", path, query=query)
@@ -310,15 +295,15 @@ class Cluster:
             listed = {"items": [], "metadata": {}}  # the kind itself is gone, with everything of it
         found = {_key(item): item for item in listed["items"]}
         yield dict(found)
-        left = max(1, int(deadline - time.monotonic()) + 1)
+        left = max(1, int(min(deadline - time.monotonic(), _WATCH_SECONDS)) + 1)
         query |= {"watch": "true", "timeoutSeconds": str(left)}
         if version := listed["metadata"].get("resourceVersion"):
             query["resourceVersion"] = version
-        response = self._send("GET", path, query, None, "", left + 5)
-        if response.status != 200:
-            raise _refusal(response.status, response.read(), f"watch {path}")
+        response = self._send("GET", path, query, seconds=left + 5, alone=True)
         try:
-            for line in _lines(response.response.stream()):
+            if response.status != 200:
+                raise _refusal(response.status, self._read(response), f"watch {path}")
+            for line in response:
                 event = json.loads(line)
                 if event["type"] == "ERROR":
                     status = event["object"]
@@ -328,10 +313,10 @@ class Cluster:
                 else:
                     found[_key(event["object"])] = event["object"]
                 yield dict(found)
-        except HTTPError as error:
-            raise MissingError(f"the watch broke: {_reason(error)}") from None
+        except (OSError, HTTPException) as error:
+            raise self._connection.lost(error) from error
         finally:
-            response.response.close()
+            response.close()
 
     def gone(self, targets: Sequence[Ref], seconds: float) -> list[Ref]:
         """Wait until none of the ``targets`` is there any more; returns those that still are after ``seconds``."""
@@ -355,18 +340,12 @@ class Source:
     kind: Kind
     namespace: str = ""
     field_selector: str = ""
+    label_selector: str = ""
 
 
 def _key(item: Document) -> str:
     metadata = item["metadata"]
     return f"{metadata['namespace']}/{metadata['name']}" if "namespace" in metadata else str(metadata["name"])
-
-
-def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    rest = b""
-    for chunk in chunks:
-        *lines, rest = (rest + chunk).split(b"\n")
-        yield from lines
 
 
 def _content(found: Document) -> dict[str, Any]:
@@ -376,23 +355,34 @@ def _content(found: Document) -> dict[str, Any]:
     return {**found, "metadata": metadata}
 
 
+_FORBIDDEN = re.compile(
+    r'.* is forbidden: User "(?P<user>[^"]*)" cannot (?P<verb>\w+) resource "(?P<what>[^"]*)" in API group "[^"]*"'
+    r'(?: in the namespace "(?P<namespace>[^"]*)"| at the cluster scope)?(?P<more>.*)',
+    re.DOTALL,
+)
+"""What the API server says of a right that is missing."""
+
+
 def _refusal(status: int, text: bytes, what: str) -> ClusterError:
     try:
-        message = str(json.loads(text).get("message") or "")
+        answer = json.loads(text)
+        message = str(answer.get("message") or "")
+        causes = (answer.get("details") or {}).get("causes") or ()
+        problems = tuple(Problem(field=c.get("field") or "", message=c.get("message") or "") for c in causes)
     except (ValueError, AttributeError):
-        message = text.decode(errors="replace").strip()
+        message, problems = text.decode(errors="replace").strip(), ()
     if status == 401:
         hint = "the kubeconfig's credentials are wrong or have expired"
         return MissingError("the cluster does not know this user", hint=hint, status=status)
-    return ClusterError(message or f"{what}: HTTP status {status}", status=status)
-
-
-def _reason(error: Exception) -> str:
-    """The innermost reason in urllib3's nested words."""
-    while isinstance(reason := getattr(error, "reason", None), Exception):
-        error = reason
-    text = str(error)
-    return text.rpartition(": ")[2] or type(error).__name__
+    if status == 403 and (found := _FORBIDDEN.fullmatch(message)):
+        where = f"in namespace {found['namespace']}" if found["namespace"] else "in all of the cluster"
+        namespace = f" -n {found['namespace']}" if found["namespace"] else ""
+        return MissingError(
+            f"user {found['user']} may not {found['verb']} {found['what']} {where}",
+            hint=f"what this user may do says: kubectl auth can-i --list{namespace}",
+            status=status,
+        )
+    return ClusterError(message or f"{what}: HTTP status {status}", status=status, problems=problems)
 
 
 # ---------------------------------------------------------------- connecting
@@ -405,27 +395,7 @@ def connect(kubeconfig: str | None = None, context: str | None = None) -> Cluste
         MissingError: there is none, it has no such context, or it cannot be used.
 
     """
-    import yaml
-    from kubernetes import config
-    from kubernetes.client.api_client import ApiClient
-    from kubernetes.client.configuration import Configuration
-
-    hint = "give one with --kubeconfig, or in the variable KUBECONFIG"
-    places = (kubeconfig or os.environ.get("KUBECONFIG") or str(Path.home() / ".kube/config")).split(os.pathsep)
-    if not any(Path(place).is_file() for place in places):
-        raise MissingError(f"there is no kubeconfig at {' or '.join(places)}", hint=hint)
-    configuration = Configuration()
-    configuration.retries = 0
-    try:
-        config.load_kube_config(  # type: ignore[no-untyped-call]
-            config_file=kubeconfig, context=context, client_configuration=configuration, persist_config=False
-        )
-    except (config.ConfigException, OSError, yaml.YAMLError, ValueError) as error:
-        if context and "contexts" in str(error):
-            known = "see: kubectl config get-contexts"
-            raise MissingError(f"the kubeconfig has no context {context!r}", hint=known) from None
-        raise MissingError(f"no usable kubeconfig: {error}", hint=hint) from None
-    return Cluster(ApiClient(configuration))
+    return Cluster(kubeconfigs.load(kubeconfig, context))
 
 
 # ---------------------------------------------------------------- is it ready?
