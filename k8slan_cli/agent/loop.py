@@ -185,7 +185,11 @@ class LanLoop:
         if not links or self.lan is None or plan is None or plan.bridge is None or plan.vxlan is None:
             return
         members = {a.port: a for a in self._attachments.of(self.ref)}
-        strange = [name for name, link in links.items() if not _fits(name, link, plan.bridge, plan.vxlan.link, members)]
+        strange = [
+            name
+            for name, link in links.items()
+            if not _fits(self.lan, name, link, plan.bridge, plan.vxlan.link, members)
+        ]
         ports = {names.port_of_stub(name) or name for name in strange}
         if not ports <= members.keys():  # bridge or VXLAN device, or a link that goes by another name now
             self.wake()
@@ -193,7 +197,9 @@ class LanLoop:
             self.wake(ports)
 
 
-def _fits(name: str, link: RawLink | None, bridge: Bridge, vxlan: Port, members: Mapping[str, Attachment]) -> bool:
+def _fits(
+    lan: Lan, name: str, link: RawLink | None, bridge: Bridge, vxlan: Port, members: Mapping[str, Attachment]
+) -> bool:
     """Whether a link is as it should be; None is one that is gone."""
     owner = members.get(names.port_of_stub(name) or name)
     if name != bridge.name and name != vxlan.name and owner is None:
@@ -204,7 +210,7 @@ def _fits(name: str, link: RawLink | None, bridge: Bridge, vxlan: Port, members:
         return observe.bridge_of(link) == bridge
     if owner is not None and names.port_of_stub(name):
         return observe.stub_of(link) == planner.stub_of(owner)
-    wanted = vxlan if owner is None else planner.port_of(bridge, owner)
+    wanted = vxlan if owner is None else planner.port_of(lan, bridge, owner)
     return observe.port_of(link, {link.master: bridge.name} if link.master else {}) == wanted
 
 

@@ -19,6 +19,7 @@ from k8slan_cli.lan.model import (
     DEFAULT_PORT,
     DEFAULT_VXLAN,
     KIND,
+    LINKS_DOWN,
     IpAddress,
     Lan,
     LanRef,
@@ -193,9 +194,15 @@ def _lan(read: _Reader, top: dict[str, Any], metadata: dict[str, Any], spec: dic
         created=read.moment(metadata.get("creationTimestamp"), "metadata.creationTimestamp"),
         uid=read.typed(str, metadata.get("uid"), "metadata.uid", ""),
         deleting=metadata.get("deletionTimestamp") is not None,
+        down=_links_down(metadata.get("annotations")),
         finalizers=_finalizers(metadata.get("finalizers")),
         nodes=(*_nodes(top.get("status")), *_peers(read, top.get("peers"))),
     )
+
+
+def _links_down(annotations: object) -> frozenset[str]:
+    text = annotations.get(LINKS_DOWN) if isinstance(annotations, dict) else None
+    return frozenset(filter(None, map(str.strip, text.split(",")))) if isinstance(text, str) else frozenset()
 
 
 def _finalizers(value: object) -> tuple[str, ...]:
@@ -243,7 +250,9 @@ def encode(lan: Lan) -> dict[str, Any]:
         "dynamic": lan.dynamic or None,
     }
     spec |= {key: value for key, value in optional.items() if value is not None}
-    metadata = {"name": lan.ref.name, "namespace": lan.ref.namespace}
+    metadata: dict[str, Any] = {"name": lan.ref.name, "namespace": lan.ref.namespace}
+    if lan.down:
+        metadata["annotations"] = {LINKS_DOWN: ",".join(sorted(lan.down))}
     return {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": spec}
 
 

@@ -19,6 +19,9 @@ VERSION = "v1beta1"
 API_VERSION = f"{GROUP}/{VERSION}"
 KIND = "LAN"
 
+LINKS_DOWN = f"{GROUP}/links-down"
+"""The annotation that lists the links to have no carrier, separated by commas (see ``Lan.down``)."""
+
 DEFAULT_PORT = 4789  # RFC 7348, section 8: the IANA port of VXLAN
 DEFAULT_BRIDGE = "br0"
 DEFAULT_VXLAN = "vxlan0"
@@ -64,6 +67,7 @@ class Lan:
     ``mtu``        wanted MTU inside the LAN in bytes; None: as large as the underlay allows
     ``dynamic``    any number of pods may attach without a spoke
     ``created``    RFC 3339 time of creation, "" where unknown: it orders LANs that clash
+    ``down``       links that are to have no carrier: spokes, or ``namespace/pod:interface`` on a dynamic LAN
     ``finalizers`` and ``nodes`` are what agents and controller have written so far
     """
 
@@ -82,6 +86,7 @@ class Lan:
     created: str = ""
     uid: str = ""
     deleting: bool = False
+    down: frozenset[str] = frozenset()
     finalizers: tuple[str, ...] = ()
     nodes: tuple[NodeStatus, ...] = field(default=())
 
@@ -92,6 +97,16 @@ class Lan:
         """
         devices = dict(self.underlays)
         return next((devices[name] for name in node_names if name in devices), self.underlay)
+
+    def is_down(self, spoke: str | None, plug: str) -> bool:
+        """Whether a link is to have no carrier; ``plug`` is ``namespace/pod:interface``.
+
+        A LAN of exactly two spokes is a cable: pulled out at one end, the other end sees it too.
+        """
+        if spoke is None:
+            return plug in self.down
+        cable = len(self.spokes) == 2 and not self.dynamic
+        return spoke in self.down or (cable and not self.down.isdisjoint(self.spokes))
 
     def peers_of(self, node_name: str) -> frozenset[IpAddress]:
         """VTEP addresses of the other nodes that take part."""

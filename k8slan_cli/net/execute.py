@@ -144,10 +144,8 @@ def _(operation: op.SetPort, context: Context) -> None:
 def _set_port(lan: Netlink, port: Port, doing: str) -> None:
     master = _link(lan, port.bridge).index if port.bridge else 0
     name = netlink.text(IFLA_IFNAME, port.name)
-    change = netlink.set_link(
-        name, netlink.u32(IFLA_MTU, port.mtu), netlink.u32(IFLA_MASTER, master), flags=IFF_UP, change=IFF_UP
-    )
-    lan.apply([change, netlink.port_settings(port.name, port.forwards, port.owner)], doing=doing)
+    change = netlink.set_link(name, netlink.u32(IFLA_MTU, port.mtu), netlink.u32(IFLA_MASTER, master))
+    lan.apply([change, netlink.port_settings(port.name, port.forwards, port.owner, up=port.up)], doing=doing)
 
 
 @execute.register
@@ -168,7 +166,7 @@ def _(operation: op.CreateVeth, context: Context) -> None:
                 attachment.mtu,
                 fd,
             ),
-            netlink.port_settings(port.name, port.forwards, port.owner),
+            netlink.port_settings(port.name, port.forwards, port.owner, up=port.up),
         ]
         if stub:
             messages.append(netlink.set_link(netlink.text(IFLA_IFNAME, stub.name), flags=IFF_UP, change=IFF_UP))

@@ -574,11 +574,15 @@ def veth(name: str, mac: str, mtu: int, master: int, peer: str, peer_mac: str, p
     )
 
 
-def port_settings(name: str, mask: int, alias: str) -> Message:
-    """Set which link-local group addresses (01:80:c2:00:00:0X) a bridge port passes, and its alias ("": none)."""
+def port_settings(name: str, mask: int, alias: str, *, up: bool = True) -> Message:
+    """Set what a bridge port has for itself: which link-local groups it passes, its alias, and whether it is up.
+
+    ``mask`` has a bit for each of the addresses 01:80:c2:00:00:0X; an empty ``alias`` takes it off.
+    """
     data = u16(IFLA_BRPORT_GROUP_FWD_MASK, mask)
     info = nest(IFLA_LINKINFO, text(IFLA_INFO_SLAVE_KIND, "bridge"), nest(IFLA_INFO_SLAVE_DATA, data))
-    return set_link(text(IFLA_IFNAME, name), attr(IFLA_IFALIAS, alias.encode()), info)
+    body = (text(IFLA_IFNAME, name), attr(IFLA_IFALIAS, alias.encode()), info)
+    return set_link(*body, flags=IFF_UP if up else 0, change=IFF_UP)
 
 
 def macvtap(name: str, *, index: int, lower: int, mac: str, mtu: int, netns_fd: int) -> Message:

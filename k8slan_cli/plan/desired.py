@@ -97,7 +97,7 @@ def plan(
         netns=lan.netns,
         bridge=bridge,
         vxlan=Vxlan(link=Port(name=lan.vxlan, bridge=lan.bridge, mtu=mtu), tunnel=tunnel, peers=reachable),
-        ports={name: port_of(bridge, a) for name, a in members.items()},
+        ports={name: port_of(lan, bridge, a) for name, a in members.items()},
         attachments=members,
         stubs={stub.name: stub for a in members.values() if (stub := stub_of(a))},
     )
@@ -112,9 +112,10 @@ def without_underlay(observed: LanState, attachments: Iterable[Attachment]) -> L
     return replace(observed, ports=ports)
 
 
-def port_of(bridge: Bridge, attachment: Attachment) -> Port:
-    """The bridge port of an attachment."""
-    return Port(name=attachment.port, bridge=bridge.name, mtu=bridge.mtu, owner=attachment.owner)
+def port_of(lan: Lan, bridge: Bridge, attachment: Attachment) -> Port:
+    """The bridge port of an attachment. One that is down takes the carrier from the pod or VM behind it."""
+    up = not lan.is_down(attachment.spoke, attachment.plug)
+    return Port(name=attachment.port, bridge=bridge.name, mtu=bridge.mtu, owner=attachment.owner, up=up)
 
 
 def stub_of(attachment: Attachment) -> Stub | None:

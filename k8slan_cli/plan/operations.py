@@ -143,7 +143,8 @@ class SetPort:
     def describe(self) -> str:
         """In words."""
         port = self.port
-        return f"set port {port.name}: up, in {port.bridge}, mtu {port.mtu}, group_fwd_mask {port.forwards:#x}"
+        state = "up" if port.up else "down"
+        return f"set port {port.name}: {state}, in {port.bridge}, mtu {port.mtu}, group_fwd_mask {port.forwards:#x}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,6 +131,11 @@ class Attachment:
         return (self.container, self.ifname)
 
     @property
+    def plug(self) -> str:
+        """``namespace/pod:interface``, by which a link of a dynamic LAN is called; the container's id without a pod."""
+        return f"{self.pod or self.container}:{self.ifname}"
+
+    @property
     def owner(self) -> str:
         """The alias of the bridge port: ASCII, so that it reads back as it is, and at most IFALIASZ - 1 = 255 bytes."""
         text = f"{self.container} {self.ifname} {self.pod}".rstrip()[:255]
