@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from k8slan_cli import __version__
-from k8slan_cli.cli import demo, install, install_cni, node_agent, render
+from k8slan_cli.cli import controller, demo, install, install_cni, node_agent, render
 
 app = typer.Typer(
     name="k8slan",
@@ -40,6 +40,7 @@ app.command("demo")(demo.demo)
 app.command("render", rich_help_panel=_CLUSTER)(render.render)
 app.command("install", rich_help_panel=_CLUSTER)(install.install)
 app.command("uninstall", rich_help_panel=_CLUSTER)(install.uninstall)
+app.command("controller", rich_help_panel=_CLUSTER)(controller.controller)
 app.command("node-agent", rich_help_panel=_NODE)(node_agent.node_agent)
 app.command("install-cni", rich_help_panel=_NODE)(install_cni.install_cni)
 
