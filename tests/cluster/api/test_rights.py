@@ -22,19 +22,13 @@ As = Callable[..., Kubectl]
 
 
 @pytest.fixture(scope="module")
-def rights(cluster: Cluster) -> Iterator[str]:
-    """CRD and rights of this checkout, for service accounts that need not exist; what was there before stays."""
-    before = cluster.kubectl.exists("namespaces/k8slan-system")
-    space = "k8slan-system" if before else "kube-system"
-    inside = cluster.kubectl.within(space)
-    texts = [manifests.render(part, Settings(namespace=space)) for part in (Part.CRD, Part.RBAC)]
-    for text in texts:
-        inside.apply(text)
+def rights(cluster: Cluster) -> str:
+    """CRD and rights of this checkout; the namespace of the service accounts, which need not exist to be spoken for."""
+    space = "kube-system"
+    for part in (Part.CRD, Part.RBAC):
+        cluster.kubectl.within(space).apply(manifests.render(part, Settings(namespace=space)))
     cluster.kubectl.wait("--for=condition=Established", "customresourcedefinitions/lans.lan.k8slan.io")
-    yield space
-    if not before:
-        for text in reversed(texts):
-            inside("delete", "-f", "-", stdin=text)
+    return space
 
 
 @pytest.fixture

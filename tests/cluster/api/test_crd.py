@@ -18,14 +18,10 @@ CRD = "customresourcedefinitions/lans.lan.k8slan.io"
 
 
 @pytest.fixture(scope="module")
-def crd(cluster: Cluster) -> Iterator[None]:
-    """The CRD of this checkout; it stays if it was there before."""
-    before = cluster.kubectl.exists(CRD)
+def crd(cluster: Cluster) -> None:
+    """The CRD of this checkout."""
     cluster.kubectl.apply(manifests.render(Part.CRD, Settings()))
     cluster.kubectl.wait("--for=condition=Established", CRD)
-    yield
-    if not before:
-        cluster.kubectl.delete(CRD)
 
 
 @pytest.fixture
