@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -110,22 +109,15 @@ def read(document: Document) -> LeaseState:
 class Election:
     """One candidate for one Lease."""
 
-    def __init__(
-        self,
-        client: Client,
-        namespace: str,
-        name: str,
-        me: str,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, client: Client, namespace: str, name: str, me: str) -> None:
         """``me`` tells this process from every other, also from one before it in the same pod."""
         self.leading = False
         self._client = client
         self._namespace, self._name = namespace, name
         self._me = me
-        self._clock = clock
+        self._clock = asyncio.get_running_loop().time
         self._changed = asyncio.Event()
-        self._since = clock()
+        self._since = self._clock()
         self._renewed: float | None = None
         self._cache: Cache[LeaseState] = Cache(read, self._saw)
         self._informer = Informer(
