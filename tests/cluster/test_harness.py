@@ -50,14 +50,27 @@ def test_pods_on_both_nodes_reach_each_other_and_the_api(pod: Pods, node1: Node,
     cluster.machine("control").run("busybox", *_ping(two.address))  # webhooks: the API server reaches pods
 
 
-def test_a_service_account_may_what_roles_grant_and_no_more(kubectl: Kubectl, namespace: str) -> None:
-    subject = f"--as=system:serviceaccount:{namespace}:default"
-    with pytest.raises(KubectlError, match="no"):
-        kubectl("auth", "can-i", "list", "configmaps", subject)
+def test_a_service_account_may_what_roles_grant_and_no_more(
+    pod: Pods, kubectl: Kubectl, namespace: str, node1: Node
+) -> None:
     kubectl("create", "role", "reader", "--verb=list", "--resource=configmaps")
     kubectl("create", "rolebinding", "reader", "--role=reader", f"--serviceaccount={namespace}:default")
+    kubectl("create", "serviceaccount", "stranger")
+    reader, stranger = (
+        pod(node1, spec={"automountServiceAccountToken": True, "serviceAccountName": name})
+        for name in ("default", "stranger")
+    )
+    bearer = "$(cat /run/secrets/kubernetes.io/serviceaccount/token)"
+    url = f"https://10.96.0.1/api/v1/namespaces/{namespace}/configmaps"
+    ask = f'wget -q -O- --no-check-certificate --header "Authorization: Bearer {bearer}" {url}'
+    assert json.loads(reader.run("sh", "-c", ask))["kind"] == "ConfigMapList"
+    with pytest.raises(KubectlError, match="403 Forbidden"):
+        stranger.run("sh", "-c", ask)
+    subject = f"--as=system:serviceaccount:{namespace}:default"
     assert kubectl("auth", "can-i", "list", "configmaps", subject).strip() == "yes"
     assert "configmaps" in kubectl("auth", "can-i", "--list", subject)
+    with pytest.raises(KubectlError, match="no"):
+        kubectl("auth", "can-i", "list", "secrets", subject)
 
 
 def test_a_kubelet_may_touch_its_own_node_only(cluster: Cluster) -> None:

@@ -78,10 +78,19 @@ def packages(wanted: Mapping[str, str], say: Callable[[str], None] = lambda _: N
         return
     if shutil.which("apt-get") is None or os.geteuid() != 0:
         raise BuildError(f"these Debian packages are missing: {' '.join(missing)}")
-    with _lock("packages"):
+    with lock("packages"):
         say(f"installing {' '.join(missing)}")
         quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing]
+        install = [
+            "apt-get",
+            "-o",
+            "DPkg::Lock::Timeout=300",
+            "install",
+            "-y",
+            "-qq",
+            "--no-install-recommends",
+            *missing,
+        ]
         for command in (["apt-get", "update", "-qq"], install):
             done = subprocess.run(command, env=quiet, capture_output=True, text=True, check=False)
             if done.returncode != 0:
@@ -106,7 +115,7 @@ def artefact(
     place = _place(name, version, recipe)
     if place.is_dir():
         return place
-    with _lock(name):
+    with lock(name):
         if place.is_dir():
             return place
         for half in place.parent.glob(f".{name}-*"):
@@ -139,7 +148,8 @@ def _place(name: str, version: str, recipe: str) -> Path:
 
 
 @contextmanager
-def _lock(name: str) -> Iterator[None]:
+def lock(name: str) -> Iterator[None]:
+    """Be the only one on this machine that does a thing."""
     cache().mkdir(parents=True, exist_ok=True)
     with (cache() / f".lock-{name}").open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)

@@ -22,7 +22,10 @@ def _hierarchies() -> list[Path]:
 
 def make(path: str) -> None:
     """Make a group, and those above it, everywhere, with all that a kubelet asks of its root."""
-    for hierarchy in _hierarchies():
+    hierarchies = _hierarchies()
+    if not hierarchies:
+        raise FileNotFoundError(f"no control groups at {_ROOT}")
+    for hierarchy in hierarchies:
         group = hierarchy
         for part in Path(path).parts:
             if (group / "cgroup.subtree_control").exists():

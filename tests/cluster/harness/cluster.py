@@ -84,7 +84,9 @@ class Cluster:
         stocked = stock.stocked((artefacts.test_image, *images), say)
         sweep()
         cluster = cls(name, nodes, artefacts, keep=keep)
-        cluster.folder.mkdir(mode=0o755)
+        if name in names():
+            raise MachineError(f"there is a cluster {name!r} already: {cluster.folder}")
+        cluster.folder.mkdir(mode=0o755, exist_ok=True)
         try:
             cluster._start(stocked)
         except BaseException:
@@ -192,7 +194,8 @@ def names() -> list[str]:
 
 def sweep() -> None:
     """Remove what is left of clusters whose test run is over."""
-    for name in names():
-        cluster = Cluster.attach(name)
-        if cluster._owner is not None and not cluster._owner.alive():
-            cluster.down()
+    with build.lock("sweep"):
+        for name in names():
+            cluster = Cluster.attach(name)
+            if cluster._owner is not None and not cluster._owner.alive():
+                cluster.down()
