@@ -16,10 +16,13 @@ from k8slan_cli.agent.store import Attachments, KnownLans
 from k8slan_cli.errors import KernelError
 from k8slan_cli.lan.model import Lan, LanRef, Snapshot
 from k8slan_cli.net import netlink, netns
+from k8slan_cli.net.mounts import MountListener
 from k8slan_cli.net.node import Node
 from k8slan_cli.net.sockets import Listener
 
 log = logging.getLogger(__name__)
+
+_GATHER_SECONDS = 0.1
 
 
 class Agent:
@@ -46,6 +49,7 @@ class Agent:
         self.on_change: list[Callable[[], None]] = []
         """Called when LANs, or links and addresses of the node that they use, have changed."""
         self._host: _HostWatch | None = None
+        self._mounts: _MountWatch | None = None
 
     # ------------------------------------------------------------ LANs
 
@@ -124,8 +128,14 @@ class Agent:
     # ------------------------------------------------------------ the node's own links
 
     def watch_host(self) -> None:
-        """Listen to the node's links and addresses: an underlay may go, come back or change."""
+        """Listen to the node's links and addresses: an underlay may go, come back or change. And to its mounts."""
         self._host = _HostWatch(self._host_changed)
+        self._mounts = _MountWatch(self._mounts_changed)
+
+    def _mounts_changed(self) -> None:
+        for loop in self.loops.values():
+            if loop.outcome and loop.outcome.desired.exists and not self.node.is_mounted(loop.netns):
+                loop.wake()
 
     def _host_changed(self, names: frozenset[str], indexes: frozenset[int], lost: bool) -> None:
         wanted = {lan.underlay_on(self.me.name, *self.me.aliases) for lan in self.lans.all().values()}
@@ -143,8 +153,9 @@ class Agent:
 
     async def close(self) -> None:
         """Let go of everything; what is on the node stays as it is."""
-        if self._host:
-            self._host.close()
+        for watch in (self._host, self._mounts):
+            if watch:
+                watch.close()
         for loop in self.loops.values():
             await loop.rest()
             loop.close()
@@ -176,6 +187,32 @@ class _HostWatch:
 
     def close(self) -> None:
         asyncio.get_running_loop().remove_reader(self._listener.fileno())
+        self._listener.close()
+
+
+class _MountWatch:
+    """Listens to mounts; what comes in a burst, as at the start of a pod, is looked at once."""
+
+    def __init__(self, on_change: Callable[[], None]) -> None:
+        self._listener = MountListener()
+        self._on_change = on_change
+        self._loop = asyncio.get_running_loop()
+        self._due: asyncio.TimerHandle | None = None
+        self._loop.add_reader(self._listener.fileno(), self._on_readable)
+
+    def _on_readable(self) -> None:
+        self._listener.clear()
+        if self._due is None:
+            self._due = self._loop.call_later(_GATHER_SECONDS, self._look)
+
+    def _look(self) -> None:
+        self._due = None
+        self._on_change()
+
+    def close(self) -> None:
+        if self._due:
+            self._due.cancel()
+        self._loop.remove_reader(self._listener.fileno())
         self._listener.close()
 
 

@@ -63,21 +63,21 @@ class Node:
 
     def is_mounted(self, name: str) -> bool:
         """Whether the namespace of a handle is still what is mounted at its path."""
-        handle = self._handles.get(name)
         fd = netns.open_at(self.path(name))
         if fd is None:
             return False
         try:
-            return handle is None or netns.identity(fd) == netns.identity(handle.fd)
+            with self._lock:
+                handle = self._handles.get(name)
+                return handle is None or netns.identity(fd) == netns.identity(handle.fd)
         finally:
             os.close(fd)
 
     def forget(self, name: str) -> None:
         """Close the handle of a LAN's namespace."""
         with self._lock:
-            handle = self._handles.pop(name, None)
-        if handle:
-            handle.close()
+            if handle := self._handles.pop(name, None):
+                handle.close()
 
     def present(self) -> frozenset[str]:
         """Names under ``directory``: namespaces, and the files of such as were cut short in the making."""

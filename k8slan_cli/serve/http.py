@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import socket
 import threading
 from collections.abc import Callable, Iterable
-from socketserver import ThreadingMixIn
+from socketserver import TCPServer, ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
@@ -40,11 +41,13 @@ class HttpServer:
         except OSError as error:
             raise K8slanError(f"cannot listen on {address}: {error.strerror}", hint="choose another --http") from error
         self.address = f"{host}:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, name="http", daemon=True)
+        # Its thread sleeps until somebody comes: close() wakes it.
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(86400.0,), name="http", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Stop serving."""
+        self._server.socket.shutdown(socket.SHUT_RDWR)
         self._server.shutdown()
         self._server.server_close()
 
@@ -74,6 +77,12 @@ class HttpServer:
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
     allow_reuse_address = True
+
+    def server_bind(self) -> None:
+        """Bind without looking the address up in DNS, which may take its time and is of no use here."""
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
+        self.setup_environ()
 
 
 class _Quiet(WSGIRequestHandler):

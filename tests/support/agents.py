@@ -44,6 +44,8 @@ PLUGINS = Path("/usr/lib/cni")
 """Where Debian's containernetworking-plugins are."""
 SECONDS = 20.0
 """Deadline of what should take milliseconds, on a machine that does much else."""
+_NO_DAD = "echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad"
+"""An underlay's IPv6 address is to be usable at once, without the second that duplicate detection takes."""
 AT_ONCE = 1.0
 """Seconds in which what was broken by hand has to be back."""
 
@@ -298,8 +300,7 @@ class Node:
         with Namespace.create("n") as a, Namespace.create("n") as b:
             wide = ("mtu", str(mtu))
             for namespace in (a, b):
-                # Addresses must be usable at once, without the second that duplicate detection takes.
-                namespace.run("sh", "-c", "echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad")
+                namespace.run("sh", "-c", _NO_DAD)
             a.ip("link", "add", "eth0", *wide, "type", "veth", "peer", "name", "eth0", *wide, "netns", b.name)
             for number, namespace in enumerate((a, b), 1):
                 namespace.ip("link", "set", "eth0", "up")
@@ -377,17 +378,25 @@ class Node:
 
     # ------------------------------------------------------------ the agent
 
-    def command(self, *arguments: str, program: Sequence[str] = ("-m", "k8slan_cli")) -> tuple[str, ...]:
-        """The command line of an agent here."""
+    def command(
+        self, *arguments: str, program: Sequence[str] = ("-m", "k8slan_cli"), alone: bool = False
+    ) -> tuple[str, ...]:
+        """The command line of an agent here; one that is ``alone`` does not hear of the machine's other mounts."""
+        unshare = ("unshare", "--mount", "--propagation", "private") if alone else ()
         options = ("--lan-dir", str(self.files), "--run-dir", str(self.run), "--node-name", self.name)
         return (
-            *("nsenter", f"--net={self.namespace.path}", sys.executable, *program, "node-agent"),
+            *(*unshare, "nsenter", f"--net={self.namespace.path}", sys.executable, *program, "node-agent"),
             *(*options, "--http", self.http, *arguments),
         )
 
     @contextmanager
     def agent(
-        self, *arguments: str, ready: bool = True, program: Sequence[str] = ("-m", "k8slan_cli"), **environment: str
+        self,
+        *arguments: str,
+        ready: bool = True,
+        alone: bool = False,
+        program: Sequence[str] = ("-m", "k8slan_cli"),
+        **environment: str,
     ) -> Iterator[Agent]:
         """An agent for the length of a block, ready when the block begins."""
         with ExitStack() as stack:
@@ -396,7 +405,7 @@ class Node:
             address.unlink(missing_ok=True)
             notify.bind(str(address))
             process = subprocess.Popen(
-                self.command(*arguments, program=program),
+                self.command(*arguments, program=program, alone=alone),
                 cwd=CHECKOUT,
                 env=os.environ | {"NOTIFY_SOCKET": str(address)} | environment,
                 stdin=subprocess.DEVNULL,
@@ -419,6 +428,7 @@ class Node:
                         agent.kill()
                         raise
                 agent.log.join()
+            assert "Traceback" not in str(agent.log), str(agent.log)
 
     # ------------------------------------------------------------ CNI
 
@@ -505,7 +515,6 @@ class Node:
         folders = (self.run / name for name in ("attachments", "netns", "spool"))
         left = [*(path for folder in folders for path in folder.iterdir()), *self.mounts(), *self.held()]
         assert not left, f"left behind: {', '.join(map(str, left))}"
-
 
     def sweep(self) -> None:
         """Remove what a test that failed has left attached, so that it does not trouble the next."""
