@@ -36,11 +36,11 @@ def busybox(path: Path, name: str, executable: Path, applets: tuple[str, ...]) -
             layer.addfile(entry)
         _add(layer, "etc/passwd", b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n")
         _add(layer, "bin/busybox", executable.read_bytes(), 0o755)
-        for applet in applets:
-            if applet != "busybox":
-                link = tarfile.TarInfo(f"bin/{applet}")
-                link.type, link.linkname = tarfile.SYMTYPE, "busybox"
-                layer.addfile(link)
+        links = {f"bin/{applet}": "busybox" for applet in applets if applet != "busybox"} | {"var/run": "../run"}
+        for path_in, target in links.items():
+            link = tarfile.TarInfo(path_in)
+            link.type, link.linkname = tarfile.SYMTYPE, target
+            layer.addfile(link)
     content = buffer.getvalue()
     digest = hashlib.sha256(content).hexdigest()
     config = {
