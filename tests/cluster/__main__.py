@@ -1,6 +1,6 @@
 """A cluster with k8slan in it, to play with: ``python -m tests.cluster up``; every other word goes to the harness.
 
-``exec NODE -- COMMAND``, ``kubectl -- ARGUMENTS``, ``reboot NODE``, ``list`` and ``down`` act on it.
+``exec NODE -- COMMAND``, ``kubectl ARGUMENTS``, ``reboot NODE``, ``list`` and ``down`` act on it.
 """
 
 from __future__ import annotations

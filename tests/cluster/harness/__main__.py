@@ -29,8 +29,10 @@ def main() -> int:
     run.add_argument("machine")
     run.add_argument("command", nargs=argparse.REMAINDER)
     kubectl = verbs.add_parser("kubectl", help="run kubectl as the cluster's administrator")
-    kubectl.add_argument("arguments", nargs=argparse.REMAINDER)
-    wanted = parser.parse_args()
+    kubectl.add_argument("arguments", nargs="*")
+    words = sys.argv[1:]
+    cut = words.index("kubectl") + 1 if "kubectl" in words else len(words)  # what follows is not for this parser
+    wanted = parser.parse_args(words[:cut])
     match wanted.verb:
         case "build":
             build.everything(_say)
@@ -49,7 +51,7 @@ def main() -> int:
             inside = Cluster.attach(wanted.name).machine(wanted.machine).inside(*_words(wanted.command))
             return subprocess.run(inside, check=False).returncode
         case "kubectl":
-            command = Cluster.attach(wanted.name).kubectl.command(*_words(wanted.arguments))
+            command = Cluster.attach(wanted.name).kubectl.command(*_words(words[cut:]))
             return subprocess.run(command, check=False).returncode
     return 0
 
