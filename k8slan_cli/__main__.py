@@ -1,11 +1,9 @@
-"""The entry point ``k8slan``, and where errors become words and an exit status.
-
-Exit status: 0 done, 1 it could not be done (the reason is on stderr), 2 the command line is wrong, 130 interrupted.
-"""
+"""The entry point ``k8slan``, and where errors become words and an exit status (the table of them: cli/exits.py)."""
 
 from __future__ import annotations
 
 import sys
+from pathlib import PurePath
 
 
 def main() -> int:
@@ -16,22 +14,29 @@ def main() -> int:
         return cni.main()
 
     from k8slan_cli.cli.app import app
-    from k8slan_cli.errors import Invalid, K8slanError
+    from k8slan_cli.errors import K8slanError
 
     try:
-        app()
+        app(prog_name=_program())
     except K8slanError as error:
         if "--debug" in sys.argv[1:]:
             raise
-        if isinstance(error, Invalid):
-            words = "\n  ".join([f"{error.subject} is not valid:", *map(str, error.problems)])
-        else:
-            words = error.message + (f"\n  {error.hint}" if error.hint else "")
-        sys.stderr.write(f"k8slan: {words}\n")
+        from k8slan_cli.cli import exits
+
+        sys.stderr.write(f"k8slan: {exits.words(error)}\n")
+        return exits.status(error)
+    except Exception as error:  # noqa: BLE001 - the last edge: a fault of k8slan itself, said in one line all the same
+        if "--debug" in sys.argv[1:]:
+            raise
+        sys.stderr.write(f"k8slan: this is a fault of k8slan itself: {type(error).__name__}: {error}\n")
+        sys.stderr.write("  please report it with what the same command says with --debug\n")
         return 1
-    except KeyboardInterrupt:
-        return 130
     return 0
+
+
+def _program() -> str:
+    """How the user calls this: kubectl runs its plugin k8slan as ``kubectl-k8slan``."""
+    return "kubectl k8slan" if PurePath(sys.argv[0]).name.startswith("kubectl-") else "k8slan"
 
 
 if __name__ == "__main__":

@@ -8,11 +8,19 @@ import typer
 
 from k8slan_cli import __version__
 from k8slan_cli.cli import controller, demo, install, install_cni, node_agent, render
+from k8slan_cli.cli.panels import Panels
+
+
+class _Commands(Panels):
+    late = {"lan": ("k8slan_cli.cli.lan.app", "Make LANs, look at them, change and delete them.")}  # noqa: RUF012
+
 
 app = typer.Typer(
     name="k8slan",
     help="Virtual layer-2 LANs for Kubernetes pods and KubeVirt VMs.",
+    cls=_Commands,
     no_args_is_help=True,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

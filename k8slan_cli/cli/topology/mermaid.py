@@ -7,27 +7,27 @@ from k8slan_cli.cli.topology import Topology
 
 def write(topology: Topology) -> str:
     """The flowchart, without the fence around it."""
-    lines = ["---", f"title: {_quoted(topology.title)}", "---", "flowchart TB"]
+    lines = ["---", f"title: {quoted(topology.title)}", "---", "flowchart TB"]
     for n, node in enumerate(topology.nodes):
-        lines.append(f"  subgraph n{n}[{_quoted(node.name)}]")
+        lines.append(f"  subgraph n{n}[{quoted(node.name)}]")
         if node.note:
-            lines.append(f"    n{n}note>{_quoted(node.note)}]")
+            lines.append(f"    n{n}note>{quoted(node.note)}]")
         for m, member in enumerate(node.members):
             opening, closing = ("[[", "]]") if member.vm else ("[", "]")
-            lines.append(f"    n{n}m{m}{opening}{_quoted('<br>'.join((member.name, *member.lines)))}{closing}")
-            lines.append(f"    n{n}m{m} ---|{_quoted(member.port)}| n{n}br")
+            lines.append(f"    n{n}m{m}{opening}{quoted('<br>'.join((member.name, *member.lines)))}{closing}")
+            lines.append(f"    n{n}m{m} ---|{quoted(member.port)}| n{n}br")
         if node.bridge:
-            lines.append(f"    n{n}br([{_quoted(node.bridge)}])")
+            lines.append(f"    n{n}br([{quoted(node.bridge)}])")
         elif not node.note:
-            lines.append(f"    n{n}none>{_quoted('nothing of the LAN here')}]")
+            lines.append(f"    n{n}none>{quoted('nothing of the LAN here')}]")
         lines.append("  end")
     for n, node in enumerate(topology.nodes):
         if node.tunnel:
-            lines.append(f"  n{n}br ---|{_quoted('<br>'.join(filter(None, (node.tunnel, node.uplink))))}| underlay")
-    lines.append(f"  underlay{{{{{_quoted(topology.underlay)}}}}}")
+            lines.append(f"  n{n}br ---|{quoted('<br>'.join(filter(None, (node.tunnel, node.uplink))))}| underlay")
+    lines.append(f"  underlay{{{{{quoted(topology.underlay)}}}}}")
     return "\n".join(lines) + "\n"
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """A label: in quotes, with what Mermaid would take for syntax as its entities."""
     return '"' + text.replace("#", "#35;").replace('"', "#quot;") + '"'

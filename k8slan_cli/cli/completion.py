@@ -1,0 +1,134 @@
+"""What a shell offers at TAB: the names of what is there now. Silent, and quick to give up: an error is no names."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from k8slan_cli.errors import K8slanError
+
+if TYPE_CHECKING:
+    from k8slan_cli.cli.context import Here
+    from k8slan_cli.kube.apply import Kind
+
+_SECONDS = 2.0
+Offer = tuple[str, str]
+"""A word, and what it is."""
+
+
+def _here(ctx: typer.Context) -> Here:
+    from k8slan_cli.cli.context import Here
+
+    given = ctx.params
+    return Here(given.get("kubeconfig"), given.get("context"), given.get("namespace"))
+
+
+def _offered(words: Callable[[], Iterable[Offer]], incomplete: str) -> list[Offer]:
+    try:
+        return sorted(offer for offer in words() if offer[0].startswith(incomplete))
+    except K8slanError:
+        return []
+
+
+def _objects(here: Here, kind: Kind, namespace: str = "") -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = here.cluster.call("GET", kind.path(namespace), seconds=_SECONDS)["items"]
+    return found
+
+
+def _lans(ctx: typer.Context) -> Iterator[tuple[str, dict[str, Any]]]:
+    from k8slan_cli.kube import apply
+
+    here = _here(ctx)
+    for found in _objects(here, apply.LAN, here.namespace):
+        yield found["metadata"]["name"], found.get("spec") or {}
+
+
+def lans(ctx: typer.Context, incomplete: str) -> list[Offer]:
+    """The LANs of the namespace."""
+    return _offered(lambda: ((name, f"VNI {spec.get('vni')}") for name, spec in _lans(ctx)), incomplete)
+
+
+def spokes(ctx: typer.Context, incomplete: str) -> list[Offer]:
+    """The spokes of the LAN that the command line names before."""
+    wanted = ctx.params.get("name")
+    return _offered(
+        lambda: ((spoke, "") for name, spec in _lans(ctx) if name == wanted for spoke in spec.get("spokes") or ()),
+        incomplete,
+    )
+
+
+def places(ctx: typer.Context, incomplete: str) -> list[Offer]:
+    """Where a pod can be plugged in: ``LAN/SPOKE`` for each spoke, ``LAN`` for a dynamic one."""
+
+    def words() -> Iterator[Offer]:
+        for name, spec in _lans(ctx):
+            yield from ((f"{name}/{spoke}", "spoke") for spoke in spec.get("spokes") or ())
+            if spec.get("dynamic"):
+                yield name, "dynamic"
+
+    return _offered(words, incomplete)
+
+
+def nodes(ctx: typer.Context, incomplete: str) -> list[Offer]:
+    """The nodes, each as the beginning of ``NODE=DEVICE``."""
+    from k8slan_cli.kube import apply
+
+    return _offered(
+        lambda: ((f"{found['metadata']['name']}=", "") for found in _objects(_here(ctx), apply.NODE)), incomplete
+    )
+
+
+def pods(ctx: typer.Context, incomplete: str) -> list[Offer]:
+    """The pods of the namespace that are on some LAN, or want to be."""
+    from k8slan_cli.kube import apply
+    from k8slan_cli.plan.attached import decode_pod
+
+    def words() -> Iterator[Offer]:
+        here = _here(ctx)
+        for pod in map(decode_pod, _objects(here, apply.POD, here.namespace)):
+            on = [network.nad.name for network in pod.networks if network.nad.name.startswith("k8slan-")]
+            if on and not pod.over:
+                yield pod.name, ", ".join(on)
+
+    return _offered(words, incomplete)
+
+
+def namespaces(ctx: typer.Context, incomplete: str) -> list[Offer]:
+    """The namespaces."""
+    from k8slan_cli.kube import apply
+
+    return _offered(
+        lambda: ((found["metadata"]["name"], "") for found in _objects(_here(ctx), apply.NAMESPACE)), incomplete
+    )
+
+
+def contexts(ctx: typer.Context, incomplete: str) -> list[Offer]:
+    """The contexts of the kubeconfig."""
+    from k8slan_cli.kube import kubeconfig
+
+    return _offered(lambda: ((name, "") for name in kubeconfig.read(ctx.params.get("kubeconfig")).contexts), incomplete)
+
+
+def for_kubectl() -> int:
+    """Answer kubectl, which runs ``kubectl_complete-k8slan`` with the words so far, the last of them unfinished.
+
+    One offer a line, what it is after a tab, and at last how to go on: 4 is cobra's "no file names".
+    """
+    from k8slan_cli.cli.app import app
+
+    *words, unfinished = sys.argv[1:] or [""]
+    os.environ |= {
+        "_K8SLAN_COMPLETE": "complete_fish",
+        "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+        "_TYPER_COMPLETE_ARGS": f"{shlex.join(['k8slan', *words])} {shlex.quote(unfinished) if unfinished else ''}",
+    }
+    try:
+        app(prog_name="k8slan")
+    finally:
+        sys.stdout.write(":4\n")
+    return 0

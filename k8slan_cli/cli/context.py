@@ -1,0 +1,105 @@
+"""Which cluster, as whom, in which namespace: the options of every command with a cluster, as kubectl has them."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from k8slan_cli.cli import completion
+from k8slan_cli.cli.exits import UsageError
+from k8slan_cli.lan import names
+
+if TYPE_CHECKING:
+    from k8slan_cli.kube.apply import Cluster
+
+
+class Here:
+    """Where a command works. Nothing is read or connected to before it is asked for."""
+
+    def __init__(self, kubeconfig: str | None = None, context: str | None = None, namespace: str | None = None) -> None:
+        self._kubeconfig = kubeconfig
+        self._context = context
+        self._namespace = namespace
+
+    @functools.cached_property
+    def cluster(self) -> Cluster:
+        """The cluster.
+
+        Raises:
+            MissingError: there is no usable kubeconfig, or it has no such context.
+
+        """
+        from k8slan_cli.kube import apply
+
+        return apply.connect(self._kubeconfig, self._context)
+
+    @functools.cached_property
+    def namespace(self) -> str:
+        """The namespace: the one given, else the context's own, else ``default``.
+
+        Raises:
+            UsageError: it cannot be a namespace.
+            MissingError: as for ``cluster``.
+
+        """
+        name = self._namespace if self._namespace is not None else self.cluster.access.namespace
+        if fault := names.label_fault(name):
+            raise UsageError(f"the namespace {fault}")
+        return name
+
+    @property
+    def given(self) -> bool:
+        """Whether the user has named a namespace."""
+        return self._namespace is not None
+
+
+_OPTIONS: dict[str, Any] = {
+    "namespace": Annotated[
+        str | None,
+        typer.Option(
+            "--namespace",
+            "-n",
+            metavar="NAME",
+            help="Namespace; the context's own otherwise.",
+            autocompletion=completion.namespaces,
+        ),
+    ],
+    "context": Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Context of the kubeconfig; the current one otherwise.",
+            autocompletion=completion.contexts,
+        ),
+    ],
+    "kubeconfig": Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="The kubeconfig; $KUBECONFIG or ~/.kube/config otherwise."),
+    ],
+    "debug": Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")],
+}
+
+
+def in_cluster(command: Callable[..., None]) -> Callable[..., None]:
+    """Give ``command``, whose first parameter is ``here``, the options that say where that is."""
+    signature = inspect.signature(command, eval_str=True)
+    own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in signature.parameters.values() if p.name != "here"]
+
+    @functools.wraps(command)
+    def wrapper(**given: Any) -> None:
+        where = {name: given.pop(name) for name in _OPTIONS}
+        command(Here(where["kubeconfig"], where["context"], where["namespace"]), **given)
+
+    shared = [
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=False if name == "debug" else None, annotation=annotation
+        )
+        for name, annotation in _OPTIONS.items()
+    ]
+    wrapper.__signature__ = signature.replace(parameters=[*own, *shared])  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {}
+    return wrapper

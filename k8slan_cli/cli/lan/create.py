@@ -1,0 +1,481 @@
+"""``k8slan lan create``: from options or a file to LANs, all problems said before anything is written."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from k8slan_cli.cli import completion
+from k8slan_cli.cli.context import Here, in_cluster
+from k8slan_cli.cli.exits import AbsentError, UsageError, near
+from k8slan_cli.cli.lan.output import Format, dump, yaml_text
+from k8slan_cli.errors import Invalid, K8slanError, Problem
+from k8slan_cli.lan.model import API_VERSION, KIND, Lan, LanRef
+
+if TYPE_CHECKING:
+    from k8slan_cli.cli.lan.found import Found
+
+FIRST_VNI = 10_000
+"""Free VNIs are looked for from here on: below are the numbers that other overlays give themselves."""
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the command line says of a LAN; "", 0, False and nothing mean that it says nothing."""
+
+    name: str
+    vni: str = "auto"
+    spokes: tuple[str, ...] = ()
+    dynamic: bool = False
+    underlay: str = ""
+    node_underlays: tuple[str, ...] = ()
+    mtu: int | None = None
+    multicast: str = ""
+    port: int | None = None
+    netns: str = ""
+    bridge: str = ""
+    vxlan: str = ""
+
+
+@in_cluster
+def create(
+    here: Here,
+    name: Annotated[str, typer.Argument(metavar="[NAME]", help="The LAN's name.", show_default=False)] = "",
+    vni: Annotated[str, typer.Option(metavar="N|auto", help="VXLAN network identifier; auto: one that is free.")] = "",
+    spoke: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A socket for one pod or VM; may be given again. None: any number of pods."),
+    ] = None,
+    dynamic: Annotated[bool, typer.Option("--dynamic", help="Any number of pods, besides the spokes.")] = False,
+    underlay: Annotated[
+        str, typer.Option(metavar="DEV", help="Device that carries VXLAN; that of the node's address otherwise.")
+    ] = "",
+    node_underlay: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NODE=DEV", help="The same for one node; may be given again.", autocompletion=completion.nodes
+        ),
+    ] = None,
+    mtu: Annotated[
+        int | None, typer.Option(metavar="BYTES", help="MTU inside; what the underlay allows otherwise.")
+    ] = None,
+    multicast: Annotated[
+        str, typer.Option(metavar="GRP", help="Multicast group of the underlay; unicast to every node otherwise.")
+    ] = "",
+    port: Annotated[int | None, typer.Option(metavar="N", help="UDP port of VXLAN; 4789 otherwise.")] = None,
+    netns: Annotated[str, typer.Option(metavar="NAME", help="The LAN's network namespace on nodes.")] = "",
+    bridge: Annotated[str, typer.Option(metavar="NAME", help="Its bridge; br0 otherwise.")] = "",
+    vxlan: Annotated[str, typer.Option(metavar="NAME", help="Its VXLAN device; vxlan0 otherwise.")] = "",
+    file: Annotated[
+        str, typer.Option("--file", "-f", metavar="FILE", help="LAN documents to create instead; - is standard input.")
+    ] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check it all, print the document, and create nothing.")
+    ] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until it is ready.")] = False,
+    timeout: Annotated[float, typer.Option(metavar="SECONDS", help="How long to wait.", min=0)] = 60,
+    output: Annotated[Format | None, typer.Option("--output", "-o", help="Print the object instead of advice.")] = None,
+) -> None:
+    """Create a LAN.
+
+    Its VNI is a free one, and without spokes any number of pods may attach, unless options say otherwise. What is
+    wrong is all said at once, and nothing is created then.
+    """
+    options = Options(
+        name=name,
+        vni=vni or "auto",
+        spokes=tuple(spoke or ()),
+        dynamic=dynamic,
+        underlay=underlay,
+        node_underlays=tuple(node_underlay or ()),
+        mtu=mtu,
+        multicast=multicast,
+        port=port,
+        netns=netns,
+        bridge=bridge,
+        vxlan=vxlan,
+    )
+    if file and (vni or options != Options(name="")):
+        raise UsageError("-f says all about the LANs: give no name and no options about them beside it")
+    if not file and not name:
+        raise UsageError("a LAN needs a name", hint="k8slan lan create NAME, or -f FILE")
+    plan = from_file(here, file) if file else from_options(here, options)
+    for warning in plan.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    made = _create(here, plan, dry_run=dry_run)
+    if dry_run:
+        shown = [{key: value for key, value in item.items() if key != "status"} for item in plan.documents]
+        form = output if output not in (None, Format.TABLE, Format.WIDE) else Format.YAML
+        many = form is Format.YAML and len(shown) > 1
+        typer.echo("---\n".join(map(yaml_text, shown)) if many else dump(_one_or_all(shown), form), nl=False)
+        typer.echo("nothing was created: this was a dry run", err=True)
+        return
+    if output not in (None, Format.TABLE, Format.WIDE):
+        typer.echo(dump(_one_or_all(made), output or Format.YAML), nl=False)
+    else:
+        for document in made:
+            typer.echo("\n".join(_words(document, here)))
+    if wait:
+        _wait(here, [document["metadata"] for document in [*made, *plan.there]], timeout)
+
+
+def _one_or_all(documents: list[Document]) -> Document | list[Document]:
+    return documents[0] if len(documents) == 1 else documents
+
+
+# ---------------------------------------------------------------- what is to be created
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The documents to create, those that are there already just so, and what to say about it."""
+
+    documents: tuple[Document, ...]
+    there: tuple[Document, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def from_options(here: Here, options: Options) -> Plan:
+    """What the options of a command line ask for.
+
+    Raises:
+        Invalid: with all problems.
+
+    """
+    seen = Surroundings.of(here)
+    spec, problems = spec_of(options, {vni for found in seen.lans for vni in _vnis(found)})
+    metadata = {"name": options.name, "namespace": here.namespace}
+    document = {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": spec}
+    return checked([(document, f"LAN {here.namespace}/{options.name}", problems)], seen)
+
+
+def spec_of(options: Options, taken: set[int]) -> tuple[dict[str, Any], list[Problem]]:
+    """The ``spec`` that options make, and what is wrong with them; ``taken`` are the VNIs that are not free."""
+    problems: list[Problem] = []
+    spec: dict[str, Any] = {}
+    if options.vni == "auto":
+        spec["vni"] = next(vni for vni in range(FIRST_VNI, FIRST_VNI + len(taken) + 1) if vni not in taken)
+    elif options.vni.isascii() and options.vni.isdigit():
+        spec["vni"] = int(options.vni)
+    else:
+        problems.append(Problem(field="--vni", message=f"{options.vni!r} is neither a number nor auto"))
+    devices: dict[str, str] = {}
+    for item in options.node_underlays:
+        node, sign, device = item.partition("=")
+        if not sign or not node or not device:
+            problems.append(Problem(field="--node-underlay", message=f"{item!r} is not NODE=DEVICE"))
+        elif devices.setdefault(node, device) != device:
+            problems.append(Problem(field="--node-underlay", message=f"{node} is given two devices"))
+    fields = {
+        "ns": options.netns,
+        "bridge": options.bridge,
+        "vxlan": options.vxlan,
+        "vxlanGrp": options.multicast,
+        "vxlanPort": options.port,
+        "defaultVxlanDev": options.underlay,
+        "vxlanDevMap": devices,
+        "mtu": options.mtu,
+        "spokes": list(options.spokes),
+        "dynamic": options.dynamic or not options.spokes,
+    }
+    spec |= {key: value for key, value in fields.items() if value or (value == 0 and value is not False)}
+    return spec, problems
+
+
+def _vnis(found: Found) -> Iterator[int]:
+    vni = (found.document.get("spec") or {}).get("vni")
+    if isinstance(vni, int):
+        yield vni
+
+
+def from_file(here: Here, file: str) -> Plan:
+    """What a file asks for.
+
+    Raises:
+        K8slanError: it cannot be read, or is no YAML.
+        Invalid: with all problems of all its documents.
+
+    """
+    drafts: list[Draft] = []
+    for position, document in enumerate(read_file(file), 1):
+        subject, problems = f"document {position} of {file}", list[Problem]()
+        if isinstance(document, dict) and document.get("kind") not in (None, KIND):
+            kind = document.get("kind")
+            problems.append(Problem(field="kind", message=f"is {kind}: only LANs are created; see kubectl create"))
+        elif isinstance(document, dict) and isinstance(document.get("metadata"), dict):
+            metadata = document["metadata"] = {"namespace": here.namespace, **document["metadata"]}
+            subject = f"LAN {metadata['namespace']}/{metadata.get('name', '?')} ({subject})"
+            if here.given and metadata["namespace"] != here.namespace:
+                message = f"is {metadata['namespace']}, but -n says {here.namespace}"
+                problems.append(Problem(field="metadata.namespace", message=message))
+        drafts.append((document, subject, problems))
+    return checked(drafts, Surroundings.of(here))
+
+
+def read_file(file: str) -> list[Any]:
+    """The YAML documents of a file, ``-`` being standard input; empty ones are left out.
+
+    Raises:
+        K8slanError: it cannot be read, is not YAML, or holds nothing.
+
+    """
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """Takes what looks like a time for text, as kubectl does."""
+
+        yaml_implicit_resolvers = {  # noqa: RUF012 - as the class above has it
+            sign: [pair for pair in pairs if pair[0] != "tag:yaml.org,2002:timestamp"]
+            for sign, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        }
+
+    try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text()
+        documents = yaml.load_all(text, Loader)
+        found = [document for document in documents if document is not None]
+    except (OSError, UnicodeDecodeError) as error:
+        raise K8slanError(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise K8slanError(f"{file} is not YAML: {' '.join(str(error).split())}") from error
+    if not found:
+        raise K8slanError(f"{file} holds no LAN")
+    try:
+        json.dumps(found)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise K8slanError(f"{file} holds something that no Kubernetes object can: {error}") from error
+    return found
+
+
+# ---------------------------------------------------------------- what is wrong with it
+
+Draft = tuple[Any, str, list[Problem]]
+"""A document, what to call it, and what is known to be wrong with it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What the cluster has already: LANs, and nodes by name and by label; ``blind`` says what could not be seen."""
+
+    lans: tuple[Found, ...] = ()
+    nodes: frozenset[str] | None = None
+    blind: str = ""
+
+    @classmethod
+    def of(cls, here: Here) -> Surroundings:
+        """Look around."""
+        from k8slan_cli.cli.lan import found as lans
+        from k8slan_cli.kube import apply
+
+        blind = ""
+        try:
+            items = lans.several(here.cluster)
+        except apply.MissingError as error:
+            if error.status != 403:
+                raise
+            blind = f"LANs of other namespaces cannot be seen ({error.message}): a clash with them shows only later"
+            items = lans.several(here.cluster, here.namespace)
+        try:
+            found = here.cluster.objects(apply.NODE)
+        except apply.ClusterError:
+            return cls(lans=tuple(items), blind=blind)
+        known = {name for node in found for name in _names(node)}
+        return cls(lans=tuple(items), nodes=frozenset(known), blind=blind)
+
+
+def _names(node: Mapping[str, Any]) -> Iterator[str]:
+    yield node["metadata"]["name"]
+    if label := (node["metadata"].get("labels") or {}).get("kubernetes.io/hostname"):
+        yield label
+
+
+def checked(drafts: Sequence[Draft], seen: Surroundings) -> Plan:
+    """What to create of ``drafts``: they are valid, and clash with nothing that is there.
+
+    Raises:
+        Invalid: with all problems of all drafts.
+
+    """
+    from k8slan_cli.lan import codec, validate
+
+    problems: dict[str, list[Problem]] = {}
+    new: dict[LanRef, tuple[Document, Lan, str]] = {}
+    there: list[Document] = []
+    known = {found.ref: found for found in seen.lans}
+    for document, subject, wrong in drafts:
+        problems[subject] = list(wrong)
+        if wrong and wrong[0].field == "kind":
+            continue
+        try:
+            lan = codec.decode(document)
+        except Invalid as error:
+            # What is said of an option is said; the field that it makes is missing only for that.
+            said = {"spec.vni"} if any(problem.field == "--vni" for problem in wrong) else set()
+            problems[subject] += [problem for problem in error.problems if problem.field not in said]
+            continue
+        if lan.nodes:
+            problems[subject].append(Problem(field="peers", message="are for an agent without a cluster"))
+        found = known.get(lan.ref)
+        if found is not None and found.lan and codec.encode(found.lan) == codec.encode(lan) and not found.deleting:
+            there.append(dict(found.document))
+        elif found is not None:
+            problems[subject].append(_taken(found))
+        elif lan.ref in new:
+            problems[subject].append(Problem(field="metadata.name", message=f"is that of {new[lan.ref][2]} too"))
+        else:
+            new[lan.ref] = (document, lan, subject)
+    everybody = [found.lan for found in seen.lans if found.lan] + [lan for _, lan, _ in new.values()]
+    for ref, clashes in validate.clashes(everybody).items():
+        if ref in new:
+            problems[new[ref][2]] += clashes
+    _raise(problems)
+    warnings = [seen.blind] if seen.blind else []
+    warnings += [f"LAN {item['metadata']['namespace']}/{item['metadata']['name']} is there already" for item in there]
+    warnings += [text for _, lan, _ in new.values() for text in _strange_nodes(lan, seen.nodes)]
+    documents = tuple(_ready_to_send(document) for document, _, _ in new.values())
+    return Plan(documents=documents, there=tuple(there), warnings=tuple(warnings))
+
+
+def _taken(found: Found) -> Problem:
+    message = f"there is a LAN {found.ref} already, which is not the same"
+    if found.deleting:
+        message = f"there is a LAN {found.ref} still, which is being deleted"
+    return Problem(field="metadata.name", message=f"{message}; see: k8slan lan inspect {found.ref.name}")
+
+
+def _strange_nodes(lan: Lan, nodes: frozenset[str] | None) -> Iterator[str]:
+    for node, _ in lan.underlays:
+        if nodes is not None and node not in nodes:
+            hint = near(node, nodes)
+            yield f"there is no node {node!r} in the cluster{f': {hint}' if hint else ''}"
+
+
+def _ready_to_send(document: Document) -> Document:
+    return {key: value for key, value in document.items() if key != "status"}
+
+
+def _raise(problems: Mapping[str, Iterable[Problem]]) -> None:
+    """Raise what there is of problems, those of several documents under the names of each."""
+    found = {subject: tuple(dict.fromkeys(items)) for subject, items in problems.items() if items}
+    if len(found) == 1:
+        for subject, items in found.items():
+            raise Invalid(subject, items)
+    if found:
+        every = [
+            Problem(field=f"{subject}: {problem.field}", message=problem.message)
+            for subject, items in found.items()
+            for problem in items
+        ]
+        raise Invalid("nothing is created, as some of it", tuple(every))
+
+
+# ---------------------------------------------------------------- creating
+
+
+def _create(here: Here, plan: Plan, *, dry_run: bool) -> list[Document]:
+    """Let the cluster check all of it, then create it; returns what was made."""
+    for document in plan.documents:
+        _post(here, document, dry_run=True)
+    if dry_run:
+        return []
+    made: list[Document] = []
+    for document in plan.documents:
+        try:
+            made.append(_post(here, document, dry_run=False))
+        except K8slanError:
+            for item in made:
+                typer.echo(f"LAN {item['metadata']['namespace']}/{item['metadata']['name']} is created", err=True)
+            raise
+    return made
+
+
+def _post(here: Here, document: Document, *, dry_run: bool) -> Document:
+    from k8slan_cli.cli.lan.found import as_error
+    from k8slan_cli.kube import apply
+
+    metadata = document["metadata"]
+    query = {"fieldManager": apply.FIELD_MANAGER, "fieldValidation": "Strict"}
+    query |= {"dryRun": "All"} if dry_run else {}
+    try:
+        return here.cluster.call("POST", apply.LAN.path(metadata["namespace"]), query=query, body=document)
+    except apply.ClusterError as error:
+        if error.status == 404:
+            raise _no_namespace(here, metadata["namespace"]) from error
+        raise as_error(error, f"LAN {metadata['namespace']}/{metadata['name']}") from error
+
+
+def _no_namespace(here: Here, namespace: str) -> AbsentError:
+    from k8slan_cli.kube import apply
+
+    try:
+        known = [found["metadata"]["name"] for found in here.cluster.objects(apply.NAMESPACE)]
+    except apply.ClusterError:
+        known = []
+    hint = f"make it: kubectl create namespace {namespace}"
+    return AbsentError(f"there is no namespace {namespace!r}", name=namespace, known=known, hint=hint)
+
+
+# ---------------------------------------------------------------- afterwards
+
+
+def _words(document: Document, here: Here) -> Iterator[str]:
+    """What was made, and what to put into a pod or a VM next."""
+    from k8slan_cli.cli.lan.found import read, sound
+    from k8slan_cli.lan import names
+
+    lan = sound(read(document))
+    what = [f"VNI {lan.vni}"]
+    what += [f"spoke{'s' * (len(lan.spokes) > 1)} {', '.join(lan.spokes)}"] if lan.spokes else []
+    what += ["dynamic"] if lan.dynamic else []
+    yield f"LAN {lan.ref} is created: {', '.join(what)}"
+    yield ""
+    place = f" -n {lan.ref.namespace}" if here.given else ""
+    nad = names.veth_nad(lan.spokes[0]) if lan.spokes else names.lan_nad(lan.ref.name)
+    where = f"{lan.ref.name}/{lan.spokes[0]}" if lan.spokes else lan.ref.name
+    yield f"A pod of namespace {lan.ref.namespace} is on it with this annotation:"
+    yield f"  k8s.v1.cni.cncf.io/networks: {nad}"
+    yield f"A whole one prints:  k8slan lan example pod {where}{place}"
+    if lan.spokes:
+        yield "A KubeVirt VM with this network, its interface bound by macvtap:"
+        yield f"  multus: {{networkName: {names.mac_nad(lan.spokes[0])}}}"
+        yield f"A whole one prints:  k8slan lan example vm {where}{place}"
+
+
+def _wait(here: Here, created: Sequence[Mapping[str, Any]], seconds: float) -> None:
+    """Follow LANs until all are ready, and say what each that is not waits for."""
+    from k8slan_cli.cli.exits import LateError
+    from k8slan_cli.cli.lan import found as lans
+    from k8slan_cli.kube import apply
+
+    sources = {
+        f"{item['namespace']}/{item['name']}": apply.Source(
+            apply.LAN, item["namespace"], f"metadata.name={item['name']}"
+        )
+        for item in created
+    }
+    said: dict[str, str] = {}
+    for state in here.cluster.follow(sources, seconds):
+        for name, objects in state.items():
+            why = _waits_for(lans.read(objects[name])) if name in objects else "it has been deleted"
+            if why != said.get(name):
+                said[name] = why
+                typer.echo(f"LAN {name}: {why or 'ready'}", err=True)
+        if not any(said.values()):
+            return
+    late = "; ".join(f"LAN {name}: {why}" for name, why in said.items() if why) or "the cluster says nothing"
+    raise LateError(f"not ready within {seconds:g} s: {late}", hint="see: k8slan lan inspect NAME")
+
+
+def _waits_for(item: Found) -> str:
+    """Why a LAN is not ready, "" if it is."""
+    ready = item.ready
+    if ready is None or item.status.generation < item.generation:
+        return "k8slan's controller has not seen it yet"
+    return "" if ready.status else ready.message or ready.reason

@@ -1,0 +1,123 @@
+"""``k8slan lan delete``: asks for it, and says what it still waits for until it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from k8slan_cli.cli import completion
+from k8slan_cli.cli.context import Here, in_cluster
+from k8slan_cli.cli.exits import InUseError, LateError
+
+if TYPE_CHECKING:
+    from k8slan_cli.cli.lan.found import Found
+    from k8slan_cli.plan.attached import Attached
+
+
+@in_cluster
+def delete(
+    here: Here,
+    name: Annotated[list[str], typer.Argument(metavar="NAME…", autocompletion=completion.lans)],
+    force: Annotated[
+        bool, typer.Option("--force", help="Take it from under the pods and VMs that use it; they lose it at once.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say who holds it, and delete nothing.")] = False,
+    wait: Annotated[bool, typer.Option(help="Wait until it is gone from every node.")] = True,
+    timeout: Annotated[float, typer.Option(metavar="SECONDS", help="How long to wait.", min=0)] = 120,
+) -> None:
+    """Delete LANs.
+
+    A LAN in use stays, and works, until the last pod or VM has left it; what holds it is said.
+    """
+    from k8slan_cli.cli.lan import found as lans
+
+    items = [lans.one(here.cluster, here.namespace, each) for each in dict.fromkeys(name)]
+    seen = lans.pods(here.cluster, here.namespace)
+    if seen.blind:
+        typer.echo(f"warning: {seen.blind}", err=True)
+    held = {str(item.ref): lans.on([item], seen) for item in items}
+    for item in items:
+        words = _held(held[str(item.ref)], force=force)
+        if dry_run:
+            typer.echo(f"LAN {item.ref} would be deleted{words}")
+            continue
+        _ask(here, item, force=force)
+        typer.echo(f"LAN {item.ref} is being deleted{words}", err=True)
+    if wait and not dry_run:
+        _wait(here, items, timeout)
+
+
+def _held(attached: Sequence[Attached], *, force: bool) -> str:
+    from k8slan_cli.cli.lan.found import holders
+
+    if not attached:
+        return ""
+    return f", from under {holders(attached)}" if force else f"; it stays until these have left: {holders(attached)}"
+
+
+def _ask(here: Here, item: Found, *, force: bool) -> None:
+    """Ask for the deletion of just this object, not of one that has been made anew meanwhile."""
+    from k8slan_cli.cli.lan import found as lans
+    from k8slan_cli.kube import apply
+
+    path = lans.target(item.ref.namespace, item.ref.name).path
+    uid = item.document["metadata"]["uid"]
+    try:
+        if force:
+            from k8slan_cli.kube.lans import FORCE
+
+            # With another object's uid the API server refuses it.
+            body = {"metadata": {"uid": uid, "annotations": {FORCE: "true"}}}
+            here.cluster.call("PATCH", path, body=body, content_type="application/merge-patch+json")
+        here.cluster.call("DELETE", path, body={"preconditions": {"uid": uid}})
+    except apply.ClusterError as error:
+        if error.status != 404:  # somebody was quicker
+            raise
+
+
+def _wait(here: Here, items: Sequence[Found], seconds: float) -> None:
+    """Follow the LANs until they are gone, and say what each waits for, in the controller's words."""
+    from k8slan_cli.cli.lan import found as lans
+    from k8slan_cli.kube import apply
+
+    waiting = {str(item.ref): item for item in items}
+    sources = {
+        name: apply.Source(apply.LAN, item.ref.namespace, f"metadata.name={item.ref.name}")
+        for name, item in waiting.items()
+    }
+    said: dict[str, str] = {}
+    for state in here.cluster.follow(sources, seconds):
+        for name, item in list(waiting.items()):
+            document = state[name].get(name)
+            if document is None or document["metadata"]["uid"] != item.document["metadata"]["uid"]:
+                del waiting[name]
+                typer.echo(f"LAN {name} is deleted")
+                continue
+            waiting[name] = lans.read(document)
+            ready = waiting[name].ready
+            if ready and ready.reason == "Terminating" and said.get(name) != ready.message:
+                said[name] = ready.message
+                typer.echo(f"  LAN {name} {ready.message}", err=True)
+        if not waiting:
+            return
+    raise _late(here, waiting.values(), seconds)
+
+
+def _late(here: Here, waiting: Iterable[Found], seconds: float) -> InUseError | LateError:
+    """What to say of LANs that are still there."""
+    from k8slan_cli.cli.lan import found as lans
+
+    items = list(waiting)
+    attached = lans.on(items, lans.pods(here.cluster, here.namespace))
+    which = ", ".join(f"LAN {item.ref}" for item in items)
+    still = f"{which} {'is' if len(items) == 1 else 'are'} still there after {seconds:g} s"
+    if attached:
+        hint = "they go with the last of these, or at once with --force"
+        return InUseError(f"{still}, held by {lans.holders(attached)}", hint=hint)
+    others = {f for item in items for f in item.document["metadata"].get("finalizers") or ()}
+    return LateError(
+        f"{still}, waiting for its finalizers: {', '.join(sorted(others)) or 'none'}",
+        hint=f"are k8slan's controller and agents running? See: {lans.SEE_SYSTEM}",
+    )

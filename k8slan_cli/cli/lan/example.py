@@ -1,0 +1,190 @@
+"""``k8slan lan example``: manifests of a pod, a Deployment or a VM that is plugged into a LAN, ready to apply."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from k8slan_cli.cli import completion
+from k8slan_cli.cli.context import Here, in_cluster
+from k8slan_cli.cli.exits import AbsentError, UsageError
+from k8slan_cli.cli.lan.output import yaml_text
+
+if TYPE_CHECKING:
+    from k8slan_cli.lan.model import Lan
+
+_IMAGE = "docker.io/library/busybox:stable"
+_DISK = "quay.io/containerdisks/fedora:latest"
+_PORT = "lan"  # the name of the interface in a VM's manifest
+
+Document = dict[str, Any]
+
+
+class What(enum.StrEnum):
+    """What an example can be of."""
+
+    POD = "pod"
+    DEPLOYMENT = "deployment"
+    VM = "vm"
+
+
+@in_cluster
+def example(
+    here: Here,
+    what: Annotated[What, typer.Argument(help="What to plug in.", show_default=False)],
+    where: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME/SPOKE",
+            help="The LAN and its spoke; only NAME for a dynamic LAN.",
+            autocompletion=completion.places,
+        ),
+    ],
+    interface: Annotated[str, typer.Option(metavar="NAME", help="Its interface in the pod; net1 otherwise.")] = "",
+    image: Annotated[
+        str, typer.Option(metavar="IMAGE", help=f"Its image; {_IMAGE}, or for a VM {_DISK}.", show_default=False)
+    ] = "",
+) -> None:
+    """Print a manifest that is plugged into a LAN, to change and to apply with kubectl."""
+    from k8slan_cli.cli.lan import found as lans
+
+    name, _, spoke = where.partition("/")
+    lan = lans.sound(lans.one(here.cluster, here.namespace, name))
+    socket = socket_of(lan, spoke, what)
+    if what is What.VM and interface:
+        raise UsageError("a VM's guest names its interfaces itself: --interface is for pods")
+    if interface:
+        _check_interface(interface)
+    build = {What.POD: pod, What.DEPLOYMENT: deployment, What.VM: vm}[what]
+    typer.echo(yaml_text(build(socket, interface, image)), nl=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Socket:
+    """Where an example is plugged in: the NetworkAttachmentDefinition, and a name to call the example by."""
+
+    namespace: str
+    nad: str
+    name: str
+    alone: bool
+    """Whether it takes one pod only."""
+
+
+def socket_of(lan: Lan, spoke: str, what: What) -> Socket:
+    """The socket that a user means.
+
+    Raises:
+        AbsentError: the LAN has no such spoke.
+        UsageError: this cannot be plugged in there.
+
+    """
+    from k8slan_cli.lan import names
+
+    some = lan.spokes[0] if lan.spokes else "SPOKE"
+    if not spoke:
+        if not lan.dynamic:
+            hint = f"name one: {lan.ref.name}/{some}"
+            raise AbsentError(f"LAN {lan.ref} is not dynamic, so it takes a spoke", known=lan.spokes, hint=hint)
+        if what is What.VM:
+            hint = f"add one: k8slan lan add-spoke {lan.ref.name} vm" if not lan.spokes else f"{lan.ref.name}/{some}"
+            raise UsageError(f"a VM needs a spoke, and {lan.ref.name!r} names none", hint=hint)
+        return Socket(
+            namespace=lan.ref.namespace, nad=names.lan_nad(lan.ref.name), name=_short(lan.ref.name), alone=False
+        )
+    if spoke not in lan.spokes:
+        hint = f"add it: k8slan lan add-spoke {lan.ref.name} {spoke}"
+        raise AbsentError(f"LAN {lan.ref} has no spoke {spoke!r}", name=spoke, known=lan.spokes, hint=hint)
+    nad = names.mac_nad(spoke) if what is What.VM else names.veth_nad(spoke)
+    return Socket(namespace=lan.ref.namespace, nad=nad, name=_short(f"{lan.ref.name}-{spoke}"), alone=True)
+
+
+def _short(name: str) -> str:
+    """A name for a workload: pods of a Deployment have it with a tail, and all in 63 characters."""
+    return name.replace(".", "-")[:40].rstrip("-")
+
+
+def _check_interface(name: str) -> None:
+    from k8slan_cli.lan import names
+
+    if fault := names.interface_fault(name, 15):
+        raise UsageError(f"--interface {fault}")
+
+
+# ---------------------------------------------------------------- manifests
+
+
+def _annotations(socket: Socket, interface: str) -> Document:
+    from k8slan_cli.plan.attached import NETWORKS_ANNOTATION
+
+    return {NETWORKS_ANNOTATION: f"{socket.nad}@{interface}" if interface else socket.nad}
+
+
+def _containers(image: str) -> list[Document]:
+    return [{"name": "main", "image": image or _IMAGE, "command": ["sleep", "infinity"]}]
+
+
+def pod(socket: Socket, interface: str, image: str) -> Document:
+    """A pod."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": socket.name,
+            "namespace": socket.namespace,
+            "annotations": _annotations(socket, interface),
+        },
+        "spec": {"containers": _containers(image)},
+    }
+
+
+def deployment(socket: Socket, interface: str, image: str) -> Document:
+    """A Deployment. On a spoke it has one pod, and stops it before it starts another: a spoke takes one at a time."""
+    labels = {"app": socket.name}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": socket.name, "namespace": socket.namespace},
+        "spec": {
+            "replicas": 1 if socket.alone else 3,
+            **({"strategy": {"type": "Recreate"}} if socket.alone else {}),
+            "selector": {"matchLabels": labels},
+            "template": {
+                "metadata": {"labels": labels, "annotations": _annotations(socket, interface)},
+                "spec": {"containers": _containers(image)},
+            },
+        },
+    }
+
+
+def vm(socket: Socket, _interface: str, image: str) -> Document:
+    """A KubeVirt VM, its interface bound by the network binding plugin ``macvtap``."""
+    return {
+        "apiVersion": "kubevirt.io/v1",
+        "kind": "VirtualMachine",
+        "metadata": {"name": socket.name, "namespace": socket.namespace},
+        "spec": {
+            "runStrategy": "Always",
+            "template": {
+                "spec": {
+                    "domain": {
+                        "devices": {
+                            "disks": [{"name": "root", "disk": {"bus": "virtio"}}],
+                            "interfaces": [
+                                {"name": "default", "masquerade": {}},
+                                {"name": _PORT, "binding": {"name": "macvtap"}},
+                            ],
+                        },
+                        "memory": {"guest": "1Gi"},
+                    },
+                    "networks": [
+                        {"name": "default", "pod": {}},
+                        {"name": _PORT, "multus": {"networkName": socket.nad}},
+                    ],
+                    "volumes": [{"name": "root", "containerDisk": {"image": image or _DISK}}],
+                },
+            },
+        },
+    }

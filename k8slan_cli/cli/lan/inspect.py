@@ -1,0 +1,358 @@
+"""``k8slan lan inspect``: all there is to know of one LAN, and why it is not ready if it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from k8slan_cli.cli import completion
+from k8slan_cli.cli.context import Here, in_cluster
+from k8slan_cli.cli.lan.listing import Output
+from k8slan_cli.cli.lan.output import Format, dump, for_programs, tidy
+
+if TYPE_CHECKING:
+    from k8slan_cli.cli.lan.found import Found
+    from k8slan_cli.kube.apply import Cluster
+    from k8slan_cli.lan.model import Lan
+    from k8slan_cli.plan.attached import Attached
+
+_EVENTS = 10  # how many are shown
+_MORE = 5  # how many names a sentence has
+
+
+@in_cluster
+def inspect(
+    here: Here,
+    name: Annotated[str, typer.Argument(metavar="NAME", autocompletion=completion.lans)],
+    output: Output = Format.TABLE,
+) -> None:
+    """Show a LAN: what it should be, what it is on every node, who is on it, and why it is not ready."""
+    from k8slan_cli.cli.lan import text
+
+    view = look(here.cluster, here.namespace, name)
+    if output is Format.NAME:
+        typer.echo(dump(view.found.document, output), nl=False)
+    elif for_programs(output):
+        typer.echo(dump(as_document(view), output), nl=False)
+    else:
+        typer.echo("\n".join(report(view, limit=text.width(), wide=output is Format.WIDE)))
+
+
+# ---------------------------------------------------------------- what is known
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that somebody said about a LAN; ``last`` is when for the last time."""
+
+    last: str
+    warning: bool
+    reason: str
+    source: str
+    message: str
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """All that is known of a LAN. ``blind`` are sentences about what this user may not see."""
+
+    found: Found
+    attached: tuple[Attached, ...] = ()
+    events: tuple[Event, ...] = ()
+    blind: tuple[str, ...] = ()
+
+
+def look(cluster: Cluster, namespace: str, name: str) -> View:
+    """Ask the cluster.
+
+    Raises:
+        AbsentError: there is no such LAN.
+        MissingError: the cluster does not answer, or this user may not see the LAN.
+
+    """
+    from k8slan_cli.cli.lan import found as lans
+    from k8slan_cli.kube import apply
+
+    found = lans.one(cluster, namespace, name)
+    seen = lans.pods(cluster, namespace)
+    blind = [seen.blind] if seen.blind else []
+    query = {"fieldSelector": f"involvedObject.kind={apply.LAN.name},involvedObject.name={name}"}
+    events: list[Event] = []
+    try:
+        documents = cluster.call("GET", apply.EVENT.path(namespace), query=query)["items"]
+        events = sorted(map(_event, documents), key=lambda event: event.last)
+    except apply.ClusterError as error:
+        if error.status != 403:
+            raise
+        blind.append(f"events cannot be seen: {error.message}")
+    return View(found=found, attached=lans.on([found], seen), events=tuple(events), blind=tuple(blind))
+
+
+def _event(document: Mapping[str, Any]) -> Event:
+    """An event of either API: each has its own fields for the same."""
+    series = document.get("series") or {}
+    source = document.get("reportingComponent") or (document.get("source") or {}).get("component") or ""
+    times = (series.get("lastObservedTime"), document.get("lastTimestamp"), document.get("eventTime"))
+    return Event(
+        last=next((time for time in times if time), document["metadata"].get("creationTimestamp") or ""),
+        warning=document.get("type") == "Warning",
+        reason=document.get("reason") or "",
+        source=source.rpartition("/")[2],
+        message=document.get("message") or "",
+        count=series.get("count") or document.get("count") or 1,
+    )
+
+
+# ---------------------------------------------------------------- why it is not ready
+
+
+def why(view: View) -> tuple[str, ...]:
+    """Why a LAN is not all that it should be, in sentences, the first cause first; none if all is well."""
+    return tuple(_why(view))
+
+
+def _why(view: View) -> Iterator[str]:
+    from k8slan_cli.cli.lan.found import SEE_SYSTEM, holders
+
+    found = view.found
+    ready = found.ready
+    if found.deleting:
+        if view.attached:
+            yield f"It is being deleted, and stays until these are gone: {holders(view.attached)}."
+        elif ready and ready.reason == "Terminating":
+            yield f"It is being deleted: it {ready.message}."
+        else:
+            yield f"It is being deleted; its finalizers wait for k8slan's controller and agents ({SEE_SYSTEM})."
+        return
+    if found.problems:
+        yield f"Its spec is not valid: {'; '.join(map(str, found.problems))}."
+    if ready is None or found.status.generation < found.generation:
+        what = "it" if ready is None else "its last change"
+        yield f"k8slan's controller has not seen {what}: is it running? See: {SEE_SYSTEM}"
+    elif not ready.status:
+        yield f"{ready.reason}: {ready.message}"
+    yield from _silent_nodes(view)
+    yield from _waiting(view.attached)
+
+
+def _silent_nodes(view: View) -> Iterator[str]:
+    """Nodes that have someone attached, and of which no agent has said anything."""
+    from k8slan_cli.cli.lan.found import SEE_SYSTEM
+
+    heard = {node.name for node in view.found.lan.nodes} if view.found.lan else set()
+    silent = sorted({item.pod.node for item in view.attached if item.network.present} - heard - {""})
+    if silent:
+        yield f"The agents on {_some(silent)} have not said how the LAN is there: are they running? See: {SEE_SYSTEM}"
+
+
+def _waiting(attached: Iterable[Attached]) -> Iterator[str]:
+    """Pods that are not on the LAN yet."""
+    absent = [item for item in attached if not item.network.present]
+    if homeless := sorted({item.who for item in absent if not item.pod.node}):
+        yield f"These wait for a node: {_some(homeless)}."
+    if starting := sorted({f"{item.who} on {item.pod.node}" for item in absent if item.pod.node}):
+        yield f"These have not got their interface yet: {_some(starting)}. Why says: kubectl describe pod"
+
+
+def _some(items: Sequence[str]) -> str:
+    more = f" and {len(items) - _MORE} more" if len(items) > _MORE else ""
+    return ", ".join(items[:_MORE]) + more
+
+
+# ---------------------------------------------------------------- for people
+
+
+def report(view: View, *, limit: int | None, wide: bool, now: datetime | None = None) -> Iterator[str]:
+    """All of it as text; ``limit`` is the terminal's width, None for none."""
+    from k8slan_cli.cli.lan import text
+
+    found = view.found
+    state = _state(found)
+    yield f"{text.strong(f'LAN {found.ref}')}  {text.coloured(state)}"
+    yield from text.fields(_spec(found, view.attached, now), limit)
+    if reasons := why(view):
+        yield from ("", text.strong("Why"))
+        for reason in reasons:
+            yield from text.paragraph(reason, limit, "  - ", "    ")
+    sections = (
+        ("Nodes", _nodes(found, limit, wide=wide)),
+        ("Attached", _attachments(view.attached, limit, wide=wide)),
+        ("Events", _events(view.events, limit, now)),
+    )
+    for heading, lines in sections:
+        yield from ("", text.strong(heading))
+        yield from (f"  {line}".rstrip() for line in lines)
+    for sentence in view.blind:
+        yield ""
+        yield from text.paragraph(f"Note: {sentence}", limit)
+
+
+def _state(found: Found) -> str:
+    if found.deleting:
+        return "Deleting"
+    if found.ready is None:
+        return "unknown"
+    return "Ready" if found.ready.status else f"not ready ({found.ready.reason})"
+
+
+def _spec(found: Found, attached: Sequence[Attached], now: datetime | None) -> Iterator[tuple[str, str]]:
+    from k8slan_cli.cli.lan import text
+
+    lan, ready = found.lan, found.ready
+    if ready and ready.since:
+        held = text.age(ready.since, now)
+        yield (
+            "Ready",
+            f"{'yes' if ready.status else 'no'}, for {held}" + (f": {ready.message}" if ready.message else ""),
+        )
+    if lan is None:
+        yield "VNI", str((found.document.get("spec") or {}).get("vni", ""))
+        yield "Age", text.age(found.created, now)
+        return
+    flooding = f"multicast to {lan.group}" if lan.group else "unicast to each node that takes part"
+    yield "VNI", f"{lan.vni}, UDP port {lan.port}, {flooding}"
+    taken = {item.socket.spoke for item in attached if item.socket.spoke}
+    yield "Spokes", f"{', '.join(lan.spokes)} ({len(taken)} of {len(lan.spokes)} taken)" if lan.spokes else ""
+    yield "Dynamic", "any number of pods may attach" if lan.dynamic else ""
+    yield "Underlay", ", ".join(_underlays(lan))
+    yield "MTU", f"{lan.mtu} wanted" if lan.mtu else "the largest that the underlay allows"
+    yield "On a node", f"network namespace {lan.netns}, bridge {lan.bridge}, VXLAN device {lan.vxlan}"
+    yield "Age", text.age(found.created, now)
+
+
+def _underlays(lan: Lan) -> Iterator[str]:
+    yield lan.underlay or "the device of the node's own address"
+    for node, device in lan.underlays:
+        yield f"{device} on {node}"
+
+
+def _nodes(found: Found, limit: int | None, *, wide: bool) -> Iterator[str]:
+    from k8slan_cli.cli.lan.text import Column, Table
+
+    nodes = found.lan.nodes if found.lan else ()
+    if not nodes:
+        yield "none takes part: nobody is attached"
+        return
+    columns = [
+        Column("NODE"),
+        Column("STATE"),
+        Column("DEVICE"),
+        Column("VTEP", 2),
+        Column("MTU", 1),
+        Column("MESSAGE", prose=True),
+    ]
+    rows = [
+        [node.name, node.state, node.device, str(node.vtep or ""), str(node.mtu or ""), node.message]
+        for node in sorted(nodes, key=lambda node: node.name)
+    ]
+    if not any(row[-1] for row in rows):
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
+    yield from Table(columns, rows, _inside(limit, wide=wide)).lines()
+
+
+def _attachments(attached: Sequence[Attached], limit: int | None, *, wide: bool) -> Iterator[str]:
+    from k8slan_cli.cli.lan.text import Column, Table
+
+    if not attached:
+        yield "nobody"
+        return
+    columns = [
+        Column("WHO"),
+        Column("NODE", 1),
+        Column("SPOKE"),
+        Column("KIND", 3),
+        Column("INTERFACE"),
+        Column("MAC", 2),
+        Column("ADDRESSES", 4),
+        Column("STATE"),
+    ]
+    rows = [
+        [
+            item.who,
+            item.pod.node or "-",
+            item.socket.spoke or "-",
+            item.socket.kind,
+            item.network.interface,
+            item.network.mac or "-",
+            ",".join(item.network.ips) or "-",
+            state(item),
+        ]
+        for item in attached
+    ]
+    yield from Table(columns, rows, _inside(limit, wide=wide)).lines()
+
+
+def state(item: Attached) -> str:
+    """How far an attachment is, in a word."""
+    if item.pod.deleting:
+        return "leaving"
+    return "attached" if item.network.present else "waiting"
+
+
+def _events(events: Sequence[Event], limit: int | None, now: datetime | None) -> Iterator[str]:
+    from k8slan_cli.cli.lan.text import Column, Table, age
+
+    if not events:
+        yield "none lately"
+        return
+    if len(events) > _EVENTS:
+        yield f"{len(events) - _EVENTS} older ones are left out"
+    columns = [Column("AGE"), Column("TYPE", 2), Column("REASON"), Column("FROM", 3), Column("MESSAGE", prose=True)]
+    rows = [
+        [
+            age(event.last, now) + (f" (×{event.count})" if event.count > 1 else ""),
+            "Warning" if event.warning else "Normal",
+            event.reason,
+            event.source,
+            " ".join(event.message.split()),
+        ]
+        for event in events[-_EVENTS:]
+    ]
+    yield from Table(columns, rows, _inside(limit, wide=False)).lines()
+
+
+def _inside(limit: int | None, *, wide: bool) -> int | None:
+    """The width of a table that is set in by two columns."""
+    return None if wide or limit is None else limit - 2
+
+
+# ---------------------------------------------------------------- for programs
+
+
+def as_document(view: View) -> dict[str, Any]:
+    """All of it as one document: the LAN, and beside it what is read from elsewhere."""
+    return {
+        "lan": tidy(view.found.document),
+        "why": list(why(view)),
+        "attached": [
+            {
+                "pod": f"{item.pod.namespace}/{item.pod.name}",
+                "vm": item.pod.vm,
+                "node": item.pod.node,
+                "spoke": item.socket.spoke,
+                "kind": item.socket.kind,
+                "interface": item.network.interface,
+                "mac": item.network.mac,
+                "addresses": list(item.network.ips),
+                "state": state(item),
+            }
+            for item in view.attached
+        ],
+        "events": [
+            {
+                "last": event.last,
+                "type": "Warning" if event.warning else "Normal",
+                "reason": event.reason,
+                "from": event.source,
+                "message": event.message,
+                "count": event.count,
+            }
+            for event in view.events
+        ],
+        "blind": list(view.blind),
+    }

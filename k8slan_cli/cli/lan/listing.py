@@ -1,0 +1,127 @@
+"""``k8slan lan list``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from k8slan_cli.cli.context import Here, in_cluster
+from k8slan_cli.cli.lan.output import Format, dump, for_programs
+
+if TYPE_CHECKING:
+    from k8slan_cli.cli.lan.found import Found
+    from k8slan_cli.cli.lan.text import Table
+
+_A_YEAR = 365 * 86400.0
+
+All = Annotated[bool, typer.Option("--all-namespaces", "-A", help="The LANs of all namespaces.")]
+Output = Annotated[Format, typer.Option("--output", "-o", help="How to print it.")]
+
+
+@in_cluster
+def listing(
+    here: Here,
+    everywhere: All = False,
+    output: Output = Format.TABLE,
+    selector: Annotated[str, typer.Option("--selector", "-l", metavar="K=V,…", help="Only LANs with labels.")] = "",
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on, and print each change.")] = False,
+) -> None:
+    """List LANs."""
+    from k8slan_cli.cli.lan import found as lans
+    from k8slan_cli.cli.lan import text
+
+    namespace = "" if everywhere else here.namespace
+    items = lans.several(here.cluster, namespace, selector)
+    if for_programs(output):
+        if not watch:
+            typer.echo(dump([item.document for item in items], output), nl=False)
+            return
+        for item in items:
+            _print_object(item, output)
+        for item, _ in _changes(here, namespace, selector, items):
+            _print_object(item, output)
+        return
+    shown = table(items, everywhere=everywhere, wide=output is Format.WIDE, limit=text.width())
+    if items or watch:
+        typer.echo("\n".join(shown.lines()))
+    else:
+        where = "in the cluster" if everywhere else f"in namespace {namespace}"
+        typer.echo(f"There is no LAN {where}. Make one: k8slan lan create NAME", err=True)
+    if watch:
+        for item, gone in _changes(here, namespace, selector, items):
+            typer.echo("\n".join(shown.line(_row(item, everywhere=everywhere, gone=gone))))
+
+
+def _print_object(item: Found, output: Format) -> None:
+    typer.echo("---\n" * (output is Format.YAML) + dump(item.document, output), nl=False)
+
+
+def table(
+    items: Sequence[Found], *, everywhere: bool, wide: bool, limit: int | None, now: datetime | None = None
+) -> Table:
+    """The LANs as a table; a ``wide`` one has all columns, however narrow the terminal is."""
+    from k8slan_cli.cli.lan.text import Column, Table
+
+    heads = [
+        Column("NAMESPACE") if everywhere else None,
+        Column("NAME"),
+        Column("VNI"),
+        Column("SPOKES", 2),
+        Column("ATTACHED", 1),
+        Column("NODES", 2),
+        Column("READY"),
+        Column("AGE", 3),
+    ]
+    more = [Column("REASON"), Column("NETNS"), Column("UNDERLAY"), Column("FLOODING"), Column("MTU")]
+    columns = [head for head in heads if head] + (more if wide else [])
+    rows = [_row(item, everywhere=everywhere, now=now) for item in items]
+    return Table(columns, [row[: len(columns)] for row in rows], None if wide else limit)
+
+
+def _row(item: Found, *, everywhere: bool, now: datetime | None = None, gone: bool = False) -> list[str]:
+    """A LAN's cells, all that there are; a narrow table takes the first of them."""
+    from k8slan_cli.cli.lan import text
+
+    lan, status, ready = item.lan, item.status, item.ready
+    state = "Deleted" if gone else "Deleting" if item.deleting else str(ready.status) if ready else "unknown"
+    cells = [item.ref.namespace] if everywhere else []
+    cells += [
+        item.ref.name,
+        str((item.document.get("spec") or {}).get("vni", "")),
+        "dynamic" if lan and lan.dynamic and not lan.spokes else str(len(lan.spokes)) if lan else str(status.spokes),
+        str(status.attached),
+        str(status.nodes),
+        state,
+        text.age(item.created, now),
+    ]
+    if lan is None:
+        return [*cells, ready.reason if ready else "Invalid", "", "", "", ""]
+    devices = [lan.underlay or "node's own", *(f"{node}={device}" for node, device in lan.underlays)]
+    return [
+        *cells,
+        ready.reason if ready else "NotSeen",
+        lan.netns,
+        ",".join(devices),
+        str(lan.group) if lan.group else "unicast",
+        str(lan.mtu or "largest"),
+    ]
+
+
+def _changes(here: Here, namespace: str, selector: str, before: Sequence[Found]) -> Iterator[tuple[Found, bool]]:
+    """Each LAN that has changed, as it is now, and whether it is gone; one that is, as it was last."""
+    from k8slan_cli.cli.lan import found as lans
+    from k8slan_cli.kube import apply
+
+    known = {str(item.ref): item for item in before}
+    source = apply.Source(apply.LAN, namespace, label_selector=selector)
+    for state in here.cluster.follow({"lans": source}, _A_YEAR):
+        for name in [name for name in known if name not in state["lans"]]:
+            yield known.pop(name), True
+        for name, document in sorted(state["lans"].items()):
+            version = document["metadata"]["resourceVersion"]
+            if name not in known or known[name].version != version:
+                known[name] = lans.read(document)
+                yield known[name], False

@@ -1,0 +1,203 @@
+"""``k8slan lan add-spoke``, ``remove-spoke`` and ``edit-spokes``: the spokes of a LAN, changed while it is in use.
+
+A change is made of what was read, and refused by the API server if somebody wrote meanwhile (resourceVersion); then
+it is made anew of what is there now. A spoke that a pod holds is not taken away.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from k8slan_cli.cli import completion
+from k8slan_cli.cli.context import Here, in_cluster
+from k8slan_cli.cli.exits import AbsentError, InUseError
+from k8slan_cli.errors import Invalid, K8slanError, Problem
+
+if TYPE_CHECKING:
+    from k8slan_cli.cli.lan.found import Found
+    from k8slan_cli.lan.model import Lan
+    from k8slan_cli.plan.attached import Attached
+
+_ATTEMPTS = 5
+Spokes = tuple[str, ...]
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The LAN.", autocompletion=completion.lans)]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check it, and change nothing.")]
+
+
+@in_cluster
+def add_spoke(
+    here: Here,
+    name: Name,
+    spoke: Annotated[list[str], typer.Argument(metavar="SPOKE…", help="Its new spokes.")],
+    dry_run: DryRun = False,
+) -> None:
+    """Add spokes to a LAN. What is attached to the others is not disturbed."""
+    _change(here, name, lambda lan: (*lan.spokes, *(s for s in dict.fromkeys(spoke) if s not in lan.spokes)), dry_run)
+
+
+@in_cluster
+def remove_spoke(
+    here: Here,
+    name: Name,
+    spoke: Annotated[list[str], typer.Argument(metavar="SPOKE…", autocompletion=completion.spokes)],
+    dry_run: DryRun = False,
+) -> None:
+    """Remove spokes from a LAN; refused while a pod or VM holds one of them."""
+
+    def rest(lan: Lan) -> Spokes:
+        for each in spoke:
+            if each not in lan.spokes:
+                raise AbsentError(f"LAN {lan.ref} has no spoke {each!r}", name=each, known=lan.spokes)
+        return tuple(s for s in lan.spokes if s not in spoke)
+
+    _change(here, name, rest, dry_run)
+
+
+@in_cluster
+def edit_spokes(here: Here, name: Name, dry_run: DryRun = False) -> None:
+    """Edit the spokes of a LAN in your editor ($VISUAL, $EDITOR), one on each line."""
+    from k8slan_cli.cli.lan import found as lans
+
+    found = lans.one(here.cluster, here.namespace, name)
+    lan = lans.sound(found)
+    attached = lans.on([found], lans.pods(here.cluster, here.namespace))
+    edited = _edit(_as_text(lan, attached))
+    wanted = tuple(line for each in edited.splitlines() if (line := each.partition("#")[0].strip()))
+
+    def unless_changed(now: Lan) -> Spokes:
+        if now.spokes != lan.spokes:
+            raise K8slanError(f"somebody else has changed the spokes of LAN {lan.ref} meanwhile", hint="edit them anew")
+        return wanted
+
+    _change(here, name, unless_changed, dry_run)
+
+
+# ---------------------------------------------------------------- the editor
+
+
+def _as_text(lan: Lan, attached: Iterable[Attached]) -> str:
+    """The spokes as lines to edit; who is on one stands behind it."""
+    holders: dict[str, list[str]] = {}
+    for item in attached:
+        holders.setdefault(item.socket.spoke, []).append(item.who)
+    lines = [f"# The spokes of LAN {lan.ref}, one on each line. What is behind a # does not count."]
+    lines += [f"{s}  # held by {', '.join(holders[s])}" if s in holders else s for s in lan.spokes]
+    return "\n".join(lines) + "\n"
+
+
+def _edit(text: str) -> str:
+    """Let the user edit a text.
+
+    Raises:
+        K8slanError: there is no editor, or it failed.
+
+    """
+    import shlex
+    import subprocess
+    import tempfile
+
+    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
+    with tempfile.TemporaryDirectory(prefix="k8slan-") as folder:
+        file = Path(folder) / "spokes"
+        file.write_text(text)
+        hint = "name another in $EDITOR, or use add-spoke and remove-spoke"
+        try:
+            subprocess.run([*shlex.split(editor), str(file)], check=True)  # noqa: S603 - the user's own choice
+            return file.read_text()
+        except (OSError, ValueError) as error:
+            raise K8slanError(f"the editor {editor!r} cannot be used: {error}", hint=hint) from error
+        except subprocess.CalledProcessError as error:
+            raise K8slanError(f"the editor failed with {error.returncode}; nothing is changed", hint=hint) from error
+
+
+# ---------------------------------------------------------------- the change
+
+
+def _change(here: Here, name: str, wanted: Callable[[Lan], Spokes], dry_run: bool) -> None:
+    """Give a LAN the spokes that ``wanted`` makes of it.
+
+    Raises:
+        InUseError: a pod holds a spoke that would go.
+        Invalid: the LAN would break rules, or clash with another.
+
+    """
+    from k8slan_cli.cli.lan import found as lans
+
+    for _ in range(_ATTEMPTS):
+        found = lans.one(here.cluster, here.namespace, name)
+        lan = lans.sound(found)
+        spokes = wanted(lan)
+        if spokes == lan.spokes:
+            typer.echo(f"LAN {lan.ref} has these spokes already: {', '.join(spokes) or 'none'}")
+            return
+        if found.deleting:
+            raise InUseError(f"LAN {lan.ref} is being deleted")
+        _check_free(here, found, set(lan.spokes) - set(spokes))
+        _check_valid(here, replace(lan, spokes=spokes))
+        if _write(here, found, spokes, dry_run=dry_run):
+            typer.echo(_words(lan, spokes, dry_run=dry_run))
+            return
+    raise K8slanError(f"others change LAN {here.namespace}/{name} all the time", hint="try again")
+
+
+def _check_free(here: Here, found: Found, going: set[str]) -> None:
+    from k8slan_cli.cli.lan import found as lans
+
+    if not going:
+        return
+    seen = lans.pods(here.cluster, found.ref.namespace)
+    if seen.blind:
+        typer.echo(f"warning: {seen.blind}", err=True)
+    held = [item for item in lans.on([found], seen) if item.socket.spoke in going]
+    if held:
+        which = ", ".join(f"{item.socket.spoke} is held by {item.who}" for item in held)
+        raise InUseError(f"in LAN {found.ref} {which}", hint="delete what holds it first")
+
+
+def _check_valid(here: Here, lan: Lan) -> None:
+    from k8slan_cli.cli.lan import found as lans
+    from k8slan_cli.kube import apply
+    from k8slan_cli.lan import validate
+
+    problems: tuple[Problem, ...] = validate.rules(lan)
+    try:
+        others = [item.lan for item in lans.several(here.cluster) if item.lan and item.ref != lan.ref]
+    except apply.MissingError:  # others may not be seen; the webhook sees them
+        others = []
+    # As the newest of all: what others have already, this LAN cannot get.
+    problems += validate.clashes([*others, replace(lan, created="")]).get(lan.ref, ())
+    if problems:
+        raise Invalid(f"LAN {lan.ref}", problems)
+
+
+def _write(here: Here, found: Found, spokes: Sequence[str], *, dry_run: bool) -> bool:
+    """Write the spokes; false if the object is not what was read any more."""
+    from k8slan_cli.cli.lan import found as lans
+    from k8slan_cli.kube import apply
+
+    body = {"metadata": {"resourceVersion": found.version}, "spec": {"spokes": list(spokes)}}
+    query = {"fieldManager": apply.FIELD_MANAGER} | ({"dryRun": "All"} if dry_run else {})
+    path = lans.target(found.ref.namespace, found.ref.name).path
+    try:
+        here.cluster.call("PATCH", path, query=query, body=body, content_type="application/merge-patch+json")
+    except apply.ClusterError as error:
+        if error.status == 409:
+            return False
+        raise lans.as_error(error, f"LAN {found.ref}") from error
+    return True
+
+
+def _words(lan: Lan, spokes: Sequence[str], *, dry_run: bool) -> str:
+    added = [spoke for spoke in spokes if spoke not in lan.spokes]
+    removed = [spoke for spoke in lan.spokes if spoke not in spokes]
+    what = [f"gets {', '.join(added)}"] if added else []
+    what += [f"loses {', '.join(removed)}"] if removed else []
+    note = " (not really: this was a dry run)" if dry_run else ""
+    return f"LAN {lan.ref} {' and '.join(what) or 'has another order of spokes'}{note}"

@@ -1,0 +1,161 @@
+"""Laying out what people read: tables that fit, ages, colours where they are seen. No rich, whose import is a wait.
+
+Where nobody looks (a pipe, a file) nothing is wrapped, cut or left out, so that grep and awk find all of it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import typer
+
+_GAP = 2
+_SHORTEST = 6  # columns that a cell keeps
+_PROSE = 32  # columns that prose is given before others are left out
+_GOOD, _BAD, _QUIET = typer.colors.GREEN, typer.colors.RED, typer.colors.BRIGHT_BLACK
+_COLOURS = {
+    "True": _GOOD,
+    "Ready": _GOOD,
+    "False": _BAD,
+    "Degraded": _BAD,
+    "Warning": _BAD,
+    "Deleting": _BAD,
+    "Deleted": _QUIET,
+    "waiting": _QUIET,
+}
+
+
+def width() -> int | None:
+    """The columns of the terminal that stdout is, None if it is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column. Those with the highest ``rank`` are left out first, those with 0 never; ``prose`` may be wrapped."""
+
+    head: str
+    rank: int = 0
+    prose: bool = False
+
+
+class Table:
+    """Rows under headings. Its columns are chosen for the first rows; what comes later goes under the same ones.
+
+    In a terminal of ``limit`` columns it loses its least important columns until it fits, then prose is wrapped, and
+    at last the longest cells are cut. None is no limit.
+    """
+
+    def __init__(self, columns: Sequence[Column], rows: Sequence[Sequence[str]], limit: int | None) -> None:
+        full = [max(len(c.head), *(len(row[i]) for row in rows), 0) for i, c in enumerate(columns)]
+        wide = [min(full[i], _PROSE) if limit is not None and c.prose else full[i] for i, c in enumerate(columns)]
+        chosen = list(range(len(columns)))
+        if limit is not None:
+            while _total(wide, chosen) > limit and any(columns[i].rank for i in chosen):
+                chosen.remove(max(reversed(chosen), key=lambda i: columns[i].rank))
+            while (excess := _total(wide, chosen) - limit) > 0:
+                longest = max(chosen, key=lambda i: wide[i])
+                if wide[longest] <= _SHORTEST:
+                    break
+                wide[longest] -= min(excess, wide[longest] - _SHORTEST, 8)
+            for i in chosen:
+                if columns[i].prose:
+                    wide[i] = min(full[i], max(wide[i], wide[i] + limit - _total(wide, chosen)))
+        self._columns, self._rows = columns, rows
+        self._wide, self._chosen, self._limited = wide, chosen, limit is not None
+
+    def lines(self) -> Iterator[str]:
+        """All of it."""
+        yield from self.line([column.head for column in self._columns])
+        for row in self._rows:
+            yield from self.line(row)
+
+    def line(self, row: Sequence[str]) -> Iterator[str]:
+        """One row; more than one line only if it has prose that is wrapped."""
+        cells = [self._cell(row[i], i) for i in self._chosen]
+        for number in range(max(map(len, cells))):
+            parts = []
+            for i, cell in zip(self._chosen, cells, strict=True):
+                text = cell[number] if number < len(cell) else ""
+                parts.append(coloured(text) + " " * (max(self._wide[i] - len(text), 0) + _GAP))
+            yield "".join(parts).rstrip()
+
+    def _cell(self, text: str, i: int) -> list[str]:
+        if len(text) <= self._wide[i] or not self._limited:
+            return [text]
+        if self._columns[i].prose:
+            return textwrap.wrap(text, self._wide[i], break_on_hyphens=False)
+        return [cut(text, self._wide[i])]
+
+
+def _total(wide: Sequence[int], chosen: Sequence[int]) -> int:
+    return sum(wide[i] + _GAP for i in chosen) - _GAP
+
+
+def cut(text: str, room: int) -> str:
+    """``text``, or its beginning and an ellipsis."""
+    return text if len(text) <= room else text[: max(0, room - 1)] + "…"
+
+
+def coloured(text: str) -> str:
+    """A word that says how something is, in its colour; typer takes colours out where nobody sees them."""
+    colour = _COLOURS.get(text)
+    return typer.style(text, fg=colour) if colour else text
+
+
+def strong(text: str) -> str:
+    """A heading."""
+    return typer.style(text, bold=True)
+
+
+def fields(pairs: Iterable[tuple[str, str]], limit: int | None, indent: str = "  ") -> Iterator[str]:
+    """Names and values beside each other, the values wrapped; those without a value are left out."""
+    known = [(name, value) for name, value in pairs if value]
+    room = max((len(name) for name, _ in known), default=0) + _GAP
+    for name, value in known:
+        yield from paragraph(value, limit, indent + name.ljust(room), indent + " " * room)
+
+
+def paragraph(text: str, limit: int | None, first: str = "", rest: str | None = None) -> Iterator[str]:
+    """``text`` wrapped into the terminal, if it is one; ``first`` and ``rest`` go before its lines."""
+    if limit is None:
+        yield first + text
+        return
+    yield from textwrap.wrap(
+        text,
+        max(limit, len(first) + 20),
+        initial_indent=first,
+        subsequent_indent=first if rest is None else rest,
+        break_on_hyphens=False,
+    ) or [first.rstrip()]
+
+
+def age(since: str, now: datetime | None = None) -> str:
+    """How long ago a time of the API (RFC 3339) was, in its two largest units at the most; "" for none."""
+    try:
+        then = datetime.fromisoformat(since)
+    except ValueError:
+        return ""
+    seconds = max(0, int(((now or datetime.now(UTC)) - then).total_seconds()))
+    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
+    if seconds < 120:
+        return f"{seconds}s"
+    if minutes < 10:
+        return f"{minutes}m{seconds % 60}s" if seconds % 60 else f"{minutes}m"
+    if hours < 3:
+        return f"{minutes}m"
+    if hours < 8:
+        return f"{hours}h{minutes % 60}m" if minutes % 60 else f"{hours}h"
+    if days < 2:
+        return f"{hours}h"
+    return f"{days}d"
+
+
+def plural(number: int, word: str) -> str:
+    """``1 pod``, ``2 pods``."""
+    return f"{number} {word}{'' if number == 1 else 's'}"
