@@ -275,17 +275,14 @@ def uninstall(
         settings = check(replace(Settings(), namespace=namespace, webhook=True, service_monitor=True))
         cluster = apply.connect(kubeconfig, context)
         deadline = time.monotonic() + timeout
+        targets = [apply.ref(document) for document in reversed(_documents(settings))]
+        _check_rights_to_remove(cluster, targets, force=force)
         lans = cluster.objects(apply.LAN)
         if lans and not force:
             raise InUseError(
                 f"there are {len(lans)} LANs:\n" + "\n".join(f"  - {_lan(lan)}" for lan in lans),
                 hint="delete them first, or give --force; what is attached loses its LAN then",
             )
-        targets = [apply.ref(document) for document in reversed(_documents(settings))]
-        verbs = ("get", "list", "watch", "delete")
-        if lacking := _lacking(cluster, {(t.kind, t.namespace): verbs for t in targets}):
-            words = "\n".join(f"  - {item}" for item in lacking)
-            raise apply.MissingError(f"this is missing in the cluster:\n{words}")
         if lans and not dry_run:
             _delete_lans(cluster, lans, deadline)
         for target in targets:
@@ -293,6 +290,16 @@ def uninstall(
         _say("nothing was changed: this was a dry run" if dry_run else "k8slan is removed")
 
     _edge(action)
+
+
+def _check_rights_to_remove(cluster: Cluster, targets: Iterable[Ref], *, force: bool) -> None:
+    from k8slan_cli.kube import apply
+
+    verbs = ("get", "list", "watch", "delete")
+    rights: dict[tuple[Kind, str], Sequence[str]] = {(target.kind, target.namespace): verbs for target in targets}
+    rights[apply.LAN, ""] = (*verbs, "patch") if force else ("list",)
+    if lacking := _lacking(cluster, rights):
+        raise apply.MissingError("this is missing in the cluster:\n" + "\n".join(f"  - {item}" for item in lacking))
 
 
 def _lan(lan: Document) -> str:
