@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import stat
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar, NoReturn, Protocol
 
 import yaml
 
@@ -40,7 +42,8 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
     }
 
 
-MAX_FILE = 4 << 20
+MAX_FILE = 1 << 20
+"""As much as a ConfigMap holds; parsing a MiB of YAML takes seconds, during part of which nothing else runs."""
 
 
 def read_documents(text: str, origin: str) -> list[object]:
@@ -52,7 +55,8 @@ def read_documents(text: str, origin: str) -> list[object]:
     """
     try:
         return [d for d in yaml.load_all(text, Loader=_Loader) if d is not None]
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+    except (yaml.YAMLError, RecursionError, ValueError, LookupError, AttributeError, OverflowError) as error:
+        # The last four come from scalars that do not fit their explicit tags.
         raise Invalid(origin, (Problem(field="", message=f"is not YAML: {' '.join(str(error).split())}"),)) from error
 
 
@@ -71,11 +75,10 @@ def read_folder(folder: Path) -> Snapshot:
     broken: dict[str, tuple[Problem, ...]] = {}
     for path in paths:
         try:
-            found = [codec.decode(document) for document in read_documents(_read(path), path.name)]
-            twice = [lan.ref for lan in found if lan.ref in lans]
-            if twice:
-                first = lans[twice[0]][1]
-                raise Invalid(path.name, (Problem(field="metadata.name", message=f"LAN {twice[0]} is in {first} too"),))
+            found = _read_file(path)
+            if taken := [ref for ref in found if ref in lans]:
+                words = f"LAN {taken[0]} is in {lans[taken[0]][1]} too"
+                raise Invalid(path.name, (Problem(field="metadata.name", message=words),))
         except FileNotFoundError:
             continue  # gone since it was listed
         except Invalid as error:
@@ -83,13 +86,45 @@ def read_folder(folder: Path) -> Snapshot:
         except OSError as error:
             broken[path.name] = (Problem(field="", message=f"cannot be read: {error.strerror}"),)
         else:
-            lans |= {lan.ref: (lan, path.name) for lan in found}
+            lans |= {ref: (lan, path.name) for ref, lan in found.items()}
     return Snapshot(lans=lans, broken=broken)
 
 
+def _read_file(path: Path) -> dict[LanRef, Lan]:
+    """The LANs of a file.
+
+    Raises:
+        Invalid: with the problems of all documents in it.
+        OSError: it cannot be read.
+
+    """
+    documents = read_documents(_read(path), path.name)
+    lans: dict[LanRef, Lan] = {}
+    problems: list[Problem] = []
+    for number, document in enumerate(documents, 1):
+        try:
+            lan = codec.decode(document)
+        except Invalid as error:
+            where = f"document {number}: " if len(documents) > 1 else ""
+            problems += [Problem(field=where + p.field, message=p.message) for p in error.problems]
+            continue
+        if lan.ref in lans:
+            problems.append(Problem(field="metadata.name", message=f"LAN {lan.ref} is in {path.name} twice"))
+        lans[lan.ref] = lan
+    if problems:
+        raise Invalid(path.name, tuple(problems))
+    return lans
+
+
 def _read(path: Path) -> str:
-    with path.open("rb") as file:
-        data = file.read(MAX_FILE + 1)
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe must not hold the agent up
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise Invalid(path.name, (Problem(field="", message="is not a file"),))
+        with open(fd, "rb", closefd=False) as file:
+            data = file.read(MAX_FILE + 1)
+    finally:
+        os.close(fd)
     if len(data) > MAX_FILE:
         raise Invalid(path.name, (Problem(field="", message=f"is larger than {MAX_FILE} bytes"),))
     try:
@@ -118,6 +153,7 @@ class FolderSource:
         except OSError as error:
             raise K8slanError(f"cannot watch the LAN folder {folder}: {error.strerror}") from error
         self._gone = Mask.DELETE_SELF | Mask.MOVE_SELF | Mask.IGNORED
+        self._lost = Mask.Q_OVERFLOW
         self._first = True
 
     async def next(self) -> Snapshot:
@@ -127,17 +163,32 @@ class FolderSource:
             while (event := self._inotify.sync_get()) is not None:  # all that has come so far is one change
                 events.append(event)
             if any(event.mask & self._gone for event in events):
-                # A folder that vanishes is an accident and no wish that all its LANs go: what is known stays.
-                log.error("the LAN folder %s is gone: its LANs stay as they are", self._folder)
-                await asyncio.get_running_loop().create_future()
-            if any(event.name is not None and event.name.suffix in (".yaml", ".yml") for event in events):
+                await self._rest()
+            if any(event.mask & self._lost or _concerns(event.name) for event in events):
                 break
-        self._first = False
-        return read_folder(self._folder)
+        try:
+            return await asyncio.to_thread(read_folder, self._folder)  # a large file takes its time
+        except K8slanError:
+            if self._first:
+                raise
+            return await self._rest()
+        finally:
+            self._first = False
+
+    async def _rest(self) -> NoReturn:
+        """Wait for ever: a folder that vanishes is an accident, no wish that all its LANs go; what is known stays."""
+        log.error("the LAN folder %s is gone: its LANs stay as they are", self._folder)
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError
 
     async def close(self) -> None:
         """Stop watching."""
         self._inotify.close()
+
+
+def _concerns(name: Path | None) -> bool:
+    """Whether a change of this name may be one of LANs; ``..data`` is the link through which Kubernetes' volumes go."""
+    return name is not None and (name.suffix in (".yaml", ".yml") or name.name == "..data")
 
 
 def with_birth(lan: Lan, known: Lan | None, now: str) -> Lan:

@@ -354,7 +354,7 @@ class Node:
         """
         name = name or names.unique("lan")
         text = yaml.safe_dump(document(name, namespace=namespace, peers=peers, **spec))
-        with self.told(rf"LAN {namespace}/{name} (is there|has changed)"):
+        with self.told(rf"LAN {namespace}/{name} (is there|has changed)|(add|remove) peer"):
             self.write(file or f"{name}.yaml", text)
         return name
 
