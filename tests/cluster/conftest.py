@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Generator, Iterator
+import sys
+from collections.abc import Callable, Generator, Iterator
 
 import pytest
 
@@ -17,7 +18,20 @@ from tests.support.require import require
 
 
 @pytest.fixture(scope="session")
-def buildable() -> None:
+def say(pytestconfig: pytest.Config) -> Callable[[str], None]:
+    """Tells whoever waits what takes so long, past pytest's capturing."""
+    capture = pytestconfig.pluginmanager.getplugin("capturemanager")
+    assert capture is not None
+
+    def say(text: str) -> None:
+        with capture.global_and_fixture_disabled():
+            print(f"\n[cluster] {text}", end="", file=sys.stderr, flush=True)
+
+    return say
+
+
+@pytest.fixture(scope="session")
+def buildable(say: Callable[[str], None]) -> None:
     """The machine can have a cluster: root, Go once, packages."""
     require("cluster", os.geteuid() == 0, "needs root: its nodes are namespaces")
     if not build.built():
@@ -25,16 +39,20 @@ def buildable() -> None:
     for tool in ("unshare", "nsenter", "setpriv"):
         require("cluster", shutil.which(tool) is not None, f"needs {tool!r} of util-linux")
     try:
-        build.everything()
+        build.everything(say)
     except BuildError as missing:
         require("cluster", False, str(missing))
 
 
 @pytest.fixture(scope="session")
-def cluster(buildable: None, request: pytest.FixtureRequest) -> Iterator[Cluster]:  # noqa: ARG001 - comes first
+def cluster(
+    buildable: None,  # noqa: ARG001 - comes first
+    say: Callable[[str], None],
+    request: pytest.FixtureRequest,
+) -> Iterator[Cluster]:
     """Two nodes, up for as long as the tests run. Whoever breaks something in it mends it."""
     wanted = any("k8slan" in getattr(item, "fixturenames", ()) for item in request.session.items)
-    cluster = Cluster.up(names.PREFIX, images=(product.image(),) if wanted else ())
+    cluster = Cluster.up(names.PREFIX, images=(product.image(say),) if wanted else (), say=say)
     yield cluster
     cluster.down()
 
