@@ -1,13 +1,4 @@
-"""``k8slan install`` and ``k8slan uninstall``: the manifests, applied to a cluster or removed, each step said.
-
-Exit status of both::
-
-    0  done: everything is there and ready, or is gone
-    1  the cluster refused something, or a setting cannot work
-    3  something is missing: a kubeconfig, an answer from the cluster, a right, multus
-    4  not ready, or not gone, in time
-    5  uninstall: there are LANs
-"""
+"""``k8slan install`` and ``k8slan uninstall``: the manifests, applied to a cluster or removed, each step said."""
 
 from __future__ import annotations
 
@@ -18,14 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from k8slan_cli.cli.render import complain, with_settings
+from k8slan_cli.cli.exits import InUseError, LateError
+from k8slan_cli.cli.render import with_settings
 from k8slan_cli.errors import K8slanError
 from k8slan_cli.render.settings import Settings, check
 
 if TYPE_CHECKING:
     from k8slan_cli.kube.apply import Cluster, Document, Kind, Ref, Rollout, State
-
-FAILED, MISSING, LATE, IN_USE = 1, 3, 4, 5
 
 MIN_MINOR = 30
 """Kubernetes 1.30: there are admission policies, and the API server knows which node an agent speaks from."""
@@ -36,29 +26,6 @@ Kubeconfig = Annotated[str | None, typer.Option(help="kubeconfig file; $KUBECONF
 Context = Annotated[str | None, typer.Option(help="context of the kubeconfig")]
 Timeout = Annotated[float, typer.Option(help="seconds to wait, all in all", min=1)]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="let the cluster check it all, and change nothing")]
-
-
-class LateError(K8slanError):
-    """Not ready, or not gone, in time."""
-
-
-class InUseError(K8slanError):
-    """There are LANs."""
-
-
-def _edge(action: Callable[[], None]) -> None:
-    """Run ``action``; every error becomes words and an exit status."""
-    from k8slan_cli.kube.apply import MissingError
-
-    try:
-        action()
-    except K8slanError as error:
-        complain(error)
-        status = {MissingError: MISSING, LateError: LATE, InUseError: IN_USE}.get(type(error), FAILED)
-        raise typer.Exit(status) from None
-    except KeyboardInterrupt:
-        typer.echo("stopped; the same command goes on where this one was", err=True)
-        raise typer.Exit(130) from None
 
 
 def _say(text: str) -> None:
@@ -85,21 +52,18 @@ def install(
     """
     from k8slan_cli.kube import apply
 
-    def action() -> None:
-        wanted = settings()
-        cluster = apply.connect(kubeconfig, context)
-        deadline = time.monotonic() + timeout
-        documents = _documents(wanted)
-        if checks:
-            _check_cluster(cluster, wanted, documents)
-        _apply(cluster, documents, deadline, dry_run=dry_run)
-        if dry_run:
-            _say("nothing was changed: this was a dry run")
-        elif wait:
-            _wait_ready(cluster, wanted, deadline)
-            _say("k8slan is ready")
-
-    _edge(action)
+    wanted = settings()
+    cluster = apply.connect(kubeconfig, context)
+    deadline = time.monotonic() + timeout
+    documents = _documents(wanted)
+    if checks:
+        _check_cluster(cluster, wanted, documents)
+    _apply(cluster, documents, deadline, dry_run=dry_run)
+    if dry_run:
+        _say("nothing was changed: this was a dry run")
+    elif wait:
+        _wait_ready(cluster, wanted, deadline)
+        _say("k8slan is ready")
 
 
 def _documents(settings: Settings) -> list[dict[str, Any]]:
@@ -271,25 +235,22 @@ def uninstall(
     """
     from k8slan_cli.kube import apply
 
-    def action() -> None:
-        settings = check(replace(Settings(), namespace=namespace, webhook=True, service_monitor=True))
-        cluster = apply.connect(kubeconfig, context)
-        deadline = time.monotonic() + timeout
-        targets = [apply.ref(document) for document in reversed(_documents(settings))]
-        _check_rights_to_remove(cluster, targets, force=force)
-        lans = cluster.objects(apply.LAN)
-        if lans and not force:
-            raise InUseError(
-                f"there are {len(lans)} LANs:\n" + "\n".join(f"  - {_lan(lan)}" for lan in lans),
-                hint="delete them first, or give --force; what is attached loses its LAN then",
-            )
-        if lans and not dry_run:
-            _delete_lans(cluster, lans, deadline)
-        for target in targets:
-            _remove(cluster, target, deadline, dry_run=dry_run)
-        _say("nothing was changed: this was a dry run" if dry_run else "k8slan is removed")
-
-    _edge(action)
+    settings = check(replace(Settings(), namespace=namespace, webhook=True, service_monitor=True))
+    cluster = apply.connect(kubeconfig, context)
+    deadline = time.monotonic() + timeout
+    targets = [apply.ref(document) for document in reversed(_documents(settings))]
+    _check_rights_to_remove(cluster, targets, force=force)
+    lans = cluster.objects(apply.LAN)
+    if lans and not force:
+        raise InUseError(
+            "there are LANs:\n" + "\n".join(f"  - {_lan(lan)}" for lan in lans),
+            hint="delete them first, or give --force; what is attached loses its LAN then",
+        )
+    if lans and not dry_run:
+        _delete_lans(cluster, lans, deadline)
+    for target in targets:
+        _remove(cluster, target, deadline, dry_run=dry_run)
+    _say("nothing was changed: this was a dry run" if dry_run else "k8slan is removed")
 
 
 def _check_rights_to_remove(cluster: Cluster, targets: Iterable[Ref], *, force: bool) -> None:
@@ -311,26 +272,30 @@ def _lan(lan: Document) -> str:
 def _delete_lans(cluster: Cluster, lans: Iterable[Document], deadline: float) -> None:
     """Delete LANs while there are agents that clean up; take the finalizers off those that do not go by themselves."""
     from k8slan_cli.kube import apply
+    from k8slan_cli.kube.lans import FORCE
 
     targets = [apply.Ref(apply.LAN, lan["metadata"]["namespace"], lan["metadata"]["name"]) for lan in lans]
     for target in targets:
+        # By this mark agents take a LAN from under the pods that use it, instead of waiting for them.
+        _merge(cluster, target, {"annotations": {FORCE: "true"}})
         cluster.delete(target)
         _say(f"  {target} is being deleted")
     left = cluster.gone(targets, (deadline - time.monotonic()) / 2)
     for target in left:
         _say(f"  {target} does not go: taking its finalizers off; nodes keep its namespace until they restart")
-        try:
-            cluster.call(
-                "PATCH",
-                target.path,
-                body={"metadata": {"finalizers": None}},
-                content_type="application/merge-patch+json",
-            )
-        except apply.ClusterError as error:
-            if error.status != 404:
-                raise
+        _merge(cluster, target, {"finalizers": None})
     if late := cluster.gone(left, deadline - time.monotonic()):
         raise LateError(f"not gone in time: {', '.join(map(str, late))}")
+
+
+def _merge(cluster: Cluster, target: Ref, metadata: dict[str, object]) -> None:
+    from k8slan_cli.kube import apply
+
+    try:
+        cluster.call("PATCH", target.path, body={"metadata": metadata}, content_type="application/merge-patch+json")
+    except apply.ClusterError as error:
+        if error.status != 404:  # it is gone already
+            raise
 
 
 def _remove(cluster: Cluster, target: Ref, deadline: float, *, dry_run: bool) -> None:

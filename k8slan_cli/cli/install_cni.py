@@ -30,13 +30,9 @@ def install_cni(
     """
     from k8slan_cli.plan.objects import PLUGINS
 
-    try:
-        for name in PLUGINS:
-            done = "installed" if install(source, folder / name) else "is up to date:"
-            typer.echo(f"{done} {folder / name}", err=True)
-    except K8slanError as error:
-        typer.secho(f"Error: {error}", fg=typer.colors.RED, err=True)
-        raise typer.Exit(1) from None
+    for name in PLUGINS:
+        done = "installed" if install(source, folder / name) else "is up to date:"
+        typer.echo(f"{done} {folder / name}", err=True)
 
 
 def install(source: Path, target: Path) -> bool:

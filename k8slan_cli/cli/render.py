@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from k8slan_cli.cli.exits import UsageError
 from k8slan_cli.errors import Invalid, K8slanError, Problem
 from k8slan_cli.render import settings as values
 from k8slan_cli.render.settings import Settings
@@ -42,8 +43,8 @@ class What(enum.StrEnum):
 def with_settings(command: Callable[..., None]) -> Callable[..., None]:
     """Give ``command`` an option for each field of ``Settings``, and the finished value as its argument ``settings``.
 
-    An option that is not given keeps the distribution's default. What is wrong with one is printed by the command's
-    own edge, so it has to build them inside: ``settings`` is a function without arguments.
+    An option that is not given keeps the distribution's default. ``settings`` is a function without arguments, which
+    raises with all that is wrong with the options.
     """
     signature = inspect.signature(command, eval_str=True)
     own = [p for p in signature.parameters.values() if p.name != "settings"]
@@ -142,20 +143,16 @@ def render(
 
     Exit status: 0 done, 1 wrong settings, a wrong LAN document, or a file that --check found stale.
     """
-    try:
-        if what is What.NADS and not file:
-            raise K8slanError("nads needs the LAN they are for", hint="k8slan render nads -f lan.yaml")
-        files = dict(_files(what, settings(), file))
-        text = "---\n".join(files.values())
-        if check:
-            _compare(text, check)
-        elif output:
-            _write(files, output)
-        else:
-            sys.stdout.write(text)
-    except K8slanError as error:
-        complain(error)
-        raise typer.Exit(1) from None
+    if what is What.NADS and not file:
+        raise UsageError("nads needs the LAN they are for", hint="k8slan render nads -f lan.yaml")
+    files = dict(_files(what, settings(), file))
+    text = "---\n".join(files.values())
+    if check:
+        _compare(text, check)
+    elif output:
+        _write(files, output)
+    else:
+        sys.stdout.write(text)
 
 
 def _files(what: What, settings: Settings, file: str) -> Iterator[tuple[str, str]]:
@@ -221,15 +218,3 @@ def _compare(text: str, path: Path) -> None:
     diff = difflib.unified_diff(found.splitlines(), text.splitlines(), str(path), "rendered", lineterm="", n=1)
     typer.echo("\n".join(diff), err=True)
     raise K8slanError(f"{path} is stale", hint="render it again and commit it")
-
-
-def complain(error: K8slanError) -> None:
-    """Print an error for people: each problem on a line of its own, then what to do about it."""
-    if isinstance(error, Invalid):
-        typer.secho(f"Error: {error.subject}", fg=typer.colors.RED, err=True)
-        for problem in error.problems:
-            typer.echo(f"  {problem}", err=True)
-        return
-    typer.secho(f"Error: {error.message}", fg=typer.colors.RED, err=True)
-    if error.hint:
-        typer.echo(f"  {error.hint}", err=True)

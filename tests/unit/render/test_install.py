@@ -8,19 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
-from click.testing import Result
-from typer.testing import CliRunner
 
-from k8slan_cli.cli.install import install, uninstall
 from k8slan_cli.kube import apply
 from k8slan_cli.render import manifests
 from k8slan_cli.render.settings import Settings
 from tests.unit.render.api import Api, Object, serve
-
-app = typer.Typer()
-app.command()(install)
-app.command()(uninstall)
+from tests.unit.render.command import Done, call
 
 NAMESPACE = "/api/v1/namespaces/k8slan-system"
 CRD = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/lans.lan.k8slan.io"
@@ -66,10 +59,8 @@ def api(tmp_path: Path) -> Iterator[Api]:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Any:
-    def run(command: str, *arguments: str, status: int = 0, kubeconfig: str = str(tmp_path / "kubeconfig")) -> Result:
-        done = CliRunner().invoke(app, [command, f"--kubeconfig={kubeconfig}", "--timeout=20", *arguments])
-        assert done.exit_code == status, done.output
-        return done
+    def run(command: str, *arguments: str, status: int = 0, kubeconfig: str = str(tmp_path / "kubeconfig")) -> Done:
+        return call(command, f"--kubeconfig={kubeconfig}", "--timeout=20", *arguments, status=status)
 
     return run
 
@@ -140,8 +131,7 @@ def test_a_wrong_setting_is_said_before_the_cluster_is_asked(run: Any) -> None:
 def test_no_kubeconfig(run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert "there is no kubeconfig at /none" in run("install", status=3, kubeconfig="/none").stderr
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "other"))
-    done = CliRunner().invoke(app, ["install"])
-    assert (done.exit_code, f"there is no kubeconfig at {tmp_path / 'other'}" in done.stderr) == (3, True)
+    assert f"there is no kubeconfig at {tmp_path / 'other'}" in call("install", status=3).stderr
 
 
 @pytest.mark.parametrize("text", ["", "[", "a: b", "\0"])
@@ -292,7 +282,7 @@ def test_force_deletes_lans_before_the_agents_that_clean_up(api: Api, run: Any) 
     api.put(LAN, _lan())
     api.writes.clear()
     run("uninstall", "--force")
-    assert api.writes[0] == f"DELETE {LAN}"
+    assert api.writes[:2] == [f"PATCH {LAN}", f"DELETE {LAN}"]
     assert api.objects == {}
 
 
@@ -301,7 +291,7 @@ def test_force_takes_finalizers_off_lans_that_do_not_go(api: Api, run: Any) -> N
     api.put(LAN, _lan(finalizers=["finalizer.k8slan.io/worker1"]))
     api.writes.clear()
     done = run("uninstall", "--force", "--timeout=2")
-    assert api.writes[:2] == [f"DELETE {LAN}", f"PATCH {LAN}"]
+    assert api.writes[:3] == [f"PATCH {LAN}", f"DELETE {LAN}", f"PATCH {LAN}"]
     assert "nodes keep its namespace until they restart" in done.stderr
     assert api.objects == {}
 

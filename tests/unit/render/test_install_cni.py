@@ -6,14 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
-import typer
-from click.testing import Result
-from typer.testing import CliRunner
 
-from k8slan_cli.cli.install_cni import install_cni
-
-app = typer.Typer()
-app.command()(install_cni)
+from tests.unit.render.command import Done, call
 
 
 @pytest.fixture
@@ -30,10 +24,8 @@ def target(tmp_path: Path) -> Path:
     return path
 
 
-def run(source: Path, target: Path, status: int = 0) -> Result:
-    done = CliRunner().invoke(app, [str(target), "--source", str(source)])
-    assert done.exit_code == status, done.output
-    return done
+def run(source: Path, target: Path, status: int = 0) -> Done:
+    return call("install-cni", str(target), f"--source={source}", status=status)
 
 
 def test_both_names_lead_to_the_executable(source: Path, target: Path) -> None:
