@@ -43,9 +43,9 @@ class View:
     """All that matters for one LAN.
 
     ``clashes``  what it has in common with older LANs
-    ``names``    the names of the NADs that it wants or owns, all in its namespace
-    ``nads``     those of them that are there, whosever they are
-    ``pods``     the pods that use one of them
+    ``names``    the names of the NADs that it wants; if it breaks rules, of those that it owns
+    ``nads``     the NADs of those names, whosever they are, and all that it owns; all in its namespace
+    ``pods``     the pods that want or have one of them, there or not
     ``nodes``    the nodes of the cluster
     ``fresh``    whether pods and nodes are known as they are now: only then is anything let go
     ``failure``  what the API server has against what was tried last, "" if it is well
@@ -268,7 +268,7 @@ def _nads(view: View, foreign: list[str]) -> Iterator[Action]:
             yield CreateNad(nad)
         elif there != kube_nads.wanted(nad):
             yield RepairNad(nad)
-    for name, there in view.nads.items():
+    for name, there in sorted(view.nads.items()):
         if there.owner_uid == found.uid and name not in wanted:
             yield DeleteNad(LanRef(namespace=found.ref.namespace, name=name))
 

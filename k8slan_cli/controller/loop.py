@@ -41,6 +41,8 @@ _WRITES = 16
 """How many requests are under way at the same time."""
 COUNTS_EVERY = 1.0
 """Seconds between two writes of a LAN's status that change nothing but counts: a burst of pods is not worth more."""
+_SOON = 0.01
+"""The shortest timer, in seconds: one that came a hair too early must not be set again and again."""
 _STATUS_STAGE = WriteStatus.stage
 
 
@@ -58,6 +60,8 @@ class Loop:
         self.world = World(self._wake_up)
         self.done: Counter[tuple[str, str]] = Counter()
         """Actions carried out, by kind and by "done" or "failed"."""
+        self.resting = asyncio.Event()
+        """Set while there is nothing to look at, nor anything under way; timers may be set."""
         self._client = client
         self._events = events
         self._fresh = fresh
@@ -71,16 +75,14 @@ class Loop:
 
     def _wake_up(self) -> None:
         self._wake.set()
-
-    @property
-    def idle(self) -> bool:
-        """Whether there is nothing to look at, nor anything under way."""
-        return not self._busy and not self._wake.is_set()
+        self.resting.clear()
 
     async def run(self) -> None:
         """Look at LANs until cancelled; a look that fails for a reason of this program's own ends it."""
         try:
             while True:
+                if not self._busy and not self._wake.is_set():
+                    self.resting.set()
                 await self._wake.wait()
                 self._wake.clear()
                 while len(self._busy) < _LOOKS and (ref := self.world.take(self._busy)):
@@ -198,7 +200,7 @@ class Loop:
     def _later(self, ref: LanRef, seconds: float) -> None:
         """Look at a LAN again when some time is over, unless something makes it sooner."""
         loop = asyncio.get_running_loop()
-        when = loop.time() + seconds
+        when = loop.time() + max(seconds, _SOON)
         if (timer := self._timers.get(ref)) and timer.when() <= when:
             return
         if timer:

@@ -113,15 +113,17 @@ class World:
         if found is None:
             return None
         clashes = self.clashes(found.lan) if found.lan else ()
-        wanted = _names(found.lan) if found.lan and not clashes else ()
-        own = frozenset((*wanted, *self._owned.get(ref, ())))
-        keys = [(ref.namespace, name) for name in own]
+        owned = frozenset(self._owned.get(ref, ()))
+        wanted = owned
+        if found.lan:
+            wanted = frozenset(_names(found.lan)) if not clashes else frozenset()
+        keys = [(ref.namespace, name) for name in wanted | owned]
         users = {pod for key in keys for pod in self._users.get(key, ())}
         return View(
             found=found,
             now=now,
             clashes=clashes,
-            names=own,
+            names=wanted,
             nads={key[1]: nad for key in keys if (nad := self.nads.get(key)) is not None},
             pods={pod: use for pod in users if (use := self.pods.get(pod)) is not None},
             nodes=self._nodes,

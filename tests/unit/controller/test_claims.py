@@ -1,0 +1,68 @@
+"""Clashes found through the index are those that the rule finds among all LANs, whatever happened before."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from k8slan_cli.controller.claims import Claims
+from k8slan_cli.lan import validate
+from k8slan_cli.lan.model import Lan, LanRef
+
+_NAMES = st.sampled_from("abcdef")
+_LANS = st.builds(
+    Lan,
+    ref=st.builds(LanRef, namespace=st.sampled_from("xy"), name=_NAMES),
+    netns=st.sampled_from(["n1", "n2", "n3", "n4", "n5", "n6"]),
+    bridge=st.just("br0"),
+    vxlan=st.just("vxlan0"),
+    vni=st.integers(1, 8),
+    spokes=st.lists(st.sampled_from([f"e{i}" for i in range(12)]), max_size=3, unique=True).map(tuple),
+    created=st.sampled_from(["2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z", ""]),
+)
+_STEPS = st.lists(st.tuples(_LANS, st.booleans()), max_size=25)
+
+
+@given(_STEPS, _LANS)
+def test_the_index_agrees_with_the_rule(steps: list[tuple[Lan, bool]], candidate: Lan) -> None:
+    claims = Claims()
+    there: dict[LanRef, Lan] = {}
+    for lan, stays in steps:
+        before = {ref: claims.clashes_of(known) for ref, known in there.items()}
+        told = claims.put(lan.ref, lan if stays else None)
+        there.pop(lan.ref, None)
+        if stays:
+            there[lan.ref] = lan
+        wanted = validate.clashes(there.values())
+        after = {ref: claims.clashes_of(known) for ref, known in there.items()}
+        assert after == {ref: wanted.get(ref, ()) for ref in there}
+        changed = {ref for ref in after if before.get(ref, ()) != after[ref]}
+        assert changed - {lan.ref} <= told, "whoever is concerned is told"
+        for known in there.values():
+            for spoke in known.spokes:
+                assert known.ref in claims.owners(known.ref.namespace, spoke)
+    others = {ref: lan for ref, lan in there.items() if ref != candidate.ref}
+    assert claims.clashes_of(candidate) == validate.clashes([*others.values(), candidate]).get(candidate.ref, ())
+
+
+@given(st.lists(_LANS, max_size=10))
+def test_nothing_is_left_of_what_is_gone(lans: list[Lan]) -> None:
+    claims = Claims()
+    for lan in lans:
+        claims.put(lan.ref, lan)
+    for lan in lans:
+        claims.put(lan.ref, None)
+    assert claims._by_claim == {}
+    assert claims._lans == {}
+
+
+@given(_LANS)
+def test_a_change_that_claims_nothing_else_concerns_nobody(lan: Lan) -> None:
+    claims = Claims()
+    claims.put(lan.ref, lan)
+    other = replace(lan, ref=LanRef(namespace="z", name="z"))
+    claims.put(other.ref, other)
+    assert claims.put(lan.ref, replace(lan, mtu=1400)) == frozenset()
+    assert claims.put(lan.ref, replace(lan, vni=9)) == {other.ref}

@@ -1,0 +1,222 @@
+"""The loop's ways with errors, bursts and other writers, on an API server in memory and a clock that jumps."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from k8slan_cli.kube.client import ApiError
+from k8slan_cli.kube.kinds import LANS, NADS
+from k8slan_cli.lan.model import LanRef
+from tests.unit.controller.rig import Rig, path
+from tests.unit.kube.fake_time import run as run_fast
+
+A = LANS.path("d", "a")
+LAN = {"lans": {"a": {"spec": {"vni": 5, "spokes": ["e1"]}}}}
+
+
+def play(script: Callable[[Rig], Awaitable[None]]) -> None:
+    """Run a script with the loop running; errors of the loop's own end it."""
+
+    async def main() -> None:
+        rig = Rig()
+        async with rig.running(), rig.looping():
+            await script(rig)
+
+    run_fast(main())
+
+
+def conditions(rig: Rig) -> dict[str, str]:
+    found = rig.api.objects[A].get("status", {}).get("conditions", ())
+    return {condition["type"]: f"{condition['reason']}: {condition['message']}" for condition in found}
+
+
+def refuse(error: ApiError, method: str, part: str) -> Callable[[str, str], ApiError | None]:
+    return lambda m, path: error if m == method and part in path else None
+
+
+def test_what_is_refused_is_said_in_the_status_and_tried_again() -> None:
+    async def script(rig: Rig) -> None:
+        rig.api.refuse = refuse(ApiError("no rights", status=403), "POST", NADS.plural)
+        rig.change(LAN)
+        await rig.settle()
+        assert conditions(rig)["Degraded"] == "Refused: no rights"
+        assert conditions(rig)["Ready"] == "Refused: no rights"
+        writes = len(rig.api.writes())
+        await asyncio.sleep(300)
+        await rig.settle()
+        tries = len(rig.api.writes()) - writes
+        assert 10 < tries < 60, "later and later, and the status is written once"
+        assert all(method == "POST" for method, _ in rig.api.writes()[-tries:])
+        rig.api.refuse = lambda _method, _path: None
+        await asyncio.sleep(31)
+        await rig.settle()
+        assert conditions(rig)["Ready"].startswith("AsWanted")
+        assert rig.all_decisions() == {}
+
+    play(script)
+
+
+@pytest.mark.parametrize("error", [ApiError("no answer"), ApiError("busy", status=429), ApiError("oops", status=503)])
+def test_what_may_pass_is_tried_again_without_a_word(error: ApiError) -> None:
+    async def script(rig: Rig) -> None:
+        rig.api.refuse = refuse(error, "POST", NADS.plural)
+        rig.change(LAN)
+        await rig.settle()
+        assert conditions(rig) == {}
+        rig.api.refuse = lambda _method, _path: None
+        await asyncio.sleep(31)
+        await rig.settle()
+        assert conditions(rig)["Ready"].startswith("AsWanted")
+
+    play(script)
+
+
+def test_a_nad_that_another_made_at_the_same_moment_is_not_taken_over() -> None:
+    async def script(rig: Rig) -> None:
+        def another(method: str, at: str) -> None:
+            if method == "POST" and NADS.plural in at and not rig.world.nads.get(("d", "k8slan-veth-e1")):
+                mine = path("nads", "k8slan-veth-e1")
+                if mine not in rig.api.objects:
+                    rig.api.put(mine, {"spec": {"config": "mine"}})
+
+        rig.api.refuse = another
+        rig.change(LAN)
+        await rig.settle()
+        await asyncio.sleep(5)
+        await rig.settle()
+        assert rig.api.objects[path("nads", "k8slan-veth-e1")]["spec"]["config"] == "mine"
+        assert conditions(rig)["Degraded"].startswith("ForeignNAD")
+
+    play(script)
+
+
+def test_a_conflict_is_no_news_and_no_end() -> None:
+    async def script(rig: Rig) -> None:
+        rig.change(LAN)
+        await rig.settle()
+        left = 3
+
+        def meddle(method: str, _path: str) -> ApiError | None:
+            nonlocal left
+            if method == "PATCH" and left:
+                left -= 1
+                return ApiError("has been modified", status=409)
+            return None
+
+        rig.api.refuse = meddle
+        rig.change({"nads": {"k8slan-veth-e1": {"patch": {"spec": {"config": "{}"}}}}})
+        await rig.settle()
+        await asyncio.sleep(60)
+        await rig.settle()
+        assert left == 0
+        assert rig.all_decisions() == {}
+        assert conditions(rig)["Ready"].startswith("AsWanted")
+
+    play(script)
+
+
+def test_a_burst_of_pods_is_worth_a_write_a_second() -> None:
+    async def script(rig: Rig) -> None:
+        rig.change({"lans": {"a": {"spec": {"vni": 5, "dynamic": True}}}, "nodes": {"n1": {}}})
+        await rig.settle()
+        before = len(rig.api.writes())
+        for i in range(100):
+            rig.change({"pods": {f"p{i}": {"wants": ["k8slan-lan-a"], "has": ["d/k8slan-lan-a"]}}})
+            await rig.settle()
+            await asyncio.sleep(0.05)  # of the clock that jumps: five seconds in all
+        await asyncio.sleep(2)
+        await rig.settle()
+        assert rig.api.objects[A]["status"]["attached"] == 100
+        assert len(rig.api.writes()) - before <= 8
+
+    play(script)
+
+
+def test_the_first_pod_is_counted_at_once() -> None:
+    async def script(rig: Rig) -> None:
+        rig.change({"lans": {"a": {"spec": {"vni": 5, "dynamic": True}}}, "nodes": {"n1": {}}})
+        await rig.settle()
+        rig.change({"pods": {"p": {"wants": ["k8slan-lan-a"], "has": ["d/k8slan-lan-a"]}}})
+        await rig.settle()
+        assert rig.api.objects[A]["status"]["attached"] == 1
+
+    play(script)
+
+
+def test_a_deadline_is_kept_without_any_event() -> None:
+    async def script(rig: Rig) -> None:
+        rig.change(
+            {
+                "lans": {"a": {"finalizers": ["finalizer.k8slan.io/n1"]}},
+                "nodes": {"n1": {"down": "2026-01-01T11:59:30Z"}},
+            }
+        )
+        await rig.settle()
+        rig.api.remove(A)
+        await rig.settle()
+        assert A in rig.api.objects
+        rig.now = rig.now.replace(second=30)  # the wall clock goes on, and the timer is set for half a minute
+        await asyncio.sleep(29)
+        assert A in rig.api.objects
+        await asyncio.sleep(2)
+        await rig.settle()
+        assert A not in rig.api.objects
+
+    play(script)
+
+
+def test_a_lan_that_vanishes_in_the_middle_is_forgotten() -> None:
+    async def script(rig: Rig) -> None:
+        def vanish(method: str, _path: str) -> None:
+            if method == "POST" and A in rig.api.objects:
+                rig.api._drop(A)
+
+        rig.api.refuse = vanish
+        rig.change(LAN)
+        await rig.settle()
+        await asyncio.sleep(60)
+        await rig.settle()
+        assert A not in rig.api.objects
+        assert rig.world.view(LanRef(namespace="d", name="a"), rig.now) is None
+        requests = len(rig.api.requests)
+        await asyncio.sleep(600)
+        assert len(rig.api.requests) == requests, "nobody tries for ever"
+
+    play(script)
+
+
+def test_many_lans_at_once() -> None:
+    async def script(rig: Rig) -> None:
+        rig.change({"lans": {f"l{i}": {"spec": {"vni": i + 1, "spokes": [f"s{i}"]}} for i in range(100)}})
+        await rig.settle()
+        assert rig.all_decisions() == {}
+        assert len(rig.world.nads) == 200
+        assert len(rig.api.writes()) == 100 * 4
+
+    play(script)
+
+
+def test_an_error_of_the_loops_own_ends_it() -> None:
+    async def main() -> None:
+        rig = Rig()
+        async with rig.running():
+            rig.loop._client = None  # type: ignore[assignment]
+            rig.change(LAN)
+            with pytest.raises(AttributeError):
+                await rig.loop.run()
+
+    run_fast(main())
+
+
+def test_what_is_done_is_counted() -> None:
+    async def script(rig: Rig) -> None:
+        rig.change(LAN)
+        await rig.settle()
+        wanted: dict[Any, int] = {("Protect", "done"): 1, ("CreateNad", "done"): 2, ("WriteStatus", "done"): 1}
+        assert rig.loop.done == wanted
+
+    play(script)
