@@ -1,7 +1,7 @@
 # What people and CI run. Every target first sees to what it needs (tools/setup), which is quick the second time.
 # ARGS goes to the command: make test ARGS="-k diff", make demo ARGS="--nodes 3 --keep".
 
-.PHONY: help demo test check bench fuzz reference upgrade clean
+.PHONY: help demo test check bench cluster bench-cluster fuzz reference upgrade clean
 SHELL := /bin/bash
 ARGS ?=
 python := .venv/bin/python
@@ -11,6 +11,8 @@ help:
 	@echo 'make test       the tests; those that need root are skipped without it, and say so'
 	@echo 'make check      format, lint, types, layers, C, generated files, packages: what CI checks'
 	@echo 'make bench      the benchmarks, as root'
+	@echo 'make cluster    a real two-node Kubernetes on this machine with k8slan in it, as root; ARGS=down ends it'
+	@echo 'make bench-cluster  the benchmarks in such a cluster'
 	@echo 'make fuzz       the long fuzz runs'
 	@echo 'make reference  write docs/reference-cli.md anew'
 	@echo 'make upgrade    take the newest versions of the Python packages, and write down which'
@@ -31,6 +33,14 @@ check:
 bench:
 	@tools/setup bench
 	@$(python) -m tests.bench $(ARGS)
+
+cluster:
+	@tools/setup cluster
+	@$(python) -m tests.cluster $(or $(ARGS),up)
+
+bench-cluster:
+	@tools/setup bench-cluster
+	@$(python) -m tests.bench cluster $(ARGS)
 
 fuzz:
 	@tools/setup fuzz
