@@ -119,6 +119,27 @@ def create(path: Path) -> None:
         raise KernelError(error.errno or errno.EIO, f"cannot create the namespace {path.name}: {error}") from error
 
 
+def anonymous() -> int:
+    """A descriptor of a new network namespace that is mounted nowhere: it is gone once nobody holds it any more.
+
+    Raises:
+        KernelError: no rights, or too many namespaces.
+
+    """
+    try:
+        home = own()
+        try:
+            _call("unshare", _CLONE_NEWNET)
+            try:
+                return own()
+            finally:
+                _call("setns", home, _CLONE_NEWNET)
+        finally:
+            os.close(home)
+    except OSError as error:
+        raise KernelError(error.errno or errno.EIO, f"cannot create a namespace: {error}") from error
+
+
 def mount(fd: int, path: Path) -> None:
     """Mount the namespace of ``fd`` at ``path``.
 
