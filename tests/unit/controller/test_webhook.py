@@ -1,0 +1,187 @@
+"""The webhook over real TLS: reviews in, verdicts out, rubbish refused, certificates exchanged while it serves."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import json
+import ssl
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+import aiohttp
+import pytest
+
+from k8slan_cli.controller import certs
+from k8slan_cli.controller.certs import Chain, Policy
+from k8slan_cli.controller.webhook import PATH, Webhook
+from k8slan_cli.errors import K8slanError, Problem
+from k8slan_cli.lan.model import Lan
+
+NAMES = ("localhost",)
+
+
+def chain(previous: Chain | None = None) -> Chain:
+    return certs.renewed(previous, NAMES, datetime.now(UTC), Policy())
+
+
+def taken(lan: Lan) -> tuple[Problem, ...]:
+    return (Problem(field="spec.vni", message="5 is in use by LAN d/a"),) if lan.vni == 5 else ()
+
+
+def review(spec: Any, uid: str = "u-1") -> dict[str, Any]:
+    lan = {
+        "apiVersion": "lan.k8slan.io/v1beta1",
+        "kind": "LAN",
+        "metadata": {"name": "x", "namespace": "d"},
+        "spec": spec,
+    }
+    request = {"uid": uid, "operation": "CREATE", "namespace": "d", "name": "x", "object": lan, "oldObject": None}
+    return {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}
+
+
+@contextlib.asynccontextmanager
+async def serving(first: Chain) -> AsyncIterator[tuple[Webhook, str]]:
+    webhook = Webhook("localhost:0", taken)
+    await webhook.use(first)
+    try:
+        async with asyncio.timeout(20):
+            yield webhook, f"https://localhost:{webhook.port}{PATH}"
+    finally:
+        await webhook.close()
+
+
+async def post(url: str, trusted: Chain, body: bytes) -> tuple[int, Any]:
+    tls = ssl.create_default_context(cadata=trusted.authority.decode())
+    async with (
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=tls)) as session,
+        session.post(url, data=io.BytesIO(body), headers={"Content-Type": "application/json"}) as response,
+    ):
+        text = await response.text()
+        return response.status, json.loads(text) if response.status == 200 else text
+
+
+def test_a_good_lan_is_allowed_and_a_bad_one_refused_with_all_problems() -> None:
+    async def run() -> None:
+        used = chain()
+        async with serving(used) as (webhook, url):
+            status, answer = await post(url, used, json.dumps(review({"vni": 7, "spokes": ["e1"]})).encode())
+            assert status == 200
+            assert answer["response"] == {"uid": "u-1", "allowed": True}
+            assert (answer["apiVersion"], answer["kind"]) == ("admission.k8s.io/v1", "AdmissionReview")
+            _, answer = await post(
+                url, used, json.dumps(review({"vni": 0, "mtu": 1, "spokes": ["e1"]}, "u-2")).encode()
+            )
+            response = answer["response"]
+            assert (response["uid"], response["allowed"]) == ("u-2", False)
+            message = "spec.vni: 0 is not in 1..16777215; spec.mtu: 1 is not in 68..65461"
+            assert response["status"]["message"] == message
+            assert [cause["field"] for cause in response["status"]["details"]["causes"]] == ["spec.vni", "spec.mtu"]
+            _, answer = await post(url, used, json.dumps(review({"vni": 5, "spokes": ["e1"]})).encode())
+            assert answer["response"]["status"]["message"] == "spec.vni: 5 is in use by LAN d/a"
+            assert webhook.verdicts == {"allowed": 1, "refused": 2}
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"{}",
+        b'{"request": null}',
+        b'{"request": {}}',
+        b'{"request": 5}',
+        b"\xff\xfe",
+        b"[" * 9000,
+    ],
+)
+def test_rubbish_is_refused_and_the_next_one_answered(body: bytes) -> None:
+    async def run() -> None:
+        used = chain()
+        async with serving(used) as (webhook, url):
+            status, _ = await post(url, used, body)
+            assert status == 400
+            status, answer = await post(url, used, json.dumps(review({"vni": 7, "dynamic": True})).encode())
+            assert answer["response"]["allowed"]
+            assert webhook.verdicts == {"malformed": 1, "allowed": 1}
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("lan", [None, 5, [], {}, {"metadata": None}, {"metadata": {}, "spec": []}])
+def test_strange_objects_get_an_answer(lan: Any) -> None:
+    async def run() -> None:
+        used = chain()
+        strange = review({})
+        strange["request"]["object"] = lan
+        async with serving(used) as (_, url):
+            status, answer = await post(url, used, json.dumps(strange).encode())
+            assert status == 200
+            assert answer["response"]["uid"] == "u-1"
+
+    asyncio.run(run())
+
+
+def test_more_than_two_objects_can_have_is_refused() -> None:
+    async def run() -> None:
+        used = chain()
+        async with serving(used) as (_, url):
+            status, _ = await post(url, used, b" " * (9 << 20))
+            assert status == 413
+
+    asyncio.run(run())
+
+
+def test_a_new_certificate_is_served_at_once_and_open_connections_go_on() -> None:
+    async def run() -> None:
+        old = chain()
+        async with serving(old) as (webhook, url):
+            body = json.dumps(review({"vni": 7, "dynamic": True})).encode()
+            tls = ssl.create_default_context(cadata=old.authority.decode())
+            async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=tls)) as session:
+                async with session.post(url, data=body) as response:
+                    assert response.status == 200
+                new = chain()
+                await webhook.use(new)
+                async with session.post(url, data=body) as response:
+                    assert response.status == 200
+            with pytest.raises(aiohttp.ClientConnectorCertificateError):
+                await post(url, old, body)
+            assert (await post(url, new, body))[0] == 200
+
+    asyncio.run(run())
+
+
+def test_a_certificate_that_is_none_is_an_error_and_the_old_one_goes_on() -> None:
+    async def run() -> None:
+        used = chain()
+        async with serving(used) as (webhook, url):
+            with pytest.raises(K8slanError, match="cannot be used"):
+                await webhook.use(Chain(authority=b"", authority_key=b"", certificate=b"x", key=b"y"))
+            assert (await post(url, used, json.dumps(review({"vni": 7, "dynamic": True})).encode()))[0] == 200
+
+    asyncio.run(run())
+
+
+def test_a_taken_address_is_an_error() -> None:
+    async def run() -> None:
+        used = chain()
+        async with serving(used) as (webhook, _):
+            second = Webhook(f"localhost:{webhook.port}", taken)
+            with pytest.raises(K8slanError, match="cannot listen"):
+                await second.use(used)
+            assert not second.serving
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("address", ["localhost", "localhost:x", ":"])
+def test_an_address_that_is_none_is_an_error(address: str) -> None:
+    with pytest.raises(K8slanError, match="is not HOST:PORT"):
+        Webhook(address, taken)
