@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from io import TextIOWrapper
 from pathlib import PurePath
 
 
@@ -16,6 +17,9 @@ def main() -> int:
     from k8slan_cli.cli.app import app
     from k8slan_cli.errors import K8slanError
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without "…" shows a question mark
     try:
         app(prog_name=_program())
     except K8slanError as error:

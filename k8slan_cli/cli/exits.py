@@ -63,7 +63,8 @@ def near(name: str, known: Iterable[str]) -> str:
         alike = [item for item in ordered if item.startswith(name) or name.startswith(item)][:3]
     if alike:
         return f"did you mean {_listed(alike, 'or')}?"
-    return f"there is {_listed(ordered, 'and')}" if 0 < len(ordered) <= _FEW else ""
+    verb = "is" if len(ordered) == 1 else "are"
+    return f"there {verb} {_listed(ordered, 'and')}" if 0 < len(ordered) <= _FEW else ""
 
 
 _FEW = 6

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from k8slan_cli.plan.attached import Attached
 
 _WIDE = 160  # columns of a picture that goes into a file
+_NOTE = 48  # characters of a note: inspect has all of it
 _NOWHERE = "no node yet"
 
 
@@ -90,7 +91,10 @@ def _terminal(topologies: Sequence[Topology]) -> str:
         boxes = True
     except (UnicodeEncodeError, LookupError):
         boxes = False
-    pictures = (draw_text(each, width=max(width() or _WIDE, 32), unicode=boxes) for each in topologies)
+    pictures = [draw_text(each, width=max(width() or _WIDE, 32), unicode=boxes) for each in topologies]
+    for each, lines in zip(topologies, pictures, strict=True):
+        if not each.nodes:
+            lines += ["  nobody is attached"]
     return "\n\n".join("\n".join(lines) for lines in pictures) + "\n"
 
 
@@ -109,7 +113,7 @@ def topology(item: Found, attached: Iterable[Attached]) -> Topology:
     if homeless := [each for each in own if not each.pod.node]:
         nodes.append(_waiting(homeless))
     flooding = f"multicast {lan.group}" if lan.group else "unicast"
-    state = "" if item.ready and item.ready.status else ", not ready"
+    state = ", not ready" if item.ready and not item.ready.status else ""
     return Topology(
         title=f"LAN {lan.ref}: VNI {lan.vni}, {flooding}{', dynamic' if lan.dynamic else ''}{state}",
         underlay=f"underlay, UDP port {lan.port}" if nodes else "nobody is attached",
@@ -119,13 +123,14 @@ def topology(item: Found, attached: Iterable[Attached]) -> Topology:
 
 def _node(item: Found, name: str, attached: Iterable[Attached]) -> Node:
     from k8slan_cli.cli.lan.found import sound
+    from k8slan_cli.cli.lan.text import cut
     from k8slan_cli.cli.topology import Node
     from k8slan_cli.kube.status import NODE_READY
 
     lan = sound(item)
     said = next((node for node in lan.nodes if node.name == name), None)
     if said is None:
-        note = "its agent has said nothing yet"
+        note = "nothing heard of it yet"
     elif said.state != NODE_READY:
         note = f"{said.state}: {said.message}" if said.message else said.state
     else:
@@ -136,7 +141,7 @@ def _node(item: Found, name: str, attached: Iterable[Attached]) -> Node:
         tunnel=lan.vxlan if said else "",
         uplink=" ".join(filter(None, (said.device, str(said.vtep or "")))) if said else "",
         members=tuple(map(_member, attached)),
-        note=note,
+        note=cut(note, _NOTE),
     )
 
 
@@ -155,6 +160,7 @@ def _member(each: Attached) -> Member:
 
 
 def _waiting(homeless: Sequence[Attached]) -> Node:
+    from k8slan_cli.cli.lan.text import cut
     from k8slan_cli.cli.topology import Node
 
-    return Node(name=_NOWHERE, note="waiting: " + ", ".join(each.who for each in homeless))
+    return Node(name=_NOWHERE, note=cut("waiting: " + ", ".join(each.who for each in homeless), _NOTE))

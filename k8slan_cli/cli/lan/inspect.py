@@ -205,11 +205,7 @@ def _spec(found: Found, attached: Sequence[Attached], now: datetime | None) -> I
 
     lan, ready = found.lan, found.ready
     if ready and ready.since:
-        held = text.age(ready.since, now)
-        yield (
-            "Ready",
-            f"{'yes' if ready.status else 'no'}, for {held}" + (f": {ready.message}" if ready.message else ""),
-        )
+        yield "Ready", f"{'yes' if ready.status else 'no'}, for {text.age(ready.since, now)}"
     if lan is None:
         yield "VNI", str((found.document.get("spec") or {}).get("vni", ""))
         yield "Age", text.age(found.created, now)

@@ -39,10 +39,14 @@ def dump(found: Document | Iterable[Document], output: Format) -> str:
 
 
 def yaml_text(found: Document) -> str:
-    """YAML as a person would write it."""
+    """YAML as a person would write it: in the given order, and without anchors."""
     import yaml
 
-    return yaml.safe_dump(dict(found), sort_keys=False, allow_unicode=True)
+    class Dumper(yaml.SafeDumper):
+        def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - as the class above has it
+            return True
+
+    return yaml.dump(dict(found), Dumper=Dumper, sort_keys=False, allow_unicode=True)
 
 
 def tidy(found: Document) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Where nobody looks (a pipe, a file) nothing is wrapped, cut or left out, so that
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import textwrap
@@ -103,14 +104,19 @@ def cut(text: str, room: int) -> str:
 
 
 def coloured(text: str) -> str:
-    """A word that says how something is, in its colour; typer takes colours out where nobody sees them."""
+    """A word that says how something is, in its colour."""
     colour = _COLOURS.get(text)
-    return typer.style(text, fg=colour) if colour else text
+    return typer.style(text, fg=colour) if colour and _colours() else text
 
 
 def strong(text: str) -> str:
     """A heading."""
-    return typer.style(text, bold=True)
+    return typer.style(text, bold=True) if _colours() else text
+
+
+def _colours() -> bool:
+    """Whether a person sees colours here, and wants them (no-color.org)."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def fields(pairs: Iterable[tuple[str, str]], limit: int | None, indent: str = "  ") -> Iterator[str]:

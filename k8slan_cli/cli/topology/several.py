@@ -105,6 +105,8 @@ def write_mermaid(topologies: Sequence[Topology]) -> str:
                 place = f"n{list(nodes).index(node.name)}m{list(known).index(member.name)}"
                 edges.append(f"  {place} ---|{quoted('<br>'.join((member.port, *member.lines)))}| lan{number}")
     for n, (name, members) in enumerate(nodes.items()):
+        if not members:
+            continue
         lines.append(f"  subgraph n{n}[{quoted(name)}]")
         lines += [f"    n{n}m{m}{shape}" for m, shape in enumerate(members.values())]
         lines.append("  end")
