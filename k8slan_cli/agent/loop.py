@@ -34,6 +34,10 @@ _GATHER_SECONDS = 0.02
 """How long the events of a LAN's links are gathered: what comes in a burst is looked at once."""
 
 
+_FIRST_RETRY_SECONDS, _LAST_RETRY_SECONDS = 0.5, 60.0
+"""How long to wait before a LAN in trouble is looked at again: twice as long each time."""
+
+
 class LanLoop:
     """Keeps one LAN's part of this node as it should be."""
 
@@ -62,11 +66,13 @@ class LanLoop:
         self._running = False
         self._task: asyncio.Task[None] | None = None
         self._watch: _Watch | None = None
+        self._retry: asyncio.TimerHandle | None = None
+        self._pause = _FIRST_RETRY_SECONDS
 
     @property
     def finished(self) -> bool:
         """Whether the LAN is gone, and nothing of it is left to look after."""
-        return self.lan is None and not self._waiting and self._watch is None
+        return self.lan is None and not self._waiting and self._watch is None and self._retry is None
 
     async def rest(self) -> None:
         """Wait until no pass is under way."""
@@ -97,6 +103,12 @@ class LanLoop:
 
     def close(self) -> None:
         """Stop listening; what is on the node stays."""
+        self._unwatch()
+        if self._retry:
+            self._retry.cancel()
+            self._retry = None
+
+    def _unwatch(self) -> None:
         if self._watch:
             self._watch.close()
             self._watch = None
@@ -126,6 +138,7 @@ class LanLoop:
                 if not done.cancelled():
                     done.set_result(outcome)
             self._follow(outcome)
+            self._try_again(outcome)
             self._on_outcome(self)
         self._running = False
         if self._watch:
@@ -160,11 +173,22 @@ class LanLoop:
         self.wake()  # without them there may be nothing left to keep
         return replace(outcome, failures=tuple((op, e) for op, e in outcome.failures if not isinstance(e, PodGone)))
 
+    def _try_again(self, outcome: Outcome) -> None:
+        """After a while, look again at a LAN that is in trouble: what is in its way may go without an event."""
+        if self._retry:
+            self._retry.cancel()
+            self._retry = None
+        if outcome.trouble:
+            self._retry = asyncio.get_running_loop().call_later(self._pause, self.wake)
+            self._pause = min(2 * self._pause, _LAST_RETRY_SECONDS)
+        else:
+            self._pause = _FIRST_RETRY_SECONDS
+
     def _follow(self, outcome: Outcome) -> None:
         """Listen where the LAN is now, and look whether it still is as the pass has left it."""
         handle = self._node.lan(self.netns) if outcome.desired.exists else None
         if self._watch and self._watch.handle is not handle:
-            self.close()
+            self._unwatch()
         if handle and self._watch is None:
             self._watch = _Watch(handle, self._look)
             self.wake()  # for what has happened before the watch was there

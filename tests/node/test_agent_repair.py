@@ -406,22 +406,37 @@ def test_no_underlay_is_named_and_there_is_no_default_route(node: Node) -> None:
 # ---------------------------------------------------------------- a VNI that is taken
 
 
-@pytest.mark.parametrize("where", ["node", "later"])
-def test_a_vni_that_another_program_uses(node: Node, where: str) -> None:
-    lan = node.lan(spokes=["a"], vni=5005)
-    foreign = ("link", "add", "foreign", "type", "vxlan", "id", "5005", "dstport", "4789", "dev", "eth0")
-    with node.agent() as agent, Namespace.create("pod") as pod:
-        if where == "node":
-            node.namespace.ip(*foreign)
-            said = node.add(pod, veth("a")).error(102)
-            assert "another program or LAN uses this VNI and port" in said
-            assert pod.links() == {}
-            node.assert_nothing_left()
-            node.namespace.ip("link", "delete", "foreign")
-            node.add(pod, veth("a")).result()
-        else:
-            node.add(pod, veth("a")).result()
-            node.inside(lan).run("ip", "link", "set", "vxlan0", "nomaster")
-            agent.log.wait("set port vxlan0")
+FOREIGN = ("link", "add", "foreign", "type", "vxlan", "id", "5005", "dstport", "4789", "dev", "eth0")
+
+
+def test_a_vni_that_another_program_uses(node: Node) -> None:
+    node.lan(spokes=["a"], vni=5005)
+    with node.agent(), Namespace.create("pod") as pod:
+        node.namespace.ip(*FOREIGN)
+        said = node.add(pod, veth("a")).error(102)
+        assert "another program or LAN uses this VNI and port: choose another vni or vxlanPort" in said
+        assert pod.links() == {}
+        node.assert_nothing_left()
+        node.namespace.ip("link", "delete", "foreign")
+        node.add(pod, veth("a")).result()
         node.delete(pod, veth("a")).ok()
+        node.assert_nothing_left()
+
+
+def test_a_lan_in_trouble_is_looked_at_again(node: Node) -> None:
+    """Nothing tells that a VNI is free again."""
+    lan = node.lan(dynamic=True)
+    config = dynamic(f"default/{lan}")
+    with node.agent() as agent, pods(2) as (one, two):
+        for pod in (one, two):
+            node.add(pod, config).result()
+        node.namespace.ip(*FOREIGN)
+        mark = agent.log.mark()
+        node.lan(lan, dynamic=True, vni=5005)
+        agent.log.wait("cannot create vxlan vxlan0 .*another program or LAN uses this VNI", since=mark, seconds=AT_ONCE)
+        local_traffic(one, two)
+        node.namespace.ip("link", "delete", "foreign")
+        agent.log.wait("INFO .*create vxlan vxlan0 .vni 5005", since=mark, seconds=5)
+        for pod in (one, two):
+            node.delete(pod, config).ok()
         node.assert_nothing_left()
