@@ -38,6 +38,11 @@ class Paths:
         return self.private / "lock"
 
     @property
+    def token(self) -> Path:
+        """The token of the operator's endpoint, where there is no cluster to know tokens."""
+        return self.private / "token"
+
+    @property
     def attachments(self) -> Path:
         """Records of attachments."""
         return self.run / "attachments"

@@ -15,6 +15,7 @@ from k8slan_cli.errors import K8slanError
 if TYPE_CHECKING:
     from k8slan_cli.agent.agent import Agent
     from k8slan_cli.agent.run import Edge, Options
+    from k8slan_cli.kube.client import Client
     from k8slan_cli.kube.lans import NodeWriter
 
 _DEVICE_PLUGINS = Path("/var/lib/kubelet/device-plugins")
@@ -39,6 +40,10 @@ def node_agent(
     http: Annotated[
         str, typer.Option(help="HOST:PORT of /healthz, /readyz and /metrics; empty for none.")
     ] = "127.0.0.1:9402",
+    operate: Annotated[
+        str,
+        typer.Option(help="Loopback HOST:PORT of the endpoint behind lan probe, lan capture, doctor; empty for none."),
+    ] = "127.0.0.1:9403",
     log_level: Annotated[str, typer.Option(envvar="K8SLAN_LOG_LEVEL", help="debug, info, warning or error.")] = "info",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done now, and do nothing.")] = False,
 ) -> None:
@@ -50,9 +55,9 @@ def node_agent(
     )
     options = _options(node_name, node_ip, run_dir, host_root, http)
     if lan_dir is not None:
-        asyncio.run(_on_folder(options, lan_dir, device_plugins, dry_run=dry_run))
+        asyncio.run(_on_folder(options, lan_dir, device_plugins, operate, dry_run=dry_run))
     else:
-        asyncio.run(_in_cluster(options, device_plugins or _DEVICE_PLUGINS, dry_run=dry_run))
+        asyncio.run(_in_cluster(options, device_plugins or _DEVICE_PLUGINS, operate, dry_run=dry_run))
 
 
 def _level(name: str) -> int:
@@ -78,7 +83,9 @@ def _options(node_name: str, node_ip: str, run_dir: Path, host_root: Path, http:
     return Options(paths=Paths(run_dir.absolute()), me=me, host_root=host_root, http=http or None)
 
 
-async def _on_folder(options: Options, folder: Path, device_plugins: Path | None, *, dry_run: bool) -> None:
+async def _on_folder(
+    options: Options, folder: Path, device_plugins: Path | None, operate: str, *, dry_run: bool
+) -> None:
     from k8slan_cli.agent import run
     from k8slan_cli.agent.sources import FolderSource
 
@@ -86,10 +93,11 @@ async def _on_folder(options: Options, folder: Path, device_plugins: Path | None
     if dry_run:
         _show(await run.preview(options, source))
     else:
-        await run.run(options, source, [_offer_devices(device_plugins)] if device_plugins else [])
+        edges = [_offer_devices(device_plugins)] if device_plugins else []
+        await run.run(options, source, [*edges, *_operate(operate)])
 
 
-async def _in_cluster(options: Options, device_plugins: Path, *, dry_run: bool) -> None:
+async def _in_cluster(options: Options, device_plugins: Path, operate: str, *, dry_run: bool) -> None:
     from k8slan_cli.agent import run
     from k8slan_cli.kube.client import Client, access
     from k8slan_cli.kube.lans import ApiSource, NodeWriter
@@ -101,7 +109,8 @@ async def _in_cluster(options: Options, device_plugins: Path, *, dry_run: bool) 
             _show(await run.preview(options, source))
         else:
             writer = NodeWriter(client, source, options.me.name)
-            await run.run(options, source, [_offer_devices(device_plugins), _publish(writer)])
+            edges = [_offer_devices(device_plugins), _publish(writer), *_operate(operate, client)]
+            await run.run(options, source, edges)
     finally:
         await client.close()
 
@@ -125,6 +134,27 @@ def _offer_devices(folder: Path) -> Edge:
         await plugins.run()
 
     return offer
+
+
+def _operate(address: str, client: Client | None = None) -> list[Edge]:
+    """The operator's endpoint; with a ``client``, for those whom its cluster knows."""
+
+    async def operate(agent: Agent) -> None:
+        from k8slan_cli.agent.operator import ClusterGuard, FileGuard, Operator
+        from k8slan_cli.operate.protocol import ACCOUNT, AUDIENCE
+
+        if client is None:
+            await Operator(agent, address, FileGuard(agent.paths.token)).serve()
+            return
+        from k8slan_cli.kube import tokens
+
+        async def user_of(token: str) -> str:
+            return await tokens.user_of(client, token, AUDIENCE)
+
+        user = tokens.service_account(tokens.own_namespace(), ACCOUNT)
+        await Operator(agent, address, ClusterGuard(user_of, user)).serve()
+
+    return [operate] if address else []
 
 
 def _show(plan: list[tuple[str, list[str]]]) -> None:

@@ -1,0 +1,13 @@
+"""What a node's agent does for people who operate LANs: it lists attachments, probes, captures, and checks its node.
+
+::
+
+    protocol   PURE: the values that travel, and their JSON
+    session    frames sent and received at an attachment, or over a VXLAN of its own, at a client's word
+    sniff      frames captured at attachments, as a stream of pcapng; filters   libpcap's expressions for it
+    scratch    namespaces that nobody else sees, for trying things out; checks  what a node has and lacks
+    client     one request to an agent, over whatever way there is to it: the workstation's half
+
+The agent's half is driven by agent/operator.py, which has the socket and knows who may ask. Nothing in here listens,
+and nothing changes a LAN or a pod.
+"""
