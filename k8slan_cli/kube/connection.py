@@ -173,7 +173,10 @@ def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
-        return f"TLS: {error.reason or error}"
+        kind, _, alert = str(error.reason or error.strerror).partition("_ALERT_")  # TLSV13_ALERT_CERTIFICATE_REQUIRED
+        if alert:
+            return f"the server refuses it: {alert.replace('_', ' ').lower()}"
+        return f"TLS: {kind.partition(' (_ssl')[0]}"
     if isinstance(error, TimeoutError):
         return "it took too long"
     if isinstance(error, http.client.HTTPException) and not isinstance(error, OSError):

@@ -204,7 +204,7 @@ def _pem(get: Callable[[str], Any], field: str) -> bytes:
     if data := get(f"{field}-data"):
         import base64
 
-        return base64.b64decode(str(data))
+        return base64.b64decode("".join(str(data).split()), validate=True)
     return Path(file).read_bytes() if (file := get(field)) else b""
 
 
