@@ -181,7 +181,7 @@ def report(view: View, *, limit: int | None, wide: bool, now: datetime | None = 
             yield from text.paragraph(reason, limit, "  - ", "    ")
     sections = (
         ("Nodes", _nodes(found, limit, wide=wide)),
-        ("Attached", _attachments(view.attached, limit, wide=wide)),
+        ("Attached", _attachments(view, limit, wide=wide)),
         ("Events", _events(view.events, limit, now)),
     )
     for heading, lines in sections:
@@ -251,10 +251,10 @@ def _nodes(found: Found, limit: int | None, *, wide: bool) -> Iterator[str]:
     yield from Table(columns, rows, _inside(limit, wide=wide)).lines()
 
 
-def _attachments(attached: Sequence[Attached], limit: int | None, *, wide: bool) -> Iterator[str]:
+def _attachments(view: View, limit: int | None, *, wide: bool) -> Iterator[str]:
     from k8slan_cli.cli.lan.text import Column, Table
 
-    if not attached:
+    if not view.attached:
         yield "nobody"
         return
     columns = [
@@ -276,18 +276,22 @@ def _attachments(attached: Sequence[Attached], limit: int | None, *, wide: bool)
             item.network.interface,
             item.network.mac or "-",
             ",".join(item.network.ips) or "-",
-            state(item),
+            state(item, view.found.lan),
         ]
-        for item in attached
+        for item in view.attached
     ]
     yield from Table(columns, rows, _inside(limit, wide=wide)).lines()
 
 
-def state(item: Attached) -> str:
-    """How far an attachment is, in a word."""
-    if item.pod.deleting:
+def state(item: Attached, lan: Lan | None) -> str:
+    """How an attachment is, in a word or two."""
+    pod, network = item.pod, item.network
+    if pod.deleting:
         return "leaving"
-    return "attached" if item.network.present else "waiting"
+    if not network.present:
+        return "waiting"
+    plug = f"{pod.namespace}/{pod.name}:{network.interface}"
+    return "link down" if lan and lan.is_down(item.socket.spoke or None, plug) else "attached"
 
 
 def _events(events: Sequence[Event], limit: int | None, now: datetime | None) -> Iterator[str]:
@@ -335,7 +339,7 @@ def as_document(view: View) -> dict[str, Any]:
                 "interface": item.network.interface,
                 "mac": item.network.mac,
                 "addresses": list(item.network.ips),
-                "state": state(item),
+                "state": state(item, view.found.lan),
             }
             for item in view.attached
         ],

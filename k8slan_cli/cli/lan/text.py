@@ -28,6 +28,7 @@ _COLOURS = {
     "Deleting": _BAD,
     "Deleted": _QUIET,
     "waiting": _QUIET,
+    "link down": _BAD,
 }
 
 
