@@ -173,7 +173,9 @@ def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
-        kind, _, alert = str(error.reason or error.strerror).partition("_ALERT_")  # TLSV13_ALERT_CERTIFICATE_REQUIRED
+        kind, _, alert = str(getattr(error, "reason", None) or error.strerror).partition(
+            "_ALERT_"
+        )  # TLSV13_ALERT_CERTIFICATE_REQUIRED
         if alert:
             return f"the server refuses it: {alert.replace('_', ' ').lower()}"
         return f"TLS: {kind.partition(' (_ssl')[0]}"
