@@ -119,7 +119,7 @@ def clashes(lans: Iterable[Lan]) -> dict[LanRef, tuple[Problem, ...]]:
         for position, spoke in enumerate(lan.spokes):
             if owner := spokes.get(spoke):
                 message = f"{spoke} is in use by LAN {owner}"
-            elif (tap := taps.get(names.tap_index(spoke))) and tap[0] != spoke:
+            elif tap := taps.get(names.tap_index(spoke)):
                 message = f"{spoke} would share its tap device with spoke {tap[0]} of LAN {tap[1]}"
             else:
                 continue

@@ -86,6 +86,9 @@ def test_faults_are_words_on_one_line_whatever_the_name(name: str) -> None:
 
 
 def test_a_name_without_end_is_cut_in_messages() -> None:
+    assert names.shown("a" * 80) == f"'{'a' * 80}'"
+    assert names.shown("a" * 81) == f"'{'a' * 79}…'"
+    assert names.shown("a\n") == r"'a\n'"
     for fault in (names.interface_fault, names.file_fault, names.label_fault, names.subdomain_fault):
         assert len(fault("a" * 10_000_000)) < 300
         assert "aaa…'" in fault("a" * 10_000_000)
@@ -141,10 +144,24 @@ def test_a_tap_index_is_a_link_index_that_the_kernel_does_not_hand_out(spoke: st
     assert 1 << 24 <= names.tap_index(spoke) < (1 << 31) - 1
 
 
-def test_a_tap_index_stays_what_it_was() -> None:
-    """It is in the device path of running VMs, so a newer k8slan must find the same."""
+# ---------------------------------------------------------------- what must never change
+
+
+def test_derived_names_stay_what_they_were() -> None:
+    """Running pods and VMs, records and namespaces are known by them: a newer k8slan must find the same."""
     assert names.tap_index("vm") == 1986458036
     assert names.tap_index("srl") == 693635543
+    assert names.netns("lab", "blue") == "blue-a66fb366"
+    assert names.netns("lab", "b" * 60) == "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb-2ce69e43"
+    assert names.mac("lab/blue", "vm") == "d2:f9:eb:43:00:fc"
+    assert names.record("c1", "net1") == "ca4978b4555a387c81a622599d81b91d.json"
+    assert names.dynamic_port("c1", "net1") == "ca4978b4555ad"
+    assert (names.port("vm"), names.stub("vmp")) == ("vmp", "vms")
+    assert (names.veth_nad("vm"), names.mac_nad("vm"), names.lan_nad("blue")) == (
+        "k8slan-veth-vm",
+        "k8slan-mac-vm",
+        "k8slan-lan-blue",
+    )
 
 
 # ---------------------------------------------------------------- MACs

@@ -53,6 +53,7 @@ def broken(**fields: Any) -> list[str]:
         ({"group": ip_address("2001:db8::1")}, "spec.vxlanGrp"),
         ({"underlay": "a" * 16}, "spec.defaultVxlanDev"),
         ({"underlays": (("w1", "a b"),)}, "spec.vxlanDevMap[w1]"),
+        ({"underlays": (("w1", "a" * 16),)}, "spec.vxlanDevMap[w1]"),
         ({"underlays": (("w_1", "eth0"),)}, "spec.vxlanDevMap['w_1']"),
         ({"mtu": 67}, "spec.mtu"),
         ({"mtu": 65462}, "spec.mtu"),
