@@ -1,0 +1,89 @@
+"""What runs behind a VM's tap in the tests: a program that speaks raw frames there, and a real Linux guest for qemu.
+
+The program (``tap.c``) is static, so that it runs in any container. The guest is Debian's kernel for clouds and an
+initramfs of busybox, the kernel's virtio drivers and ``init``; it is made once and kept in the cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.cluster.harness import build
+from tests.cluster.harness.build import BuildError
+from tests.cluster.harness.versions import BUSYBOX
+
+QEMU = "/usr/bin/qemu-system-x86_64"
+PACKAGES = {"qemu-system-x86": QEMU}
+"""What a guest needs on the machine."""
+
+_HERE = Path(__file__).parent
+_KERNEL = "linux-image-cloud-amd64"
+_MODULES = (
+    "net/core/failover.ko",
+    "drivers/net/net_failover.ko",
+    "drivers/virtio/virtio.ko",
+    "drivers/virtio/virtio_ring.ko",
+    "drivers/virtio/virtio_pci_modern_dev.ko",
+    "drivers/virtio/virtio_pci_legacy_dev.ko",
+    "drivers/virtio/virtio_pci.ko",
+    "drivers/net/virtio_net.ko",
+)
+"""Drivers that the kernel has as modules, in the order in which they load."""
+
+
+def tap_program(folder: Path) -> Path:
+    """Compile ``tap`` into a folder."""
+    program = folder / "tap"
+    command = ["cc", "-static", "-O2", "-Wall", "-Wextra", "-Werror", "-o", str(program), str(_HERE / "tap.c")]
+    _run(*command)
+    return program
+
+
+def image(say: Callable[[str], None] = lambda _: None) -> Path:
+    """The folder of ``vmlinuz`` and ``initramfs``, made if it is not there. Raises BuildError with what is missing."""
+    build.packages(PACKAGES, say)
+    sources = (Path(__file__), _HERE / "init", Path(BUSYBOX))
+    recipe = " ".join(hashlib.sha256(source.read_bytes()).hexdigest() for source in sources)
+    return build.artefact("guest", "1", recipe, _make, say)
+
+
+def _make(folder: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="k8slan-guest-") as scratch:
+        depends = _run("apt-cache", "depends", "--important", _KERNEL).split()
+        package = next((word for word in depends if word.startswith("linux-image-") and word != _KERNEL), None)
+        if package is None:
+            raise BuildError(f"apt knows no {_KERNEL}, the guest's kernel")
+        _run("apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", package, cwd=scratch)
+        (archive,) = Path(scratch).glob("*.deb")
+        _run("dpkg-deb", "--extract", str(archive), scratch)
+        (kernel,) = Path(scratch, "boot").glob("vmlinuz-*")
+        (folder / "vmlinuz").write_bytes(kernel.read_bytes())
+        (modules,) = Path(scratch, "lib", "modules").iterdir()
+        entries = [("bin", None), ("dev", None), ("proc", None), ("lib", None)]
+        entries += [("bin/busybox", Path(BUSYBOX)), ("init", _HERE / "init")]
+        entries += [(f"lib/{n}-{Path(name).name}", modules / "kernel" / name) for n, name in enumerate(_MODULES)]
+        (folder / "initramfs").write_bytes(_archive(entries))
+
+
+def _archive(entries: list[tuple[str, Path | None]]) -> bytes:
+    """A cpio archive in the form that Linux takes (its documentation: "initramfs buffer format"); None: a folder."""
+    out = bytearray()
+    for number, (name, source) in enumerate([*entries, ("TRAILER!!!", None)], start=1):
+        content = source.read_bytes() if source else b""
+        mode = 0o100755 if source else 0o040755
+        fields = (number, mode, 0, 0, 1, 0, len(content), 0, 0, 0, 0, len(name) + 1, 0)
+        out += b"070701" + b"".join(b"%08X" % field for field in fields) + name.encode() + b"\0"
+        out += bytes(-len(out) % 4) + content
+        out += bytes(-len(out) % 4)
+    return bytes(out)
+
+
+def _run(*command: str, cwd: str | None = None) -> str:
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise BuildError(f"{' '.join(command)}: {(done.stderr or done.stdout).strip()}")
+    return done.stdout
