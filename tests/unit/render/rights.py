@@ -10,21 +10,19 @@ RIGHTS = {
     ("ClusterRole", "k8slan-node-agent"): {
         "lans.lan.k8slan.io": "get list watch patch",
         "lans/status.lan.k8slan.io": "get patch",
-        "nodes": "get",
-        "events.events.k8s.io": "create patch",
     },
     ("ClusterRole", "k8slan-controller"): {
         "lans.lan.k8slan.io": "get list watch patch",
         "lans/status.lan.k8slan.io": "get patch",
-        "network-attachment-definitions.k8s.cni.cncf.io": "get list watch create patch delete",
-        "pods": "get list watch",
-        "nodes": "get list watch",
+        "network-attachment-definitions.k8s.cni.cncf.io": "list watch create patch delete",
+        "pods": "list watch",
+        "nodes": "list watch",
         "events.events.k8s.io": "create patch",
-        "validatingwebhookconfigurations.admissionregistration.k8s.io k8slan": "get list watch patch",
+        "validatingwebhookconfigurations.admissionregistration.k8s.io k8slan": "list watch patch",
     },
     ("Role", "k8slan-controller"): {
         "leases.coordination.k8s.io": "create",
-        "leases.coordination.k8s.io k8slan-controller": "get list watch update patch",
-        "secrets k8slan-webhook": "get list watch update patch",
+        "leases.coordination.k8s.io k8slan-controller": "list watch update",
+        "secrets k8slan-webhook": "list watch patch",
     },
 }
