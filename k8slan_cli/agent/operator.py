@@ -46,6 +46,8 @@ log = logging.getLogger(__name__)
 
 _REQUEST_SECONDS = 10.0
 """How long a client may take to state its request, and to take an answer that is not a stream."""
+_LINGER_SECONDS = 1.0
+"""How long a client may take to see the end of an answer."""
 _CONNECTIONS = 64
 _THREADS = 32
 _CLOSE_SECONDS = 3.0
@@ -279,6 +281,12 @@ def _carry_out(answer: Answer, client: socket.socket) -> None:
             _refuse(_Refused(400, "; ".join(map(str, error.problems))), client)
         except K8slanError as error:
             _refuse(_Refused(409, error.message, error.hint), client)
+        # What the client has said meanwhile has to be read, or the kernel would break the connection off, and what is
+        # still on its way would be lost.
+        client.settimeout(_LINGER_SECONDS)
+        client.shutdown(socket.SHUT_WR)
+        while client.recv(4096):
+            pass
     except OSError as error:
         log.debug("an operator's client is gone: %s", error)
 

@@ -145,7 +145,7 @@ class Cluster:
         response = self._send(method, path, query, body, content_type, seconds)
         text = self._read(response)
         if not 200 <= response.status <= 299:
-            raise _refusal(response.status, text, f"{method} {path}")
+            raise refusal(response.status, text, f"{method} {path}")
         found: dict[str, Any] = json.loads(text)
         return found
 
@@ -302,7 +302,7 @@ class Cluster:
         response = self._send("GET", path, query, seconds=left + 5, alone=True)
         try:
             if response.status != 200:
-                raise _refusal(response.status, self._read(response), f"watch {path}")
+                raise refusal(response.status, self._read(response), f"watch {path}")
             for line in response:
                 event = json.loads(line)
                 if event["type"] == "ERROR":
@@ -363,7 +363,8 @@ _FORBIDDEN = re.compile(
 """What the API server says of a right that is missing."""
 
 
-def _refusal(status: int, text: bytes, what: str) -> ClusterError:
+def refusal(status: int, text: bytes, what: str) -> ClusterError:
+    """What an answer of the API server means that is not a success; ``what`` was asked."""
     try:
         answer = json.loads(text)
         message = str(answer.get("message") or "")

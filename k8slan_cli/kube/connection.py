@@ -79,7 +79,7 @@ class Connection:
                     return self._request(kept, method, path, headers, body, seconds)
                 except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
                     kept.close()  # the server closes what is idle for long; nothing has been read of an answer
-            made = self._connection(seconds)
+            made = self.open(seconds)
             if not alone:
                 self._kept.connection = made
             return self._request(made, method, path, headers, body, seconds)
@@ -115,7 +115,8 @@ class Connection:
         connection.endheaders(body)
         return connection.getresponse()
 
-    def _connection(self, seconds: float) -> http.client.HTTPConnection:
+    def open(self, seconds: float) -> http.client.HTTPConnection:
+        """A connection of the caller's own, not connected yet; ``access.headers`` have to go with every request."""
         access = self.access
         server = urlsplit(access.url)
         host, port = server.hostname or "", server.port or (443 if access.tls else 80)

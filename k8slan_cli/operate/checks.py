@@ -38,13 +38,12 @@ def kernel(node: Node) -> Iterator[Check]:
             for kind, make in (("bridge", _bridge), ("veth", _veth)):
                 make(inside, fd)
                 made.append(kind)
+            yield Check(what="kernel", state=OK, words=f"Linux {platform.release()} makes bridges and veth links")
             yield from _forwarding(inside)
             yield from _macvtap(node, inside, fd)
     except KernelError as error:
-        missing = "veth" if "bridge" in made else "bridge"
+        missing = "veth" if made else "bridge"
         yield Check(what="kernel", state=FAIL, words=error.message, advice=_MODULES.format(missing))
-        return
-    yield Check(what="kernel", state=OK, words=f"Linux {platform.release()} makes bridges and veth links")
 
 
 def _bridge(inside: Netlink, _fd: int) -> None:
