@@ -111,7 +111,7 @@ class Keeper:
             body = {"metadata": {"resourceVersion": version}, "data": certs.data(chain)}
             path = SECRETS.path(*key)
             query = {"fieldManager": CONTROLLER}
-            self._secret.put(await self._client.call("PATCH", path, query=query, body=body, content_type=MERGE))
+            self._secret.learn(await self._client.call("PATCH", path, query=query, body=body, content_type=MERGE))
             log.info("the webhook has a new certificate, valid until %s", certs.expires(chain).isoformat())
             return certs.due(chain, self._names, now)
         await self._make_trusted(chain)
@@ -130,7 +130,7 @@ class Keeper:
         }
         query = {"fieldManager": CONTROLLER, "force": "true"}
         path = WEBHOOKS.path("", CONFIGURATION)
-        self._trust.put(await self._client.call("PATCH", path, query=query, body=body, content_type=APPLY))
+        self._trust.learn(await self._client.call("PATCH", path, query=query, body=body, content_type=APPLY))
         log.info("the API server trusts the webhook's certificate")
 
 

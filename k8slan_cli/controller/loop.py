@@ -176,24 +176,24 @@ class Loop:
         world, client = self.world, self._client
         match action:
             case Protect(ref, uid):
-                world.lans.put(await lans.add_protection(client, ref, uid))
+                world.lans.learn(await lans.add_protection(client, ref, uid))
             case CreateNad(nad):
-                world.nads.put(await nads.create(client, nad))
+                world.nads.learn(await nads.create(client, nad))
             case RepairNad(nad):
                 version = world.nads.version((nad.namespace, nad.name))
-                world.nads.put(await nads.repair(client, nad, version))
+                world.nads.learn(await nads.repair(client, nad, version))
             case DeleteNad(ref):
                 key = (ref.namespace, ref.name)
                 await nads.delete(client, key, world.nads.version(key))
                 world.nads.forget(key)
             case WriteStatus(ref, uid, status):
-                world.lans.put(await lans.write_status(client, ref, uid, status))
+                world.lans.learn(await lans.write_status(client, ref, uid, status))
             case RemoveNodes(ref, nodes):
                 if document := await lans.remove_nodes(client, ref, frozenset(nodes)):
-                    world.lans.put(document)
+                    world.lans.learn(document)
             case RemoveFinalizers(ref, finalizers):
                 if document := await lans.remove_finalizers(client, ref, frozenset(finalizers)):
-                    world.lans.put(document)
+                    world.lans.learn(document)
             case Tell(event):
                 await self._events.tell(event)
 

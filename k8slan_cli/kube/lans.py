@@ -167,8 +167,8 @@ class NodeWriter:
         self._learn(await _apply(self._client, ref, uid, self._manager, wanted, part))
 
     def _learn(self, document: Document | None) -> None:
-        if document is not None and _key_of(document) in self._source.cache:
-            self._source.cache.put(document)
+        if document is not None:
+            self._source.cache.learn(document)
 
 
 # ---------------------------------------------------------------- writing
@@ -263,7 +263,3 @@ async def _strip(
 
 def _key(ref: LanRef) -> Key:
     return ref.namespace, ref.name
-
-
-def _key_of(document: Document) -> Key:
-    return document["metadata"]["namespace"], document["metadata"]["name"]

@@ -202,7 +202,7 @@ class Election:
             written = await self._client.call("PUT", path, body=body, seconds=seconds)
         else:
             written = await self._client.call("POST", LEASES.path(self._namespace), body=body, seconds=seconds)
-        self._cache.put(written)
+        self._cache.learn(written)
 
     async def _pause(self, until: float, work: asyncio.Task[None] | None) -> None:
         """Wait until a moment, a change of the lease, or the end of the work."""

@@ -75,6 +75,8 @@ class Cache(Generic[T]):
         self._keep = keep
         self._changed = changed
         self._found: dict[Key, tuple[int, T]] = {}
+        self.heard = 0
+        """The version up to which all that happened to any object has been taken in."""
 
     def __len__(self) -> int:
         return len(self._found)
@@ -115,6 +117,11 @@ class Cache(Generic[T]):
             return
         self._found[key] = (version, value)
         self._changed(key, found[1] if found else None, value)
+
+    def learn(self, document: Document) -> None:
+        """Take in what an own write returned, unless the object is known to have gone since."""
+        if key_of(document) in self._found or int(document["metadata"]["resourceVersion"]) > self.heard:
+            self.put(document)
 
     def drop(self, document: Document) -> None:
         """Take in that an object has been deleted; its document is of that moment."""
@@ -224,6 +231,7 @@ class Informer(Generic[T]):
             query["continue"] = more
         self._version = page["metadata"]["resourceVersion"]
         self.cache.drop_others(seen, int(self._version))
+        self.cache.heard = int(self._version)
         self.synced.set()
 
     async def _watch(self) -> None:
@@ -261,3 +269,4 @@ class Informer(Generic[T]):
         elif kind != "BOOKMARK":
             self.cache.put(document)
         self._version = document["metadata"]["resourceVersion"]
+        self.cache.heard = int(self._version)

@@ -79,6 +79,22 @@ def test_a_list_takes_out_what_it_lacks_but_not_what_was_learnt_after_it() -> No
     assert sorted(name for (_, name), _ in kept.items()) == ["a", "c"]
 
 
+def test_what_a_write_returned_is_known_at_once_but_brings_nothing_back_that_is_gone() -> None:
+    """A write that lets an object go is answered with it, maybe after the watch has told that it is gone."""
+    kept, changes = cache()
+    kept.heard = 4
+    kept.learn(document("a", 5))
+    assert kept.get(("n", "a")) == "red"
+    kept.learn(document("a", 6, "blue"))
+    kept.drop(document("a", 7, "blue"))
+    kept.heard = 7
+    kept.learn(document("a", 7, "blue"))
+    assert ("n", "a") not in kept
+    assert len(changes) == 3
+    kept.learn(document("a", 8))  # another one of that name
+    assert ("n", "a") in kept
+
+
 def test_pauses_grow_to_a_limit_and_begin_anew() -> None:
     backoff = Backoff()
     pauses = [backoff.next() for _ in range(20)]
