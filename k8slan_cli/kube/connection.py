@@ -11,7 +11,6 @@ import os
 import ssl
 import threading
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlsplit
 
 from k8slan_cli.errors import K8slanError, Problem
@@ -174,9 +173,8 @@ def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
-        kind, _, alert = str(getattr(error, "reason", None) or error.strerror).partition(
-            "_ALERT_"
-        )  # TLSV13_ALERT_CERTIFICATE_REQUIRED
+        words = str(getattr(error, "reason", None) or error.strerror)
+        kind, _, alert = words.partition("_ALERT_")  # as in TLSV13_ALERT_CERTIFICATE_REQUIRED
         if alert:
             return f"the server refuses it: {alert.replace('_', ' ').lower()}"
         return f"TLS: {kind.partition(' (_ssl')[0]}"
@@ -184,5 +182,4 @@ def _reason(error: Exception) -> str:
         return "it took too long"
     if isinstance(error, http.client.HTTPException) and not isinstance(error, OSError):
         return f"what answers does not speak HTTP ({type(error).__name__})"
-    words: Any = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return str(words)
+    return str(getattr(error, "strerror", None) or str(error) or type(error).__name__)

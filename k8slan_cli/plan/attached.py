@@ -19,6 +19,7 @@ from k8slan_cli.lan.model import Lan, LanRef
 
 NETWORKS_ANNOTATION = "k8s.v1.cni.cncf.io/networks"
 STATUS_ANNOTATION = "k8s.v1.cni.cncf.io/network-status"
+DEFAULT_ANNOTATION = "v1.multus-cni.io/default-network"
 _VM_KEYS = ("vm.kubevirt.io/name", "kubevirt.io/domain")
 _OVER = ("Succeeded", "Failed")
 
@@ -130,7 +131,10 @@ def decode_pod(document: Mapping[str, Any]) -> Pod:
         vm=next((found for key in _VM_KEYS if (found := labels.get(key) or annotations.get(key))), ""),
         deleting="deletionTimestamp" in metadata,
         networks=_networks(
-            _requests(annotations.get(NETWORKS_ANNOTATION) or "", namespace),
+            [
+                *_requests(annotations.get(DEFAULT_ANNOTATION) or "", namespace, "eth0"),
+                *_requests(annotations.get(NETWORKS_ANNOTATION) or "", namespace),
+            ],
             _states(annotations.get(STATUS_ANNOTATION) or "", namespace),
         ),
     )
@@ -142,8 +146,11 @@ def _networks(asked: list[Network], got: list[Network]) -> tuple[Network, ...]:
     return tuple(({(network.nad, network.interface): network for network in asked} | there).values())
 
 
-def _requests(text: str, namespace: str) -> list[Network]:
-    """The ``networks`` annotation in either of its forms; multus names what is not named net1, net2, … by position."""
+def _requests(text: str, namespace: str, unnamed: str = "") -> list[Network]:
+    """The ``networks`` annotation in either of its forms; multus names what is not named net1, net2, … by position.
+
+    Its own annotation for the pod's first network has the same forms, and that is ``unnamed`` where it has no name.
+    """
     if any(sign in text for sign in '[{"'):
         items = _objects(text)
     else:
@@ -151,7 +158,7 @@ def _requests(text: str, namespace: str) -> list[Network]:
     return [
         Network(
             nad=LanRef(namespace=_text(item, "namespace") or namespace, name=_text(item, "name")),
-            interface=_text(item, "interface") or f"net{position}",
+            interface=_text(item, "interface") or unnamed or f"net{position}",
             mac=_text(item, "mac").lower(),
             ips=_texts(item.get("ips")),
         )

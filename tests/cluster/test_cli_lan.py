@@ -6,7 +6,6 @@ Nothing runs here but the API server: the tests play the parts of controller, ag
 from __future__ import annotations
 
 import fcntl
-import io
 import json
 import os
 import pty
@@ -18,7 +17,6 @@ import sys
 import termios
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +27,7 @@ from k8slan_cli import __main__ as entry
 from tests.cluster.bare import Api, api, lan_crd, namespace, until
 from tests.cluster.harness import build
 from tests.unit.cli.lan import scene
+from tests.unit.render.command import Done, call
 
 __all__ = ["api", "namespace"]
 
@@ -38,21 +37,11 @@ K8SLAN = [sys.executable, "-m", "k8slan_cli"]
 Lans = Callable[..., Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
-    """What a command said, and its exit status."""
-
-    status: int
-    out: str
-    err: str
-
-
 class Cli:
     """The command in a namespace."""
 
-    def __init__(self, api: Api, namespace: str, capsys: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        self.api, self.namespace, self.tmp_path = api, namespace, tmp_path
-        self._capsys, self._monkeypatch = capsys, monkeypatch
+    def __init__(self, api: Api, namespace: str, tmp_path: Path) -> None:
+        self.api, self.namespace = api, namespace
         self.kubeconfig = self._config(tmp_path / "kubeconfig")
 
     def _config(self, path: Path, user: dict[str, Any] | None = None, **cluster: Any) -> Path:
@@ -74,17 +63,9 @@ class Cli:
 
     def __call__(self, *words: str, status: int = 0, stdin: str | None = None) -> Done:
         """Run it in this process; it has to end with ``status``."""
-        self._monkeypatch.setenv("KUBECONFIG", str(self.kubeconfig))
-        self._monkeypatch.setattr(sys, "argv", ["k8slan", *words])
-        self._monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
-        try:
-            found = entry.main()
-        except SystemExit as end:
-            found = end.code if isinstance(end.code, int) else int(end.code is not None)
-        read = self._capsys.readouterr()
-        assert found == status, f"{found}\n{read.out}\n{read.err}"
-        assert "Traceback" not in read.err
-        return Done(found, read.out, read.err)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("KUBECONFIG", str(self.kubeconfig))
+            return call(*words, stdin=stdin, status=status)
 
     def start(self, *words: str, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
         """Run it as a process."""
@@ -102,10 +83,9 @@ class Cli:
 
 
 @pytest.fixture
-def cli(
-    api: Api, namespace: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Iterator[Cli]:
-    yield Cli(api, namespace, capsys, monkeypatch, tmp_path)
+def cli(api: Api, namespace: str, tmp_path: Path) -> Iterator[Cli]:
+    """The command in the test's namespace; its LANs and pods are gone afterwards."""
+    yield Cli(api, namespace, tmp_path)
     # A vni and a spoke are taken in all namespaces.
     for item in api.get(f"{LANS}/lans")["items"]:
         path = f"{LANS}/namespaces/{item['metadata']['namespace']}/lans/{item['metadata']['name']}"
@@ -150,8 +130,8 @@ def test_a_name_is_enough(cli: Cli) -> None:
     done = cli("lan", "create", "red")
     spec = cli.lan("red")["spec"]
     assert (spec["vni"], spec["dynamic"], spec["spokes"]) == (10000, True, [])
-    assert done.out.splitlines()[0] == f"LAN {cli.namespace}/red is created: VNI 10000, dynamic"
-    assert "  k8s.v1.cni.cncf.io/networks: k8slan-lan-red" in done.out.splitlines()
+    assert done.stdout.splitlines()[0] == f"LAN {cli.namespace}/red is created: VNI 10000, dynamic"
+    assert "  k8s.v1.cni.cncf.io/networks: k8slan-lan-red" in done.stdout.splitlines()
 
 
 def test_every_option_arrives(cli: Cli) -> None:
@@ -183,7 +163,7 @@ def test_all_problems_are_said_at_once_and_nothing_is_written(cli: Cli) -> None:
     cli("lan", "create", "red", "--vni", "5", "--spoke", "e1")
     words = "--vni 5 --spoke e1 --spoke E9 --mtu 1 --node-underlay foo --multicast 10.0.0.1"
     done = cli("lan", "create", "blue", *words.split(), status=1)
-    assert done.err.splitlines() == [
+    assert done.stderr.splitlines() == [
         f"k8slan: LAN {cli.namespace}/blue is not valid:",
         "  --node-underlay: 'foo' is not NODE=DEVICE",
         "  spec.vxlanGrp: 10.0.0.1 is not a multicast address (leave vxlanGrp out for unicast)",
@@ -191,7 +171,7 @@ def test_all_problems_are_said_at_once_and_nothing_is_written(cli: Cli) -> None:
         "  spec.spokes[1]: 'E9' is not a DNS label: lower-case letters, digits, and '-' between them",
     ]
     clash = cli("lan", "create", "blue", "--vni", "5", "--spoke", "e1", "--netns", "x", status=1)
-    assert clash.err.splitlines()[1:] == [
+    assert clash.stderr.splitlines()[1:] == [
         f"  spec.vni: 5 is in use by LAN {cli.namespace}/red",
         f"  spec.spokes[0]: e1 is in use by LAN {cli.namespace}/red",
     ]
@@ -201,9 +181,9 @@ def test_all_problems_are_said_at_once_and_nothing_is_written(cli: Cli) -> None:
 def test_a_dry_run_prints_what_can_be_created(cli: Cli) -> None:
     done = cli("lan", "create", "red", "--spoke", "e1", "--dry-run")
     assert cli.lan("red") is None
-    assert "nothing was created: this was a dry run" in done.err
-    again = cli("lan", "create", "-f", "-", stdin=done.out)
-    assert again.out.startswith(f"LAN {cli.namespace}/red is created: VNI 10000, spoke e1\n")
+    assert "nothing was created: this was a dry run" in done.stderr
+    again = cli("lan", "create", "-f", "-", stdin=done.stdout)
+    assert again.stdout.startswith(f"LAN {cli.namespace}/red is created: VNI 10000, spoke e1\n")
 
 
 TWO = """\
@@ -231,15 +211,15 @@ def test_the_same_file_again_changes_nothing(cli: Cli) -> None:
     cli("lan", "create", "-f", "-", stdin=TWO)
     before = cli.lan("red")["metadata"]["resourceVersion"]
     done = cli("lan", "create", "-f", "-", stdin=TWO)
-    assert f"warning: LAN {cli.namespace}/red is there already" in done.err.splitlines()
+    assert f"warning: LAN {cli.namespace}/red is there already" in done.stderr.splitlines()
     assert cli.lan("red")["metadata"]["resourceVersion"] == before
 
 
 def test_a_file_with_one_bad_document_creates_none(cli: Cli) -> None:
     bad = TWO.replace("vni: 12, spokes: [e2]", "vni: 11, spokes: [e2], vlan: 3")
     done = cli("lan", "create", "-f", "-", status=1, stdin=bad)
-    assert f"LAN {cli.namespace}/blue (document 2 of -)" in done.err
-    assert "spec.vlan: is unknown" in done.err
+    assert f"LAN {cli.namespace}/blue (document 2 of -)" in done.stderr
+    assert "spec.vlan: is unknown" in done.stderr
     assert cli.lan("red") is None
 
 
@@ -254,13 +234,13 @@ def test_a_file_with_one_bad_document_creates_none(cli: Cli) -> None:
     ],
 )
 def test_a_file_that_is_none(text: str, words: str, cli: Cli) -> None:
-    assert words in cli("lan", "create", "-f", "-", status=1, stdin=text).err
+    assert words in cli("lan", "create", "-f", "-", status=1, stdin=text).stderr
 
 
 def test_a_file_of_another_namespace_is_refused(cli: Cli) -> None:
     text = TWO.replace("{name: blue}", "{name: blue, namespace: elsewhere}")
     done = cli("lan", "create", "-f", "-", "-n", cli.namespace, status=1, stdin=text)
-    assert f"metadata.namespace: is elsewhere, but -n says {cli.namespace}" in done.err
+    assert f"metadata.namespace: is elsewhere, but -n says {cli.namespace}" in done.stderr
 
 
 @pytest.mark.parametrize("words", [["red", "-f", "x"], ["-f", "x", "--spoke", "e1"], ["-f", "x", "--vni", "auto"], []])
@@ -270,7 +250,7 @@ def test_a_command_line_that_makes_no_sense(words: list[str], cli: Cli) -> None:
 
 def test_a_namespace_has_to_be_there(cli: Cli) -> None:
     done = cli("lan", "create", "red", "-n", "nowhere", status=6)
-    assert "there is no namespace 'nowhere'" in done.err
+    assert "there is no namespace 'nowhere'" in done.stderr
 
 
 def test_waiting_says_what_for(cli: Cli, api: Api) -> None:
@@ -287,7 +267,7 @@ def test_waiting_says_what_for(cli: Cli, api: Api) -> None:
 
 def test_waiting_has_an_end(cli: Cli) -> None:
     done = cli("lan", "create", "red", "--wait", "--timeout", "0.5", status=4)
-    assert "not ready within 0.5 s" in done.err
+    assert "not ready within 0.5 s" in done.stderr
 
 
 # ---------------------------------------------------------------- list
@@ -299,27 +279,27 @@ def test_list(cli: Cli) -> None:
     assert re.fullmatch(
         r"NAME  VNI    SPOKES  ATTACHED  NODES  READY  AGE\n"
         r"red   10000  3       3         2      True   \d+s\n",
-        done.out,
+        done.stdout,
     )
 
 
 @pytest.mark.usefixtures("red")
 def test_list_in_every_form(cli: Cli) -> None:
-    wide = cli("lan", "list", "-o", "wide").out.splitlines()
+    wide = cli("lan", "list", "-o", "wide").stdout.splitlines()
     assert wide[0].split()[-5:] == ["REASON", "NETNS", "UNDERLAY", "FLOODING", "MTU"]
     assert wide[1].split()[7:10:2] == ["AsWanted", "eth1"]
-    assert cli("lan", "list", "-o", "name").out == "lan.lan.k8slan.io/red\n"
+    assert cli("lan", "list", "-o", "name").stdout == "lan.lan.k8slan.io/red\n"
     for form, load in (("json", json.loads), ("yaml", yaml.safe_load)):
-        found = load(cli("lan", "list", "-o", form).out)
+        found = load(cli("lan", "list", "-o", form).stdout)
         assert (found["kind"], found["items"][0]["spec"]["vni"]) == ("List", 10000)
         assert "managedFields" not in found["items"][0]["metadata"]
 
 
 def test_list_of_nothing(cli: Cli) -> None:
     done = cli("lan", "list")
-    assert done.out == ""
-    assert done.err == f"There is no LAN in namespace {cli.namespace}. Make one: k8slan lan create NAME\n"
-    assert json.loads(cli("lan", "list", "-o", "json").out)["items"] == []
+    assert done.stdout == ""
+    assert done.stderr == f"There is no LAN in namespace {cli.namespace}. Make one: k8slan lan create NAME\n"
+    assert json.loads(cli("lan", "list", "-o", "json").stdout)["items"] == []
 
 
 def test_list_everywhere_and_by_label(cli: Cli, api: Api) -> None:
@@ -327,9 +307,9 @@ def test_list_everywhere_and_by_label(cli: Cli, api: Api) -> None:
     cli("lan", "create", "red")
     cli("lan", "create", "blue", "-n", f"{cli.namespace}b")
     api.patch(f"{LANS}/namespaces/{cli.namespace}b/lans/blue", {"metadata": {"labels": {"lab": "x"}}})
-    rows = [line.split()[:3] for line in cli("lan", "list", "-A").out.splitlines()]
+    rows = [line.split()[:3] for line in cli("lan", "list", "-A").stdout.splitlines()]
     assert rows[1:] == [[cli.namespace, "red", "10000"], [f"{cli.namespace}b", "blue", "10001"]]
-    assert [line.split()[1] for line in cli("lan", "list", "-A", "-l", "lab=x").out.splitlines()[1:]] == ["blue"]
+    assert [line.split()[1] for line in cli("lan", "list", "-A", "-l", "lab=x").stdout.splitlines()[1:]] == ["blue"]
 
 
 def test_watch_prints_each_change(cli: Cli, api: Api) -> None:
@@ -389,8 +369,8 @@ def test_inspect(cli: Cli) -> None:
     wanted = INSPECTED.replace("NS/", f"{cli.namespace}/")
     pad = len(cli.namespace) - 2
     wanted = wanted.replace("WHO  ", "WHO  " + " " * pad)
-    assert _plain(cli("lan", "inspect", "red").out) == wanted
-    document = json.loads(cli("lan", "inspect", "red", "-o", "json").out)
+    assert _plain(cli("lan", "inspect", "red").stdout) == wanted
+    document = json.loads(cli("lan", "inspect", "red", "-o", "json").stdout)
     assert [(item["pod"], item["vm"]) for item in document["attached"]][2] == (
         f"{cli.namespace}/virt-launcher-firewall-x7k2p",
         "firewall",
@@ -416,18 +396,18 @@ def test_events_of_both_apis_are_shown(cli: Cli, api: Api) -> None:
             "type": "Warning",
         },
     )
-    [line] = [line for line in cli("lan", "inspect", "red").out.splitlines() if "NodesDegraded" in line]
+    [line] = [line for line in cli("lan", "inspect", "red").stdout.splitlines() if "NodesDegraded" in line]
     assert line.split()[1:] == ["Warning", "NodesDegraded", "k8slan-controller", "worker2:", "eth1", "is", "down"]
 
 
 @pytest.mark.usefixtures("red")
 def test_graph(cli: Cli) -> None:
-    drawn = cli("lan", "graph", "red").out
+    drawn = cli("lan", "graph", "red").stdout
     assert f"LAN {cli.namespace}/red: VNI 10000, unicast" in drawn
     assert all(word in drawn for word in ("worker1", "router-a", "─ e1 ─", "╔ firewall", "eth1 192.0.2.2"))
-    assert "subgraph" in cli("lan", "graph", "red", "-o", "mermaid").out
-    assert cli("lan", "graph", "-A", "-o", "svg").out.startswith("<svg ")
-    page = cli("lan", "graph", "-o", "html").out
+    assert "subgraph" in cli("lan", "graph", "red", "-o", "mermaid").stdout
+    assert cli("lan", "graph", "-A", "-o", "svg").stdout.startswith("<svg ")
+    page = cli("lan", "graph", "-o", "html").stdout
     assert page.startswith("<!doctype html>")
     assert "virt-launcher" not in page
     assert "<td>firewall (VM)</td>" in page
@@ -477,27 +457,27 @@ def _read(master: int) -> bytes:
 
 @pytest.mark.usefixtures("red")
 def test_spokes_come_and_go(cli: Cli) -> None:
-    assert cli("lan", "add-spoke", "red", "e3", "e4").out == f"LAN {cli.namespace}/red gets e3, e4\n"
-    assert cli("lan", "remove-spoke", "red", "e3").out == f"LAN {cli.namespace}/red loses e3\n"
+    assert cli("lan", "add-spoke", "red", "e3", "e4").stdout == f"LAN {cli.namespace}/red gets e3, e4\n"
+    assert cli("lan", "remove-spoke", "red", "e3").stdout == f"LAN {cli.namespace}/red loses e3\n"
     assert cli.lan("red")["spec"]["spokes"] == ["e1", "e2", "vm1", "e4"]
-    assert "has these spokes already" in cli("lan", "add-spoke", "red", "e4").out
+    assert "has these spokes already" in cli("lan", "add-spoke", "red", "e4").stdout
 
 
 @pytest.mark.usefixtures("red")
 def test_a_spoke_in_use_stays(cli: Cli) -> None:
     done = cli("lan", "remove-spoke", "red", "e1", "vm1", status=5)
     holders = f"e1 is held by pod {cli.namespace}/router-a, vm1 is held by VM {cli.namespace}/firewall"
-    assert done.err == f"k8slan: in LAN {cli.namespace}/red {holders}\n  delete what holds it first\n"
+    assert done.stderr == f"k8slan: in LAN {cli.namespace}/red {holders}\n  delete what holds it first\n"
     assert cli.lan("red")["spec"]["spokes"] == ["e1", "e2", "vm1"]
 
 
 @pytest.mark.usefixtures("red")
 def test_spokes_that_cannot_be(cli: Cli) -> None:
     cli("lan", "create", "blue", "--spoke", "b1")
-    assert "spec.spokes[3]: b1 is in use by LAN" in cli("lan", "add-spoke", "red", "b1", status=1).err
-    assert "did you mean vm1?" in cli("lan", "remove-spoke", "red", "vm2", status=6).err
-    assert "spec.spokes[3]: 'E' is not a DNS label" in cli("lan", "add-spoke", "red", "E", status=1).err
-    assert "needs at least one spoke" in cli("lan", "remove-spoke", "blue", "b1", status=1).err
+    assert "spec.spokes[3]: b1 is in use by LAN" in cli("lan", "add-spoke", "red", "b1", status=1).stderr
+    assert "did you mean vm1?" in cli("lan", "remove-spoke", "red", "vm2", status=6).stderr
+    assert "spec.spokes[3]: 'E' is not a DNS label" in cli("lan", "add-spoke", "red", "E", status=1).stderr
+    assert "needs at least one spoke" in cli("lan", "remove-spoke", "blue", "b1", status=1).stderr
     assert cli("lan", "remove-spoke", "blue", "b1", "--dry-run", status=1)
 
 
@@ -525,14 +505,14 @@ def test_spokes_are_edited(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("VISUAL", _editor(tmp_path / "ed", 'sed -i /e1/d "$1"'))
     cli("lan", "edit-spokes", "red", status=5)
     monkeypatch.setenv("VISUAL", "/no/such/editor")
-    assert "cannot be used" in cli("lan", "edit-spokes", "red", status=1).err
+    assert "cannot be used" in cli("lan", "edit-spokes", "red", status=1).stderr
 
 
 @pytest.mark.usefixtures("red")
 def test_an_edit_does_not_undo_anothers(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = shlex.join([*K8SLAN, "lan", "add-spoke", "red", "e7", "--kubeconfig", str(cli.kubeconfig)])
     monkeypatch.setenv("VISUAL", _editor(tmp_path / "ed", f'{other} >&2; echo e8 >>"$1"'))
-    assert "somebody else has changed the spokes" in cli("lan", "edit-spokes", "red", status=1).err
+    assert "somebody else has changed the spokes" in cli("lan", "edit-spokes", "red", status=1).stderr
     assert cli.lan("red")["spec"]["spokes"] == ["e1", "e2", "vm1", "e7"]
 
 
@@ -542,21 +522,21 @@ def test_an_edit_does_not_undo_anothers(cli: Cli, tmp_path: Path, monkeypatch: p
 def test_examples_are_accepted(cli: Cli, api: Api) -> None:
     cli("lan", "create", "red", "--spoke", "e1", "--dynamic")
     for words, kind in ((["pod", "red/e1", "--interface", "eth1"], "pods"), (["deployment", "red"], "deployments")):
-        document = yaml.safe_load(cli("lan", "example", *words).out)
+        document = yaml.safe_load(cli("lan", "example", *words).stdout)
         root = "/api/v1" if kind == "pods" else "/apis/apps/v1"
         made = api.call("POST", f"{root}/namespaces/{cli.namespace}/{kind}?fieldValidation=Strict&dryRun=All", document)
         assert made["metadata"]["name"].startswith("red")
-    machine = yaml.safe_load(cli("lan", "example", "vm", "red/e1").out)
+    machine = yaml.safe_load(cli("lan", "example", "vm", "red/e1").stdout)
     assert machine["spec"]["template"]["spec"]["networks"][1]["multus"] == {"networkName": "k8slan-mac-e1"}
 
 
 def test_examples_of_what_is_not_there(cli: Cli) -> None:
     cli("lan", "create", "red", "--spoke", "e1")
     cli("lan", "create", "blue")
-    assert "has no spoke 'e2'\n  there is e1\n" in cli("lan", "example", "pod", "red/e2", status=6).err
-    assert "is not dynamic, so it takes a spoke" in cli("lan", "example", "pod", "red", status=6).err
-    assert "a VM needs a spoke" in cli("lan", "example", "vm", "blue", status=2).err
-    assert "is not an interface name" in cli("lan", "example", "pod", "blue", "--interface", "a/b", status=2).err
+    assert "has no spoke 'e2'\n  there is e1\n" in cli("lan", "example", "pod", "red/e2", status=6).stderr
+    assert "is not dynamic, so it takes a spoke" in cli("lan", "example", "pod", "red", status=6).stderr
+    assert "a VM needs a spoke" in cli("lan", "example", "vm", "blue", status=2).stderr
+    assert "is not an interface name" in cli("lan", "example", "pod", "blue", "--interface", "a/b", status=2).stderr
     cli("lan", "example", "vm", "red/e1", "--interface", "eth1", status=2)
     cli("lan", "example", "cake", "red/e1", status=2)
 
@@ -568,7 +548,7 @@ def test_delete_what_nobody_holds(cli: Cli) -> None:
     cli("lan", "create", "red")
     cli("lan", "create", "blue")
     done = cli("lan", "delete", "red", "blue")
-    assert done.out.splitlines() == [f"LAN {cli.namespace}/{name} is deleted" for name in ("red", "blue")]
+    assert done.stdout.splitlines() == [f"LAN {cli.namespace}/{name} is deleted" for name in ("red", "blue")]
     assert cli.lan("red") is None
 
 
@@ -599,11 +579,11 @@ def test_delete_follows_until_it_is_gone(cli: Cli, api: Api) -> None:
 def test_delete_names_who_holds_it(cli: Cli, api: Api) -> None:
     path = _hold(cli, api)
     done = cli("lan", "delete", "red", "--timeout", "0.5", status=5)
-    assert f"held by pod {cli.namespace}/router-a, " in done.err
-    assert "being deleted, and stays until these are gone" in cli("lan", "inspect", "red").out
-    assert "Deleting" in cli("lan", "list").out
-    assert "is being deleted" in cli("lan", "add-spoke", "red", "e9", status=5).err
-    assert "is being deleted" in cli("lan", "create", "red", status=1).err
+    assert f"held by pod {cli.namespace}/router-a, " in done.stderr
+    assert "being deleted, and stays until these are gone" in cli("lan", "inspect", "red").stdout
+    assert "Deleting" in cli("lan", "list").stdout
+    assert "is being deleted" in cli("lan", "add-spoke", "red", "e9", status=5).stderr
+    assert "is being deleted" in cli("lan", "create", "red", status=1).stderr
     cli("lan", "delete", "red", "--force", "--no-wait")
     assert api.get(path)["metadata"]["annotations"] == {"lan.k8slan.io/force-delete": "true"}
 
@@ -612,12 +592,12 @@ def test_delete_without_a_controller(cli: Cli, api: Api) -> None:
     cli("lan", "create", "red")
     _hold(cli, api)
     done = cli("lan", "delete", "red", "--timeout", "0.5", status=4)
-    assert "waiting for its finalizers: lan.k8slan.io/protection" in done.err
+    assert "waiting for its finalizers: lan.k8slan.io/protection" in done.stderr
 
 
 @pytest.mark.usefixtures("red")
 def test_delete_may_only_be_looked_at(cli: Cli) -> None:
-    assert "would be deleted; it stays until" in cli("lan", "delete", "red", "--dry-run").out
+    assert "would be deleted; it stays until" in cli("lan", "delete", "red", "--dry-run").stdout
     assert "deletionTimestamp" not in cli.lan("red")["metadata"]
 
 
@@ -626,23 +606,23 @@ def test_delete_may_only_be_looked_at(cli: Cli) -> None:
 
 @pytest.mark.usefixtures("red")
 def test_names_that_are_not_there(cli: Cli) -> None:
-    near = cli("lan", "inspect", "rad", status=6).err
+    near = cli("lan", "inspect", "rad", status=6).stderr
     assert near == f"k8slan: there is no LAN 'rad' in namespace {cli.namespace}\n  did you mean red?\n"
-    elsewhere = cli("lan", "inspect", "red", "-n", "default", status=6).err
+    elsewhere = cli("lan", "inspect", "red", "-n", "default", status=6).stderr
     assert f"there is one in namespace {cli.namespace}: give -n {cli.namespace}" in elsewhere
-    assert "is not a DNS name" in cli("lan", "delete", "../nodes", status=6).err
-    assert "the namespace 'a/b' is not a DNS label" in cli("lan", "list", "-n", "a/b", status=2).err
-    assert "did you mean kube-public?" in cli("lan", "create", "x", "-n", "kube-pubic", status=6).err
+    assert "is not a DNS name" in cli("lan", "delete", "../nodes", status=6).stderr
+    assert "the namespace 'a/b' is not a DNS label" in cli("lan", "list", "-n", "a/b", status=2).stderr
+    assert "did you mean kube-public?" in cli("lan", "create", "x", "-n", "kube-pubic", status=6).stderr
 
 
 def test_no_cluster(cli: Cli, tmp_path: Path) -> None:
     cli.at("https://127.0.0.1:1")
     done = cli("lan", "list", status=3)
-    assert done.err.startswith("k8slan: no answer from the cluster at https://127.0.0.1:1: Connection refused\n")
-    assert "there is no kubeconfig at /none" in cli("lan", "list", "--kubeconfig", "/none", status=3).err
-    assert "has no context 'x'\n  it has test\n" in cli("lan", "list", "--context", "x", status=3).err
+    assert done.stderr.startswith("k8slan: no answer from the cluster at https://127.0.0.1:1: Connection refused\n")
+    assert "there is no kubeconfig at /none" in cli("lan", "list", "--kubeconfig", "/none", status=3).stderr
+    assert "has no context 'x'\n  it has test\n" in cli("lan", "list", "--context", "x", status=3).stderr
     (tmp_path / "empty").write_text("")
-    assert "no usable kubeconfig" in cli("lan", "list", "--kubeconfig", str(tmp_path / "empty"), status=3).err
+    assert "no usable kubeconfig" in cli("lan", "list", "--kubeconfig", str(tmp_path / "empty"), status=3).stderr
 
 
 def test_no_credentials(cli: Cli) -> None:
@@ -651,7 +631,7 @@ def test_no_credentials(cli: Cli) -> None:
     cli.kubeconfig.write_text(json.dumps(found))
     done = cli("lan", "list", status=3)
     words = "the cluster does not know this user\n  the kubeconfig's credentials are wrong or have expired"
-    assert done.err == f"k8slan: {words}\n"
+    assert done.stderr == f"k8slan: {words}\n"
 
 
 def _grant(api: Api, user: str, namespace: str, resources: str, verbs: str) -> None:
@@ -670,21 +650,21 @@ def _grant(api: Api, user: str, namespace: str, resources: str, verbs: str) -> N
 def test_a_user_without_rights(cli: Cli, api: Api) -> None:
     cli.as_user("bob")
     done = cli("lan", "list", status=3)
-    assert done.err.splitlines()[0] == f"k8slan: user bob may not list lans in namespace {cli.namespace}"
-    assert "may not list lans in all of the cluster" in cli("lan", "list", "-A", status=3).err
+    assert done.stderr.splitlines()[0] == f"k8slan: user bob may not list lans in namespace {cli.namespace}"
+    assert "may not list lans in all of the cluster" in cli("lan", "list", "-A", status=3).stderr
     _grant(api, "bob", cli.namespace, "lans", "get list watch create patch")
     until(lambda: "red" in _quiet(cli, "lan", "list"), "bob may list")
-    shown = cli("lan", "inspect", "red").out
+    shown = cli("lan", "inspect", "red").stdout
     assert "Note: pods of namespace" in shown
     assert "Note: events cannot be seen: user bob may not list events" in shown
     _grant(api, "bob", cli.namespace, "pods", "list")
     until(lambda: "router-a" in _quiet(cli, "lan", "inspect", "red"), "bob may list pods")
-    assert "Note: pods of other namespaces cannot be seen" in cli("lan", "inspect", "red").out
-    assert "user bob may not delete lans" in cli("lan", "delete", "red", status=3).err
+    assert "Note: pods of other namespaces cannot be seen" in cli("lan", "inspect", "red").stdout
+    assert "user bob may not delete lans" in cli("lan", "delete", "red", status=3).stderr
     made = cli("lan", "create", "blue", "--spoke", "b1")
-    assert "warning: LANs of other namespaces cannot be seen" in made.err
+    assert "warning: LANs of other namespaces cannot be seen" in made.stderr
     assert cli.lan("blue")["spec"]["vni"] == 10001
-    assert "is held by pod" in cli("lan", "remove-spoke", "red", "e1", status=5).err
+    assert "is held by pod" in cli("lan", "remove-spoke", "red", "e1", status=5).stderr
 
 
 def _quiet(cli: Cli, *words: str) -> str:
@@ -700,7 +680,7 @@ def test_a_cluster_without_k8slan(cli: Cli, api: Api) -> None:
         until(lambda: api.get(crd) is None, "the CRD is gone")
         for words in (["list"], ["inspect", "red"], ["create", "red"], ["delete", "red"], ["graph"]):
             done = cli("lan", *words, status=3)
-            assert done.err == (
+            assert done.stderr == (
                 "k8slan: this cluster does not know LANs: k8slan is not installed in it\n"
                 "  install it with: k8slan install\n"
             )

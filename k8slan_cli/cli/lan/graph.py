@@ -87,7 +87,7 @@ def _terminal(topologies: Sequence[Topology]) -> str:
     from k8slan_cli.cli.topology.text import draw as draw_text
 
     try:
-        "┌╿╧┨…║".encode(sys.stdout.encoding or "ascii")
+        "┌╿╧┨…║".encode(sys.stdout.encoding or "utf-8")
         boxes = True
     except (UnicodeEncodeError, LookupError):
         boxes = False

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from k8slan_cli.lan import codec
 from k8slan_cli.lan.model import Lan, LanRef
 from k8slan_cli.plan.attached import (
+    DEFAULT_ANNOTATION,
     NETWORKS_ANNOTATION,
     STATUS_ANNOTATION,
     Attached,
@@ -116,6 +117,13 @@ def test_a_pod_that_is_over_is_not_attached(phase: str) -> None:
 def test_a_network_without_a_request_counts_too() -> None:
     """The cluster may give pods a default network that their own annotation does not name."""
     assert only(pod("", [E1])).network.interface == "net1"
+
+
+@pytest.mark.parametrize("status", [None, [{"name": "lab/k8slan-veth-e1", "interface": "eth0", "default": True}]])
+def test_a_lan_may_be_a_pods_first_network(status: Any) -> None:
+    default = {DEFAULT_ANNOTATION: "k8slan-veth-e1"}
+    found = only(pod("", status, metadata={"annotations": default | pod("", status)["metadata"]["annotations"]}))
+    assert (found.network.interface, found.network.present) == ("eth0", status is not None)
 
 
 def test_lans_are_kept_apart() -> None:

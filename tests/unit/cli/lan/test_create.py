@@ -1,0 +1,128 @@
+"""What ``lan create`` makes of options and documents, and every problem that it finds in them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from k8slan_cli.cli.lan import create
+from k8slan_cli.cli.lan import found as lans
+from k8slan_cli.cli.lan.create import Options, Surroundings, checked, spec_of
+from k8slan_cli.errors import Invalid, Problem
+from tests.unit.cli.lan import scene
+from tests.unit.cli.lan.scene import Object
+
+
+def test_defaults() -> None:
+    assert spec_of(Options(name="red"), set()) == ({"vni": 10000, "dynamic": True}, [])
+    assert spec_of(Options(name="red", spokes=("e1",)), set()) == ({"vni": 10000, "spokes": ["e1"]}, [])
+
+
+def test_the_first_free_vni_is_taken() -> None:
+    spec, _ = spec_of(Options(name="red"), {7, 10000, 10001, 10003})
+    assert spec["vni"] == 10002
+
+
+@pytest.mark.parametrize("vni", ["x", "-1", "1e3", "", "²", "0x10"])
+def test_a_vni_that_is_none(vni: str) -> None:
+    spec, problems = spec_of(Options(name="red", vni=vni), set())
+    assert "vni" not in spec
+    assert [problem.field for problem in problems] == ["--vni"]
+
+
+@pytest.mark.parametrize("item", ["worker1", "=eth1", "worker1=", ""])
+def test_a_node_underlay_that_is_none(item: str) -> None:
+    _, problems = spec_of(Options(name="red", node_underlays=(item,)), set())
+    assert problems == [Problem(field="--node-underlay", message=f"{item!r} is not NODE=DEVICE")]
+
+
+def test_a_node_has_one_device() -> None:
+    spec, problems = spec_of(Options(name="red", node_underlays=("a=x", "b=y", "a=x")), set())
+    assert (spec["vxlanDevMap"], problems) == ({"a": "x", "b": "y"}, [])
+    _, problems = spec_of(Options(name="red", node_underlays=("a=x", "a=y")), set())
+    assert [problem.message for problem in problems] == ["a is given two devices"]
+
+
+def test_zero_is_a_wish_too() -> None:
+    spec, _ = spec_of(Options(name="red", mtu=0, port=0), set())
+    assert (spec["mtu"], spec["vxlanPort"]) == (0, 0)
+
+
+# ---------------------------------------------------------------- checking
+
+
+def draft(name: str, namespace: str = "lab", **spec: Any) -> create.Draft:
+    document = {
+        "apiVersion": "lan.k8slan.io/v1beta1",
+        "kind": "LAN",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": spec,
+    }
+    return document, f"LAN {namespace}/{name}", []
+
+
+def around(*documents: Object, nodes: tuple[str, ...] | None = None) -> Surroundings:
+    found = tuple(map(lans.read, documents))
+    return Surroundings(lans=found, nodes=None if nodes is None else frozenset(nodes))
+
+
+def problems_of(drafts: list[create.Draft], seen: Surroundings) -> list[str]:
+    with pytest.raises(Invalid) as caught:
+        checked(drafts, seen)
+    return [caught.value.subject, *map(str, caught.value.problems)]
+
+
+def test_what_is_well_is_planned() -> None:
+    plan = checked([draft("a", vni=1, spokes=["x"]), draft("b", vni=2, dynamic=True)], around(scene.RED))
+    assert [document["metadata"]["name"] for document in plan.documents] == ["a", "b"]
+    assert (plan.there, plan.warnings) == ((), ())
+
+
+def test_clashes_with_what_is_there_and_with_each_other() -> None:
+    drafts = [draft("a", vni=10000, spokes=["e1"]), draft("b", vni=3, spokes=["x"]), draft("c", vni=3, spokes=["y"])]
+    assert problems_of(drafts, around(scene.RED)) == [
+        "nothing is created, as some of it",
+        "LAN lab/a: spec.vni: 10000 is in use by LAN lab/red",
+        "LAN lab/a: spec.spokes[0]: e1 is in use by LAN lab/red",
+        "LAN lab/c: spec.vni: 3 is in use by LAN lab/b",
+    ]
+
+
+def test_a_name_is_taken_once() -> None:
+    assert problems_of([draft("red", vni=9, dynamic=True)], around(scene.RED)) == [
+        "LAN lab/red",
+        "metadata.name: there is a LAN lab/red already, which is not the same; see: k8slan lan inspect red",
+    ]
+    twice = [draft("a", vni=1, dynamic=True), draft("a", vni=2, dynamic=True)]
+    assert problems_of(twice, around()) == ["LAN lab/a", "metadata.name: is that of LAN lab/a too"]
+
+
+def test_the_same_lan_is_there_already() -> None:
+    spec = {"vni": 10000, "spokes": ["e1", "e2", "vm1"], "defaultVxlanDev": "eth1"}
+    plan = checked([draft("red", **spec)], around(scene.RED))
+    assert (plan.documents, plan.warnings) == ((), ("LAN lab/red is there already",))
+    assert plan.there[0]["metadata"]["name"] == "red"
+
+
+def test_one_that_is_being_deleted_is_not_the_same() -> None:
+    leaving = scene.RED | {"metadata": scene.RED["metadata"] | {"deletionTimestamp": "2026-11-24T11:00:00Z"}}
+    spec = {"vni": 10000, "spokes": ["e1", "e2", "vm1"], "defaultVxlanDev": "eth1"}
+    assert "is being deleted" in problems_of([draft("red", **spec)], around(leaving))[1]
+
+
+def test_a_lan_that_breaks_rules_takes_nothing() -> None:
+    broken = scene.lan("broken", vni="x", spokes=["e1"])
+    assert checked([draft("a", vni=1, spokes=["e1"])], around(broken)).documents
+
+
+def test_peers_are_for_files_of_agents() -> None:
+    document, subject, _ = draft("a", vni=1, dynamic=True)
+    assert problems_of([(document | {"peers": ["192.0.2.1"]}, subject, [])], around())[1].startswith("peers: are for")
+
+
+def test_nodes_that_do_not_exist_are_warned_of() -> None:
+    odd = [draft("a", vni=1, dynamic=True, vxlanDevMap={"wroker1": "eth1", "worker2": "eth1"})]
+    plan = checked(odd, around(nodes=("worker1", "worker2")))
+    assert plan.warnings == ("there is no node 'wroker1' in the cluster: did you mean worker1 or worker2?",)
+    assert checked(odd, around()).warnings == ()

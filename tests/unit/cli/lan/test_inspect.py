@@ -1,0 +1,305 @@
+"""What ``lan inspect`` and ``lan list`` say, word by word, in wide and narrow terminals; and why a LAN is not ready."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from k8slan_cli.cli.lan import found as lans
+from k8slan_cli.cli.lan import inspect, listing
+from k8slan_cli.cli.lan.inspect import Event, View, why
+from k8slan_cli.plan.attached import decode_pod
+from tests.unit.cli.lan import scene
+from tests.unit.cli.lan.scene import NOW, Object
+
+EVENTS = (
+    Event(
+        last="2026-11-24T11:30:00Z",
+        warning=True,
+        reason="NodesDegraded",
+        source="k8slan-controller",
+        message="worker2: eth1 is down",
+        count=4,
+    ),
+)
+
+
+def view(lan: Object, pods: list[Object], **more: Any) -> View:
+    item = lans.read(lan)
+    seen = lans.Pods(pods=tuple(map(decode_pod, pods)))
+    return View(found=item, attached=lans.on([item], seen), **more)
+
+
+def report(what: View, limit: int | None) -> str:
+    return "\n".join(inspect.report(what, limit=limit, wide=False, now=NOW)) + "\n"
+
+
+IN_80 = """\
+LAN lab/red  Ready
+  Ready      yes, for 3h
+  VNI        10000, UDP port 4789, unicast to each node that takes part
+  Spokes     e1, e2, vm1 (3 of 3 taken)
+  Underlay   eth1
+  MTU        the largest that the underlay allows
+  On a node  network namespace red-8c4b8679, bridge br0, VXLAN device vxlan0
+  Age        2d
+
+Nodes
+  NODE     STATE  DEVICE  VTEP       MTU
+  worker1  Ready  eth1    192.0.2.1  1446
+  worker2  Ready  eth1    192.0.2.2  1446
+
+Attached
+  WHO               NODE     SPOKE  INTERFACE  MAC                STATE
+  pod lab/router-a  worker1  e1     net1       02:a1:00:00:00:01  attached
+  pod lab/router-b  worker2  e2     lan0       02:a1:00:00:00:02  attached
+  VM lab/firewall   worker2  vm1    net1       02:a1:00:00:00:03  attached
+
+Events
+  AGE       TYPE     REASON         FROM               MESSAGE
+  30m (×4)  Warning  NodesDegraded  k8slan-controller  worker2: eth1 is down
+"""
+
+IN_160 = IN_80.replace(
+    """\
+  WHO               NODE     SPOKE  INTERFACE  MAC                STATE
+  pod lab/router-a  worker1  e1     net1       02:a1:00:00:00:01  attached
+  pod lab/router-b  worker2  e2     lan0       02:a1:00:00:00:02  attached
+  VM lab/firewall   worker2  vm1    net1       02:a1:00:00:00:03  attached
+""",
+    """\
+  WHO               NODE     SPOKE  KIND     INTERFACE  MAC                ADDRESSES    STATE
+  pod lab/router-a  worker1  e1     veth     net1       02:a1:00:00:00:01  10.9.0.1/24  attached
+  pod lab/router-b  worker2  e2     veth     lan0       02:a1:00:00:00:02  -            attached
+  VM lab/firewall   worker2  vm1    macvtap  net1       02:a1:00:00:00:03  -            attached
+""",
+)
+
+IN_46 = """\
+LAN lab/red  Ready
+  Ready      yes, for 3h
+  VNI        10000, UDP port 4789, unicast to
+             each node that takes part
+  Spokes     e1, e2, vm1 (3 of 3 taken)
+  Underlay   eth1
+  MTU        the largest that the underlay
+             allows
+  On a node  network namespace red-8c4b8679,
+             bridge br0, VXLAN device vxlan0
+  Age        2d
+
+Nodes
+  NODE     STATE  DEVICE  VTEP       MTU
+  worker1  Ready  eth1    192.0.2.1  1446
+  worker2  Ready  eth1    192.0.2.2  1446
+
+Attached
+  WHO               SPOKE  INTERFACE  STATE
+  pod lab/router-a  e1     net1       attached
+  pod lab/router-b  e2     lan0       attached
+  VM lab/firewall   vm1    net1       attached
+
+Events
+  AGE       REASON         MESSAGE
+  30m (×4)  NodesDegraded  worker2: eth1 is
+                           down
+"""
+
+
+@pytest.mark.parametrize(("limit", "wanted"), [(80, IN_80), (160, IN_160), (None, IN_160), (46, IN_46)])
+def test_a_lan_in_use(limit: int | None, wanted: str) -> None:
+    assert report(view(scene.RED, scene.PODS, events=EVENTS), limit) == wanted
+
+
+NO_DEVICE = "there is no device bond0 here; it may come back when somebody plugs it in again"
+DEGRADED = scene.lan(
+    spokes=["e1", "e2"],
+    dynamic=True,
+    vxlanGrp="239.1.1.1",
+    mtu=1400,
+    vxlanDevMap={"worker2": "bond0"},
+    status=scene.status(
+        scene.condition("Ready", False, "NodesDegraded", f"worker2: {NO_DEVICE}"),
+        scene.node("worker1"),
+        scene.node("worker2", state="Degraded", message=NO_DEVICE),
+    ),
+)
+
+TROUBLE = """\
+LAN lab/red  not ready (NodesDegraded)
+  Ready      no, for 3h
+  VNI        10000, UDP port 4789, multicast to 239.1.1.1
+  Spokes     e1, e2 (1 of 2 taken)
+  Dynamic    any number of pods may attach
+  Underlay   the device of the node's own address, bond0 on worker2
+  MTU        1400 wanted
+  On a node  network namespace red-8c4b8679, bridge br0, VXLAN device vxlan0
+  Age        2d
+
+Why
+  - NodesDegraded: worker2: there is no device bond0 here; it may come back when
+    somebody plugs it in again
+  - These wait for a node: pod lab/a.
+  - These have not got their interface yet: pod lab/b on worker3. Why says:
+    kubectl describe pod
+
+Nodes
+  NODE     STATE     DEVICE  VTEP       MTU   MESSAGE
+  worker1  Ready     eth1    192.0.2.1  1446
+  worker2  Degraded  eth1    192.0.2.1  1446  there is no device bond0 here; it
+                                              may come back when somebody plugs
+                                              it in again
+
+Attached
+  WHO        NODE     SPOKE  KIND  INTERFACE  MAC  ADDRESSES  STATE
+  pod lab/b  worker3  -      veth  net1       -    -          waiting
+  pod lab/a  -        e1     veth  net1       -    -          waiting
+
+Events
+  none lately
+
+Note: events cannot be seen: user bob may not list events
+"""
+
+
+def test_a_lan_in_trouble() -> None:
+    pods = [
+        scene.pod("a", "k8slan-veth-e1", node="", phase="Pending"),
+        scene.pod("b", "k8slan-lan-red", node="worker3", phase="Pending"),
+    ]
+    what = view(DEGRADED, pods, blind=("events cannot be seen: user bob may not list events",))
+    assert report(what, 80) == TROUBLE
+
+
+def test_many_events_are_cut_short() -> None:
+    text = report(view(scene.RED, [], events=EVENTS * 12), 80)
+    assert "  2 older ones are left out\n" in text
+    assert text.count("NodesDegraded") == 10
+
+
+# ---------------------------------------------------------------- why
+
+
+def test_nothing_is_wrong_with_a_lan_that_is_ready() -> None:
+    assert why(view(scene.RED, scene.PODS)) == ()
+
+
+def test_nobody_has_looked_at_it() -> None:
+    (reason,) = why(view(scene.lan(spokes=["e1"]), []))
+    assert reason.startswith("k8slan's controller has not seen it: is it running?")
+    changed = scene.lan(spokes=["e1"], status=scene.status(scene.READY))
+    changed["metadata"]["generation"] = 2
+    (reason,) = why(view(changed, []))
+    assert reason.startswith("k8slan's controller has not seen its last change")
+
+
+def test_a_conflict_is_said_in_the_controllers_words() -> None:
+    conflict = scene.condition("Ready", False, "Conflict", "spec.vni: 7 is in use by LAN lab/blue")
+    (reason,) = why(view(scene.lan(spokes=["e1"], status=scene.status(conflict)), []))
+    assert reason == "Conflict: spec.vni: 7 is in use by LAN lab/blue"
+
+
+def test_an_object_that_breaks_rules_is_shown_all_the_same() -> None:
+    broken = scene.lan(spokes=["E1"], vni="seven")
+    what = view(broken, [])
+    assert why(what)[0].startswith("Its spec is not valid: spec.vni: must be a whole number, not text; spec.spokes[0]:")
+    assert "VNI  seven" in report(what, 80)
+
+
+def test_an_agent_that_says_nothing_is_named() -> None:
+    silent = scene.lan(spokes=["e1", "e2", "vm1"], status=scene.status(scene.READY, scene.node("worker1")))
+    (reason,) = why(view(silent, scene.PODS))
+    assert reason.startswith("The agents on worker2 have not said how the LAN is there")
+
+
+@pytest.mark.parametrize(
+    ("pods", "ready", "words"),
+    [
+        (scene.PODS[:1], scene.READY, "It is being deleted, and stays until these are gone: pod lab/router-a."),
+        ([], scene.READY, "It is being deleted; its finalizers wait for k8slan's controller and agents"),
+        (
+            [],
+            scene.condition("Ready", False, "Terminating", "is to be deleted, and not yet removed on: worker2"),
+            "It is being deleted: it is to be deleted, and not yet removed on: worker2.",
+        ),
+    ],
+)
+def test_what_a_lan_that_is_being_deleted_waits_for(pods: list[Object], ready: Object, words: str) -> None:
+    leaving = scene.lan(spokes=["e1"], status=scene.status(ready))
+    leaving["metadata"]["deletionTimestamp"] = "2026-11-24T11:00:00Z"
+    (reason,) = why(view(leaving, pods))
+    assert reason.startswith(words)
+
+
+def test_a_link_that_is_down_is_shown() -> None:
+    pulled = scene.lan(spokes=["e1", "e2", "vm1"], status=scene.RED["status"])
+    pulled["metadata"]["annotations"] = {"lan.k8slan.io/links-down": "e1"}
+    what = view(pulled, scene.PODS)
+    assert [inspect.state(item, what.found.lan) for item in what.attached] == ["link down", "attached", "attached"]
+
+
+def test_a_pod_that_goes_is_leaving() -> None:
+    pod = scene.PODS[0] | {"metadata": scene.PODS[0]["metadata"] | {"deletionTimestamp": "2026-11-24T11:00:00Z"}}
+    what = view(scene.RED, [pod])
+    assert [inspect.state(item, what.found.lan) for item in what.attached] == ["leaving"]
+
+
+def test_all_of_it_is_there_for_programs() -> None:
+    document = inspect.as_document(view(scene.RED, scene.PODS, events=EVENTS))
+    assert "managedFields" not in document["lan"]["metadata"]
+    assert document["attached"][2] == {
+        "pod": "lab/virt-launcher-firewall-x7k2p",
+        "vm": "firewall",
+        "node": "worker2",
+        "spoke": "vm1",
+        "kind": "macvtap",
+        "interface": "net1",
+        "mac": "02:a1:00:00:00:03",
+        "addresses": [],
+        "state": "attached",
+    }
+    assert document["events"][0]["count"] == 4
+
+
+# ---------------------------------------------------------------- list
+
+LIST_80 = """\
+NAMESPACE  NAME     VNI    SPOKES   ATTACHED  NODES  READY     AGE
+lab        red      10000  3        3         2      True      2d
+lab        broken   x      0        0         0      unknown   2d
+lab        leaving  12     dynamic  0         0      Deleting  2d
+lab        new      13     1        0         0      unknown   2d
+"""
+LIST_50 = """\
+NAMESPACE  NAME     VNI    ATTACHED  READY
+lab        red      10000  3         True
+lab        broken   x      0         unknown
+lab        leaving  12     0         Deleting
+lab        new      13     0         unknown
+"""
+LIST_WIDE = """\
+NAME     VNI    SPOKES   ATTACHED  NODES  READY     AGE  REASON    NETNS             UNDERLAY    FLOODING  MTU
+red      10000  3        3         2      True      2d   AsWanted  red-8c4b8679      eth1        unicast   largest
+broken   x      0        0         0      unknown   2d   Invalid
+leaving  12     dynamic  0         0      Deleting  2d   NotSeen   leaving-8aa9e474  node's own  unicast   largest
+new      13     1        0         0      unknown   2d   NotSeen   new-5d616c85      node's own  unicast   largest
+"""
+
+
+def _lans() -> list[lans.Found]:
+    leaving = scene.lan("leaving", vni=12, dynamic=True)
+    leaving["metadata"]["deletionTimestamp"] = "2026-11-24T11:00:00Z"
+    documents = [scene.RED, scene.lan("broken", vni="x"), leaving, scene.lan("new", vni=13, spokes=["n1"])]
+    return [lans.read(document) for document in documents]
+
+
+@pytest.mark.parametrize(("limit", "wanted"), [(80, LIST_80), (160, LIST_80), (None, LIST_80), (50, LIST_50)])
+def test_a_list(limit: int | None, wanted: str) -> None:
+    table = listing.table(_lans(), everywhere=True, wide=False, limit=limit, now=NOW)
+    assert "\n".join(table.lines()) + "\n" == wanted
+
+
+def test_a_wide_list_is_whole() -> None:
+    table = listing.table(_lans(), everywhere=False, wide=True, limit=80, now=NOW)
+    assert "\n".join(table.lines()) + "\n" == LIST_WIDE

@@ -1,0 +1,63 @@
+"""How commands end: statuses, words, and the names that are suggested."""
+
+from __future__ import annotations
+
+import pytest
+
+from k8slan_cli.cli import exits
+from k8slan_cli.cli.exits import AbsentError, Exit, InUseError, LateError, UsageError, near
+from k8slan_cli.errors import Invalid, K8slanError, KernelError, Problem
+from k8slan_cli.kube.connection import ClusterError, MissingError
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (K8slanError("x"), Exit.FAILED),
+        (KernelError(1, "x"), Exit.FAILED),
+        (Invalid("x", ()), Exit.FAILED),
+        (ClusterError("x", status=409), Exit.FAILED),
+        (UsageError("x"), Exit.USAGE),
+        (MissingError("x"), Exit.MISSING),
+        (LateError("x"), Exit.LATE),
+        (InUseError("x"), Exit.IN_USE),
+        (AbsentError("x"), Exit.ABSENT),
+    ],
+)
+def test_each_error_has_its_status(error: K8slanError, status: Exit) -> None:
+    assert exits.status(error) is status
+
+
+@pytest.mark.parametrize("status", Exit)
+def test_the_table_of_statuses_is_whole(status: Exit) -> None:
+    assert exits.__doc__ is not None
+    assert [line for line in exits.__doc__.splitlines() if line.strip().startswith(f"{status.value} ")]
+
+
+def test_words() -> None:
+    problems = (Problem(field="spec.vni", message="is 0"), Problem(field="spec.mtu", message="is 1"))
+    assert exits.words(Invalid("LAN a", problems)) == "LAN a is not valid:\n  spec.vni: is 0\n  spec.mtu: is 1"
+    assert exits.words(K8slanError("it is gone", hint="look elsewhere")) == "it is gone\n  look elsewhere"
+    assert exits.words(K8slanError("it is gone")) == "it is gone"
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "words"),
+    [
+        ("rde", ["red", "blue"], "did you mean red?"),
+        ("RED", ["red", "blue"], "did you mean red?"),
+        ("lan1", ["lan2", "lan3", "x"], "did you mean lan3 or lan2?"),
+        ("router", ["r", "blue"], "did you mean r?"),
+        ("x", ["one"], "there is one"),
+        ("x", ["one", "two"], "there are one and two"),
+        ("x", [f"n{i}" for i in range(7)], ""),
+        ("x", [], ""),
+    ],
+)
+def test_near_names_are_suggested(name: str, known: list[str], words: str) -> None:
+    assert near(name, known) == words
+
+
+def test_without_a_near_name_the_hint_stays() -> None:
+    assert AbsentError("there is no x", name="x", known=[], hint="make it").hint == "make it"
+    assert AbsentError("there is no x", name="ab", known=["abc"], hint="make it").hint == "did you mean abc?"
