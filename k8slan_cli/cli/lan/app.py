@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from k8slan_cli.cli.lan import create, delete, example, graph, inspect, listing, spokes
+from k8slan_cli.cli.lan import capture, create, delete, example, graph, inspect, link, listing, probe, spokes
 from k8slan_cli.cli.panels import Panels
 
 app = typer.Typer(
@@ -25,3 +25,6 @@ app.command("add-spoke")(spokes.add_spoke)
 app.command("remove-spoke")(spokes.remove_spoke)
 app.command("edit-spokes")(spokes.edit_spokes)
 app.command("delete")(delete.delete)
+app.command("probe")(probe.probe)
+app.command("capture")(capture.capture)
+app.command("link")(link.link)

@@ -10,6 +10,7 @@ RIGHTS = {
     ("ClusterRole", "k8slan-node-agent"): {
         "lans.lan.k8slan.io": "get list watch patch",
         "lans/status.lan.k8slan.io": "get patch",
+        "tokenreviews.authentication.k8s.io": "create",
     },
     ("ClusterRole", "k8slan-controller"): {
         "lans.lan.k8slan.io": "get list watch patch",
@@ -24,5 +25,10 @@ RIGHTS = {
         "leases.coordination.k8s.io": "create",
         "leases.coordination.k8s.io k8slan-controller": "list watch update",
         "secrets k8slan-webhook": "list watch patch",
+    },
+    ("Role", "k8slan-operator"): {
+        "pods": "list",
+        "pods/portforward": "get create",
+        "serviceaccounts/token k8slan-operator": "create",
     },
 }

@@ -1,0 +1,323 @@
+"""``k8slan lan probe``: every class of frames between attachments of a LAN that is in use."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from k8slan_cli.cli import completion
+from k8slan_cli.cli.context import Here, in_cluster
+
+if TYPE_CHECKING:
+    from k8slan_cli.cli.agents import Agents, Attachments
+    from k8slan_cli.operate.exchange import Site, Way
+    from k8slan_cli.operate.protocol import Plugged
+
+MOST = 6
+"""As many attachments are probed by themselves: fifteen pairs, a few seconds."""
+_WIDE = 4
+"""As many ways get a column each."""
+
+
+class Format(enum.StrEnum):
+    """What ``-o`` takes."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+@in_cluster
+def probe(
+    here: Here,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The LAN.", autocompletion=completion.lans)],
+    src: Annotated[
+        str, typer.Option("--from", metavar="POD[:IFACE]", help="Only from this pod, VM or spoke.", show_default=False)
+    ] = "",
+    dst: Annotated[str, typer.Option("--to", metavar="POD[:IFACE]", help="Only to this one.", show_default=False)] = "",
+    everything: Annotated[
+        bool, typer.Option("--all", help=f"All pairs, also of more than {MOST} attachments.")
+    ] = False,
+    count: Annotated[int, typer.Option(metavar="N", min=1, max=100, help="Frames of each class, each way.")] = 3,
+    classes: Annotated[
+        list[str] | None, typer.Option("--class", metavar="KEY", help="Only this class; may be given again.")
+    ] = None,
+    output: Annotated[Format, typer.Option("--output", "-o", help="How to print it.")] = Format.TABLE,
+) -> None:
+    """Send every class of frames between attachments of a LAN, and say what became of them.
+
+    The nodes' agents send and listen at the pods' own interfaces; the pods need nothing and notice nothing. Frames say
+    nothing that anybody acts on, so that a LAN can be probed while it is in use. Exit status 1 if a class fails.
+    """
+    from k8slan_cli.cli.agents import Agents
+    from k8slan_cli.errors import K8slanError
+    from k8slan_cli.operate import exchange
+
+    keys = _keys(classes or [])
+    agents = Agents(here.cluster)
+    seen, notes = attached(agents, here, name)
+    pairs, more = choose(seen, here.namespace, src, dst, everything=everything)
+    notes += more
+    ways: list[Way] = []
+    faults: list[str] = []
+    wanted = list(dict.fromkeys(itertools.chain.from_iterable(pairs)))
+    with contextlib.ExitStack() as stack:
+        sites = open_sites(stack, agents, wanted)
+        for number, (a, b) in enumerate(pairs, 1):
+            _progress(f"probing {short(a, here)} and {short(b, here)}, {number} of {len(pairs)}")
+            try:
+                there, back = exchange.cross(sites[a.place], sites[b.place], keys, count)
+            except K8slanError as error:
+                faults.append(f"{short(a, here)} and {short(b, here)}: {error}")
+                continue
+            ways += [there, back]
+    _progress("")
+    if output is Format.JSON:
+        typer.echo(json.dumps(document(name, here.namespace, ways, faults, notes), indent=2))
+    else:
+        typer.echo("\n".join(report(ways, faults, notes, keys)))
+    if faults or not all(way.ok for way in ways):
+        raise typer.Exit(1)
+
+
+def _progress(words: str) -> None:
+    """A line that the next one takes the place of, for whoever watches."""
+    import sys
+
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r\033[K{words}")
+        sys.stderr.flush()
+
+
+def _keys(wanted: Sequence[str]) -> list[str]:
+    from k8slan_cli.cli.exits import AbsentError
+    from k8slan_cli.probe.frames import CLASSES
+
+    known = [c.key for c in CLASSES]
+    for key in wanted:
+        if key not in known:
+            raise AbsentError(f"there is no class of frames {key!r}", name=key, known=known)
+    return [key for key in known if key in wanted] if wanted else known
+
+
+def short(item: Plugged, here: Here) -> str:
+    """An attachment as the user would call it."""
+    return item.name.removeprefix(f"{here.namespace}/")
+
+
+# ---------------------------------------------------------------- what to probe
+
+
+def attached(agents: Agents, here: Here, name: str) -> tuple[Attachments, list[str]]:
+    """Who is attached to a LAN, and what there is to say about it.
+
+    The LAN's status says which nodes take part. Without the right to see it, all agents are asked.
+    """
+    from k8slan_cli.cli.exits import AbsentError
+    from k8slan_cli.cli.lan import found as lans
+    from k8slan_cli.kube.apply import MissingError
+
+    notes: list[str] = []
+    nodes: list[str] | None = None
+    try:
+        lan = lans.one(here.cluster, here.namespace, name)
+    except MissingError as error:
+        if error.status != 403:
+            raise
+    else:
+        nodes = [node.name for node in lans.sound(lan).nodes]
+    seen = agents.plugged(f"{here.namespace}/{name}", nodes)
+    notes += [f"node {node} is left out: {error.message}" for node, error in seen.unreachable.items()]
+    if not seen.items and not seen.unreachable:
+        raise AbsentError(
+            f"nobody is attached to LAN {here.namespace}/{name}",
+            hint=f"a pod or two for it: k8slan lan example pod {name}",
+        )
+    return seen, notes
+
+
+Pair = tuple["Plugged", "Plugged"]
+
+
+def choose(seen: Attachments, space: str, src: str, dst: str, *, everything: bool) -> tuple[list[Pair], list[str]]:
+    """The pairs to probe, and what there is to say about the choice.
+
+    Raises:
+        AbsentError: an end is not attached, or there is no second one.
+
+    """
+    from k8slan_cli.cli.exits import AbsentError, UsageError
+
+    notes = [f"{item.name} has its link down (k8slan lan link)" for item in seen.items if not item.up]
+    ends = [seen.named(text, space) for text in (src, dst) if text]
+    if len(ends) == 2:
+        if ends[0] == ends[1]:
+            raise UsageError(f"--from and --to are both {ends[0].name}")
+        return [(ends[0], ends[1])], notes
+    if len(seen.items) < 2:
+        known = f" but {seen.items[0].name}" if seen.items else ""
+        raise AbsentError(f"there is nobody on the LAN{known}{seen.blind}", hint="a probe takes two attachments")
+    items, words = spread(seen.items, ends[0] if ends else None, len(seen.items) if everything else MOST)
+    notes += words
+    if ends:
+        return [(ends[0], other) if src else (other, ends[0]) for other in items if other != ends[0]], notes
+    return list(itertools.combinations(items, 2)), notes
+
+
+def spread(items: Sequence[Plugged], first: Plugged | None, most: int) -> tuple[list[Plugged], list[str]]:
+    """Not more than ``most`` of them, of as many nodes and kinds as can be; ``first`` is among them."""
+    if len(items) <= most:
+        return list(items), []
+    groups: dict[tuple[str, str], list[Plugged]] = {}
+    for item in items:
+        groups.setdefault((item.node, item.kind), []).append(item)
+    in_turn = (item for turn in itertools.zip_longest(*groups.values()) for item in turn if item)
+    chosen = list(dict.fromkeys([*([first] if first else []), *in_turn]))[:most]
+    words = (
+        f"{len(chosen)} of {len(items)} attachments are probed, of every node and kind if they suffice; --all is all"
+    )
+    return [item for item in items if item in chosen], [words]
+
+
+def open_sites(stack: contextlib.ExitStack, agents: Agents, wanted: Sequence[Plugged]) -> dict[Any, Site]:
+    """A session at each place, ready.
+
+    Raises:
+        K8slanError: there is none to be had at one of them.
+
+    """
+    from k8slan_cli.operate import protocol
+    from k8slan_cli.operate.exchange import Site
+
+    agents.token()  # once, before several threads want it
+    by_name = {item.name: item for item in wanted}
+    calls = agents.each(
+        by_name,
+        lambda name: agents.call(
+            by_name[name].node,
+            protocol.SESSION,
+            {"place": {"container": by_name[name].container, "ifname": by_name[name].ifname}},
+        ),
+    )
+    sites = {
+        by_name[name].place: stack.enter_context(Site(name, by_name[name].node, call)) for name, call in calls.items()
+    }
+    for site in sites.values():
+        site.ready()
+    return sites
+
+
+# ---------------------------------------------------------------- what came of it
+
+
+def report(ways: Sequence[Way], faults: Sequence[str], notes: Sequence[str], keys: Sequence[str]) -> Iterator[str]:
+    """All of it, for people."""
+    from k8slan_cli.cli.lan import text
+
+    limit = text.width()
+    for note in notes:
+        yield from text.paragraph(note, limit, "note: ", "      ")
+    if ways:
+        yield from (_by_class(ways, limit) if len(ways) <= _WIDE else _by_way(ways, limit))
+        yield ""
+    for way in ways:
+        yield from _failures(way, limit)
+    for fault in faults:
+        yield from text.paragraph(fault, limit, "not probed: ", "  ")
+    failed = {result.key for way in ways for result in way.results if not result.ok}
+    if failed:
+        yield f"{len(failed)} of {len(keys)} classes of frames did not pass everywhere"
+    elif ways:
+        frames = sum(result.sent for way in ways for result in way.results)
+        yield f"all {len(keys)} classes of frames passed on {text.plural(len(ways), 'way')} ({frames} frames)"
+
+
+def _by_class(ways: Sequence[Way], limit: int | None) -> Iterator[str]:
+    """A row for each class, a column for each way."""
+    from k8slan_cli.cli.lan.text import Column, Table
+    from k8slan_cli.probe.frames import CLASSES
+
+    marks = [chr(ord("A") + i) for i in range(len(ways))]
+    for mark, way in zip(marks, ways, strict=True):
+        yield f"{mark}  {way.src} → {way.dst}"
+    yield ""
+    by_key = [{result.key: result for result in way.results} for way in ways]
+    rows = [
+        [kind.title, *(_cell(results[kind.key]) for results in by_key)] for kind in CLASSES if kind.key in by_key[0]
+    ]
+    yield from Table([Column("FRAMES"), *(Column(mark) for mark in marks)], rows, limit).lines()
+    yield ""
+    yield "Median microseconds on the way; a class passes only if each frame arrives unchanged, once."
+
+
+def _cell(result: Any) -> str:
+    if not result.ok:
+        return str(result.verdict)
+    return "passed" if result.latency is None else f"{max(result.latency, 0):.0f}"
+
+
+def _by_way(ways: Sequence[Way], limit: int | None) -> Iterator[str]:
+    """A row for each way."""
+    from statistics import median
+
+    from k8slan_cli.cli.lan.text import Column, Table
+
+    rows = []
+    for way in ways:
+        passed = sum(result.ok for result in way.results)
+        times = [result.latency for result in way.results if result.latency is not None]
+        middle = f"{max(median(times), 0):.0f}" if times else ""
+        rows.append([way.src, way.dst, f"{passed}/{len(way.results)}", middle])
+    columns = [Column("FROM"), Column("TO"), Column("PASSED"), Column("MEDIAN µs", 1)]
+    yield from Table(columns, rows, limit).lines()
+
+
+def _failures(way: Way, limit: int | None) -> Iterator[str]:
+    """What did not pass, and why it matters. Where nothing passed, a line is enough."""
+    from k8slan_cli.cli.lan import text
+    from k8slan_cli.probe.frames import CLASSES
+
+    known = {c.key: c for c in CLASSES}
+    bad = [result for result in way.results if not result.ok]
+    if len(bad) == len(way.results) > 1 and all(not result.arrived for result in bad):
+        reason = bad[0].detail or bad[0].verdict
+        yield from text.paragraph(f"{way.src} → {way.dst}: nothing arrives ({reason})", limit, "", "  ")
+        return
+    for result in bad:
+        kind = known[result.key]
+        words = f"{way.src} → {way.dst}: {kind.title}: {result.detail or result.verdict} ({kind.why})"
+        yield from text.paragraph(words, limit, "", "  ")
+
+
+def document(name: str, space: str, ways: Sequence[Way], faults: Sequence[str], notes: Sequence[str]) -> dict[str, Any]:
+    """All of it, for programs; latencies are microseconds."""
+    return {
+        "lan": f"{space}/{name}",
+        "passed": not faults and all(way.ok for way in ways),
+        "ways": [
+            {
+                "from": way.src,
+                "to": way.dst,
+                "passed": way.ok,
+                "classes": [
+                    {
+                        "class": result.key,
+                        "verdict": result.verdict.value,
+                        "sent": result.sent,
+                        "arrived": result.arrived,
+                        "latency": None if result.latency is None else round(result.latency, 1),
+                        "detail": result.detail,
+                    }
+                    for result in way.results
+                ],
+            }
+            for way in ways
+        ],
+        "notProbed": list(faults),
+        "notes": list(notes),
+    }
