@@ -180,6 +180,8 @@ class Attacher:
             if attachment:
                 await self._unplug(attachment)
                 log.info("detached %s from LAN %s", attachment.who, attachment.lan)
+            else:
+                self._agent.attachments.delete(key)  # its record may be there, but not readable
             if request.ipam:
                 await self._ipam.ask(request.ipam, "DEL", request.environ, request.stdin)
             elif attachment:

@@ -14,7 +14,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator, Mapping
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_interface
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +64,13 @@ class Attachments:
         self._by_lan: dict[LanRef, dict[Key, Attachment]] = {}
         for path in sorted(directory.glob("[!.]*.json")):
             try:
-                self._remember(_attachment(json.loads(path.read_bytes())))
-            except (ValueError, TypeError, KeyError, OSError) as error:
+                attachment = _attachment(json.loads(path.read_bytes()))
+                if path != self._path(attachment.key):
+                    raise ValueError(f"it is the record of {attachment.who}, and not in its place")
+            except (ValueError, TypeError, KeyError, RecursionError, OSError) as error:
                 log.error("the record %s cannot be read and is passed over: %s", path, error)
+            else:
+                self._remember(attachment)
 
     def __iter__(self) -> Iterator[Attachment]:
         return iter(tuple(self._by_key.values()))
@@ -128,22 +132,42 @@ def _route_document(route: Route) -> dict[str, Any]:
     return {**dataclasses.asdict(route), "gateway": str(route.gateway) if route.gateway else None}
 
 
-def _attachment(data: dict[str, Any]) -> Attachment:
-    namespace, _, name = data.pop("lan").partition("/")
+def _attachment(data: object) -> Attachment:
+    """The attachment of a record. Somebody may have written into it, so nothing is taken for granted.
+
+    Raises:
+        ValueError, TypeError, KeyError: it is none.
+
+    """
+    if not isinstance(data, dict):
+        raise TypeError("it holds no object")
+    namespace, _, name = str(data.pop("lan")).partition("/")
     routes = [
         Route(**{**route, "gateway": ip_address(route["gateway"]) if route["gateway"] else None})
         for route in data.pop("routes")
     ]
-    return Attachment(
+    attachment = Attachment(
         **{
             **data,
             "lan": LanRef(namespace=namespace, name=name),
             "kind": Kind(data["kind"]),
-            "addresses": tuple(data["addresses"]),
-            "environ": tuple((name, value) for name, value in data["environ"]),
+            "addresses": tuple(str(ip_interface(address)) for address in data["addresses"]),
+            "environ": tuple((str(name), str(value)) for name, value in data["environ"]),
             "routes": tuple(routes),
         }
     )
+    for field in ("container", "ifname", "port", "mac", "netns", "netns_id", "pod", "network", "config"):
+        if not isinstance(getattr(attachment, field), str):
+            raise TypeError(f"{field} is not text")
+    for field in ("mtu", "tap"):
+        if not isinstance(getattr(attachment, field), int):
+            raise TypeError(f"{field} is not a number")
+    for field in ("ifname", "port"):
+        if fault := names.interface_fault(getattr(attachment, field), 15):
+            raise ValueError(f"{field} {fault}")
+    if len(bytes.fromhex(attachment.mac.replace(":", ""))) != 6:
+        raise ValueError(f"mac is {attachment.mac!r}")
+    return attachment
 
 
 class KnownLans:
@@ -161,8 +185,8 @@ class KnownLans:
             try:
                 entry = json.loads(path.read_bytes())
                 lan = codec.decode(entry["lan"], strict=False)
-                self._entries[lan.ref] = (lan, entry["origin"])
-            except (OSError, ValueError, TypeError, KeyError, Invalid) as error:
+                self._entries[lan.ref] = (lan, str(entry["origin"]))
+            except (OSError, ValueError, TypeError, KeyError, RecursionError, Invalid) as error:
                 log.error("the record %s cannot be read and is passed over: %s", path, error)
 
     def all(self) -> Mapping[LanRef, tuple[Lan, str]]:

@@ -22,6 +22,8 @@ def diff(desired: LanState, observed: LanState, *, underlay: str = "") -> tuple[
 
 def _remove(observed: LanState) -> Iterator[Operation]:
     if not observed.exists:
+        if observed.mounted:  # the file of a namespace whose making was cut short
+            yield op.DeleteNamespace(observed.netns)
         return
     # The links go first and by name: a namespace is emptied by the kernel some time later, and until then its VNI
     # would still be taken and the pods' ends of its veths would still be there.

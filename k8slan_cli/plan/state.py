@@ -161,7 +161,8 @@ class LanState:
     """A LAN's part of a node, wanted or observed.
 
     ``exists``       the namespace is there
-    ``mounted``      it is where it should be in the file system, so that people and tools find it
+    ``mounted``      it is where it should be in the file system, so that people and tools find it; of one that is not
+                     there: the file that it would be mounted on is
     ``quiet``        IPv6 and bridge-netfilter are off in it
     ``ports``        bridge ports but the VXLAN device, by name; on the wanted side each with its attachment
     ``attachments``  by port name; empty on the observed side
@@ -181,4 +182,4 @@ class LanState:
 
 def absent(netns: str) -> LanState:
     """A LAN of which the node has, or should have, nothing."""
-    return LanState(netns=netns, exists=False)
+    return LanState(netns=netns, exists=False, mounted=False)
