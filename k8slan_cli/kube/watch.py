@@ -63,8 +63,8 @@ class Cache(Generic[T]):
     """The objects of a kind by namespace and name, each reduced to what ``keep`` makes of it; None is not kept.
 
     ``changed`` is called with key, value before and value after (None: absent) whenever they differ. Versions order
-    what is known of an object: what is older than that is passed over, so a document that an own write returned may
-    be put in at once, and the events of the watch that come late take nothing back.
+    what is known: what is older is passed over. So a document that an own write returned can be learnt at once, and
+    neither do events that come late take it back, nor does it bring back what the watch knows to be gone.
     """
 
     def __init__(

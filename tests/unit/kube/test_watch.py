@@ -95,6 +95,23 @@ def test_what_a_write_returned_is_known_at_once_but_brings_nothing_back_that_is_
     assert ("n", "a") in kept
 
 
+def test_what_an_own_write_returned_is_known_before_the_watch_tells() -> None:
+    kept, changes = cache()
+    kept.heard = 5
+    kept.learn(document("a", 6))
+    kept.put(document("a", 6))
+    assert [(old, new) for _, old, new in changes] == [(None, "red")]
+
+
+def test_what_an_own_write_returned_does_not_bring_back_what_is_gone() -> None:
+    kept, _ = cache()
+    kept.put(document("a", 1))
+    kept.drop(document("a", 8))
+    kept.heard = 8
+    kept.learn(document("a", 7))  # the answer to a write, overtaken by the watch
+    assert ("n", "a") not in kept
+
+
 def test_pauses_grow_to_a_limit_and_begin_anew() -> None:
     backoff = Backoff()
     pauses = [backoff.next() for _ in range(20)]
