@@ -2,8 +2,8 @@
 
 The test's process is on the same machine as the nodes, so it opens a pod's interface itself, in the pod's network
 namespace (``interface``). A VM's tap is another matter: that it can be used from inside a container, with no more
-rights than a hypervisor has there, is part of what is to be shown; so a small program in the container speaks there, and
-the frames travel to and from it as ``kubectl exec`` carries them (``tap``).
+rights than a hypervisor has there, is part of what is to be shown; so a small program in the container speaks there,
+and the frames travel to and from it as ``kubectl exec`` carries them (``tap``).
 """
 
 from __future__ import annotations

@@ -8,19 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster import guest, probing
+from tests.cluster import probing
 from tests.cluster.harness import Cluster, Kubectl, Node
 from tests.cluster.harness.pods import Pods
-from tests.cluster.launcher import launcher
+from tests.cluster.launcher import launcher, tap_program
 from tests.support import names
 
-
-@pytest.fixture
-def program(tmp_path: Path) -> Path:
-    """The folder of the program that speaks at a VM's tap."""
-    tmp_path.chmod(0o755)  # noqa: S103 - a container's user has to see it
-    guest.tap_program(tmp_path)
-    return tmp_path
+__all__ = ["tap_program"]
 
 
 @pytest.fixture(params=["", "ff02::14", "239.1.2.3"], ids=["unicast", "multicast-ipv6", "multicast-ipv4"])
@@ -36,10 +30,10 @@ def lan(k8slan: Cluster, kubectl: Kubectl, request: pytest.FixtureRequest) -> It
 
 
 def test_every_class_of_frames_passes_between_any_two(
-    lan: list[str], k8slan: Cluster, kubectl: Kubectl, pod: Pods, node1: Node, node2: Node, program: Path
+    lan: list[str], k8slan: Cluster, kubectl: Kubectl, pod: Pods, node1: Node, node2: Node, tap_program: Path
 ) -> None:
     a, b, c, vm = lan
-    machine = pod(node2, networks=f"k8slan-mac-{vm}", **launcher(vm, program))
+    machine = pod(node2, networks=f"k8slan-mac-{vm}", **launcher(vm, tap_program))
     pods = {
         spoke: pod(node, networks=f"k8slan-veth-{spoke}@eth1") for spoke, node in ((a, node1), (b, node1), (c, node2))
     }

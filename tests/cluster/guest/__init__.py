@@ -25,8 +25,8 @@ _KERNEL = "linux-image-cloud-amd64"
 _MODULES = (
     "net/core/failover.ko",
     "drivers/net/net_failover.ko",
-    "drivers/virtio/virtio.ko",
     "drivers/virtio/virtio_ring.ko",
+    "drivers/virtio/virtio.ko",
     "drivers/virtio/virtio_pci_modern_dev.ko",
     "drivers/virtio/virtio_pci_legacy_dev.ko",
     "drivers/virtio/virtio_pci.ko",

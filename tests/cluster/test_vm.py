@@ -1,0 +1,77 @@
+"""What a VM needs: a tap that a container without rights can use, and a real guest behind it."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from k8slan_cli.errors import KernelError
+from tests.cluster import guest, probing
+from tests.cluster.harness import Cluster, Kubectl, Node
+from tests.cluster.harness.build import BuildError
+from tests.cluster.harness.pods import Pods
+from tests.cluster.launcher import QEMU, QEMU_USER, launcher, tap_program, with_qemu
+from tests.support import names
+from tests.support.require import require
+
+__all__ = ["tap_program"]
+
+
+@pytest.fixture
+def lan(k8slan: Cluster, kubectl: Kubectl) -> Iterator[tuple[str, str]]:
+    """A LAN called ``lan``; yields a spoke for a VM and one for a pod."""
+    vm, other = names.unique("vm"), names.unique("pod")
+    kubectl.create(probing.lan("lan", kubectl.namespace, vni=7002, spokes=[vm, other]))
+    probing.until_ready(kubectl, "lan")
+    probing.until_allocatable(k8slan, f"macvtap.k8slan.io/k8slan-mac-{vm}")
+    yield vm, other
+    probing.remove(kubectl, "lan")
+
+
+@pytest.mark.parametrize("user", [0, QEMU_USER])
+def test_a_launcher_without_rights_speaks_at_its_tap(
+    user: int, lan: tuple[str, str], k8slan: Cluster, pod: Pods, node1: Node, node2: Node, tap_program: Path
+) -> None:
+    vm, other = lan
+    there = pod(node2, networks=f"k8slan-veth-{other}@eth1")
+    machine = pod(node1, networks=f"k8slan-mac-{vm}", **launcher(vm, tap_program, user))
+    assert "CapEff:\t0000000000000000" in machine.run("cat", "/proc/self/status")
+    network = f"{machine.kubectl.namespace}/k8slan-mac-{vm}"
+    with probing.Endpoints(k8slan) as endpoints:
+        if user:  # the device is root's, and KubeVirt's handler on the node gives it to the launcher's user
+            with pytest.raises(KernelError, match="Permission denied"):
+                endpoints.tap(machine, network)
+            root = probing.process(node1, machine.container_id) / "root"
+            os.chown(f"{root}{probing.tap_device(machine)}", user, user)
+        tap, interface = endpoints.tap(machine, network), endpoints.interface(there, "eth1")
+        probing.contact(interface, tap, interface.mtu)
+        assert probing.failures(interface, tap, interface.mtu) == []
+        assert probing.failures(tap, interface, interface.mtu) == []
+
+
+@pytest.fixture(scope="module")
+def image() -> Path:
+    """The folder of the guest's kernel and initramfs."""
+    require("cluster", platform.machine() == "x86_64", "the guest is made for x86_64")
+    try:
+        return guest.image()
+    except BuildError as missing:
+        require("cluster", False, str(missing))
+        raise
+
+
+def test_a_linux_guest_pings_a_pod_on_another_node(
+    lan: tuple[str, str], pod: Pods, node1: Node, node2: Node, image: Path
+) -> None:
+    vm, other = lan
+    pod(node2, networks=f'[{{"name": "k8slan-veth-{other}", "interface": "eth1", "ips": ["10.97.0.1/24"]}}]')
+    machine = pod(node1, networks=f"k8slan-mac-{vm}", **with_qemu(launcher(vm, image)))
+    mac = probing.network_status(machine, f"{machine.kubectl.namespace}/k8slan-mac-{vm}")["mac"]
+    arguments = "console=ttyS0 quiet panic=-1 guest.address=10.97.0.2/24 guest.ping=10.97.0.1"
+    script = QEMU.format(tap=probing.tap_device(machine), mac=mac, arguments=arguments)
+    console = machine.run("sh", "-c", script, timeout=180)
+    assert "5 packets transmitted, 5 packets received" in console
