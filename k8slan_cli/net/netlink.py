@@ -282,9 +282,13 @@ class RawLink:
 
 
 def link_index(reply: Reply) -> int:
-    """The index of the link that an RTM_NEWLINK or RTM_DELLINK message is about."""
-    index: int = _IFINFO.unpack_from(reply.data, reply.start)[2]
-    return index
+    """The index of the link that an RTM_NEWLINK or RTM_DELLINK message is about.
+
+    Raises:
+        KernelError: it is cut short.
+
+    """
+    return _head(_IFINFO, reply)[2]
 
 
 def parse_link(reply: Reply) -> RawLink:

@@ -2,7 +2,8 @@
 
 A case is one file; its first comment says what happens. Its keys:
 
-``lan``          fields of the LAN's spec; ``vni``, ``ns``, ``bridge``, ``vxlan`` and ``spokes`` have defaults
+``lan``          fields of the LAN's spec; ``vni``, ``ns``, ``bridge``, ``vxlan`` and ``spokes`` have defaults;
+                 and ``down``, the links that are to have no carrier
 ``nodes``        VTEP addresses by node, as in the LAN's status; this node is ``w1``
 ``underlay``     the device: ``name``, ``index``, ``mtu``, ``up``, ``addresses``; or ``gone``
 ``attachments``  who is plugged in: ``spoke`` or ``port``, ``kind``, ``container``, ``ifname``, ``pod``, …
@@ -26,7 +27,7 @@ from typing import Any, TypeVar
 import yaml
 
 from k8slan_cli.lan import codec, names
-from k8slan_cli.lan.model import IpAddress, Lan
+from k8slan_cli.lan.model import LINKS_DOWN, IpAddress, Lan
 from k8slan_cli.plan import desired
 from k8slan_cli.plan.state import Attachment, Kind, LanState, Port, Stub, Underlay, Vxlan, absent
 
@@ -118,12 +119,14 @@ def _wanted(keys: Mapping[str, Any], observed: LanState) -> LanState:
 
 def _lan(keys: Mapping[str, Any]) -> Lan:
     nodes = [{"name": name, "vtep": address} for name, address in keys.get("nodes", {}).items()]
+    spec = {**_DEFAULTS, **keys.get("lan", {})}
+    annotations = {LINKS_DOWN: ",".join(spec.pop("down", []))}
     return codec.decode(
         {
             "apiVersion": "lan.k8slan.io/v1beta1",
             "kind": "LAN",
-            "metadata": {"name": "blue", "namespace": "lab"},
-            "spec": {**_DEFAULTS, **keys.get("lan", {})},
+            "metadata": {"name": "blue", "namespace": "lab", "annotations": annotations},
+            "spec": spec,
             "status": {"nodes": nodes},
         }
     )

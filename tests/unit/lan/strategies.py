@@ -50,6 +50,8 @@ def lans(draw: st.DrawFn) -> Lan:
     taken = {bridge, vxlan}
     free = spokes.filter(lambda s: not taken & {names.port(s), names.stub(names.port(s))})
     dynamic = draw(st.booleans())
+    chosen = draw(st.lists(free, min_size=0 if dynamic else 1, max_size=6, unique=True))
+    links = st.sampled_from(chosen) if chosen else st.just("lab/pod:net1")
     devices = draw(st.dictionaries(subdomains, interfaces(15), max_size=3))
     return Lan(
         ref=LanRef(namespace=draw(labels()), name=draw(subdomains)),
@@ -62,6 +64,7 @@ def lans(draw: st.DrawFn) -> Lan:
         underlay=draw(st.none() | interfaces(15)),
         underlays=tuple(sorted(devices.items())),
         mtu=draw(st.none() | st.integers(validate.MIN_MTU, validate.MAX_MTU)),
-        spokes=tuple(draw(st.lists(free, min_size=0 if dynamic else 1, max_size=6, unique=True))),
+        spokes=tuple(chosen),
         dynamic=dynamic,
+        down=draw(st.frozensets(links, max_size=2)),
     )

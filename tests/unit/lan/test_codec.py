@@ -318,6 +318,38 @@ def test_peers_of_a_file_are_nodes_of_which_only_the_address_is_known() -> None:
     assert lan.peers_of("w1") == {ip_address("10.0.0.1"), ip_address("fe80::2")}
 
 
+# ---------------------------------------------------------------- annotations and finalizers
+
+
+@pytest.mark.parametrize(
+    ("annotations", "down"),
+    [
+        (None, set()),
+        ([], set()),
+        ({}, set()),
+        ({"lan.k8slan.io/links-down": None}, set()),
+        ({"lan.k8slan.io/links-down": 5}, set()),
+        ({"lan.k8slan.io/links-down": ""}, set()),
+        ({"lan.k8slan.io/links-down": " , "}, set()),
+        ({"lan.k8slan.io/links-down": "a"}, {"a"}),
+        ({"lan.k8slan.io/links-down": " a ,lab/x-1:net1,, a"}, {"a", "lab/x-1:net1"}),
+    ],
+)
+def test_links_that_are_down_are_listed_in_an_annotation(annotations: object, down: set[str]) -> None:
+    one = document()
+    one["metadata"]["annotations"] = annotations
+    assert codec.decode(one).down == down
+
+
+@pytest.mark.parametrize(
+    ("written", "read"), [(None, ()), ("x", ()), ({}, ()), (["a", 5, None, "b"], ("a", "b"))], ids=str
+)
+def test_of_finalizers_counts_what_can_be_read(written: object, read: tuple[str, ...]) -> None:
+    one = document()
+    one["metadata"]["finalizers"] = written
+    assert codec.decode(one).finalizers == read
+
+
 # ---------------------------------------------------------------- anything at all
 
 _texts = st.text(st.characters(), max_size=20)
@@ -343,7 +375,8 @@ def _damaged(draw: st.DrawFn) -> object:
     """A valid document with some of its values, at any depth, replaced by anything."""
     whole = copy.deepcopy(codec.encode(draw(strategies.lans())))
     whole |= {"status": {"nodes": [{"name": "w1", "vtep": "10.0.0.1", "mtu": 1}]}, "peers": ["10.0.0.2"]}
-    whole["metadata"] |= {"uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z"}
+    whole["metadata"] |= {"uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["f"]}
+    whole["metadata"].setdefault("annotations", {"lan.k8slan.io/links-down": "a"})
     for _ in range(draw(st.integers(1, 3))):
         part: Any = whole
         while True:
@@ -365,7 +398,9 @@ def test_a_damaged_document_gives_a_valid_lan_or_its_problems(damaged: object, s
         found = invalid
     if isinstance(found, Lan):
         assert validate.rules(found) == ()
-        assert codec.decode(codec.encode(found)) == replace(found, nodes=(), created="", uid="", deleting=False)
+        assert codec.decode(codec.encode(found)) == replace(
+            found, nodes=(), finalizers=(), created="", uid="", deleting=False
+        )
     else:
         assert found.problems
         assert str(found).isprintable()

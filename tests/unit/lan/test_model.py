@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
@@ -43,6 +44,32 @@ def test_the_first_name_of_a_node_that_is_listed_chooses_its_device(node_names: 
 def test_peers_are_the_addresses_of_all_other_nodes() -> None:
     assert LAN.peers_of("node-a") == {ip_address("10.0.0.2"), ip_address("10.0.0.9")}
     assert LAN.peers_of("node-z") == {ip_address("10.0.0.1"), ip_address("10.0.0.2"), ip_address("10.0.0.9")}
+
+
+@pytest.mark.parametrize(
+    ("spokes", "dynamic", "down", "spoke", "is_down"),
+    [
+        # a switch: each link for itself
+        (("a", "b", "c"), False, {"a"}, "a", True),
+        (("a", "b", "c"), False, {"a"}, "b", False),
+        (("a",), False, {"a"}, "a", True),
+        # a cable: both ends at once
+        (("a", "b"), False, {"a"}, "a", True),
+        (("a", "b"), False, {"a"}, "b", True),
+        (("a", "b"), False, {"z"}, "b", False),
+        (("a", "b"), False, set(), "b", False),
+        # pods may come to it, so it is no cable
+        (("a", "b"), True, {"a"}, "b", False),
+        # a link without a spoke goes by its pod
+        (("a", "b"), True, {"lab/x:net1"}, None, True),
+        (("a", "b"), True, {"a", "lab/x:net2", "x:net1"}, None, False),
+    ],
+)
+def test_a_link_is_down_by_itself_or_with_the_other_end_of_its_cable(
+    spokes: tuple[str, ...], dynamic: bool, down: set[str], spoke: str | None, is_down: bool
+) -> None:
+    lan = replace(LAN, spokes=spokes, dynamic=dynamic, down=frozenset(down))
+    assert lan.is_down(spoke, "lab/x:net1") is is_down
 
 
 def test_a_lan_is_called_by_namespace_and_name_and_sorted_so() -> None:

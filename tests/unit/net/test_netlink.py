@@ -87,6 +87,45 @@ def test_a_request_carries_its_length_flags_and_number() -> None:
     assert struct.unpack_from("=IHHII", message.encode(77))[2] == 0x305
 
 
+HEADS: list[tuple[Message, int, int, tuple[int, ...]]] = [
+    (netlink.get_link("a"), 18, 0, (0, 0, 0, 0, 0)),
+    (netlink.get_link(7), 18, 0, (0, 0, 7, 0, 0)),
+    (netlink.get_link_with_counters("a"), 18, 0, (0, 0, 0, 0, 0)),
+    (netlink.get_links(), 18, 0x300, (0, 0, 0, 0, 0)),
+    (netlink.new_link(), 16, 0x600, (0, 0, 0, 1, 1)),
+    (netlink.new_link(up=False, index=9), 16, 0x600, (0, 0, 9, 0, 1)),
+    (netlink.set_link(), 16, 0, (0, 0, 0, 0, 0)),
+    (netlink.set_link(index=4, flags=1, change=0x201), 16, 0, (0, 0, 4, 1, 0x201)),
+    (netlink.port_settings("a", 0, ""), 16, 0, (0, 0, 0, 1, 1)),
+    (netlink.port_settings("a", 0, "", up=False), 16, 0, (0, 0, 0, 0, 1)),
+    (netlink.delete_link("a"), 17, 0, (0, 0, 0, 0, 0)),
+    (netlink.delete_links(["a"])[-1], 17, 0, (0, 0, 0, 0, 0)),
+    (netlink.get_addresses(), 22, 0x300, (0, 0, 0, 0, 0)),
+    (netlink.add_address(4, "10.0.0.1/24"), 20, 0x600, (AF_INET, 24, 0, 0, 4)),
+    (netlink.add_address(4, "fd00::1/64"), 20, 0x600, (AF_INET6, 64, 2, 0, 4)),
+    (netlink.get_routes(), 26, 0x300, (0, 0, 0, 0, 0, 0, 0, 0, 0)),
+    (netlink.add_route(4, "10.0.0.0/8", None), 24, 0x600, (AF_INET, 8, 0, 0, 254, 3, 253, 1, 0)),
+    (netlink.add_route(4, "::/0", ip_address("fe80::1"), table=9), 24, 0x600, (AF_INET6, 0, 0, 0, 9, 3, 0, 1, 0)),
+    (netlink.get_fdb(5), 30, 0x300, (7, 5, 0, 0, 0)),
+    (netlink.add_peer(5, ip_address("10.0.0.2")), 28, 0xC00, (7, 5, 0x80, 2, 0)),
+    (netlink.remove_peer(5, ip_address("10.0.0.2")), 29, 0, (7, 5, 0x80, 2, 0)),
+]
+
+
+@pytest.mark.parametrize(("message", "kind", "flags", "head"), HEADS, ids=[str(i) for i in range(len(HEADS))])
+def test_each_request_says_what_it_is_and_what_it_is_about(
+    message: Message, kind: int, flags: int, head: tuple[int, ...]
+) -> None:
+    layouts = {16: "=BxHiII", 17: "=BxHiII", 18: "=BxHiII", 20: "=BBBBi", 22: "=BBBBi"}
+    layouts |= {24: "=BBBBBBBBI", 26: "=BBBBBBBBI", 28: "=BxxxiHBB", 29: "=BxxxiHBB", 30: "=BxxxiHBB"}
+    assert (message.type, message.flags) == (kind, flags)
+    assert struct.unpack_from(layouts[kind], message.body) == head
+
+
+def test_a_link_is_deleted_by_its_name() -> None:
+    assert found(netlink.delete_link("ap"), _IFINFO) == {netlink.IFLA_IFNAME: b"ap\0"}
+
+
 def test_several_requests_in_one_datagram_are_told_apart() -> None:
     data = b"".join(netlink.get_link(name).encode(i) for i, name in enumerate(("a", "bcd", "ef")))
     assert [r.sequence for r in netlink.replies(data)] == [0, 1, 2]
@@ -324,6 +363,20 @@ def test_refusals_as_the_kernel_tells_them() -> None:
     ]
 
 
+@pytest.mark.parametrize("capped", [True, False])
+@pytest.mark.parametrize("extra", [0, 1, 3, 4])
+def test_words_of_a_refusal_are_found_behind_the_request_it_repeats(capped: bool, extra: int) -> None:
+    """It repeats the request's header, or all of it padded to 4 bytes; a length of the request's is not trusted."""
+    request = struct.pack("=IHHII", 16 + extra, netlink.RTM_NEWLINK, 5, 1, 0) + (b"" if capped else bytes(extra))
+    request += bytes(-len(request) % 4)
+    body = struct.pack("=i", -errno.EBUSY) + request + netlink.text(netlink.NLMSGERR_ATTR_MSG, "it is busy")
+    flags = netlink.NLM_F_ACK_TLVS | (netlink.NLM_F_CAPPED if capped else 0)
+    raw = struct.pack("=IHHII", 16 + len(body), netlink.NLMSG_ERROR, flags, 1, 0) + body
+    assert [netlink.error_of(r) for r in netlink.replies(raw)] == [(errno.EBUSY, "it is busy")]
+    silent = struct.pack("=IHHII", 16 + len(body), netlink.NLMSG_ERROR, flags & ~netlink.NLM_F_ACK_TLVS, 1, 0) + body
+    assert [netlink.error_of(r) for r in netlink.replies(silent)] == [(errno.EBUSY, "")]
+
+
 # ---------------------------------------------------------------- the kernel of this machine, without any rights
 
 
@@ -390,6 +443,7 @@ def everything(data: bytes) -> int:
 
 def _link(one: Reply) -> None:
     link = netlink.parse_link(one)
+    assert link.index == netlink.link_index(one)
     netlink.vxlan_options(link)
     netlink.forwarding_mask(link)
     netlink.silence(link)
@@ -456,8 +510,14 @@ def test_a_message_of_rtnetlink_always_has_a_family() -> None:
 
 @pytest.mark.parametrize(
     "parse",
-    [netlink.parse_link, netlink.parse_address, netlink.parse_route, lambda r: netlink.parse_peers([r], 5)],
-    ids=["link", "address", "route", "peers"],
+    [
+        netlink.parse_link,
+        netlink.link_index,
+        netlink.parse_address,
+        netlink.parse_route,
+        lambda r: netlink.parse_peers([r], 5),
+    ],
+    ids=["link", "index", "address", "route", "peers"],
 )
 def test_a_body_cut_short_is_an_error_of_the_kernel(parse: Callable[[Reply], Any]) -> None:
     short = reply(Message(netlink.RTM_NEWLINK, 0, bytes([AF_INET, 0, 0, 0])))

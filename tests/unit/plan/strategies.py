@@ -35,7 +35,9 @@ def lans(draw: st.DrawFn) -> Lan:
         group=draw(st.sampled_from([None, None, *GROUPS])),
         port=draw(st.sampled_from([4789, 8472])),
         mtu=draw(st.sampled_from([None, 1300])),
+        spokes=SPOKES,
         dynamic=True,
+        down=draw(st.frozensets(st.sampled_from([*SPOKES, "c1a:net1"]), max_size=2)),
         nodes=tuple(NodeStatus(name=f"n{i}", vtep=peer) for i, peer in enumerate(peers)),
     )
 
