@@ -16,6 +16,10 @@ def controller(
         str, typer.Option(help="HOST:PORT of /healthz, /readyz and /metrics; empty for none.")
     ] = "127.0.0.1:9403",
     webhook: Annotated[str, typer.Option(help="HOST:PORT of the admission webhook; empty for none.")] = "",
+    webhook_host: Annotated[
+        list[str] | None,
+        typer.Option(help="A host name of the webhook, beside that of its Service; may be given several times."),
+    ] = None,
     namespace: Annotated[
         str, typer.Option(envvar="POD_NAMESPACE", help="Namespace of the Lease and of the webhook's Secret.")
     ] = "k8slan-system",
@@ -46,5 +50,6 @@ def controller(
         context=context,
         http=http or None,
         webhook=webhook or None,
+        names=tuple(webhook_host or ()),
     )
     asyncio.run(run.run(options))

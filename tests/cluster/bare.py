@@ -24,6 +24,7 @@ from typing import Any
 import pytest
 import yaml
 
+from k8slan_cli.kube import apply
 from k8slan_cli.render import manifests
 from k8slan_cli.render.settings import Settings
 from tests.cluster.harness import build, pki
@@ -196,6 +197,19 @@ class Api:
             connection.close()
         return "" if answer.status == 200 else text
 
+    # ------------------------------------------------------------ who may what
+
+    def account(self, namespace: str, name: str) -> Path:
+        """A kubeconfig with the rights of a service account."""
+        path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token"
+        token = self.call("POST", path, {"spec": {"expirationSeconds": 7200}})["status"]["token"]
+        document = json.loads(self.kubeconfig.read_text())
+        document["users"] = [{"name": "user", "user": {"token": token}}]
+        found = self._folder / f"{namespace}-{name}.kubeconfig"
+        found.touch(mode=0o600)
+        found.write_text(json.dumps(document))
+        return found
+
     # ------------------------------------------------------------ requests
 
     def call(self, method: str, path: str, body: object = None, content_type: str = "application/json") -> Any:
@@ -210,7 +224,9 @@ class Api:
         headers = {"Content-Type": content_type, "User-Agent": "test"}
         self._connection.request(method, path, json.dumps(body) if body is not None else None, headers)
         answer = self._connection.getresponse()
-        found = json.loads(answer.read() or b"{}")
+        data = answer.read()
+        words = "json" not in answer.headers.get("Content-Type", "")
+        found = {"message": data.decode(errors="replace")} if words else json.loads(data)
         if not 200 <= answer.status <= 299:
             raise ApiError(answer.status, found)
         return found
@@ -240,6 +256,11 @@ class Api:
             spec = document["spec"]
             path = f"/apis/{spec['group']}/{spec['versions'][0]['name']}/{spec['names']['plural']}"
             until(lambda path=path: self.get(path), f"{path} is served")
+
+    def put_all(self, text: str) -> None:
+        """Create the objects of a manifest."""
+        for document in manifests.documents(text):
+            self.call("POST", apply.ref(document).kind.path(document["metadata"].get("namespace", "")), document)
 
     def requests(self) -> Counter[tuple[str, str, str]]:
         """(user agent, verb, resource with its subresource) of every request since the last call."""
