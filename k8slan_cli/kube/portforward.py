@@ -36,9 +36,8 @@ _PING_SECONDS = 20.0
 class Forward:
     """A connection to a pod's port. It has what operate/client.py wants of a ``Wire``."""
 
-    def __init__(self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse) -> None:
-        self._connection = connection
-        self._socket: socket.socket = connection.sock
+    def __init__(self, connected: socket.socket, response: http.client.HTTPResponse) -> None:
+        self._socket = connected
         self._response = response
         self._sending = threading.Lock()
         self._closed = threading.Event()
@@ -170,21 +169,25 @@ def forward(cluster: Cluster, namespace: str, pod: str, port: int, seconds: floa
     connection = Connection(access)
     made = connection.open(seconds)
     key = base64.b64encode(os.urandom(16)).decode()
-    path = f"{POD.path(namespace, pod)}/portforward?ports={port}"
+    server = urlsplit(access.url)
+    headers = {
+        "Host": server.netloc,
+        "User-Agent": FIELD_MANAGER,
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": key,
+        "Sec-WebSocket-Protocol": _PROTOCOL,
+    }
+    first = f"GET {server.path}{POD.path(namespace, pod)}/portforward?ports={port} HTTP/1.1"
+    lines = [first, *(f"{name}: {value}" for name, value in (*access.headers, *headers.items())), "", ""]
     try:
-        made.putrequest("GET", urlsplit(access.url).path + path)
-        for name, value in (
-            *access.headers,
-            ("User-Agent", FIELD_MANAGER),
-            ("Connection", "Upgrade"),
-            ("Upgrade", "websocket"),
-            ("Sec-WebSocket-Version", "13"),
-            ("Sec-WebSocket-Key", key),
-            ("Sec-WebSocket-Protocol", _PROTOCOL),
-        ):
-            made.putheader(name, value)
-        made.endheaders()
-        response = made.getresponse()
+        made.connect()
+        # Only connecting is http.client's business: what follows the head of the answer is none of HTTP.
+        sock, made.sock = made.sock, None
+        sock.sendall("\r\n".join(lines).encode("latin-1"))
+        response = http.client.HTTPResponse(sock, method="GET")
+        response.begin()
         if response.status != 101:
             raise refusal(response.status, response.read(), f"port-forward to pod {namespace}/{pod}")
     except (OSError, http.client.HTTPException) as error:
@@ -192,4 +195,4 @@ def forward(cluster: Cluster, namespace: str, pod: str, port: int, seconds: floa
     wanted = base64.b64encode(hashlib.sha1(f"{key}{_ACCEPT}".encode(), usedforsecurity=False).digest()).decode()
     if response.headers.get("Sec-WebSocket-Accept") != wanted:
         raise MissingError("what answers for the API server does not speak WebSocket", hint="is a proxy on the way?")
-    return Forward(made, response)
+    return Forward(sock, response)
