@@ -1,4 +1,4 @@
-"""The command line: every command by its name. Each is in a module of its own and imports what it needs when called."""
+"""The command line: every command by its name, each in a module of its own that is imported when it is called."""
 
 from __future__ import annotations
 
@@ -7,12 +7,51 @@ from typing import Annotated
 import typer
 
 from k8slan_cli import __version__
-from k8slan_cli.cli import controller, demo, install, install_cni, node_agent, render
-from k8slan_cli.cli.panels import Panels
+from k8slan_cli.cli.panels import HELP, Late, Panels
+
+_HERE = "k8slan_cli.cli"
+_CLUSTER, _NODE = "In a cluster", "On a node"
 
 
 class _Commands(Panels):
-    late = {"lan": ("k8slan_cli.cli.lan.app", "Make LANs, look at them, change and delete them.")}  # noqa: RUF012
+    late = {  # noqa: RUF012 - as the class above has it
+        "lan": Late(f"{_HERE}.lan.app:app", "Make LANs, look at them, change and delete them."),
+        "demo": Late(
+            f"{_HERE}.demo:demo",
+            "Build a LAN over nodes made on this machine, without Kubernetes, "
+            "and send every class of frame through it.",
+        ),
+        "render": Late(
+            f"{_HERE}.render:render",
+            "Print the manifests of k8slan, or the NetworkAttachmentDefinitions of a LAN.",
+            _CLUSTER,
+        ),
+        "install": Late(
+            f"{_HERE}.install:install",
+            "Install k8slan into a cluster, or bring an installation to this version and these settings.",
+            _CLUSTER,
+        ),
+        "uninstall": Late(f"{_HERE}.install:uninstall", "Remove k8slan from a cluster.", _CLUSTER),
+        "controller": Late(
+            f"{_HERE}.controller:controller",
+            "Keep NADs, status and finalizers of all LANs, and answer the API server's questions about them.",
+            _CLUSTER,
+        ),
+        "node-agent": Late(
+            f"{_HERE}.node_agent:node_agent",
+            "Keep this node's part of every LAN as it should be, and answer CNI calls.",
+            _NODE,
+        ),
+        "install-cni": Late(
+            f"{_HERE}.install_cni:install_cni", "Install the CNI executables into a folder of the node.", _NODE
+        ),
+        "cni": Late(
+            f"{_HERE}.app:cni",
+            "Answer a CNI call (environment and stdin as the CNI spec has it) through the node's agent.",
+            _NODE,
+            {"ignore_unknown_options": True},
+        ),
+    }
 
 
 app = typer.Typer(
@@ -22,7 +61,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=HELP,
 )
 
 
@@ -42,18 +81,6 @@ def main(
     """Virtual layer-2 LANs for Kubernetes pods and KubeVirt VMs: one LAN object, one switch that passes everything."""
 
 
-_CLUSTER, _NODE = "In a cluster", "On a node"
-
-app.command("demo")(demo.demo)
-app.command("render", rich_help_panel=_CLUSTER)(render.render)
-app.command("install", rich_help_panel=_CLUSTER)(install.install)
-app.command("uninstall", rich_help_panel=_CLUSTER)(install.uninstall)
-app.command("controller", rich_help_panel=_CLUSTER)(controller.controller)
-app.command("node-agent", rich_help_panel=_NODE)(node_agent.node_agent)
-app.command("install-cni", rich_help_panel=_NODE)(install_cni.install_cni)
-
-
-@app.command("cni", rich_help_panel=_NODE, context_settings={"ignore_unknown_options": True})
 def cni() -> None:
     """Answer a CNI call (environment and stdin as the CNI spec has it) through the node's agent."""
     from k8slan_cli.cli.cni import main as answer

@@ -1,30 +1,56 @@
-"""``k8slan lan`` and its commands by name. Each is in a module of its own and imports what it needs when called."""
+"""``k8slan lan`` and its commands by name, each in a module of its own that is imported when it is called."""
 
 from __future__ import annotations
 
 import typer
 
-from k8slan_cli.cli.lan import capture, create, delete, example, graph, inspect, link, listing, probe, spokes
-from k8slan_cli.cli.panels import Panels
+from k8slan_cli.cli.panels import HELP, Late, Panels
+
+_HERE = "k8slan_cli.cli.lan"
+
+
+class _Commands(Panels):
+    late = {  # noqa: RUF012 - as the class above has it
+        "create": Late(f"{_HERE}.create:create", "Create a LAN."),
+        "list": Late(f"{_HERE}.listing:listing", "List LANs."),
+        "inspect": Late(
+            f"{_HERE}.inspect:inspect",
+            "Show a LAN: what it should be, what it is on every node, who is on it, and why it is not ready.",
+        ),
+        "graph": Late(f"{_HERE}.graph:graph", "Draw LANs: nodes, who is plugged in where, and what joins them."),
+        "example": Late(
+            f"{_HERE}.example:example",
+            "Print a manifest that is plugged into a LAN, to change and to apply with kubectl.",
+        ),
+        "add-spoke": Late(f"{_HERE}.spokes:add_spoke", "Add spokes to a LAN."),
+        "remove-spoke": Late(
+            f"{_HERE}.spokes:remove_spoke", "Remove spokes from a LAN; refused while a pod or VM holds one of them."
+        ),
+        "edit-spokes": Late(
+            f"{_HERE}.spokes:edit_spokes",
+            "Edit the spokes of a LAN in your editor ($VISUAL, $EDITOR), one on each line.",
+        ),
+        "delete": Late(f"{_HERE}.delete:delete", "Delete LANs."),
+        "probe": Late(
+            f"{_HERE}.probe:probe",
+            "Send every class of frames between attachments of a LAN, and say what became of them.",
+        ),
+        "capture": Late(f"{_HERE}.capture:capture", "Capture frames at attachments of pods and VMs, as pcapng."),
+        "link": Late(f"{_HERE}.link:link", "Pull a pod's or VM's cable out, or put it back."),
+    }
+
 
 app = typer.Typer(
     name="lan",
     help="Make LANs, look at them, change and delete them.",
     add_completion=False,
-    cls=Panels,
+    cls=_Commands,
     no_args_is_help=True,
     rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=HELP,
 )
-app.command("create")(create.create)
-app.command("list")(listing.listing)
-app.command("inspect")(inspect.inspect)
-app.command("graph")(graph.graph)
-app.command("example")(example.example)
-app.command("add-spoke")(spokes.add_spoke)
-app.command("remove-spoke")(spokes.remove_spoke)
-app.command("edit-spokes")(spokes.edit_spokes)
-app.command("delete")(delete.delete)
-app.command("probe")(probe.probe)
-app.command("capture")(capture.capture)
-app.command("link")(link.link)
+
+
+@app.callback()
+def main() -> None:
+    """Make LANs, look at them, change and delete them."""

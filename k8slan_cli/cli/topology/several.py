@@ -23,7 +23,8 @@ _STYLE = """
   }
   body { margin: 1.5rem; background: var(--page); color: var(--text); font: 15px/1.45 system-ui, sans-serif; }
   h1 { font-size: 1.3rem; } h2 { font-size: 1.1rem; margin: 2rem 0 0.5rem; }
-  a { color: inherit; } nav { columns: 24rem; } nav ul { margin: 0; } .picture { overflow-x: auto; } svg { display: block; }
+  a { color: inherit; } nav { columns: 24rem; } nav ul { margin: 0; }
+  .picture { overflow-x: auto; } svg { display: block; }
   table { border-collapse: collapse; margin: 0.75rem 0; font-variant-numeric: tabular-nums; }
   th, td { text-align: left; padding: 0.2rem 1rem 0.2rem 0; border-bottom: 1px solid var(--line); }
   th, footer { color: var(--quiet); font-weight: normal; }

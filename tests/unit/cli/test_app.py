@@ -1,0 +1,113 @@
+"""The command line as a whole: what its help says, what it imports, how options are read, and where it ends."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from typer.main import get_command
+
+from k8slan_cli.__main__ import main
+from k8slan_cli.cli.app import app
+from k8slan_cli.cli.lan.app import app as lan
+from tests.unit.render.command import call
+
+TOP, LAN = get_command(app), get_command(lan)
+
+
+def commands() -> Iterator[tuple[str, Any, Any]]:
+    """Every command: its name, what the table says of it, and itself."""
+    for group in (TOP, LAN):
+        for name, late in group.late.items():  # type: ignore[attr-defined]
+            yield name, late, group.get_command(None, name)  # type: ignore[attr-defined, arg-type]
+
+
+@pytest.mark.parametrize(("name", "late", "command"), [pytest.param(*c, id=c[0]) for c in commands()])
+def test_the_table_says_what_the_command_says(name: str, late: Any, command: Any) -> None:
+    first = " ".join(command.help.partition("\n\n")[0].split())
+    assert late.words == first.partition(". ")[0].rstrip(".") + "."
+    assert command.name == name
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["--help"], ["-h"], ["lan"], ["lan", "-h"], *[["lan", c, "-h"] for c in LAN.late]]
+)  # type: ignore[attr-defined]
+def test_help_fits_80_columns(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    done = call(*words, status=0 if words[-1:] in (["-h"], ["--help"]) else 2)
+    text = done.stdout or done.stderr
+    assert text.startswith("Usage: k8slan")
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_the_help_of_all_commands_is_under_their_headings() -> None:
+    text = call("--help").stdout
+    places = [text.index(word) for word in ("\nCommands:\n  lan  ", "\nIn a cluster:\n", "\nOn a node:\n  node-agent")]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize(
+    ("words", "unwanted"),
+    [
+        (
+            ["--help"],
+            {"rich", "pydantic", "yaml", "jinja2", "kubernetes", "aiohttp", "http.client"},
+        ),
+        (["lan", "list"], {"rich", "pydantic", "jinja2", "kubernetes", "aiohttp", "asyncio", "h2", "cryptography"}),
+    ],
+)
+def test_nothing_costly_is_imported(words: list[str], unwanted: set[str]) -> None:
+    script = (
+        "import sys; from k8slan_cli.__main__ import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "sys.stderr.write(' '.join(sys.modules))"
+    )
+    environment = os.environ | {"KUBECONFIG": "/none"}
+    done = subprocess.run(
+        [sys.executable, "-c", script, *words], env=environment, capture_output=True, text=True, check=True
+    )
+    assert unwanted & set(done.stderr.split()) == set()
+
+
+def test_a_command_that_is_not_there() -> None:
+    done = call("lan", "lits", status=2)
+    assert "No such command 'lits'" in done.stderr
+    assert "Did you mean list?" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["list", "-o", "cake"], "'cake' is not one of table, wide, json, yaml, name."),
+        (["create", "x", "--mtu", "big"], "'big' is not a whole number."),
+        (["create", "x", "--mtu", "1.5"], "'1.5' is not a whole number."),
+        (["create", "x", "--timeout", "soon"], "'soon' is not a number."),
+        (["create", "x", "--timeout", "-1"], "-1 is not at least 0."),
+        (["create", "x", "--timeout", "nan"], "nan is not at least 0."),
+        (["inspect"], "Missing argument 'NAME'"),
+        (["delete"], "Missing argument 'NAME…'"),
+        (["list", "--nonsense"], "No such option: --nonsense"),
+        (["inspect", "a", "b"], "unexpected extra argument"),
+    ],
+)
+def test_a_command_line_that_is_wrong(words: list[str], said: str) -> None:
+    assert said in call("lan", *words, status=2).stderr
+
+
+def test_a_fault_of_our_own_is_said_in_two_lines(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A parser of YAML that is broken stands for all that nobody has thought of."""
+    monkeypatch.setitem(sys.modules, "yaml", object())
+    monkeypatch.setattr(sys, "argv", ["k8slan", "lan", "list", "--kubeconfig", __file__])
+    assert main() == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("k8slan: this is a fault of k8slan itself: AttributeError: ")
+    assert "--debug" in second
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--debug"])
+    with pytest.raises(AttributeError):
+        main()
