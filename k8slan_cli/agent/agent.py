@@ -134,7 +134,11 @@ class Agent:
 
     def _mounts_changed(self) -> None:
         for loop in self.loops.values():
-            if loop.outcome and loop.outcome.desired.exists and not self.node.is_mounted(loop.netns):
+            try:
+                lost = loop.outcome and loop.outcome.desired.exists and not self.node.is_mounted(loop.netns)
+            except OSError:  # no descriptor left: a pass will say so
+                lost = True
+            if lost:
                 loop.wake()
 
     def _host_changed(self, names: frozenset[str], indexes: frozenset[int], lost: bool) -> None:

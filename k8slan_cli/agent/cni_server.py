@@ -26,10 +26,12 @@ log = logging.getLogger(__name__)
 
 _REQUEST_SECONDS = 10.0
 """How long a client may take to state its request, and to take its answer."""
+_PAUSE_SECONDS = 0.5
 _CLOSE_SECONDS = 5.0
 """How long requests may go on once the agent is to end; a kubelet gives it 30 s."""
 _CONNECTIONS = 512
 _CHUNK = 256 << 10
+_MAX_SOCKET_PATH = 107  # unix(7)
 
 
 class CniServer:
@@ -44,6 +46,10 @@ class CniServer:
         self._listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
         # Bound aside and renamed: a client finds the old socket or the new one, and the new one is listening.
         aside = path.with_name(f".{path.name}.new")
+        if len(os.fsencode(aside)) > _MAX_SOCKET_PATH:
+            raise K8slanError(
+                f"{path.parent.parent} is too long for the path of a socket", hint="choose another --run-dir"
+            )
         aside.unlink(missing_ok=True)
         before = os.umask(0o177)
         try:
@@ -58,7 +64,13 @@ class CniServer:
         loop = asyncio.get_running_loop()
         while True:
             await self._slots.acquire()
-            client, _ = await loop.sock_accept(self._listening)
+            try:
+                client, _ = await loop.sock_accept(self._listening)
+            except OSError as error:  # no descriptor left, for one; meanwhile clients wait in the queue
+                log.error("cannot take a CNI client: %s", error.strerror)
+                self._slots.release()
+                await asyncio.sleep(_PAUSE_SECONDS)
+                continue
             task = loop.create_task(self._converse(client), name="cni client")
             self._tasks.add(task)
             task.add_done_callback(self._done)
@@ -85,19 +97,15 @@ class CniServer:
             descriptor: int | None = None
             verb, version, code = "?", versions.NEWEST, 0
             try:
-                try:
-                    _check_peer(client)
-                    async with asyncio.timeout(_REQUEST_SECONDS):
-                        payload, descriptor = await _receive(client)
-                    if payload is None:
-                        return
-                    environ, stdin = wire.decode_payload(payload)
-                    verb, version = environ.get("CNI_COMMAND", "?"), versions.asked(stdin)
-                    body = await self._answer(cni.parse(environ, stdin), descriptor)
-                    answer = wire.encode_answer(0, body)
-                except TimeoutError:
-                    raise CniError(wire.DECODE_FAILURE, "the request did not come in time") from None
-            except K8slanError as error:
+                _check_peer(client)
+                payload, descriptor = await _receive_in_time(client)
+                if payload is None:
+                    return
+                environ, stdin = wire.decode_payload(payload)
+                verb, version = environ.get("CNI_COMMAND", "?"), versions.asked(stdin)
+                body = await self._answer(cni.parse(environ, stdin), descriptor)
+                answer = wire.encode_answer(0, body)
+            except (K8slanError, OSError) as error:
                 problem = to_cni_error(error)
                 code = problem.code
                 log.warning("%s is answered with error %d: %s", verb, code, problem)
@@ -129,7 +137,7 @@ class CniServer:
         return b""
 
 
-def to_cni_error(error: K8slanError) -> CniError:
+def to_cni_error(error: K8slanError | OSError) -> CniError:
     """Any error of k8slan as a CNI error object (CNI spec 1.1.0, "Error")."""
     match error:
         case CniError():
@@ -142,6 +150,8 @@ def to_cni_error(error: K8slanError) -> CniError:
             return CniError(wire.IO_FAILURE, error.message, error.hint)
         case Invalid():
             return CniError(wire.INVALID_CONFIG, error.message, error.hint)
+        case OSError():  # no descriptor or memory left
+            return CniError(wire.IO_FAILURE, error.strerror or str(error))
     return CniError(wire.TRY_AGAIN, error.message, error.hint)
 
 
@@ -151,6 +161,14 @@ def _check_peer(client: socket.socket) -> None:
     _pid, uid, _gid = struct.unpack("3i", raw)
     if uid not in (0, os.geteuid()):
         raise CniError(wire.INVALID_ENVIRONMENT, f"user {uid} may not ask k8slan's agent: only root may")
+
+
+async def _receive_in_time(client: socket.socket) -> tuple[bytes | None, int | None]:
+    try:
+        async with asyncio.timeout(_REQUEST_SECONDS):
+            return await _receive(client)
+    except TimeoutError:
+        raise CniError(wire.DECODE_FAILURE, "the request did not come in time") from None
 
 
 async def _receive(client: socket.socket) -> tuple[bytes | None, int | None]:

@@ -122,22 +122,25 @@ class LanLoop:
         while self._waiting:
             waiting, wanted, self._waiting, self._wanted = self._waiting, self._wanted, [], set()
             try:
-                outcome = await self._pass(wanted)
+                outcome = self._bury(await self._pass(wanted))
+                self._follow(outcome)
             except (K8slanError, OSError) as error:
-                known = error if isinstance(error, K8slanError) else KernelError(error.errno or errno.EIO, str(error))
+                known = (
+                    error
+                    if isinstance(error, K8slanError)
+                    else KernelError(error.errno or errno.EIO, error.strerror or str(error))
+                )
                 outcome = Outcome(desired=LanState(netns=self.netns), unplanned=known)
             except BaseException:
                 self._running = False
                 for done in (*waiting, *self._waiting):
                     done.cancel()
                 raise
-            outcome = self._bury(outcome)
             self._tell(outcome)
             self.outcome = outcome
             for done in waiting:
                 if not done.cancelled():
                     done.set_result(outcome)
-            self._follow(outcome)
             self._try_again(outcome)
             self._on_outcome(self)
         self._running = False

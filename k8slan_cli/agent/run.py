@@ -8,6 +8,7 @@ import errno
 import fcntl
 import logging
 import os
+import resource
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -53,6 +54,7 @@ async def run(options: Options, source: Source, edges: Sequence[Edge] = ()) -> N
 
     """
     check_rights()
+    _take_descriptors()
     with locked(options.paths):
         agent = Agent(options.paths, options.me, options.host_root)
         attacher = Attacher(agent)
@@ -92,6 +94,12 @@ async def run(options: Options, source: Source, edges: Sequence[Edge] = ()) -> N
             await task  # a task that ends by itself has failed: its error ends the agent
 
 
+def _take_descriptors() -> None:
+    """Take as many descriptors as may be had: each LAN needs three, and what starts an agent may allow but 1,024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 async def _first_sight(agent: Agent, following: asyncio.Task[None]) -> None:
     """Wait until the source has been heard, or for a while, or until it fails."""
     heard = asyncio.create_task(agent.lans.heard.wait())
@@ -125,7 +133,7 @@ def locked(paths: Paths) -> Iterator[None]:
     """
     try:
         paths.private.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fd = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = os.open(paths.lock, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise K8slanError(f"cannot use the run directory {paths.run}: {error.strerror}") from error
     try:

@@ -116,7 +116,7 @@ def create(path: Path) -> None:
         finally:
             os.close(home)
     except OSError as error:
-        raise KernelError(error.errno or errno.EIO, f"cannot create the namespace {path.name}: {error}") from error
+        raise KernelError(error.errno or errno.EIO, f"create the namespace {path.name}: {error.strerror}") from error
 
 
 def anonymous() -> int:
@@ -137,7 +137,7 @@ def anonymous() -> int:
         finally:
             os.close(home)
     except OSError as error:
-        raise KernelError(error.errno or errno.EIO, f"cannot create a namespace: {error}") from error
+        raise KernelError(error.errno or errno.EIO, f"create a namespace: {error.strerror}") from error
 
 
 def mount(fd: int, path: Path) -> None:
@@ -151,7 +151,7 @@ def mount(fd: int, path: Path) -> None:
         with inside(fd):
             _mount_current(path)
     except OSError as error:
-        raise KernelError(error.errno or errno.EIO, f"cannot mount the namespace {path.name}: {error}") from error
+        raise KernelError(error.errno or errno.EIO, f"mount the namespace {path.name}: {error.strerror}") from error
 
 
 def _mount_current(path: Path) -> None:
@@ -167,11 +167,11 @@ def delete(path: Path) -> None:
             _call("umount2", os.fsencode(path), _MNT_DETACH)
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOENT):  # not, or no longer, a mount point
-            raise KernelError(error.errno or errno.EIO, f"cannot unmount {path.name}: {error}") from error
+            raise KernelError(error.errno or errno.EIO, f"unmount {path.name}: {error.strerror}") from error
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
-        raise KernelError(error.errno or errno.EIO, f"cannot remove {path.name}: {error}") from error
+        raise KernelError(error.errno or errno.EIO, f"remove {path.name}: {error.strerror}") from error
 
 
 _QUIET = {
@@ -211,7 +211,7 @@ def make_quiet(fd: int) -> None:
             except FileNotFoundError:
                 continue
             except OSError as error:
-                raise KernelError(error.errno or errno.EIO, f"cannot set {name}: {error}") from error
+                raise KernelError(error.errno or errno.EIO, f"set {name}: {error.strerror}") from error
 
 
 def allow_ipv6(fd: int, name: str) -> None:
@@ -222,4 +222,4 @@ def allow_ipv6(fd: int, name: str) -> None:
         except FileNotFoundError:
             return  # a kernel without IPv6
         except OSError as error:
-            raise KernelError(error.errno or errno.EIO, f"cannot switch IPv6 on for {name}: {error}") from error
+            raise KernelError(error.errno or errno.EIO, f"switch IPv6 on for {name}: {error.strerror}") from error

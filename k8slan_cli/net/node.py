@@ -58,7 +58,11 @@ class Node:
             fd = netns.open_at(self.path(name))
             if fd is None:
                 return None
-            handle = self._handles[name] = Handle(fd, Netlink(fd))
+            try:
+                handle = self._handles[name] = Handle(fd, Netlink(fd))
+            except OSError:
+                os.close(fd)
+                raise
             return handle
 
     def is_mounted(self, name: str) -> bool:

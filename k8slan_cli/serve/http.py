@@ -31,13 +31,15 @@ class HttpServer:
 
         """
         host, _, port = address.rpartition(":")
-        if not port.isdigit():
+        if not port.isdecimal() or int(port) > 65535:
             raise K8slanError(f"{address!r} is not HOST:PORT")
         self._loop = asyncio.get_running_loop()
         self._ready = ready
         self._metrics = make_wsgi_app(registry)
         try:
-            self._server = make_server(host.strip("[]"), int(port), self._answer, _Server, _Quiet)
+            self._server = make_server(
+                host.strip("[]"), int(port), self._answer, _Server6 if "[" in host else _Server, _Quiet
+            )
         except OSError as error:
             raise K8slanError(f"cannot listen on {address}: {error.strerror}", hint="choose another --http") from error
         self.address = f"{host}:{self._server.server_port}"
@@ -83,6 +85,10 @@ class _Server(ThreadingMixIn, WSGIServer):
         TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
         self.setup_environ()
+
+
+class _Server6(_Server):
+    address_family = socket.AF_INET6
 
 
 class _Quiet(WSGIRequestHandler):
