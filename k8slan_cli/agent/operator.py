@@ -498,7 +498,8 @@ def _plugged(node: Node, name: str, attachment: Attachment, lan: Lan | None, fau
 
 def _facts(agent: Agent, reaches: list[Reach], ill: list[Check]) -> NodeFacts:
     node, address = agent.node, agent.me.address
-    found = [*checks.kernel(node), *checks.netfilter(), *checks.run_directory(agent.paths.run), *ill]
+    found = [*checks.kernel(node), *checks.netfilter(), *checks.multus(agent.host_root)]
+    found += [*checks.run_directory(agent.paths.run), *ill]
     underlays: dict[str, protocol.UnderlayFacts] = {}
     for reach in reaches:
         if reach.device in underlays:

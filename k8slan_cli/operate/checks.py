@@ -98,10 +98,42 @@ def _macvtap(node: Node, inside: Netlink, fd: int) -> Iterator[Check]:
         yield Check(what=what, state=WARN, words=words, advice="is /dev of the node a devtmpfs? VMs need these devices")
 
 
+_CNI_FOLDERS = (
+    "etc/cni/net.d",
+    "run/multus/cni/net.d",
+    "etc/kubernetes/cni/net.d",
+    "var/lib/rancher/k3s/agent/etc/cni/net.d",
+    "var/lib/rancher/rke2/agent/etc/cni/net.d",
+    "var/snap/microk8s/current/args/cni-network",
+)
+"""Where container runtimes look for their network, in the distributions that k8slan knows."""
+
+
+def multus(host_root: Path) -> Iterator[Check]:
+    """Whether the node's container runtime calls multus: it takes the first configuration in its folder."""
+    what = "multus"
+    others: list[str] = []
+    for folder in _CNI_FOLDERS:
+        try:
+            found = sorted(f for f in (host_root / folder).iterdir() if f.suffix in (".conf", ".conflist", ".json"))
+            texts = {file.name: file.read_text(errors="replace") for file in found}
+        except OSError:
+            continue
+        calling = [name for name, text in texts.items() if '"multus' in text]
+        if calling and calling[0] == next(iter(texts)):
+            yield Check(what=what, state=OK, words=f"/{folder}/{calling[0]} makes the container runtime call it")
+            return
+        others += [f"/{folder}/{name}" for name in texts]
+    if others:
+        words = f"what the container runtime takes seems to be {others[0]}, which does not call multus"
+        advice = "without multus pods get no second interface: install it, and see that its file comes first"
+        yield Check(what=what, state=WARN, words=words, advice=advice)
+
+
 def netfilter() -> Iterator[Check]:
     """Bridged frames that pass through iptables: LANs switch it off for themselves."""
     if Path("/proc/sys/net/bridge/bridge-nf-call-iptables").exists():
-        words = "bridge-netfilter is loaded; LANs have it switched off in their namespaces"
+        words = "it is loaded; LANs have it switched off in their namespaces"
         yield Check(what="bridge-netfilter", state=OK, words=words)
 
 
@@ -127,12 +159,12 @@ def underlay(device: str, mtu: int, *, up: bool) -> Iterator[Check]:
     """The device that carries VXLAN."""
     what = f"underlay {device}"
     if not up:
-        yield Check(what=what, state=FAIL, words=f"{device} is down", advice=f"ip link set {device} up, and its cable")
+        yield Check(what=what, state=FAIL, words="it is down", advice=f"see to its cable; ip link set {device} up")
     elif mtu < _USUAL_MTU:
-        words = f"{device} has MTU {mtu} only"
+        words = f"it has MTU {mtu} only"
         yield Check(what=what, state=WARN, words=words, advice="frames of 1500 bytes do not fit into LANs over it")
     else:
-        yield Check(what=what, state=OK, words=f"{device} is up, with MTU {mtu}")
+        yield Check(what=what, state=OK, words=f"it is up, with MTU {mtu}")
 
 
 def run_directory(folder: Path) -> Iterator[Check]:
