@@ -37,6 +37,11 @@ class _Commands(Panels):
             "Keep NADs, status and finalizers of all LANs, and answer the API server's questions about them.",
             _CLUSTER,
         ),
+        "doctor": Late(
+            f"{_HERE}.doctor:doctor",
+            "Check the cluster, its nodes and the network between them for all that LANs need.",
+            _CLUSTER,
+        ),
         "node-agent": Late(
             f"{_HERE}.node_agent:node_agent",
             "Keep this node's part of every LAN as it should be, and answer CNI calls.",
