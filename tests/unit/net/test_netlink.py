@@ -183,6 +183,10 @@ def test_a_vxlan_device_reads_back_as_it_was_asked_for(local: str | None, group:
     assert (link.name, link.kind, link.mtu, link.mac) == ("vx0", "vxlan", 1446, "02:00:00:00:00:0c")
     assert not link.flags & netlink.IFF_UP, "it comes up in its namespace, as a port"
     assert number(found(message, _IFINFO)[netlink.IFLA_NET_NS_FD]) == 9
+    addresses = {netlink.IFLA_VXLAN_LOCAL: 4, netlink.IFLA_VXLAN_GROUP: 4}
+    addresses |= {netlink.IFLA_VXLAN_LOCAL6: 16, netlink.IFLA_VXLAN_GROUP6: 16}
+    assert all(len(raw) == addresses[key] for key, raw in link.info.items() if key in addresses)
+    assert link.info[netlink.IFLA_VXLAN_LEARNING] == b"\1"
 
 
 def test_a_veth_is_made_with_both_ends_in_one_message() -> None:
@@ -210,6 +214,7 @@ def test_a_macvtap_is_made_with_the_index_that_names_its_device() -> None:
     link = netlink.parse_link(reply(message))
     assert (link.index, link.name, link.link, link.kind, link.mtu) == (1 << 24, "net1", 5, "macvtap", 1400)
     assert number(link.info[netlink.IFLA_MACVLAN_MODE]) == netlink.MACVLAN_MODE_PASSTHRU
+    assert not link.flags & netlink.IFF_UP, "it comes up once it has ALLMULTI"
 
 
 def test_settings_of_a_port_are_its_mask_and_its_owner() -> None:
@@ -259,6 +264,9 @@ def test_an_address_reads_back(interface: str, address: str, prefix: int, flags:
         ("::/0", "fe80::1", {"priority": 9}, ("::/0", "fe80::1", 254, 9)),
         ("10.1.2.3/8", None, {"table": 100}, ("10.0.0.0/8", None, 100, 0)),
         ("fd00::/8", None, {"table": 70000, "priority": 1 << 31}, ("fd00::/8", None, 70000, 1 << 31)),
+        ("10.0.0.0/8", None, {"table": 1}, ("10.0.0.0/8", None, 1, 0)),
+        ("10.0.0.0/8", None, {"table": 255}, ("10.0.0.0/8", None, 255, 0)),
+        ("10.0.0.0/8", None, {"table": 256}, ("10.0.0.0/8", None, 256, 0)),
     ],
 )
 def test_a_route_reads_back(
@@ -566,3 +574,6 @@ def test_only_what_a_bridge_has_on_is_switched_off() -> None:
     assert netlink.loud(stp) == [netlink.IFLA_BR_STP_STATE]
     silenced = netlink.parse_link(reply(netlink.silence(stp)))
     assert (silenced.index, silenced.info) == (4, {netlink.IFLA_BR_STP_STATE: bytes(4)})
+    other = {netlink.IFLA_BR_VLAN_FILTERING: b"\1", netlink.IFLA_BR_MCAST_SNOOPING: b"\1"}
+    silenced = netlink.parse_link(reply(netlink.silence(replace(bare, info=other))))
+    assert silenced.info == dict.fromkeys(other, b"\0"), "each in as many bytes as the kernel has for it"
