@@ -102,13 +102,13 @@ class CniServer:
                 if payload is None:
                     return
                 environ, stdin = wire.decode_payload(payload)
-                verb, version = environ.get("CNI_COMMAND", "?"), versions.asked(stdin)
+                verb, version = _verb(environ.get("CNI_COMMAND", "")), versions.asked(stdin)
                 body = await self._answer(cni.parse(environ, stdin), descriptor)
                 answer = wire.encode_answer(0, body)
             except (K8slanError, OSError) as error:
                 problem = to_cni_error(error)
                 code = problem.code
-                log.warning("%s is answered with error %d: %s", verb, code, problem)
+                log.warning("%s is answered with error %d: %s", verb, code, " ".join(str(problem).split()))
                 answer = wire.encode_answer(1, result.to_json(result.encode_error(problem, version)))
             finally:
                 if descriptor is not None:
@@ -135,6 +135,11 @@ class CniServer:
             case cni.Version():
                 return result.to_json(result.encode_versions(request.version))
         return b""
+
+
+def _verb(text: str) -> str:
+    """A request's verb for log and metrics, where only those that there are have a place."""
+    return text if text in ("ADD", "DEL", "CHECK", "STATUS", "GC", "VERSION") else "?"
 
 
 def to_cni_error(error: K8slanError | OSError) -> CniError:
