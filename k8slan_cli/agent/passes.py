@@ -5,6 +5,7 @@ It blocks (netlink, /proc) and so runs in a worker thread; passes over the same 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from k8slan_cli.net import observe
 from k8slan_cli.net.execute import Context, execute
 from k8slan_cli.net.node import Node
 from k8slan_cli.plan import desired as planner
+from k8slan_cli.plan import operations as op
 from k8slan_cli.plan.diff import diff
 from k8slan_cli.plan.operations import Operation
 from k8slan_cli.plan.state import Attachment, LanState, Underlay, absent
@@ -158,9 +160,17 @@ def _carry_out(node: Node, aim: Aim, pods: Mapping[Key, int], outcome: Outcome, 
             execute(operation, context)
         except KernelError as error:
             failures.append((operation, error))
+            log.warning("%s: cannot %s", aim.netns, error)
             if attachment is not None:
                 failed.add(attachment.key)
-            log.warning("%s: cannot %s", aim.netns, error)
+                if not isinstance(operation, op.CreateVeth):
+                    _unmake(attachment, context)
         else:
             log.info("%s: %s", aim.netns, operation.describe())
     return replace(outcome, operations=operations, failures=tuple(failures))
+
+
+def _unmake(attachment: Attachment, context: Context) -> None:
+    """Take the port of a half-made attachment away: with it there, the next pass would think all is well."""
+    with contextlib.suppress(KernelError):
+        execute(op.DeleteLinks((attachment.port,)), context)

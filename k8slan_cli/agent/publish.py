@@ -48,6 +48,9 @@ class Publisher:
         self._writer = writer
         self._me = agent.me.name
         self._finalizer = names.finalizer(self._me)
+        self._holds = not names.label_fault(self._me.replace(".", "-"))
+        if not self._holds:
+            log.warning("%s is too long for a finalizer: LANs that are deleted do not wait for this node", self._me)
         self._dirty: set[LanRef] = set()
         self._wake = asyncio.Event()
         agent.observers.append(self._after_pass)
@@ -97,7 +100,7 @@ class Publisher:
             return
         entry = self._entry(lan)
         there = next((node for node in lan.nodes if node.name == self._me), None)
-        if entry and self._finalizer not in lan.finalizers and not lan.deleting:
+        if entry and self._holds and self._finalizer not in lan.finalizers and not lan.deleting:
             await self._writer.add_finalizer(ref, self._finalizer)
         if entry and entry != there:
             await self._writer.put_node(ref, entry)

@@ -68,6 +68,6 @@ def _pod_faults(inside: Netlink, attachment: Attachment) -> list[str]:
     if not link.flags & IFF_UP:
         found.append("it is down")
     replies = inside.ask(netlink.get_addresses(), doing="list addresses")
-    there = {f"{a.address}/{a.prefix}" for a in map(netlink.parse_address, replies) if a.index == link.index}
+    there = {f"{a.address}/{a.prefix}" for a in netlink.parse_addresses(replies) if a.index == link.index}
     found += [f"it lacks the address {address}" for address in attachment.addresses if address not in there]
     return found

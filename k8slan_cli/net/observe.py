@@ -101,7 +101,7 @@ def underlay(node: Node, name: str | None, address: IpAddress | None = None) -> 
 
     """
     replies = node.netlink.ask(netlink.get_addresses(), doing="list addresses")
-    addresses = [netlink.parse_address(r) for r in replies]
+    addresses = list(netlink.parse_addresses(replies))
     which = name if name is not None else _device_of(address, addresses) or _default_device(node)
     link = sockets.link(node.netlink, which)
     if link is None:
@@ -123,8 +123,8 @@ def _device_of(address: IpAddress | None, addresses: Iterable[netlink.RawAddress
 def _default_device(node: Node) -> int:
     replies = node.netlink.ask(netlink.get_routes(), doing="list routes")
     routes = [route for r in replies if (route := netlink.parse_route(r)) and route.index]
-    defaults = [r for r in routes if r.destination in ("0.0.0.0/0", "::/0")]
-    for route in sorted(defaults, key=lambda r: ":" in r.destination):
+    defaults = [r for r in routes if r.table == netlink.RT_TABLE_MAIN and r.destination in ("0.0.0.0/0", "::/0")]
+    for route in sorted(defaults, key=lambda r: (":" in r.destination, r.priority)):
         return route.index
     text = "no underlay device is named and this node has no default route"
     raise UnderlayMissing(errno.ENODEV, text, hint="set spec.defaultVxlanDev")

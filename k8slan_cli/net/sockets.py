@@ -16,6 +16,8 @@ from k8slan_cli.net.netlink import Message, Reply
 _SOL_NETLINK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK, _ADD_MEMBERSHIP = 270, 11, 12, 1
 _BUFFER = 1 << 18
 _LISTEN_BUFFER = 1 << 20
+_DUMPS = 10
+"""How often a dump is begun anew because the kernel's list changed under it."""
 
 
 def _open(fd: int | None) -> socket.socket:
@@ -87,23 +89,33 @@ class Netlink:
             KernelError: the kernel refused; ``errno`` is ENODEV for a link that is not there.
 
         """
+        with self._lock:
+            for _ in range(_DUMPS):
+                found, whole = self._ask(message, doing)
+                if whole:
+                    return found
+        raise KernelError(errno.EAGAIN, f"{doing}: it changes faster than it can be read")
+
+    def _ask(self, message: Message, doing: str) -> tuple[list[Reply], bool]:
+        """The answers, and whether nothing has changed while the kernel told them (netlink.h, NLM_F_DUMP_INTR)."""
         dump = message.flags & netlink.NLM_F_DUMP == netlink.NLM_F_DUMP
         found: list[Reply] = []
-        with self._lock:
-            self._sequence += 1
-            self._socket.send(message.encode(self._sequence, ack=False))
-            while True:
-                for reply in netlink.replies(self._socket.recv(_BUFFER)):
-                    if reply.sequence != self._sequence:
-                        continue
-                    if reply.type == netlink.NLMSG_DONE:
-                        return found
-                    if reply.type == netlink.NLMSG_ERROR:
-                        code, words = netlink.error_of(reply)
-                        raise KernelError(code, f"{doing}: {words or os.strerror(code)}")
-                    found.append(reply)
-                if found and not dump:
-                    return found
+        whole = True
+        self._sequence += 1
+        self._socket.send(message.encode(self._sequence, ack=False))
+        while True:
+            for reply in netlink.replies(self._socket.recv(_BUFFER)):
+                if reply.sequence != self._sequence:
+                    continue
+                whole = whole and not (dump and reply.flags & netlink.NLM_F_DUMP_INTR)
+                if reply.type == netlink.NLMSG_DONE:
+                    return found, whole
+                if reply.type == netlink.NLMSG_ERROR:
+                    code, words = netlink.error_of(reply)
+                    raise KernelError(code, f"{doing}: {words or os.strerror(code)}")
+                found.append(reply)
+            if found and not dump:
+                return found, True
 
 
 def link(sock: Netlink, which: str | int) -> netlink.RawLink | None:
