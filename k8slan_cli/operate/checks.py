@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import platform
+import secrets
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -22,7 +23,7 @@ from k8slan_cli.operate import scratch
 from k8slan_cli.operate.protocol import FAIL, OK, WARN, Check, Reach
 from k8slan_cli.plan.state import ALL_BUT_PAUSE
 
-_TAP_INDEX = (1 << 24) - 7  # below those that k8slan gives (lan/names.py), above what a kernel gives by itself
+_TAPS = range(1 << 23, 1 << 24)  # below those that k8slan gives (lan/names.py), above what a kernel gives by itself
 _MAC = "02:6b:38:00:00:01"
 _MTU = 1446
 _SCARCE_BYTES, _ENOUGH_BYTES = 1 << 20, 16 << 20
@@ -81,16 +82,15 @@ def _macvtap(node: Node, inside: Netlink, fd: int) -> Iterator[Check]:
     """What VMs need."""
     what = "macvtap"
     lower = sockets.link(inside, "stub")
-    message = netlink.macvtap(
-        "tap", index=_TAP_INDEX, lower=lower.index if lower else 0, mac=_MAC, mtu=_MTU, netns_fd=fd
-    )
+    index = secrets.choice(_TAPS)  # /dev knows all of them by their index, of whatever namespace they are
+    message = netlink.macvtap("tap", index=index, lower=lower.index if lower else 0, mac=_MAC, mtu=_MTU, netns_fd=fd)
     try:
         inside.apply([message], doing="make a macvtap")
     except KernelError as error:
         advice = "pods do without it, VMs do not: " + _MODULES.format("macvtap")
         yield Check(what=what, state=WARN, words=error.message, advice=advice)
         return
-    device = node.host_root / f"dev/tap{_TAP_INDEX}"
+    device = node.host_root / f"dev/tap{index}"
     if device.is_char_device():
         yield Check(what=what, state=OK, words="the kernel makes macvtap links, and /dev gets their tap devices")
     else:

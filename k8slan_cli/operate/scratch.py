@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from k8slan_cli.probe.endpoint import Interface
 
 _DEVICE = "trial"
 _MAC = "02:6b:38:%02x:%02x:%02x"
+_GONE = frozenset({errno.ENODEV})
 
 
 @contextmanager
@@ -104,12 +106,17 @@ def vxlan(node: Node, address: IpAddress | None, reach: Reach) -> Iterator[Trial
         )
         doing = f"open VXLAN {tunnel.vni} at UDP port {tunnel.port} over {underlay.name}"
         node.netlink.apply([message], doing=doing)
-        link = sockets.link(inside, _DEVICE)
-        index = link.index if link else 0
-        up = netlink.set_link(netlink.text(IFLA_IFNAME, _DEVICE), flags=IFF_UP, change=IFF_UP)
-        inside.apply([*(netlink.add_peer(index, peer) for peer in sorted(state.vxlan.peers, key=str)), up], doing=doing)
-        with Interface(fd, _DEVICE) as endpoint:
-            yield Trial(endpoint, mtu)
+        try:
+            link = sockets.link(inside, _DEVICE)
+            index = link.index if link else 0
+            up = netlink.set_link(netlink.text(IFLA_IFNAME, _DEVICE), flags=IFF_UP, change=IFF_UP)
+            inside.apply(
+                [*(netlink.add_peer(index, peer) for peer in sorted(state.vxlan.peers, key=str)), up], doing=doing
+            )
+            with Interface(fd, _DEVICE) as endpoint:
+                yield Trial(endpoint, mtu)
+        finally:  # it would go with its namespace, but some time after: its VNI is to be free at once
+            inside.apply([netlink.delete_link(_DEVICE)], doing="remove a trial VXLAN", ignore=_GONE)
 
 
 def _mac(address: IpAddress | None) -> str:

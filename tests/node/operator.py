@@ -1,0 +1,119 @@
+"""Talking to a node's agent as the workstation does, without a cluster: its port from inside the node's namespace."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from k8slan_cli.capture.pcapng import Block, Kind, Reader
+from k8slan_cli.errors import K8slanError
+from k8slan_cli.net import netns
+from k8slan_cli.operate import protocol
+from k8slan_cli.operate.client import Call, SocketWire
+from k8slan_cli.operate.exchange import Site
+from k8slan_cli.operate.protocol import Capture, Place, Plugged, Reach
+from tests.support.agents import SECONDS, Node
+
+
+def connect(node: Node, host: str = "127.0.0.1", port: int = protocol.PORT) -> socket.socket:
+    """A connection to the endpoint of a node's agent."""
+    with netns.inside(node.namespace.fd()):
+        made = socket.create_connection((host, port), SECONDS)
+    made.settimeout(SECONDS)
+    return made
+
+
+def token(node: Node) -> str:
+    """The token that the node's agent takes."""
+    return (node.run / "agent" / "token").read_text().strip()
+
+
+def call(node: Node, path: str, body: Mapping[str, Any]) -> Call:
+    """A request that the agent has taken."""
+    return Call(SocketWire(connect(node)), path, token(node), body)
+
+
+def plugged(node: Node, lan: str = "") -> dict[str, Plugged]:
+    """The node's attachments by their spokes, or their names."""
+    with call(node, protocol.ATTACHMENTS, {"lan": lan} if lan else {}) as asked:
+        items = map(Plugged.decode, asked.document()["attachments"])
+        return {item.spoke or item.name: item for item in items}
+
+
+def site(node: Node, place: Place) -> Site:
+    """A session at an attachment."""
+    body = {"place": {"container": place.container, "ifname": place.ifname}}
+    return Site(f"{place.container} on {node.name}", node.name, call(node, protocol.SESSION, body))
+
+
+def trial(node: Node, reach: Reach) -> Site:
+    """A session over a VXLAN of its own."""
+    return Site(node.name, node.name, call(node, protocol.SESSION, {"reach": reach.encode()}))
+
+
+class Recording:
+    """A capture that runs, and what has come of it."""
+
+    def __init__(self, asked: Call) -> None:
+        self.data = b""
+        self.blocks: list[Block] = []
+        self.fault: K8slanError | None = None
+        self._call = asked
+        self._reader = Reader()
+        self._news = threading.Condition()
+        self._ended = False
+        self._thread = threading.Thread(target=self._read, name="capture", daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        try:
+            for data in self._call.data():
+                with self._news:
+                    self.data += data
+                    self.blocks += self._reader.feed(data)
+                    self._news.notify_all()
+        except K8slanError as error:
+            self.fault = error
+        with self._news:
+            self._ended = True
+            self._news.notify_all()
+
+    def of(self, kind: Kind) -> list[Block]:
+        """The blocks of a kind so far."""
+        return [block for block in self.blocks if block.kind == kind]
+
+    def begun(self) -> None:
+        """Wait until everything is listened to: the agent describes interfaces only then."""
+        self._wait(lambda: bool(self.of(Kind.INTERFACE)))
+
+    def packets(self, number: int) -> None:
+        """Wait for so many frames."""
+        self._wait(lambda: len(self.of(Kind.PACKET)) >= number)
+
+    def ended(self) -> bytes:
+        """Wait until the agent has ended it, and return all of it."""
+        self._wait(lambda: self._ended)
+        assert self.fault is None, self.fault
+        return self.data
+
+    def stop(self) -> bytes:
+        """Ask for the end, and return all of it."""
+        self._call.stop()
+        return self.ended()
+
+    def _wait(self, condition: Any) -> None:
+        with self._news:
+            assert self._news.wait_for(condition, SECONDS), f"it did not come, {len(self.blocks)} blocks did"
+
+
+@contextmanager
+def recording(node: Node, *places: Place, **options: Any) -> Iterator[Recording]:
+    """A capture for the length of a block."""
+    wanted = Capture(places=places, **options)
+    with call(node, protocol.CAPTURE, wanted.encode()) as asked:
+        found = Recording(asked)
+        found.begun()
+        yield found
