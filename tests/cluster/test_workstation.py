@@ -1,0 +1,121 @@
+"""The way of a user, by ``k8slan lan`` alone, in a cluster where all of k8slan runs: from nothing to pods, and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.cluster.harness import Cluster, Kubectl, Node
+from tests.cluster.harness.versions import TEST_IMAGE
+from tests.support import names
+from tests.support.agents import eventually
+from tests.unit.render.command import Done, call
+
+Cli = Callable[..., Done]
+
+
+@pytest.fixture
+def cli(k8slan: Cluster, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """The command, with the namespace as its context's."""
+    config = json.loads(k8slan.kubeconfig.read_text())
+    config["contexts"][0]["context"]["namespace"] = namespace
+    (tmp_path / "kubeconfig").write_text(json.dumps(config))
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+
+    def run(*words: str, status: int = 0) -> Done:
+        return call("lan", *words, status=status)
+
+    return run
+
+
+def _example(cli: Cli, kubectl: Kubectl, node: Node, *words: str) -> str:
+    """Apply an example on a node; its name."""
+    document = yaml.safe_load(cli("example", *words, "--image", TEST_IMAGE).stdout)
+    spec = document["spec"]["template"]["spec"] if document["kind"] == "Deployment" else document["spec"]
+    spec |= {"nodeName": node.name, "terminationGracePeriodSeconds": 0}
+    kubectl.apply(document)
+    return str(document["metadata"]["name"])
+
+
+def _look(cli: Cli, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(cli("inspect", name, "-o", "json").stdout)
+    return found
+
+
+def test_from_nothing_to_pods_and_back(cli: Cli, kubectl: Kubectl, namespace: str, node1: Node, node2: Node) -> None:
+    name, spokes = names.unique("w"), [names.unique("s") for _ in range(2)]
+    cli("create", name, "--spoke", spokes[0], "--spoke", spokes[1], "--dynamic", "--wait")
+    one = _example(cli, kubectl, node1, "pod", f"{name}/{spokes[0]}", "--interface", "eth1")
+    other = _example(cli, kubectl, node2, "deployment", f"{name}/{spokes[1]}")
+    many = _example(cli, kubectl, node2, "deployment", name)
+    kubectl.wait("--for=condition=Ready", f"pod/{one}")
+    for each in (other, many):
+        kubectl("rollout", "status", f"deployment/{each}", "--timeout=60s")
+
+    def all_well() -> bool:
+        found = _look(cli, name)
+        nodes = found["lan"]["status"].get("nodes", ())
+        there = [item for item in found["attached"] if item["state"] == "attached" and item["mac"]]
+        return len(there) == 5 and found["why"] == [] and {each["state"] for each in nodes} == {"Ready"}
+
+    eventually("five are attached, and all is well", all_well)
+    [row] = [item for item in _look(cli, name)["attached"] if item["spoke"] == spokes[0]]
+    assert (row["pod"], row["node"], row["interface"]) == (f"{namespace}/{one}", node1.name, "eth1")
+    address = kubectl("exec", one, "--", "cat", "/sys/class/net/eth1/address").strip()
+    assert row["mac"] == address
+    eventually("the list counts them", lambda: " 5 " in cli("list").stdout and "True" in cli("list").stdout)
+    drawn = cli("graph", name).stdout
+    assert all(word in drawn for word in (node1.name, node2.name, one, f"─ {spokes[0]} ─", "vxlan0"))
+
+    assert f"{spokes[0]} is held by pod {namespace}/{one}" in cli("remove-spoke", name, spokes[0], status=5).stderr
+    cli("add-spoke", name, names.unique("s"))
+    late = cli("delete", name, "--timeout", "3", status=5)
+    assert f"held by pod {namespace}/" in late.stderr
+    assert "it stays until these have left" in late.stderr
+    kubectl.delete("deployments,pods", "--all")
+    assert cli("delete", name, "--timeout", "60").stdout == f"LAN {namespace}/{name} is deleted\n"
+    assert f"there is no LAN {name!r}" in cli("inspect", name, status=6).stderr
+
+
+def test_a_clash_that_only_the_cluster_can_see_is_said_in_its_words(
+    cli: Cli, k8slan: Cluster, kubectl: Kubectl, namespace: str, tmp_path: Path
+) -> None:
+    """Somebody who may not look into other namespaces hears of them from the webhook, field by field."""
+    user, other = names.unique("bob"), names.unique("ns")
+    k8slan.kubectl("create", "namespace", other)
+    try:
+        first, spoke = names.unique("w"), names.unique("s")
+        cli("create", first, "--spoke", spoke)
+        vni = _look(cli, first)["lan"]["spec"]["vni"]
+        inside = k8slan.kubectl.within(other)
+        inside("create", "role", user, "--verb=get,list,create", "--resource=lans.lan.k8slan.io")
+        inside("create", "rolebinding", user, f"--role={user}", f"--user={user}")
+        config = json.loads((tmp_path / "kubeconfig").read_text())
+        config["users"][0]["user"]["as"] = user
+        (tmp_path / "kubeconfig").write_text(json.dumps(config))
+        done = cli("create", "x", "--spoke", spoke, "--vni", str(vni), "-n", other, status=1)
+        assert done.stderr.splitlines()[-3:] == [
+            f"k8slan: LAN {other}/x is not valid:",
+            f"  spec.vni: {vni} is in use by LAN {namespace}/{first}",
+            f"  spec.spokes[0]: {spoke} is in use by LAN {namespace}/{first}",
+        ]
+        assert "cannot be seen" in done.stderr
+    finally:
+        k8slan.kubectl("delete", "namespace", other, "--wait=false")
+        kubectl.delete("lans", "--all")
+
+
+def test_a_lan_is_taken_from_under_its_pods_only_by_force(cli: Cli, kubectl: Kubectl, node1: Node) -> None:
+    name, spoke = names.unique("w"), names.unique("s")
+    cli("create", name, "--spoke", spoke, "--wait")
+    pod = _example(cli, kubectl, node1, "pod", f"{name}/{spoke}")
+    kubectl.wait("--for=condition=Ready", f"pod/{pod}")
+    done = cli("delete", name, "--force", "--timeout", "60")
+    assert f"from under pod {kubectl.namespace}/{pod}" in done.stderr
+    assert done.stdout == f"LAN {kubectl.namespace}/{name} is deleted\n"
+    kubectl.delete("pod", pod)
