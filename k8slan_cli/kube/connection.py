@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 from k8slan_cli.errors import K8slanError, Problem
 
 Headers = tuple[tuple[str, str], ...]
+_CONNECT_SECONDS = 10.0
+"""How long a server may take to be there at all, whatever time its answer is given."""
 
 
 class ClusterError(K8slanError):
@@ -102,9 +104,10 @@ class Connection:
         body: bytes | None,
         seconds: float,
     ) -> http.client.HTTPResponse:
-        connection.timeout = seconds
-        if connection.sock is not None:
-            connection.sock.settimeout(seconds)
+        if connection.sock is None:
+            connection.timeout = min(seconds, _CONNECT_SECONDS)
+            connection.connect()
+        connection.sock.settimeout(seconds)
         connection.putrequest(method, urlsplit(self.access.url).path + path)
         once = () if connection is getattr(self._kept, "connection", None) else (("Connection", "close"),)
         for name, value in (*self.access.headers, *headers, *once):

@@ -11,6 +11,7 @@ import os
 import pty
 import re
 import shlex
+import signal
 import struct
 import subprocess
 import sys
@@ -326,9 +327,11 @@ def test_watch_prints_each_change(cli: Cli, api: Api) -> None:
         assert "True" in process.stdout.readline().split()
         api.call("DELETE", path)
         assert "Deleted" in process.stdout.readline().split()
+        process.send_signal(signal.SIGINT)
+        assert (process.communicate(timeout=DEADLINE), process.returncode) == (("", ""), 130)
     finally:
-        process.terminate()
-        process.communicate(timeout=DEADLINE)
+        process.kill()
+        process.communicate()
 
 
 # ---------------------------------------------------------------- inspect and graph
@@ -687,14 +690,7 @@ def test_a_cluster_without_k8slan(cli: Cli, api: Api) -> None:
     finally:
         until(lambda: api.get(crd) is None, "the CRD is gone")
         api.call("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", lan_crd())
-        until(lambda: _served(api), "LANs are served")
-
-
-def _served(api: Api) -> bool:
-    try:
-        return api.get(f"{LANS}/lans") is not None
-    except ValueError:  # "404 page not found" is not JSON
-        return False
+        until(lambda: api.get(f"{LANS}/lans"), "LANs are served")
 
 
 def test_debug_shows_where_it_comes_from(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
