@@ -29,7 +29,7 @@ def main() -> int:
 
         sys.stderr.write(f"k8slan: {exits.words(error)}\n")
         return exits.status(error)
-    except Exception as error:  # noqa: BLE001 - the last edge: a fault of k8slan itself, said in one line all the same
+    except Exception as error:  # the last edge: a fault of k8slan itself, said in one line
         if "--debug" in sys.argv[1:]:
             raise
         sys.stderr.write(f"k8slan: this is a fault of k8slan itself: {type(error).__name__}: {error}\n")

@@ -102,7 +102,7 @@ async def _in_cluster(options: Options, device_plugins: Path, operate: str, *, d
     from k8slan_cli.kube.client import Client, access
     from k8slan_cli.kube.lans import ApiSource, NodeWriter
 
-    client = Client(await access(), "k8slan-node-agent")
+    client = Client(access(), "k8slan-node-agent")
     source = ApiSource(client)
     try:
         if dry_run:

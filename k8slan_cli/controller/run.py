@@ -159,7 +159,7 @@ async def run(options: Options) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    client = Client(await access(options.kubeconfig, options.context), CONTROLLER)
+    client = Client(access(options.kubeconfig, options.context), CONTROLLER)
     controller = Controller(client, options)
 
     def expires() -> float | None:

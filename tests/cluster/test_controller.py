@@ -394,7 +394,7 @@ def test_multus_may_come_later(api: Api, lab: Lab, start: Start) -> None:
 
 
 async def _client(api: Api) -> Client:
-    way: Access = await access(str(api.kubeconfig))
+    way: Access = access(str(api.kubeconfig))
     return Client(way, "agents")
 
 
