@@ -26,7 +26,7 @@ from k8slan_cli.net.netlink import OURS, RawLink
 from k8slan_cli.net.node import Handle, Node
 from k8slan_cli.net.sockets import Listener
 from k8slan_cli.plan import desired as planner
-from k8slan_cli.plan.state import Attachment, Bridge, LanState, Port
+from k8slan_cli.plan.state import ALL_BUT_PAUSE, Attachment, Bridge, LanState, Port
 
 log = logging.getLogger(__name__)
 
@@ -204,18 +204,21 @@ class LanLoop:
         """
         if self._watch is None or self._running:
             return  # when the pass is through, it resumes the watch
-        links, lost = self._watch.read()
+        links, masks, lost = self._watch.read()
         self._watch.resume()
         if lost:
             self.wake()
         plan = self.outcome.desired if self.outcome else None
-        if not links or self.lan is None or plan is None or plan.bridge is None or plan.vxlan is None:
+        if not (links or masks) or self.lan is None or plan is None or plan.bridge is None or plan.vxlan is None:
             return
         members = {a.port: a for a in self._attachments.of(self.ref)}
         strange = [
             name
             for name, link in links.items()
             if not _fits(self.lan, name, link, plan.bridge, plan.vxlan.link, members)
+        ]
+        strange += [
+            name for name, mask in masks.items() if mask != ALL_BUT_PAUSE and name in (*members, plan.vxlan.link.name)
         ]
         ports = {names.port_of_stub(name) or name for name in strange}
         if not ports <= members.keys():  # bridge or VXLAN device, or a link that goes by another name now
@@ -260,14 +263,24 @@ class _Watch:
         self._loop.remove_reader(self._listener.fileno())
         self._due = self._loop.call_later(_GATHER_SECONDS, self._look)
 
-    def read(self) -> tuple[dict[str, RawLink | None], bool]:
-        """The last that was told of each link (None: it is gone), and whether the kernel had to drop something."""
+    def read(self) -> tuple[dict[str, RawLink | None], dict[str, int], bool]:
+        """What was told last of each link (None: it is gone), and whether the kernel had to drop something.
+
+        In between: the forwarding masks of ports of which a bridge has told in its own family since. It does so for
+        each change a second time, with less in it; but for what is written to sysfs only so.
+        """
         lost: list[None] = []
         last: dict[int, netlink.Reply] = {}
+        told: dict[int, netlink.Reply] = {}
         for reply in self._listener.events(lambda: lost.append(None)):
-            # A bridge tells of its ports a second time, in its own family and with less in it.
-            if reply.type in (netlink.RTM_NEWLINK, netlink.RTM_DELLINK) and reply.data[reply.start] == AF_UNSPEC:
-                last[netlink.link_index(reply)] = reply
+            if reply.type not in (netlink.RTM_NEWLINK, netlink.RTM_DELLINK):
+                continue
+            index = netlink.link_index(reply)
+            if reply.data[reply.start] == AF_UNSPEC:
+                last[index] = reply
+                told.pop(index, None)
+            elif reply.type == netlink.RTM_NEWLINK:
+                told[index] = reply
         links: dict[str, RawLink | None] = {}
         for reply in last.values():
             link = netlink.parse_link(reply)
@@ -275,7 +288,8 @@ class _Watch:
                 links[link.name] = link
             else:
                 links.setdefault(link.name, None)  # unless another link has its name by now
-        return links, bool(lost)
+        masks = {name: mask for name, mask in map(netlink.told_mask, told.values()) if mask is not None}
+        return links, masks, bool(lost)
 
     def close(self) -> None:
         if self._due:

@@ -50,6 +50,7 @@ IFLA_TXQLEN, IFLA_LINKINFO, IFLA_IFALIAS, IFLA_STATS64, IFLA_GROUP, IFLA_NET_NS_
     28,
     29,
 )
+IFLA_PROTINFO = 12
 IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
 RTEXT_FILTER_SKIP_STATS = 1 << 3
 
@@ -613,6 +614,19 @@ def vxlan_options(raw: RawLink) -> tuple[int, int, int, IpAddress | None, IpAddr
         _address(info.get(IFLA_VXLAN_LOCAL, info.get(IFLA_VXLAN_LOCAL6))),
         _address(info.get(IFLA_VXLAN_GROUP, info.get(IFLA_VXLAN_GROUP6))),
     )
+
+
+def told_mask(reply: Reply) -> tuple[str, int | None]:
+    """The port's name and ``group_fwd_mask`` in a message of the bridge's own family, None where it does not say."""
+    data, name, mask = reply.data, "", None
+    for key, start, end in attributes(data, reply.start + 16, reply.end):
+        if key == IFLA_IFNAME:
+            name = data[start : end - 1].decode(errors="surrogateescape")
+        elif key == IFLA_PROTINFO:
+            for sub, sub_start, sub_end in attributes(data, start, end):
+                if sub == IFLA_BRPORT_GROUP_FWD_MASK and sub_end - sub_start >= 2:
+                    mask = int(_U16.unpack_from(data, sub_start)[0])
+    return name, mask
 
 
 def forwarding_mask(raw: RawLink) -> int:
