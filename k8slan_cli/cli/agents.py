@@ -207,7 +207,7 @@ class Attachments:
         if found:
             several = ", ".join(item.name for item in found)
             raise AbsentError(f"{text} is attached more than once: say which of {several}")
-        known = {item.name.removeprefix(f"{space}/") for item in self.items}
+        known = {(item.pod or item.container).removeprefix(f"{space}/") for item in self.items}
         raise AbsentError(f"nothing of the name {text} is attached{self.blind}", name=text, known=known)
 
     @property

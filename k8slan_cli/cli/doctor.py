@@ -83,8 +83,6 @@ def doctor(
 
 # ---------------------------------------------------------------- printing
 
-_COLOURS = {OK: typer.colors.GREEN, WARN: typer.colors.YELLOW, FAIL: typer.colors.RED}
-
 
 def lines(area: Area, *, quiet: bool) -> Iterator[str]:
     """An area for people."""
@@ -96,9 +94,8 @@ def lines(area: Area, *, quiet: bool) -> Iterator[str]:
     limit = text.width()
     yield text.strong(area.name)
     for check in shown:
-        mark = check.state.ljust(4)
-        first, *rest = text.paragraph(f"{check.what}: {check.words}", limit, f"  {mark}  ", " " * 8)
-        yield first.replace(mark, typer.style(mark, fg=_COLOURS[check.state]), 1)
+        first, *rest = text.paragraph(f"{check.what}: {check.words}", limit, f"  {check.state.ljust(4)}  ", " " * 8)
+        yield first.replace(check.state, text.coloured(check.state), 1)
         yield from rest
         if check.advice and check.state != OK:
             yield from text.paragraph(check.advice, limit, " " * 8 + "→ ", " " * 10)

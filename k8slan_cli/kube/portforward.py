@@ -87,8 +87,7 @@ class Forward:
         self._closed.set()
         with contextlib.suppress(ClusterError):
             self._send(_CLOSE, struct.pack(">H", 1000))
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+        _close(self._socket, self._response)
 
     def _keep_alive(self) -> None:
         with contextlib.suppress(ClusterError):
@@ -183,16 +182,35 @@ def forward(cluster: Cluster, namespace: str, pod: str, port: int, seconds: floa
     lines = [first, *(f"{name}: {value}" for name, value in (*access.headers, *headers.items())), "", ""]
     try:
         made.connect()
-        # Only connecting is http.client's business: what follows the head of the answer is none of HTTP.
-        sock, made.sock = made.sock, None
+    except (OSError, http.client.HTTPException) as error:
+        raise connection.lost(error) from error
+    # Only connecting is http.client's business: what follows the head of the answer is none of HTTP.
+    sock, made.sock = made.sock, None
+    response = http.client.HTTPResponse(sock, method="GET")
+    try:
         sock.sendall("\r\n".join(lines).encode("latin-1"))
-        response = http.client.HTTPResponse(sock, method="GET")
         response.begin()
         if response.status != 101:
             raise refusal(response.status, response.read(), f"port-forward to pod {namespace}/{pod}")
+        if response.headers.get("Sec-WebSocket-Accept") != _accepted(key):
+            words = "what answers for the API server does not speak WebSocket"
+            raise MissingError(words, hint="is a proxy on the way?")
     except (OSError, http.client.HTTPException) as error:
+        _close(sock, response)
         raise connection.lost(error) from error
-    wanted = base64.b64encode(hashlib.sha1(f"{key}{_ACCEPT}".encode(), usedforsecurity=False).digest()).decode()
-    if response.headers.get("Sec-WebSocket-Accept") != wanted:
-        raise MissingError("what answers for the API server does not speak WebSocket", hint="is a proxy on the way?")
+    except ClusterError:
+        _close(sock, response)
+        raise
     return Forward(sock, response)
+
+
+def _accepted(key: str) -> str:
+    """What a server answers to a key (RFC 6455, section 4.2.2)."""
+    return base64.b64encode(hashlib.sha1(f"{key}{_ACCEPT}".encode(), usedforsecurity=False).digest()).decode()
+
+
+def _close(sock: socket.socket, response: http.client.HTTPResponse) -> None:
+    with contextlib.suppress(OSError):  # what waits in another thread ends by this, and only then can be closed
+        sock.shutdown(socket.SHUT_RDWR)
+    response.close()
+    sock.close()

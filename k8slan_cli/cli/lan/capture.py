@@ -124,7 +124,7 @@ def choose(agents: Agents, here: Here, what: Sequence[str]) -> list[Plugged]:
         found = on_lan or matching(seen.items, text, here.namespace)
         if not found:
             known = {item.lan.removeprefix(f"{here.namespace}/") for item in seen.items}
-            known |= {item.name.removeprefix(f"{here.namespace}/") for item in seen.items}
+            known |= {(item.pod or item.container).removeprefix(f"{here.namespace}/") for item in seen.items}
             words = f"neither a LAN nor a pod {text} has anything attached{seen.blind}"
             raise AbsentError(words, name=text, known=known)
         chosen |= {item.place: item for item in found}
@@ -220,7 +220,7 @@ class Run:
             self._write(merger.end())
 
     def _read(self, number: int, call: Call) -> None:
-        """In a thread. If the writing is slow, the queue gets full and then the agent's own, which counts what it loses."""
+        """In a thread. If writing is slow, this queue gets full, and then the agent's own, which counts what it loses."""
         from k8slan_cli.errors import K8slanError
 
         try:

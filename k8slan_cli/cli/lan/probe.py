@@ -178,9 +178,7 @@ def spread(items: Sequence[Plugged], first: Plugged | None, most: int) -> tuple[
         groups.setdefault((item.node, item.kind), []).append(item)
     in_turn = (item for turn in itertools.zip_longest(*groups.values()) for item in turn if item)
     chosen = list(dict.fromkeys([*([first] if first else []), *in_turn]))[:most]
-    words = (
-        f"{len(chosen)} of {len(items)} attachments are probed, of every node and kind if they suffice; --all is all"
-    )
+    words = f"{len(chosen)} of {len(items)} attachments are probed, of every node and kind if they suffice (--all: all)"
     return [item for item in items if item in chosen], [words]
 
 
@@ -222,7 +220,7 @@ def report(ways: Sequence[Way], faults: Sequence[str], notes: Sequence[str], key
     limit = text.width()
     for note in notes:
         yield from text.paragraph(note, limit, "note: ", "      ")
-    if ways:
+    if any(not _silent(way) for way in ways):
         yield from (_by_class(ways, limit) if len(ways) <= _WIDE else _by_way(ways, limit))
         yield ""
     for way in ways:
@@ -277,6 +275,11 @@ def _by_way(ways: Sequence[Way], limit: int | None) -> Iterator[str]:
     yield from Table(columns, rows, limit).lines()
 
 
+def _silent(way: Way) -> bool:
+    """Whether nothing at all passes."""
+    return len(way.results) > 1 and not any(result.arrived for result in way.results)
+
+
 def _failures(way: Way, limit: int | None) -> Iterator[str]:
     """What did not pass, and why it matters. Where nothing passed, a line is enough."""
     from k8slan_cli.cli.lan import text
@@ -284,7 +287,7 @@ def _failures(way: Way, limit: int | None) -> Iterator[str]:
 
     known = {c.key: c for c in CLASSES}
     bad = [result for result in way.results if not result.ok]
-    if len(bad) == len(way.results) > 1 and all(not result.arrived for result in bad):
+    if _silent(way):
         reason = bad[0].detail or bad[0].verdict
         yield from text.paragraph(f"{way.src} → {way.dst}: nothing arrives ({reason})", limit, "", "  ")
         return

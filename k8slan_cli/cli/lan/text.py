@@ -28,6 +28,13 @@ _COLOURS = {
     "Deleting": _BAD,
     "Deleted": _QUIET,
     "waiting": _QUIET,
+    "ok": _GOOD,
+    "warn": typer.colors.YELLOW,
+    "fail": _BAD,
+    "dropped": _BAD,
+    "changed": _BAD,
+    "duplicated": _BAD,
+    "unsent": _BAD,
     "link down": _BAD,
 }
 
