@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from k8slan_cli.cni import wire
 from tests.support import names
 from tests.support.agents import CLIENTS, PLUGINS, Node, dynamic, eventually, macvtap, pods, veth
-from tests.support.netns import Namespace
+from tests.support.netns import Namespace, command
 from tests.support.require import require
 
 VERSIONS = ("0.3.1", "0.4.0", "1.0.0", "1.1.0")
@@ -363,3 +367,52 @@ def test_records_hold_what_is_needed_to_give_an_address_back(node: Node, pod: Na
     assert Path(path).stat().st_mode & 0o777 == 0o600
     node.delete(pod, config).ok()
     assert eventually("the record goes", lambda: not path.exists())
+
+
+# ---------------------------------------------------------------- an agent in a container
+
+
+def test_the_nodes_file_system_is_elsewhere(spoke: str, tmp_path: Path) -> None:
+    """As in a container: plugins run in the node's own file system, where pods' namespaces are found for a repair."""
+    with Node.create() as node, Namespace.create("pod") as pod:
+        # A node's root with nothing but a plugin, a place for its leases, and the file of a pod's namespace.
+        here = tmp_path / "var/run/pod"
+        for folder in ("opt/cni/bin", "leases", "var/run"):
+            (tmp_path / folder).mkdir(parents=True)
+        shutil.copy(PLUGINS / "host-local", tmp_path / "opt/cni/bin/here")
+        for library in re.findall(r"/\S+", command("sh", "-c", f"ldd {PLUGINS}/host-local || true")):
+            (tmp_path / library.lstrip("/")).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(library, tmp_path / library.lstrip("/"))
+        here.touch()
+        command("mount", "--bind", str(pod.path), str(here))
+        try:
+            lan = node.lan(spokes=[spoke])
+            config = veth(spoke, ipam=host_local(node) | {"type": "here", "dataDir": "/leases"})
+            # The namespace's path as the node has it: the client, which is on the node, could open it there.
+            with node.agent("--host-root", str(tmp_path)) as agent:
+                (outcome,) = call_with(node, "/var/run/pod", pod, config)
+                assert addresses(pod) == {"198.51.100.10/24"}
+                assert outcome["interfaces"][1]["sandbox"] == "/var/run/pod"
+                assert list((tmp_path / "leases").glob("*/198.51.100.10"))
+                mark = agent.log.mark()
+                node.inside(lan).run("ip", "link", "del", f"{spoke}p")
+                agent.log.wait("bring up .* with 198.51.100.10/24", since=mark)
+                assert addresses(pod) == {"198.51.100.10/24"}
+                node.delete("/var/run/pod", config, plugins="/opt/cni/bin").ok()
+                assert not list((tmp_path / "leases").glob("*/198.51.100.10"))
+                node.assert_nothing_left()
+        finally:
+            command("umount", str(here))
+
+
+def call_with(node: Node, path: str, pod: Namespace, config: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """ADD by hand: CNI_NETNS says ``path``, and the descriptor that goes with it is the pod's."""
+    environ = node.environ("ADD", path, plugins="/opt/cni/bin")
+    request = wire.encode_request(wire.encode_payload(environ, json.dumps(config).encode()))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(20)
+        client.connect(str(node.run / "agent" / "cni.sock"))
+        socket.send_fds(client, [request], [pod.fd()])
+        answer = client.recv(1 << 16)
+    assert answer[4] == 0, answer
+    yield json.loads(answer[5:])

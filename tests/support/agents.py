@@ -321,6 +321,7 @@ class Node:
         finally:
             for path in reversed(self.mounts()):
                 command("umount", "--lazy", path)
+            assert not self.mounts(), "something is still mounted here: what lies behind it must not be removed"
             shutil.rmtree(folder)
 
     @property
