@@ -158,7 +158,7 @@ class Lans:
 
     def end(self) -> None:
         """Delete all pods and LANs, and assert that nothing is left."""
-        self._kubectl.delete("pods", "--all", timeout=120)
+        self._kubectl.delete("deployments,pods", "--all", timeout=120)
         self._kubectl.delete("lans", "--all", timeout=60)
         for node in self._cluster.nodes:
             until_nothing_left(node, *self.made)
@@ -320,7 +320,7 @@ Undisturbed = Callable[..., AbstractContextManager[Flow]]
 
 @pytest.fixture
 def undisturbed(cluster: Cluster) -> Iterator[Undisturbed]:
-    """Shows that the traffic of two pods loses nothing while a block runs; it goes on until ``least`` frames are sent."""
+    """Shows that the traffic of two pods loses nothing while a block runs, and until ``least`` frames are sent."""
     with probing.Endpoints(cluster) as endpoints:
 
         @contextmanager
