@@ -31,7 +31,7 @@ from tests.support.agents import Outcome, eventually
 
 # ---------------------------------------------------------------- LANs
 
-_vnis = itertools.count(7000)
+_vnis = itertools.count(70000)
 
 
 @dataclass(frozen=True, kw_only=True)
