@@ -118,7 +118,7 @@ def examine(here: Here) -> Iterator[Area]:
 
     try:
         cluster = here.cluster
-        version = _version(cluster)
+        version = tuple(_version(cluster))
     except K8slanError as error:
         yield Area("cluster", (Check(what="API server", state=FAIL, words=error.message, advice=error.hint),))
         return

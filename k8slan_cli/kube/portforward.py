@@ -39,6 +39,7 @@ class Forward:
     def __init__(self, connected: socket.socket, response: http.client.HTTPResponse) -> None:
         self._socket = connected
         self._response = response
+        self._file = response.fp
         self._sending = threading.Lock()
         self._closed = threading.Event()
         self._begun: set[int] = set()
@@ -147,7 +148,7 @@ class Forward:
     def _read(self, length: int) -> bytes | None:
         """So many bytes; None if the connection ends before."""
         try:
-            data = self._response.fp.read(length) if length else b""
+            data = self._file.read(length) if length else b""
         except (OSError, ValueError) as error:  # ValueError: it was closed here
             if self._closed.is_set():
                 return None

@@ -220,7 +220,7 @@ class Run:
             self._write(merger.end())
 
     def _read(self, number: int, call: Call) -> None:
-        """In a thread. If writing is slow, this queue gets full, and then the agent's own, which counts what it loses."""
+        """In a thread. If writing is slow, this queue gets full, then the agent's own, which counts what it loses."""
         from k8slan_cli.errors import K8slanError
 
         try:
