@@ -75,11 +75,16 @@ class Attacher:
             raise CniError(wire.NO_SUCH_LAN, f"LAN {lan.ref} is being deleted")
         port = names.port(config.spoke) if config.spoke else names.dynamic_port(*key)
         async with self._turn((str(lan.ref), port)):  # of two that want the same port, one sees that the other has it
-            if holder := next((a for a in attachments.of(lan.ref) if a.port == port), None):
+            for holder in self._holders(config, lan, port):
                 await self._evict(holder)
             attachment = self._attachment(request, lan, port, await self._agent.mtu_of(lan), pod)
             attachments.put(attachment)
         return attachment
+
+    def _holders(self, config: cni.Config, lan: Lan, port: str) -> list[Attachment]:
+        """Who has a port, or the tap that goes with its spoke: a VM may be on it by a LAN that had the spoke before."""
+        tap = names.tap_index(config.spoke) if config.plugin is cni.Plugin.MACVTAP and config.spoke else None
+        return [a for a in self._agent.attachments if (a.lan == lan.ref and a.port == port) or a.tap == tap]
 
     def _attachment(self, request: cni.Add, lan: Lan, port: str, mtu: int, pod: int) -> Attachment:
         """An attachment at ``port`` of a LAN whose MTU is ``mtu``."""
