@@ -219,8 +219,8 @@ class Attacher:
         if lan is None:
             return  # its namespace is gone, or about to be
         outcome = await self._agent.loop_of(lan).wake([attachment.port])
-        if outcome.failures and attachment.port in (await self._ports(lan)):
-            raise outcome.failures[0][1]
+        if outcome.trouble and attachment.port in (await self._ports(lan)):
+            raise outcome.trouble
 
     async def _ports(self, lan: Lan) -> frozenset[str]:
         return await asyncio.to_thread(inspect.ports, self._agent.node, lan.netns)
