@@ -147,25 +147,31 @@ class Plugins:
         return True
 
     async def _register(self, new: list[Resource]) -> None:
+        """Make new plugins known to the kubelet.
+
+        All listen before the first is made known: from then on the kubelet writes into the same folder, and syncs it to
+        the disk for every plugin, and whoever makes a file there meanwhile has to wait for that.
+        """
         kubelet = await grpc.connect(self._folder / "kubelet.sock")
+        plugins = [_Plugin(resource) for resource in new]
         try:
+            for plugin in plugins:
+                await plugin.listen(self._folder / plugin.resource.socket)
             turns = asyncio.Semaphore(_AT_ONCE)
             async with asyncio.TaskGroup() as group:
-                for resource in new:
-                    group.create_task(self._register_one(kubelet, resource, turns))
+                for plugin in plugins:
+                    group.create_task(self._register_one(kubelet, plugin, turns))
         except* grpc.RpcError as errors:
             raise errors.exceptions[0] from None
         finally:
             kubelet.close()
+            for plugin in plugins:
+                if self._plugins.get(plugin.resource.name) is not plugin:
+                    plugin.close()
 
-    async def _register_one(self, kubelet: grpc.Client, resource: Resource, turns: asyncio.Semaphore) -> None:
+    async def _register_one(self, kubelet: grpc.Client, plugin: _Plugin, turns: asyncio.Semaphore) -> None:
+        resource = plugin.resource
         async with turns:
-            plugin = _Plugin(resource)
-            await plugin.listen(self._folder / resource.socket)
-            try:
-                # Before it answers, the kubelet connects to the socket and asks for the plugin's options.
-                await kubelet.call(messages.REGISTER, messages.register_request(resource.socket, resource.name))
-            except BaseException:
-                plugin.close()
-                raise
-            self._plugins[resource.name] = plugin
+            # Before it answers, the kubelet connects to the socket and asks for the plugin's options.
+            await kubelet.call(messages.REGISTER, messages.register_request(resource.socket, resource.name))
+        self._plugins[resource.name] = plugin
