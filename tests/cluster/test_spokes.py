@@ -1,0 +1,152 @@
+"""A LAN is edited while pods use it: what an edit is not about goes on as if there had been none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from k8slan_cli.lan import names as lan_names
+from k8slan_cli.lan.names import finalizer
+from tests.cluster import probing
+from tests.cluster.harness import Cluster, Kubectl, Node
+from tests.cluster.harness.kubectl import Object
+from tests.cluster.harness.pods import Pod, Pods
+from tests.cluster.life import Lans, Sandbox, Undisturbed, condition, entries, lans, links, sandbox, undisturbed
+from tests.support import names
+from tests.support.agents import eventually, macvtap, veth
+
+__all__ = ["lans", "sandbox", "undisturbed"]
+
+
+def resources(*spokes: str) -> list[str]:
+    """The resources of spokes."""
+    return [lan_names.resource(nad(spoke)) for spoke in spokes for nad in (lan_names.mac_nad, lan_names.veth_nad)]
+
+
+def nads(kubectl: Kubectl) -> set[str]:
+    """The names of the NADs that there are."""
+    return {nad["metadata"]["name"] for nad in kubectl.items("network-attachment-definitions")}
+
+
+def until_none_allocatable(cluster: Cluster, *wanted: str) -> None:
+    """Wait until no node gives any of the resources."""
+
+    def none(node: Object) -> bool:
+        return all(node["status"]["allocatable"].get(resource, "0") == "0" for resource in wanted)
+
+    for node in cluster.nodes:
+        cluster.kubectl.until("node", node.name, holds=none, what=f"free of {wanted}")
+
+
+def test_spokes_come_and_go_and_a_lan_becomes_dynamic_under_traffic(
+    lans: Lans, pod: Pods, undisturbed: Undisturbed, k8slan: Cluster, kubectl: Kubectl, node1: Node, node2: Node
+) -> None:
+    lan = lans(spokes=3)
+    one, two = pod(node1, networks=lan.veth(0)), pod(node2, networks=lan.veth(1))
+    lan.until_on(node1, node2)
+    before = [links(node, lan) for node in (node1, node2)]
+    with undisturbed(one, two):
+        added = [names.unique("e") for _ in range(2)]
+        lan.edit(spokes=[*lan.spokes, *added])
+        probing.until_allocatable(k8slan, *resources(*added))
+        three = pod(node1, networks=f"k8slan-veth-{added[0]}@net1", resources={resources(added[0])[1]: 1})
+        three.delete()
+
+        lan.edit(spokes=[*lan.spokes[:2], added[1]])
+        assert nads(kubectl) == {f"k8slan-{kind}-{s}" for s in (*lan.spokes[:2], added[1]) for kind in ("mac", "veth")}
+        until_none_allocatable(k8slan, *resources(lan.spokes[2], added[0]))
+
+        lan.edit(dynamic=True)
+        four = pod(node2, networks=lan.any())
+        lan.edit(dynamic=False)
+        assert f"k8slan-lan-{lan.name}" not in nads(kubectl)
+        assert "net1" in four.run("ip", "link")
+    with undisturbed(four, one):
+        assert len(probing.ports(node2, lan.netns)) == 2
+    four.delete()
+    for node in (node1, node2):
+        eventually("the pods that went are detached", lambda n=node: len(probing.ports(n, lan.netns)) == 1)
+    assert [links(node, lan) for node in (node1, node2)] == before
+
+
+def test_a_spoke_that_is_taken_away_from_under_a_pod_is_the_pods_until_it_goes(
+    lans: Lans,
+    pod: Pods,
+    undisturbed: Undisturbed,
+    sandbox: Callable[[Node], Sandbox],
+    kubectl: Kubectl,
+    node1: Node,
+    node2: Node,
+) -> None:
+    """Nobody else gets it, another LAN may not have its port, and the LAN does not end before the pod."""
+    lan = lans(spokes=3)
+    one, two = pod(node1, networks=lan.veth(0)), pod(node2, networks=lan.veth(1))
+    lan.until_on(node1, node2)
+    with undisturbed(one, two):
+        lan.edit(spokes=list(lan.spokes[1:]))
+        assert f"k8slan-veth-{lan.spokes[0]}" not in nads(kubectl)
+        box = sandbox(node1)
+        refusal = "no LAN has the spoke"
+        eventually("the agent has heard", lambda: refusal in box.call("ADD", veth(lan.spokes[0])).stdout.decode())
+        lan.delete()
+        lan.until(lambda found: "in use by" in condition(found)["message"], "in use")
+        assert finalizer(node1.name) in lan.get()["metadata"]["finalizers"]
+    two.delete()
+    lan.until(lambda found: found["metadata"]["finalizers"][1:] == [finalizer(node1.name)], "held by one node")
+    assert "net1" in one.run("ip", "link")
+    one.delete()
+    lan.until_gone()
+
+
+def test_a_vm_keeps_its_tap_when_its_spoke_goes_to_another_lan(
+    lans: Lans, pod: Pods, sandbox: Callable[[Node], Sandbox], node1: Node, node2: Node
+) -> None:
+    """The tap's path follows from the spoke, so on the VM's node the other LAN has to wait until the VM has gone."""
+    lan = lans("before", spokes=2)
+    spoke = lan.spokes[0]
+    nad = lan_names.mac_nad(spoke)
+    vm = pod(node1, networks=f"{nad}@net1", resources={lan_names.resource(nad): 1})
+    list_taps = f"ls -l /dev/tap{lan_names.tap_index(spoke)}"
+    device = vm.run("sh", "-c", list_taps)
+    lan.edit(spokes=[lan.spokes[1]])
+    lans("after", spokes=[spoke])
+    for node in (node1, node2):
+        box = sandbox(node)
+        eventually(
+            "it is the other LAN's", lambda b=box: "error" not in b.call("STATUS", macvtap(spoke)).stdout.decode()
+        )
+        added = box.call("ADD", macvtap(spoke))
+        if node is node1:
+            assert f"spoke {spoke} is in use by {vm.kubectl.namespace}/{vm.name}" in added.error(101)
+        else:
+            added.result()
+            box.call("DEL", macvtap(spoke)).ok()
+    assert vm.run("sh", "-c", list_taps) == device
+    vm.delete()
+    box = sandbox(node1)
+    eventually("the tap is free", lambda: box.call("ADD", macvtap(spoke)).status == 0)
+    box.call("DEL", macvtap(spoke)).ok()
+
+
+def test_an_edit_of_the_mtu_is_for_pods_to_come(
+    lans: Lans, pod: Pods, undisturbed: Undisturbed, k8slan: Cluster, node1: Node, node2: Node
+) -> None:
+    """What a pod that is there takes for its MTU is the pod's; frames that fit pass all the time, both ways."""
+    lan = lans(spokes=3)
+    one, two = pod(node1, networks=lan.veth(0)), pod(node2, networks=lan.veth(1))
+    lan.until_on(node1, node2)
+    with undisturbed(one, two):
+        lan.edit(mtu=1300)
+        lan.until(lambda found: {node["mtu"] for node in entries(found)} == {1300}, "narrower")
+        three = pod(node1, networks=lan.veth(2))
+    assert [mtu(each) for each in (one, two, three)] == [1446, 1446, 1300]
+    with undisturbed(one, two):
+        lan.edit(mtu=None)
+        lan.until(lambda found: {node["mtu"] for node in entries(found)} == {1446}, "as wide as before")
+    with probing.Endpoints(k8slan) as endpoints:
+        ends = endpoints.interface(one, "net1"), endpoints.interface(two, "net1")
+        assert probing.failures(*ends, 1446) == []
+
+
+def mtu(pod: Pod) -> int:
+    """The MTU of a pod's interface."""
+    return int(pod.run("cat", "/sys/class/net/net1/mtu"))
