@@ -6,9 +6,12 @@ them. What each client asked is in the audit log, so that a test can count reque
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import http.client
 import itertools
 import json
+import os
 import shutil
 import signal
 import socket
@@ -69,6 +72,8 @@ _AUDIT = {
     "rules": [{"level": "Metadata"}],
 }
 _SECONDS = 60.0
+_IDLE_SECONDS = 20.0
+"""A connection that nobody used for so long may have been closed by the server."""
 
 
 class ApiError(Exception):
@@ -98,6 +103,7 @@ class Api:
         self._tls = ssl.create_default_context(cafile=str(authority.certificate))
         self._tls.load_cert_chain(*admin)
         self._connection: http.client.HTTPSConnection | None = None
+        self._used = 0.0
         (folder / "audit.json").write_text(json.dumps(_AUDIT))
         self._audit_read = 0
         try:
@@ -199,16 +205,22 @@ class Api:
 
     # ------------------------------------------------------------ who may what
 
-    def account(self, namespace: str, name: str) -> Path:
-        """A kubeconfig with the rights of a service account."""
-        path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token"
+    def pod(self, namespace: str, account: str) -> tuple[list[str], dict[str, str]]:
+        """The beginning of a command line, and the environment, by which a process finds itself in a pod.
+
+        It has the rights of a service account, whose files lie where the kubelet would put them.
+        """
+        path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token"
         token = self.call("POST", path, {"spec": {"expirationSeconds": 7200}})["status"]["token"]
-        document = json.loads(self.kubeconfig.read_text())
-        document["users"] = [{"name": "user", "user": {"token": token}}]
-        found = self._folder / f"{namespace}-{name}.kubeconfig"
-        found.touch(mode=0o600)
-        found.write_text(json.dumps(document))
-        return found
+        folder = self._folder / f"{namespace}-{account}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        (folder / "token").write_text(token)
+        shutil.copy(self._folder / "pki" / "ca.crt", folder / "ca.crt")
+        place = "/run/secrets/kubernetes.io"  # /var/run is /run
+        script = f'mount -t tmpfs none /run && mkdir -p {place} && ln -s "$0" {place}/serviceaccount && exec "$@"'
+        environment = {key: value for key, value in os.environ.items() if key != "KUBECONFIG"}
+        environment |= {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(self.port)}
+        return ["unshare", "--mount", "sh", "-c", script, str(folder)], environment
 
     # ------------------------------------------------------------ requests
 
@@ -219,8 +231,9 @@ class Api:
             ApiError: it is refused.
 
         """
-        if self._connection is None:
+        if self._connection is None or time.monotonic() - self._used > _IDLE_SECONDS:
             self._connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=30, context=self._tls)
+        self._used = time.monotonic()
         headers = {"Content-Type": content_type, "User-Agent": "test"}
         self._connection.request(method, path, json.dumps(body) if body is not None else None, headers)
         answer = self._connection.getresponse()
@@ -230,6 +243,17 @@ class Api:
         if not 200 <= answer.status <= 299:
             raise ApiError(answer.status, found)
         return found
+
+    @contextlib.contextmanager
+    def connected(self) -> Iterator[Api]:
+        """The same with a connection of its own, for another thread."""
+        found = copy.copy(self)
+        found._connection = None
+        try:
+            yield found
+        finally:
+            if found._connection:
+                found._connection.close()
 
     def get(self, path: str) -> Any:
         """The object at a path, or None."""
@@ -278,13 +302,13 @@ class Api:
         return found
 
 
-def until(holds: Any, what: str, seconds: float = 20.0) -> Any:
+def until(holds: Any, what: str, seconds: float = 20.0, every: float = 0.02) -> Any:
     """The first true answer of ``holds``, asked again and again: an API server tells a blocking client nothing else."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if found := holds():
             return found
-        time.sleep(0.02)
+        time.sleep(every)
     raise TimeoutError(f"not {what} in {seconds:.0f} s")
 
 
@@ -316,6 +340,7 @@ def _free_ports(count: int) -> list[int]:
 @pytest.fixture(scope="module")
 def api() -> Iterator[Api]:
     """An API server that knows LANs and NADs, for one module of tests."""
+    require("cluster", os.geteuid() == 0, "needs root, to give a process a service account as a pod has it")
     try:
         build.everything()
     except build.BuildError as missing:

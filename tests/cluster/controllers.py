@@ -19,22 +19,22 @@ from k8slan_cli.render.settings import Settings
 from tests.cluster.bare import Api, until
 
 SYSTEM = "k8slan-system"
+ACCOUNT = "k8slan-controller"
 
 
 class Controller:
-    """One process."""
+    """One process, in a pod as far as it can tell."""
 
-    def __init__(self, kubeconfig: Path, folder: Path, name: str, *arguments: str) -> None:
+    def __init__(self, api: Api, folder: Path, name: str, *arguments: str, account: str = ACCOUNT) -> None:
         self.name = name
         self._log = folder / f"{name}.log"
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.address = f"127.0.0.1:{free.getsockname()[1]}"
+        pod, environment = api.pod(SYSTEM, account)
         command = [sys.executable, "-m", "k8slan_cli", "controller", f"--http={self.address}", f"--name={name}"]
         with self._log.open("ab") as output:
             self.process = subprocess.Popen(
-                [*command, f"--kubeconfig={kubeconfig}", f"--namespace={SYSTEM}", *arguments],
-                stdout=output,
-                stderr=output,
+                [*pod, *command, f"--namespace={SYSTEM}", *arguments], env=environment, stdout=output, stderr=output
             )
 
     def words(self) -> str:
@@ -78,22 +78,27 @@ class Controller:
 Start = Callable[..., Controller]
 
 
-@pytest.fixture(scope="module")
-def account(api: Api) -> Path:
-    """A kubeconfig with the rights of the controller's service account, as the manifests give them."""
+def install(api: Api) -> None:
+    """Create the controller's namespace, and its rights as the manifests give them."""
     settings = Settings()
     for part in (Part.NAMESPACE, Part.RBAC):
         api.put_all(manifests.render(part, settings))
-    return api.account(SYSTEM, "k8slan-controller")
+
+
+@pytest.fixture(scope="module")
+def account(api: Api) -> str:
+    """The controller's service account with its rights."""
+    install(api)
+    return ACCOUNT
 
 
 @pytest.fixture
-def start(account: Path, tmp_path: Path) -> Iterator[Start]:
+def start(api: Api, account: str, tmp_path: Path) -> Iterator[Start]:
     """Starts controllers: ``start("one", "--webhook=…")``; all have ended after the test."""
     running: list[Controller] = []
 
     def make(name: str = "one", *arguments: str) -> Controller:
-        running.append(Controller(account, tmp_path, name, *arguments))
+        running.append(Controller(api, tmp_path, name, *arguments, account=account))
         return running[-1]
 
     yield make
