@@ -9,7 +9,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.support import names
-from tests.support.agents import CLIENTS, Node, Outcome, dynamic, eventually, macvtap, pods, veth
+from tests.support.agents import CLIENTS, Node, Outcome, dynamic, macvtap, pods, veth
 from tests.support.netns import Namespace
 
 
@@ -241,18 +241,31 @@ def test_check_finds_what_has_changed_in_the_pod(
     assert said in attached().error(104)
 
 
-def test_check_finds_that_the_port_is_gone(node: Node, pod: Namespace, spoke: str) -> None:
-    """With the agent's repair out of the way: the namespace of the LAN's pod is not reachable for it."""
-    lan = f"{spoke}lan"
+def test_check_finds_that_a_vms_interface_is_gone(node: Node, pod: Namespace) -> None:
+    """The port behind it is as it was, so nothing tells the agent."""
+    spoke = names.unique("v")
+    node.lan(spokes=[spoke])
     result = node.add(pod, macvtap(spoke)).result()
-    node.check(pod, macvtap(spoke), result).ok()
-    node.inside(lan).run("ip", "link", "set", f"{spoke}p", "nomaster")
-    eventually("it is repaired", lambda: node.inside(lan).links()[f"{spoke}p"].get("master") == "br0")
     node.check(pod, macvtap(spoke), result).ok()
     pod.ip("link", "delete", "net1")
     assert "its interface net1 is gone" in node.check(pod, macvtap(spoke), result).error(104)
     node.delete(pod, macvtap(spoke)).ok()
     node.assert_nothing_left()
+
+
+def test_check_finds_that_the_port_is_gone(pod: Namespace) -> None:
+    """Which the agent repairs at once, but not while the LAN has no underlay."""
+    with Node.create() as node:
+        lan = node.lan(spokes=["a"])
+        with node.agent() as agent:
+            result = node.add(pod, veth("a")).result()
+            node.namespace.ip("link", "delete", "eth0")
+            agent.log.wait("stays as it is for now: the underlay device eth0 is not on this node")
+            node.inside(lan).run("ip", "link", "del", "ap")
+            said = node.check(pod, veth("a"), result).error(104)
+            assert "its bridge port ap is gone; its interface net1 is gone" in said
+            node.delete(pod, veth("a")).ok()
+            node.assert_nothing_left()
 
 
 def test_check_compares_what_the_runtime_remembers(node: Node, pod: Namespace, spoke: str) -> None:

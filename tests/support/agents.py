@@ -46,8 +46,8 @@ SECONDS = 20.0
 """Deadline of what should take milliseconds, on a machine that does much else."""
 _NO_DAD = "echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad"
 """An underlay's IPv6 address is to be usable at once, without the second that duplicate detection takes."""
-AT_ONCE = 1.0
-"""Seconds in which what was broken by hand has to be back."""
+AT_ONCE = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+"""Seconds in which what was broken by hand has to be back: one, and more only if the processors have more to do."""
 
 
 # ---------------------------------------------------------------- waiting
