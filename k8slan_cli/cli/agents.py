@@ -6,11 +6,13 @@ do that is an operator: the role ``k8slan-operator`` says what it takes.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import re
+import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,7 +22,7 @@ from k8slan_cli.errors import K8slanError
 from k8slan_cli.kube import apply, portforward
 from k8slan_cli.kube.apply import ClusterError, MissingError
 from k8slan_cli.operate import protocol
-from k8slan_cli.operate.client import AgentError, Call
+from k8slan_cli.operate.client import AgentError, Call, Wire
 from k8slan_cli.operate.protocol import Plugged
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ NAMESPACE = "k8slan-system"
 _LABEL = "app.kubernetes.io/name=k8slan-node-agent"
 _TOKEN_SECONDS = 600  # the least that the API server gives
 _AT_A_TIME = 16
+_ANSWER_SECONDS = 20.0
 T = TypeVar("T")
 
 
@@ -115,8 +118,10 @@ class Agents:
         if pod is None:
             raise MissingError(f"node {node} has no agent of k8slan", hint=f"see: {self._see}")
         try:
+            token = self.token()
             wire = portforward.forward(self._cluster, self._namespace, pod.name, protocol.PORT)
-            return Call(wire, path, self.token(), body)
+            with _impatience(wire, node):
+                return Call(wire, path, token, body)
         except AgentError as error:
             raise AgentError(f"node {node}: {error.message}", hint=error.hint, status=error.status) from error
         except ClusterError as error:
@@ -131,7 +136,7 @@ class Agents:
 
     def ask(self, node: str, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Ask the agent of a node for one document."""
-        with self.call(node, path, body) as call:
+        with self.call(node, path, body) as call, _impatience(call, node):
             return call.document()
 
     def each(
@@ -168,6 +173,29 @@ class Agents:
         answers = self.each(asked, lambda node: self.ask(node, protocol.ATTACHMENTS, body), unreachable=unreachable)
         items = [Plugged.decode(item) for answer in answers.values() for item in answer["attachments"]]
         return Attachments(tuple(sorted(items, key=lambda p: (p.lan, p.spoke, p.name))), unreachable)
+
+
+@contextlib.contextmanager
+def _impatience(waited_for: Wire | Call, node: str) -> Iterator[None]:
+    """Give a connection up if the body takes too long."""
+    late = threading.Event()
+
+    def give_up() -> None:
+        late.set()
+        waited_for.close()
+
+    timer = threading.Timer(_ANSWER_SECONDS, give_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except K8slanError as error:
+        if late.is_set():
+            words = f"the agent of node {node} has not answered for {_ANSWER_SECONDS:.0f} s"
+            raise MissingError(words, hint="see its log, and whether its node is well") from error
+        raise
+    finally:
+        timer.cancel()
 
 
 def _no_operator(error: ClusterError, where: str) -> ClusterError:

@@ -11,16 +11,18 @@ import functools
 import socket
 import struct
 import threading
+from collections.abc import Iterable
 
 from k8slan_cli.errors import Invalid, K8slanError, Problem
 from k8slan_cli.net import netns
 
 _NAMES = ("libpcap.so.0.8", "libpcap.so.1")  # Debian's, and everybody else's
 _SO_ATTACH_FILTER = 26
-_RET_K = 0x06  # BPF_RET | BPF_K (linux/filter.h)
+_LD_W_ABS, _JEQ_K, _RET_K = 0x20, 0x15, 0x06  # linux/filter.h: load a word, jump if equal, return
 _INSTRUCTION = struct.Struct("=HBBI")  # sock_filter, and libpcap's bpf_insn just the same: code, jt, jf, k
 _ERROR_BYTES = 256  # PCAP_ERRBUF_SIZE
 _RING = 64 << 10  # bytes; nothing is received through libpcap
+_WHOLE = 1 << 18  # bytes; more than any frame has
 _ANY_MASK = 0xFFFFFFFF  # PCAP_NETMASK_UNKNOWN
 _compiling = threading.Lock()
 
@@ -48,6 +50,16 @@ def _library() -> ctypes.CDLL:
 def accept_all(snaplen: int) -> bytes:
     """A program that takes every frame, the first ``snaplen`` bytes of it."""
     return _INSTRUCTION.pack(_RET_K, 0, 0, snaplen)
+
+
+def with_mark(mark: bytes, offsets: Iterable[int]) -> bytes:
+    """A program that takes the frames with the four bytes ``mark`` at one of the ``offsets``, and none without."""
+    value = int.from_bytes(mark, "big")
+    program = b""
+    for offset in sorted(offsets):  # a load past a frame's end rejects it, so what is near the beginning goes first
+        program += _INSTRUCTION.pack(_LD_W_ABS, 0, 0, offset)
+        program += _INSTRUCTION.pack(_JEQ_K, 0, 1, value) + accept_all(_WHOLE)
+    return program + accept_all(0)
 
 
 def compile_for(fd: int, interface: str, expression: str, snaplen: int) -> bytes:

@@ -11,17 +11,18 @@ From the client: ``{"expect": probe}``, ``{"forget": id}``, ``{"send": probe}``;
 from __future__ import annotations
 
 import json
+import os
 import select
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from k8slan_cli.errors import K8slanError, KernelError
-from k8slan_cli.operate import protocol
+from k8slan_cli.operate import filters, protocol
 from k8slan_cli.probe.endpoint import Endpoint
-from k8slan_cli.probe.frames import difference, token_in
+from k8slan_cli.probe.frames import MARK, TAG_BYTES, difference, token_in
 from k8slan_cli.probe.run import Arrival, Probe, Sent, sending
 
 _PACE = 0.001
@@ -29,6 +30,16 @@ _PACE = 0.001
 _LOOK_SECONDS = 1.0
 _IDLE_SECONDS = 120.0
 """A session whose client has been silent for so long is over."""
+
+
+def offsets(probes: Iterable[Probe]) -> set[int]:
+    """Where in frames of ``probes`` their mark may be, in bytes.
+
+    A tag that is lost or added on the way is still seen, and so is one that the kernel keeps beside the frame.
+    """
+    found = {probe.frame(key, 0).find(MARK) for probe in probes for key in probe.keys}
+    shifts = (-2 * TAG_BYTES, -TAG_BYTES, 0, TAG_BYTES)
+    return {offset + shift for offset in found for shift in shifts if offset + shift >= 0}
 
 
 class _Sending:
@@ -51,6 +62,7 @@ class Session:
         self._expected: dict[bytes, Probe] = {}
         self._sending: deque[_Sending] = deque()
         self._rest = b""
+        self._listen_for_expected()
 
     def run(self, mtu: int) -> None:
         """Hold the session until it ends.
@@ -70,6 +82,11 @@ class Session:
 
     def _tell(self, **event: object) -> None:
         self._client.sendall(json.dumps(event, separators=(",", ":")).encode() + b"\n")
+
+    def _listen_for_expected(self) -> None:
+        """Have the kernel pass over all that cannot be a frame of a probe: the LAN may be as busy as it likes."""
+        with socket.socket(fileno=os.dup(self._endpoint.fileno())) as same:
+            filters.attach(same, filters.with_mark(MARK, offsets(self._expected.values())))
 
     def _converse(self) -> None:
         waiting = select.poll()
@@ -146,10 +163,12 @@ class Session:
                 if len(self._expected) >= protocol.MAX_PROBES:
                     raise K8slanError(f"a session expects {protocol.MAX_PROBES} probes at a time")
                 self._expected[probe.id] = probe
+                self._listen_for_expected()
                 self._tell(expecting=probe.id.hex())
             case {"forget": str(id_)}:
                 for known in [known for known in self._expected if known.hex() == id_]:
                     del self._expected[known]
+                self._listen_for_expected()
             case {"send": document}:
                 if len(self._sending) >= protocol.MAX_PROBES:
                     raise K8slanError(f"a session sends {protocol.MAX_PROBES} probes at a time")

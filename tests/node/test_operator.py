@@ -10,6 +10,7 @@ import shutil
 import socket
 import struct
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -19,16 +20,17 @@ import pytest
 
 from k8slan_cli.capture.pcapng import Kind
 from k8slan_cli.errors import K8slanError
-from k8slan_cli.operate import exchange, protocol
+from k8slan_cli.operate import exchange, filters, protocol, session
 from k8slan_cli.operate.client import AgentError, Call, SocketWire
 from k8slan_cli.operate.protocol import FAIL, OK, NodeFacts, Place, Reach
 from k8slan_cli.probe.endpoint import Interface
-from k8slan_cli.probe.frames import CLASSES
+from k8slan_cli.probe.frames import CLASSES, MARK
 from k8slan_cli.probe.run import Probe, Verdict
 from tests.node.operator import call, connect, plugged, recording, site, token, trial
 from tests.support import names
 from tests.support.agents import Agent, Node, eventually, macvtap, pods, veth
 from tests.support.netns import Namespace
+from tests.support.netns import veth as wire
 from tests.support.require import require
 
 KEYS = [c.key for c in CLASSES]
@@ -208,7 +210,7 @@ def _facts(node: Node, *reaches: Reach) -> NodeFacts:
 
 
 def test_the_node_is_examined_and_nothing_of_it_stays(scene: Scene) -> None:
-    before = scene.a.namespace.run("ip", "-o", "link"), sorted(Path("/run/netns").iterdir())
+    before, open_before = scene.a.namespace.run("ip", "-o", "link"), scene.agents[0].descriptors()
     facts = _facts(scene.a, Reach(vni=1, port=4789, device="eth0"))
     states = {check.what: check.state for check in facts.checks}
     for what in ("kernel", "control frames", "macvtap", "underlay eth0", "VXLAN at UDP port 4789"):
@@ -216,7 +218,9 @@ def test_the_node_is_examined_and_nothing_of_it_stays(scene: Scene) -> None:
     assert states["run directory"] in (OK, "warn")  # /tmp is a disk, here and there
     assert str(facts.underlays["eth0"].vtep) == "192.0.2.1"
     assert facts.underlays["eth0"].mtu == 1500
-    assert (scene.a.namespace.run("ip", "-o", "link"), sorted(Path("/run/netns").iterdir())) == before
+    assert scene.a.namespace.run("ip", "-o", "link") == before
+    # A namespace that is mounted nowhere is there as long as somebody holds it open.
+    eventually("nothing is held open", lambda: scene.agents[0].descriptors() <= open_before)
 
 
 def test_what_a_node_lacks_is_said_with_what_to_do(scene: Scene) -> None:
@@ -250,6 +254,56 @@ def test_every_class_passes_both_ways_with_believable_times(src: int, dst: int, 
         assert [r.key for r in way.results] == KEYS
         assert {r.key: f"{r.verdict} {r.detail}" for r in way.results if not r.ok} == {}
         assert all(r.latency is not None and -1_000 < r.latency < 1_000_000 for r in way.results)
+
+
+_NOISE = """
+import select, socket, sys
+sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+sock.bind(("net1", 0))
+frame = bytes.fromhex("ffffffffffff 020000000007 88b5") + bytes(100)
+sent = 0
+while not select.select([sys.stdin], [], [], 0)[0]:
+    for _ in range(100):
+        sent += bool(sock.send(frame))
+print(sent)
+"""
+
+
+def test_a_lan_that_is_flooded_can_be_probed(scene: Scene) -> None:
+    with (
+        site(scene.a, scene.place(scene.spokes[0])) as one,
+        site(scene.b, scene.place(scene.spokes[1])) as two,
+        scene.pods[2].start(sys.executable, "-c", _NOISE, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as noise,
+    ):
+        one.ready()
+        two.ready()
+        before = plugged(scene.a)[scene.spokes[0]].received.packets
+        eventually("it is flooded", lambda: plugged(scene.a)[scene.spokes[0]].received.packets > before + 1000)
+        ways = exchange.cross(one, two, KEYS, 2)
+        sent, _ = noise.communicate("\n", timeout=30)
+    assert int(sent) > 2000
+    assert {r.key: f"{r.verdict} {r.detail}" for way in ways for r in way.results if not r.ok} == {}
+
+
+def test_the_kernel_passes_over_what_is_not_a_probes() -> None:
+    """Of every class a frame comes through, with its tag beside it, lost or added; what has no mark never does."""
+    with Namespace.create("a") as a, Namespace.create("b") as b:
+        wire(a, "eth0", b, "eth0")
+        with Interface(a.fd(), "eth0") as sender, Interface(b.fd(), "eth0") as receiver:
+            probe = Probe(src=sender.mac, dst=receiver.mac, mtu=1500)
+            offsets = session.offsets([probe])
+            with socket.socket(fileno=os.dup(receiver.fileno())) as same:
+                filters.attach(same, filters.with_mark(MARK, offsets))
+            tag = bytes.fromhex("81000007")
+            for key in KEYS:
+                frame = probe.frame(key, 0)
+                sender.send(frame)
+                sender.send(frame.replace(MARK, bytes(4)))
+                if key != "full-size-vlan":
+                    sender.send(frame[:12] + tag + frame[12:] if len(frame) < 1500 else frame)
+            came = [received.frame for received in receiver.receive()]
+    assert len(came) == 2 * len(KEYS) - 1
+    assert all(MARK in frame for frame in came)
 
 
 def test_clocks_of_one_machine_are_found_to_agree(scene: Scene) -> None:
