@@ -48,7 +48,7 @@ class Options:
 @in_cluster
 def create(
     here: Here,
-    name: Annotated[str, typer.Argument(metavar="[NAME]", help="The LAN's name.", show_default=False)] = "",
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The LAN's name.", show_default=False)] = "",
     vni: Annotated[str, typer.Option(metavar="N|auto", help="VXLAN network identifier; auto: one that is free.")] = "",
     spoke: Annotated[
         list[str] | None,

@@ -34,7 +34,7 @@ class What(enum.StrEnum):
 @in_cluster
 def example(
     here: Here,
-    what: Annotated[What, typer.Argument(help="What to plug in.", show_default=False)],
+    what: Annotated[What, typer.Argument(metavar="pod|deployment|vm", help="What to plug in.", show_default=False)],
     where: Annotated[
         str,
         typer.Argument(

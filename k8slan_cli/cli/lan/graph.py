@@ -36,7 +36,7 @@ class Picture(enum.StrEnum):
 def graph(
     here: Here,
     name: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME…]", show_default=False, autocompletion=completion.lans)
+        list[str] | None, typer.Argument(metavar="NAME…", show_default=False, autocompletion=completion.lans)
     ] = None,
     everywhere: All = False,
     output: Annotated[Picture, typer.Option("--output", "-o", help="How to draw.")] = Picture.TERMINAL,
