@@ -98,7 +98,7 @@ class Lans:
             old, new = before.get(ref), self._lans.get(ref)
             if old is None or new is None:
                 log.info("LAN %s %s", ref, "is there" if new else "is gone")
-            elif replace(old, nodes=new.nodes) != new:
+            elif replace(old, nodes=new.nodes, finalizers=new.finalizers) != new:
                 log.info("LAN %s has changed", ref)
 
     def preview(self, snapshot: Snapshot) -> None:
