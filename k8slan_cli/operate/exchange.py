@@ -40,7 +40,6 @@ class Site:
         self._arrived: dict[str, list[Arrival]] = {}
         self._sent: dict[str, list[Sent]] = {}
         self._fault: K8slanError | None = None
-        self._closing = False
         self._thread = threading.Thread(target=self._listen, name=f"session at {name}", daemon=True)
         self._thread.start()
 
@@ -48,7 +47,6 @@ class Site:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._closing = True
         self._call.close()
 
     def _listen(self) -> None:
