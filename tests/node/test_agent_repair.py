@@ -216,6 +216,7 @@ def test_an_agent_with_nothing_to_do_sleeps() -> None:
         with node.agent(alone=True) as agent:
             for pod in several:
                 node.add(pod, dynamic(f"default/{lan}")).result()
+            agent.log.wait(f"attached {several[-1].name}")
             mark = agent.log.mark()
             eventually("the underlay's own IPv6 addresses are settled", lambda: settled(node.namespace))
             before = eventually("the agent rests", lambda: rests(agent))
@@ -445,7 +446,7 @@ def test_a_lan_in_trouble_is_looked_at_again(node: Node) -> None:
         agent.log.wait("cannot create vxlan vxlan0 .*another program or LAN uses this VNI", since=mark, seconds=AT_ONCE)
         local_traffic(one, two)
         node.namespace.ip("link", "delete", "foreign")
-        agent.log.wait("INFO .*create vxlan vxlan0 .vni 5005", since=mark, seconds=5)
+        agent.log.wait("INFO .*create vxlan vxlan0 .vni 5005", since=mark, seconds=5 * AT_ONCE)
         for pod in (one, two):
             node.delete(pod, config).ok()
         node.assert_nothing_left()

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.support import names
-from tests.support.agents import CLIENTS, Node, Outcome, dynamic, macvtap, pods, veth
+from tests.support.agents import AT_ONCE, CLIENTS, Node, Outcome, dynamic, macvtap, pods, veth
 from tests.support.netns import Namespace
 
 
@@ -340,7 +340,7 @@ def test_odd_names_of_pods_are_no_harm(node: Node, pod: Namespace, spoke: str) -
     assert node.current
     mark = node.current.log.mark()
     node.inside(f"{spoke}lan").run("ip", "link", "set", f"{spoke}p", "down")
-    node.current.log.wait(f"set port {spoke}p", since=mark, seconds=1)
+    node.current.log.wait(f"set port {spoke}p", since=mark, seconds=AT_ONCE)
     node.check(pod, veth(spoke), result).ok()
     node.delete(pod, veth(spoke)).ok()
     node.assert_nothing_left()

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.agents import Agent, Node, eventually, pods, veth
+from tests.support.agents import AT_ONCE, Agent, Node, eventually, pods, veth
 from tests.support.netns import Namespace
 
 SECONDS = 20.0
@@ -134,7 +134,7 @@ def test_ten_megabytes_are_refused_at_once(node: Node) -> None:
         said = answer(client)
         assert said
         assert "larger than" in said["msg"]
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 5 * AT_ONCE
 
 
 @pytest.mark.parametrize("which", ["c", "python"])
@@ -298,7 +298,7 @@ def test_silent_clients_do_not_keep_others_out(node: Node) -> None:
             client.sendall(request(payload(veth("a")))[: number % 3 * 10])
         outcome = node.add(pod, veth("a"))
         outcome.result()
-        assert outcome.seconds < 2
+        assert outcome.seconds < 2 * AT_ONCE
         node.delete(pod, veth("a")).ok()
 
 
@@ -310,12 +310,12 @@ def test_silent_clients_are_sent_away(served: tuple[Node, Agent], node: Node) ->
         silent[1].sendall(b"k8s1\0")
         outcome = node.add(pod, veth("a"))
         outcome.result()
-        assert outcome.seconds < 15
+        assert outcome.seconds < 15 * AT_ONCE
         for one in silent[:2]:
             said = answer(one)
             assert said
             assert (said["code"], said["msg"]) == (6, "the request did not come in time")
-        assert 5 < time.monotonic() - began < 15
+        assert 5 < time.monotonic() - began < 15 * AT_ONCE
         node.delete(pod, veth("a")).ok()
     assert served[1].process.poll() is None
 
