@@ -140,7 +140,8 @@ def _operate(address: str, client: Client | None = None) -> list[Edge]:
     """The operator's endpoint; with a ``client``, for those whom its cluster knows."""
 
     async def operate(agent: Agent) -> None:
-        from k8slan_cli.agent.operator import ClusterGuard, FileGuard, Operator
+        from k8slan_cli.agent.guard import ClusterGuard, FileGuard
+        from k8slan_cli.agent.operator import Operator
         from k8slan_cli.operate.protocol import ACCOUNT, AUDIENCE
 
         if client is None:

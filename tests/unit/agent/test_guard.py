@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from k8slan_cli.agent import operator
-from k8slan_cli.agent.operator import ClusterGuard, FileGuard
+from k8slan_cli.agent import guard as guards
+from k8slan_cli.agent.guard import ClusterGuard, FileGuard
 from k8slan_cli.errors import K8slanError
 
 OPERATOR = "system:serviceaccount:k8slan-system:k8slan-operator"
@@ -61,8 +61,8 @@ def test_a_good_token_is_asked_about_once_in_a_while(monkeypatch: pytest.MonkeyP
     guard, reviewer = guarded()
     assert admits(guard, GOOD, GOOD, GOOD) == [True] * 3
     assert reviewer.asked == [GOOD]
-    now = operator.time.monotonic()
-    monkeypatch.setattr(operator.time, "monotonic", lambda: now + 61)
+    now = guards.time.monotonic()
+    monkeypatch.setattr(guards.time, "monotonic", lambda: now + 61)
     assert admits(guard, GOOD) == [True]
     assert reviewer.asked == [GOOD, GOOD]
 

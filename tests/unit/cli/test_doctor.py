@@ -6,8 +6,9 @@ from itertools import pairwise
 
 import pytest
 
-from k8slan_cli.cli import doctor
-from k8slan_cli.cli.doctor import Area
+from k8slan_cli import __version__
+from k8slan_cli.cli.doctor import command, nodes
+from k8slan_cli.cli.doctor.command import Area
 from k8slan_cli.lan.model import Lan, LanRef, NodeStatus
 from k8slan_cli.operate.exchange import Reached
 from k8slan_cli.operate.protocol import FAIL, OK, WARN, Check, NodeFacts
@@ -22,7 +23,7 @@ def reached(**lost: tuple[int, int]) -> list[Reached]:
 
 
 def said(found: list[Reached], mtus: frozenset[int] = frozenset({1500})) -> list[tuple[str, str]]:
-    return [(check.state, check.words) for check in doctor.verdict("VXLAN", 4789, found, set(mtus))]
+    return [(check.state, check.words) for check in nodes.verdict("VXLAN", 4789, found, set(mtus))]
 
 
 @pytest.mark.parametrize(
@@ -49,12 +50,12 @@ def test_underlays_that_differ_are_said() -> None:
 
 
 def test_many_nodes_are_tried_in_groups_that_hang_together() -> None:
-    nodes = [f"n{i:03}" for i in range(100)]
-    found = doctor.groups(nodes)
-    assert {node for group in found for node in group} == set(nodes)
+    many = [f"n{i:03}" for i in range(100)]
+    found = nodes.groups(many)
+    assert {node for group in found for node in group} == set(many)
     assert all(2 <= len(group) <= 24 for group in found)
     assert all(before[-1] == after[0] for before, after in pairwise(found))
-    assert doctor.groups(["a", "b"]) == [["a", "b"]]
+    assert nodes.groups(["a", "b"]) == [["a", "b"]]
 
 
 def lan(name: str, **fields: object) -> Lan:
@@ -64,12 +65,11 @@ def lan(name: str, **fields: object) -> Lan:
 def test_each_way_of_carrying_lans_is_tried_once() -> None:
     plain, other = lan("plain"), lan("other")
     special = lan("special", port=8472, underlay="eth1", underlays=(("b", "eth2"),), nodes=(NodeStatus(name="b"),))
-    found = doctor.wanted([plain, other, special])
-    assert [(reach.port, reach.device, one and one.ref.name) for reach, one in found] == [
-        (4789, "", None),
-        (8472, "eth1", "special"),
-    ]
-    assert [doctor.on_node(*found[1], node).device for node in ("a", "b")] == ["eth1", "eth2"]
+    default, found = nodes.ways([plain, other, special])
+    assert (str(default), default.takes_part("a")) == ("VXLAN at UDP port 4789", True)
+    assert str(found) == "VXLAN at UDP port 8472, as for LAN lab/special"
+    assert [found.on(node).device for node in ("a", "b")] == ["eth1", "eth2"]
+    assert [found.takes_part(node) for node in ("a", "b")] == [False, True]
 
 
 def facts(version: str) -> NodeFacts:
@@ -77,11 +77,11 @@ def facts(version: str) -> NodeFacts:
 
 
 def test_versions_and_clocks_that_differ_are_named() -> None:
-    (check,) = doctor._versions({"a": facts("9.9"), "b": facts(doctor.__version__)})
+    (check,) = nodes.versions({"a": facts("9.9"), "b": facts(__version__)})
     assert (check.state, check.words.endswith("agents are 9.9 on a")) == (WARN, True)
-    (check,) = doctor._clocks({"a": 0.0, "b": 0.2, "c": -30.0})
+    (check,) = nodes.agreement({"a": 0.0, "b": 0.2, "c": -30.0})
     assert (check.state, check.words) == (WARN, "that of node c is 30.0 s behind the others")
-    (check,) = doctor._clocks({"a": 0.0, "b": 0.2})
+    (check,) = nodes.agreement({"a": 0.0, "b": 0.2})
     assert check.state == OK
 
 
@@ -96,7 +96,7 @@ AREA = Area(
 
 
 def test_checks_are_printed_with_what_to_do() -> None:
-    assert list(doctor.lines(AREA, quiet=False)) == [
+    assert list(command.lines(AREA, quiet=False)) == [
         "node a",
         "  ok    kernel: fine",
         "  warn  macvtap: a warning of some length that has to be wrapped",
@@ -107,13 +107,13 @@ def test_checks_are_printed_with_what_to_do() -> None:
 
 
 def test_quietly_only_what_is_wrong_is_printed() -> None:
-    assert not any("kernel" in line for line in doctor.lines(AREA, quiet=True))
-    assert list(doctor.lines(Area("fine", AREA.checks[:1]), quiet=True)) == []
+    assert not any("kernel" in line for line in command.lines(AREA, quiet=True))
+    assert list(command.lines(Area("fine", AREA.checks[:1]), quiet=True)) == []
 
 
 def test_a_narrow_terminal_wraps_and_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("k8slan_cli.cli.lan.text.width", lambda: 40)
-    found = list(doctor.lines(AREA, quiet=False))
+    found = list(command.lines(AREA, quiet=False))
     assert "wrapped" in "".join(found)
     assert all(len(line) <= 40 for line in found)
 
@@ -128,4 +128,4 @@ def test_a_narrow_terminal_wraps_and_loses_nothing(monkeypatch: pytest.MonkeyPat
     ],
 )
 def test_the_last_line_sums_it_up(failed: int, warned: int, words: str) -> None:
-    assert doctor.conclusion(failed, warned) == words
+    assert command.conclusion(failed, warned) == words

@@ -1,0 +1,303 @@
+"""What an operator's requests are about: here they meet the agent's state, and become work for a thread.
+
+The state is looked at in the agent's own loop; the work (operate) is done elsewhere, so that the loop never waits for
+it. What may be asked and in which words is in operate/protocol.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from k8slan_cli import __version__
+from k8slan_cli.agent.agent import Agent
+from k8slan_cli.capture import pcapng
+from k8slan_cli.errors import Invalid, K8slanError, KernelError, PodGone
+from k8slan_cli.lan.model import Lan
+from k8slan_cli.net import netlink, netns
+from k8slan_cli.net.node import Node
+from k8slan_cli.operate import checks, protocol, scratch, session, sniff
+from k8slan_cli.operate.protocol import FAIL, Check, NodeFacts, Place, Plugged, Reach, Traffic
+from k8slan_cli.plan.state import Attachment, Kind
+from k8slan_cli.probe.endpoint import Interface
+
+log = logging.getLogger(__name__)
+
+_SEND_SECONDS = 10.0
+"""How long a client may take to take an answer that is not a stream."""
+_STATUS = {
+    200: "OK",
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    409: "Conflict",
+    503: "Service Unavailable",
+}
+
+
+class Refused(Exception):
+    """A request is not carried out; ``status`` is HTTP's."""
+
+    def __init__(self, status: int, words: str, hint: str = "") -> None:
+        super().__init__(words)
+        self.status = status
+        self.words = words
+        self.hint = hint
+
+
+Answer = Callable[[socket.socket], None]
+"""What is left to do of a request once the agent's state has been looked at; it may block."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request as it came; ``body`` is whatever its JSON says."""
+
+    method: str
+    path: str
+    token: str
+    body: object
+
+
+def refuse(refused: Refused, client: socket.socket) -> None:
+    """Answer that a request is not carried out."""
+    send(client, {"error": refused.words, "hint": refused.hint}, refused.status)
+
+
+def send(client: socket.socket, document: object, status: int = 200) -> None:
+    """Answer a document.
+
+    Raises:
+        OSError: the client is gone.
+
+    """
+    data = json.dumps(document).encode()
+    head = (
+        f"HTTP/1.1 {status} {_STATUS[status]}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(data)}\r\nConnection: close\r\n\r\n"
+    )
+    client.settimeout(_SEND_SECONDS)
+    client.sendall(head.encode() + data)
+
+
+# ---------------------------------------------------------------- what is asked for
+
+
+class Answers:
+    """Looks at the agent's state, in its loop, and leaves the rest of a request to a thread."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+        self._answers: Mapping[str, Callable[[Any], Answer]] = {
+            protocol.ATTACHMENTS: self._attachments,
+            protocol.NODE: self._node,
+            protocol.SESSION: self._session,
+            protocol.CAPTURE: self._capture,
+        }
+
+    def answer(self, request: Request) -> Answer:
+        """What is left to do.
+
+        Raises:
+            Refused: nothing, and why.
+
+        """
+        found = self._answers.get(request.path)
+        if found is None or request.method != "POST":
+            raise Refused(404, f"there is only POST of {', '.join(self._answers)}", "is the agent of another version?")
+        try:
+            return found(request.body)
+        except Invalid as error:
+            raise Refused(400, "; ".join(map(str, error.problems))) from error
+
+    def _attachment(self, place: Place) -> tuple[Attachment, Lan]:
+        attachment = self._agent.attachments.get((place.container, place.ifname))
+        lan = self._agent.lans.get(attachment.lan) if attachment else None
+        if attachment is None or not attachment.complete or lan is None:
+            who = f"{place.ifname} of container {place.container}"
+            raise Refused(404, f"{who} is not attached on node {self._agent.me.name} (any more)")
+        return attachment, lan
+
+    # ------------------------------------------------------------ attachments
+
+    def _attachments(self, body: object) -> Answer:
+        wanted = protocol.Fields(body, "the request").text("lan")
+        found: list[tuple[Attachment, Lan | None, str]] = []
+        for attachment in self._agent.attachments:
+            if not attachment.complete or wanted not in ("", str(attachment.lan)):
+                continue
+            lan = self._agent.lans.get(attachment.lan)
+            loop = self._agent.loops.get((attachment.lan, lan.netns)) if lan else None
+            error = loop.outcome.failure_of(attachment.key) if loop and loop.outcome else None
+            found.append((attachment, lan, str(error) if error else ""))
+        node, name = self._agent.node, self._agent.me.name
+
+        def answer(client: socket.socket) -> None:
+            plugged = [_plugged(node, name, *item).encode() for item in found]
+            send(client, {"node": name, "version": __version__, "attachments": plugged})
+
+        return answer
+
+    # ------------------------------------------------------------ the node
+
+    def _node(self, body: object) -> Answer:
+        """``reaches`` are those that the answer is about: see ``Reach``; their peers and VNI do not matter."""
+        read = protocol.Fields(body, "the request")
+        reaches = [Reach.decode(item) for item in read.several("reaches", protocol.MAX_PROBES)]
+        read.check()
+        agent = self._agent
+        ill = [
+            Check(what=f"LAN {loop.ref}", state=FAIL, words=trouble.message, advice=trouble.hint)
+            for loop in agent.loops.values()
+            if loop.lan and loop.outcome and (trouble := loop.outcome.trouble)
+        ]
+        return lambda client: send(client, _facts(agent, reaches, ill).encode())
+
+    # ------------------------------------------------------------ streams
+
+    def _session(self, body: object) -> Answer:
+        read = protocol.Fields(body, "the request")
+        if read.part("reach") is not None:
+            return self._reaching(Reach.decode(read.part("reach")))
+        attachment, _lan = self._attachment(Place.decode(read.part("place")))
+        log.info("an operator probes at %s", attachment.who)
+
+        def answer(client: socket.socket) -> None:
+            fd = netns.open_under(self._agent.host_root, attachment.netns)
+            try:
+                if fd is None or netns.identity(fd) != attachment.netns_id:
+                    raise PodGone(0, f"the network namespace of {attachment.who} is gone")
+                endpoint = Interface(fd, attachment.ifname)
+            finally:
+                if fd is not None:
+                    os.close(fd)
+            with endpoint:
+                alive = functools.partial(self._missing, attachment)
+                session.Session(client, endpoint, alive).run(endpoint.mtu)
+
+        return answer
+
+    def _reaching(self, reach: Reach) -> Answer:
+        node, address = self._agent.node, self._agent.me.address
+
+        def answer(client: socket.socket) -> None:
+            with scratch.vxlan(node, address, reach) as trial:
+                session.Session(client, trial.endpoint, lambda: "").run(trial.mtu)
+
+        return answer
+
+    def _capture(self, body: object) -> Answer:
+        wanted = protocol.Capture.decode(body)
+        found = [self._attachment(place) for place in wanted.places]
+        for attachment, _ in found:
+            log.info("an operator captures at %s", attachment.who)
+
+        def answer(client: socket.socket) -> None:
+            with contextlib.ExitStack() as stack:
+                opened = [self._port(stack, *item, wanted) for item in found]
+
+                def alive(number: int) -> str:
+                    attachment, lan = found[number]
+                    return self._missing(attachment, self._path(lan), opened[number][1])
+
+                sniff.serve(client, [port for port, _ in opened], f"k8slan {__version__}", alive)
+
+        return answer
+
+    def _path(self, lan: Lan) -> Path:
+        return self._agent.node.path(lan.netns)
+
+    def _port(
+        self, stack: contextlib.ExitStack, attachment: Attachment, lan: Lan, wanted: protocol.Capture
+    ) -> tuple[sniff.Port, str]:
+        fd = netns.open_at(self._path(lan))
+        if fd is None:
+            raise KernelError(0, f"the LAN {lan.ref} is not on this node (any more)")
+        stack.callback(os.close, fd)
+        kind = "VM" if attachment.kind is Kind.MACVTAP else "pod"
+        spoke = f", spoke {attachment.spoke}" if attachment.spoke else ""
+        described = pcapng.Interface(
+            name=f"{attachment.pod or attachment.container}:{attachment.ifname}",
+            description=f"{kind} on LAN {lan.ref}{spoke}, node {self._agent.me.name}",
+            mac=netlink.mac_bytes(attachment.mac),
+            filter=wanted.filter,
+            snaplen=wanted.snaplen,
+        )
+        return sniff.Port(fd=fd, name=attachment.port, interface=described), netns.identity(fd)
+
+    def _missing(self, attachment: Attachment, path: Path | None = None, identity: str = "") -> str:
+        """Why a stream at an attachment is over, "" while it is not. Called in threads: it only looks."""
+        now = self._agent.attachments.get(attachment.key)
+        if now is None or now.netns_id != attachment.netns_id:
+            return f"{attachment.who} is detached"
+        if path is not None:
+            try:
+                there = path.stat()
+            except FileNotFoundError:
+                return f"the LAN {attachment.lan} is gone from this node"
+            if f"{there.st_dev}:{there.st_ino}" != identity:
+                return f"the LAN {attachment.lan} is gone from this node"
+        return ""
+
+
+def _plugged(node: Node, name: str, attachment: Attachment, lan: Lan | None, fault: str) -> Plugged:
+    handle = node.lan(lan.netns) if lan else None
+    link = None
+    if handle:
+        with contextlib.suppress(KernelError):  # one that has gone this moment is as one without a link
+            asked = netlink.get_link_with_counters(attachment.port)
+            link = netlink.parse_link(handle.netlink.ask(asked, doing="read counters")[0])
+    flags = link.flags if link else 0
+    counters = link.counters if link and link.counters else (0,) * 8
+    rx_packets, tx_packets, rx_bytes, tx_bytes, rx_errors, tx_errors, rx_dropped, tx_dropped = counters
+    return Plugged(
+        node=name,
+        lan=str(attachment.lan),
+        container=attachment.container,
+        ifname=attachment.ifname,
+        kind=attachment.kind.value,
+        port=attachment.port,
+        mac=attachment.mac,
+        mtu=attachment.mtu,
+        spoke=attachment.spoke or "",
+        pod=attachment.pod,
+        addresses=attachment.addresses,
+        up=not (lan and lan.is_down(attachment.spoke, attachment.plug)),
+        carrier=bool(flags & netlink.IFF_UP and flags & netlink.IFF_LOWER_UP),
+        fault=fault or ("" if link else f"its bridge port {attachment.port} is not there"),
+        # What comes in at the port was sent by the pod.
+        sent=Traffic(packets=rx_packets, bytes=rx_bytes, errors=rx_errors, dropped=rx_dropped),
+        received=Traffic(packets=tx_packets, bytes=tx_bytes, errors=tx_errors, dropped=tx_dropped),
+    )
+
+
+def _facts(agent: Agent, reaches: list[Reach], ill: list[Check]) -> NodeFacts:
+    node, address = agent.node, agent.me.address
+    found = [*checks.kernel(node), *checks.netfilter(), *checks.multus(agent.host_root)]
+    found += [*checks.run_directory(agent.paths.run), *ill]
+    underlays: dict[str, protocol.UnderlayFacts] = {}
+    for reach in reaches:
+        if reach.device in underlays:
+            continue
+        try:
+            facts = scratch.underlay_facts(node, address, reach.device, reach.group)
+        except K8slanError as error:
+            named = f"underlay {reach.device}" if reach.device else "underlay"
+            found.append(Check(what=named, state=FAIL, words=error.message, advice=error.hint))
+            continue
+        underlays[reach.device] = facts
+        found += checks.underlay(facts.device, facts.mtu, up=facts.up)
+    found += checks.ports(node, address, [reach for reach in reaches if reach.device in underlays])
+    return NodeFacts(
+        node=agent.me.name, version=__version__, time=time.time_ns(), checks=tuple(found), underlays=underlays
+    )
