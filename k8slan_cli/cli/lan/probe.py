@@ -232,7 +232,8 @@ def report(ways: Sequence[Way], faults: Sequence[str], notes: Sequence[str], key
         yield f"{len(failed)} of {len(keys)} classes of frames did not pass everywhere"
     elif ways:
         frames = sum(result.sent for way in ways for result in way.results)
-        yield f"all {len(keys)} classes of frames passed on {text.plural(len(ways), 'way')} ({frames} frames)"
+        classes = "the one class" if len(keys) == 1 else f"all {len(keys)} classes"
+        yield f"{classes} of frames passed on {text.plural(len(ways), 'way')} ({frames} frames)"
 
 
 def _by_class(ways: Sequence[Way], limit: int | None) -> Iterator[str]:
