@@ -22,7 +22,7 @@ from k8slan_cli.kube.lans import PROTECTION, LanObject
 from k8slan_cli.kube.nads import FoundNad
 from k8slan_cli.kube.nodes import NodeHealth, written
 from k8slan_cli.kube.pods import PodUse
-from k8slan_cli.kube.status import CONFLICT, DEGRADED, NODE_READY, READY, Condition, LanStatus
+from k8slan_cli.kube.status import CONFLICT, DEGRADED, MAX_MESSAGE, NODE_READY, READY, Condition, LanStatus
 from k8slan_cli.kube.watch import Key
 from k8slan_cli.lan import names
 from k8slan_cli.lan.model import LanRef, NodeStatus
@@ -378,7 +378,7 @@ def _condition(view: View, kind: str, holds: bool, fault: Fault) -> Condition:
         type=kind,
         status=holds,
         reason=fault[0],
-        message=fault[1],
+        message=fault[1][:MAX_MESSAGE],
         generation=view.found.generation,
         since=before.since if before and kept else written(view.now),
     )

@@ -78,7 +78,7 @@ class Loop:
         self.resting.clear()
 
     async def run(self) -> None:
-        """Look at LANs until cancelled; a look that fails for a reason of this program's own ends it."""
+        """Look at LANs until cancelled."""
         try:
             while True:
                 if not self._busy and not self._wake.is_set():
@@ -115,6 +115,10 @@ class Loop:
                 self._later(ref, (decision.again - view.now).total_seconds())
             if not self._too_early(ref, decision.actions):
                 await self._carry_out(ref, decision.actions)
+        except Exception:  # a fault of this program that one LAN brings out must not stop the others
+            log.exception("LAN %s: cannot be tended", ref)
+            self.done["Look", "failed"] += 1
+            self._later(ref, self._backoffs.setdefault(ref, Backoff()).next())
         finally:
             self._wake.set()
 

@@ -66,7 +66,7 @@ def read(document: Document) -> Lan | tuple[Problem, ...]:
 
 def read_object(document: Document) -> LanObject:
     """All that the controller wants to know of an object."""
-    metadata, status = document["metadata"], document.get("status") or {}
+    metadata, status = document["metadata"], document.get("status")
     found = read(document)
     return LanObject(
         ref=LanRef(namespace=metadata["namespace"], name=metadata["name"]),
@@ -75,7 +75,7 @@ def read_object(document: Document) -> LanObject:
         deleting="deletionTimestamp" in metadata,
         forced=(metadata.get("annotations") or {}).get(FORCE) == "true",
         finalizers=tuple(metadata.get("finalizers") or ()),
-        entries=tuple(node["name"] for node in status.get("nodes") or ()),
+        entries=lan_status.node_names(status),
         status=lan_status.decode(status),
         lan=found if isinstance(found, Lan) else None,
         problems=() if isinstance(found, Lan) else found,

@@ -11,6 +11,7 @@ CONDITIONS = (READY, CONFLICT, DEGRADED)
 NODE_READY = "Ready"
 """``state`` of a node on which all is as it should be; every other word says that it is not."""
 MAX_MESSAGE = 32768
+"""Characters of a condition's message, as the CRD has it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,27 +41,45 @@ class LanStatus:
         return next((condition for condition in self.conditions if condition.type == kind), None)
 
 
-def decode(status: Mapping[str, Any]) -> LanStatus:
-    """The controller's part of a ``status``; conditions of types that are not its own are passed over."""
-    found = {condition.get("type"): condition for condition in status.get("conditions") or ()}
+def decode(status: object) -> LanStatus:
+    """The controller's part of a ``status``; what is not its own or cannot be read is passed over."""
+    found = {condition.get("type"): condition for condition in _items(status, "conditions")}
+    counts = ("observedGeneration", "spokeCount", "attached", "nodeCount")
+    generation, spokes, attached, nodes = (
+        _number(status.get(key)) if isinstance(status, dict) else 0 for key in counts
+    )
     return LanStatus(
-        generation=status.get("observedGeneration", 0),
-        spokes=status.get("spokeCount", 0),
-        attached=status.get("attached", 0),
-        nodes=status.get("nodeCount", 0),
-        conditions=tuple(_decode_condition(found[kind]) for kind in CONDITIONS if kind in found),
+        generation=generation,
+        spokes=spokes,
+        attached=attached,
+        nodes=nodes,
+        conditions=tuple(_decode_condition(kind, found[kind]) for kind in CONDITIONS if kind in found),
     )
 
 
-def _decode_condition(found: Mapping[str, Any]) -> Condition:
+def node_names(status: object) -> tuple[str, ...]:
+    """The nodes in ``status.nodes``."""
+    return tuple(name for node in _items(status, "nodes") if isinstance(name := node.get("name"), str))
+
+
+def _decode_condition(kind: str, found: Mapping[str, Any]) -> Condition:
     return Condition(
-        type=found["type"],
+        type=kind,
         status=found.get("status") == "True",
-        reason=found.get("reason", ""),
-        message=found.get("message", ""),
-        generation=found.get("observedGeneration", 0),
-        since=found.get("lastTransitionTime", ""),
+        reason=str(found.get("reason", "")),
+        message=str(found.get("message", "")),
+        generation=_number(found.get("observedGeneration")),
+        since=str(found.get("lastTransitionTime", "")),
     )
+
+
+def _items(status: object, name: str) -> list[dict[str, Any]]:
+    items = status.get(name) if isinstance(status, dict) else None
+    return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) else 0
 
 
 def encode(status: LanStatus) -> dict[str, Any]:
@@ -75,7 +94,7 @@ def encode(status: LanStatus) -> dict[str, Any]:
                 "type": condition.type,
                 "status": "True" if condition.status else "False",
                 "reason": condition.reason,
-                "message": condition.message[:MAX_MESSAGE],
+                "message": condition.message,
                 "observedGeneration": condition.generation,
                 "lastTransitionTime": condition.since,
             }

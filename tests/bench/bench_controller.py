@@ -79,6 +79,7 @@ def _restart(api: Api, folder: Path, lans: int) -> Iterator[Row]:
     try:
         controller.wait_leading(120)
         yield Row("controller: restart to all LANs looked at", time.monotonic() - began, " s")
+        yield Row("controller: CPU of a restart", _cpu(controller), " s")
         _one(api, "n0", "last", lans + 10)  # when this one is ready, it has looked at all before
         until(lambda: _ready(api, "n0", "last"), "the last one is ready", 120)
         yield Row("controller: memory after a restart", _resident(controller), " MB", limit=200)

@@ -270,7 +270,7 @@ def test_nodes_that_are_gone_or_down_for_a_minute_hold_nothing(lab: Lab, start: 
     lab.end_node("n1")
     until(lambda: lab.get("a")["status"]["nodeCount"] == 2, "the node that is gone is out of the status")
     until(lambda: "finalizer.k8slan.io/n1" not in lab.get("a")["metadata"]["finalizers"], "and so is its finalizer")
-    down = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=57)
+    down = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=50)
     lab.ready("n2", down_since=down)
     lab.api.call("DELETE", lab.path("a"))
     lab.until("a", "False Terminating: is to be deleted, and in use by 1 pod")

@@ -33,7 +33,8 @@ def document(kind: str, short: Mapping[str, Any]) -> dict[str, Any]:
     """The object of a case's short form: see cases/README.md."""
     match kind:
         case "lans":
-            metadata = {key: short[key] for key in ("finalizers", "creationTimestamp", "annotations") if key in short}
+            given = ("finalizers", "creationTimestamp", "deletionTimestamp", "annotations")
+            metadata = {key: short[key] for key in given if key in short}
             return {
                 "apiVersion": "lan.k8slan.io/v1beta1",
                 "kind": "LAN",

@@ -200,16 +200,35 @@ def test_many_lans_at_once() -> None:
     play(script)
 
 
-def test_an_error_of_the_loops_own_ends_it() -> None:
-    async def main() -> None:
-        rig = Rig()
-        async with rig.running():
-            rig.loop._client = None  # type: ignore[assignment]
-            rig.change(LAN)
-            with pytest.raises(AttributeError):
-                await rig.loop.run()
+def test_a_fault_that_one_lan_brings_out_does_not_stop_the_others() -> None:
+    async def script(rig: Rig) -> None:
+        def fault(_method: str, at: str) -> None:
+            if "e1" in at or at.endswith("/a"):
+                raise ZeroDivisionError
 
-    run_fast(main())
+        rig.api.refuse = fault
+        rig.change({"lans": {"a": {"spec": {"vni": 1, "spokes": ["e1"]}}, "b": {"spec": {"vni": 2, "spokes": ["e2"]}}}})
+        await rig.settle()
+        assert ("d", "k8slan-veth-e2") in rig.world.nads
+        assert rig.loop.done["Look", "failed"] == 1
+        rig.api.refuse = lambda _method, _path: None
+        await asyncio.sleep(31)
+        await rig.settle()
+        assert rig.all_decisions() == {}
+
+    play(script)
+
+
+def test_a_message_without_end_is_cut_once_and_for_all() -> None:
+    async def script(rig: Rig) -> None:
+        nodes = [{"name": f"n{i}", "state": "Degraded", "message": "x" * 4096} for i in range(20)]
+        rig.change({"nodes": {f"n{i}": {} for i in range(20)}})
+        rig.change({"lans": {"a": {"spec": {"vni": 1, "spokes": ["e1"]}, "status": {"nodes": nodes}}}})
+        await rig.settle()
+        assert len(conditions(rig)["Degraded"]) >= 32768
+        assert rig.all_decisions() == {}
+
+    play(script)
 
 
 def test_what_is_done_is_counted() -> None:

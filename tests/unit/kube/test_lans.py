@@ -66,6 +66,22 @@ def test_a_broken_object_is_read_with_its_problems(spec: Any) -> None:
     assert found.uid
 
 
+@pytest.mark.parametrize(
+    "found",
+    [
+        "x",
+        [],
+        {"nodes": "x"},
+        {"nodes": [1, {}, {"name": 5}], "conditions": [None, {"type": "Ready"}], "attached": "x"},
+    ],
+)
+def test_a_status_that_makes_no_sense_is_read_as_far_as_it_does(found: Any) -> None:
+    document = {**lan(), "status": found}
+    read = lans.read_object(FakeApi().put(PATH, document))
+    assert read.entries == ()
+    assert read.status.attached == 0
+
+
 def test_unknown_fields_are_passed_over() -> None:
     assert lans.read_object(FakeApi().put(PATH, lan(newer="x"))).lan is not None
 
