@@ -9,7 +9,11 @@
     │   ├── UnderlayMissing         the underlay device is not there (yet)
     │   └── PodGone                 a pod's namespace is not there any more
     ├── StoreError                  a record under the run directory could not be read or written
-    └── AgentUnavailable            nobody answers on the agent's socket
+    ├── kube.ApiError               the API server refused a request of agent or controller, or did not answer
+    ├── kube.ClusterError           the same for a command of the workstation
+    ├── kubelet.RpcError            a gRPC call failed, with its status
+    ├── operate.AgentError          an agent's endpoint refused an operator, or did not answer
+    └── cli.exits                   what has an exit status of its own
 
 An edge (CNI answer, exit code, gRPC status, admission verdict) maps this tree once; everything below an edge
 raises from it and nothing else.
@@ -80,7 +84,3 @@ class PodGone(KernelError):
 
 class StoreError(K8slanError):
     """A record under the run directory could not be read or written."""
-
-
-class AgentUnavailable(K8slanError):
-    """Nobody answers on the agent's socket."""

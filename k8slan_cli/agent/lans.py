@@ -30,6 +30,7 @@ class Lans:
         self.refused: Mapping[LanRef, tuple[Problem, ...]] = {}
         self.broken: Mapping[str, tuple[Problem, ...]] = {}
         self._all: Mapping[LanRef, Lan] = {}
+        self._claims: Mapping[LanRef, object] = {}
         self._lans: Mapping[LanRef, Lan] = {}
         self._by_spoke: Mapping[str, Lan] = {}
         self._index({ref: lan for ref, (lan, _) in known.all().items()})
@@ -123,11 +124,14 @@ class Lans:
         return lans
 
     def _index(self, lans: Mapping[LanRef, Lan]) -> None:
-        refused = validate.clashes(lans.values())
-        for ref, problems in refused.items():
-            if self.refused.get(ref) != problems:
-                log.error("LAN %s is not realised, it clashes: %s", ref, "; ".join(map(str, problems)))
-        self.refused = refused
+        claims = {ref: (lan.created, lan.netns, lan.vni, lan.spokes) for ref, lan in lans.items()}
+        if claims != self._claims:  # most news of a LAN are about its status, and change nobody's claims
+            self._claims = claims
+            refused = validate.clashes(lans.values())
+            for ref, problems in refused.items():
+                if self.refused.get(ref) != problems:
+                    log.error("LAN %s is not realised, it clashes: %s", ref, "; ".join(map(str, problems)))
+            self.refused = refused
         self._all = lans
-        self._lans = {ref: lan for ref, lan in lans.items() if ref not in refused}
+        self._lans = {ref: lan for ref, lan in lans.items() if ref not in self.refused}
         self._by_spoke = {spoke: lan for lan in self._lans.values() for spoke in lan.spokes}

@@ -21,6 +21,8 @@ from k8slan_cli.lan.model import Lan, LanRef, NodeStatus
 
 log = logging.getLogger(__name__)
 
+_MESSAGE = 4096
+"""The longest message that the CRD takes."""
 _RETRY_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)
 
 
@@ -128,5 +130,5 @@ class Publisher:
             device=underlay.name if underlay else "",
             vtep=(vxlan.tunnel.local if vxlan else None) or (underlay.addresses[0] if underlay else None),
             mtu=bridge.mtu if bridge else 0,
-            message=str(trouble) if trouble else down,
+            message=(str(trouble) if trouble else down)[:_MESSAGE],
         )

@@ -159,8 +159,3 @@ def resource(nad: str) -> str:
 def finalizer(node: str) -> str:
     """The finalizer by which a node says that it still has a part of the LAN."""
     return FINALIZER_PREFIX + node
-
-
-def node_of_finalizer(text: str) -> str | None:
-    """The node of a finalizer; None if it is somebody else's."""
-    return text.removeprefix(FINALIZER_PREFIX) if text.startswith(FINALIZER_PREFIX) else None

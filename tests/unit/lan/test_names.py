@@ -228,10 +228,5 @@ def test_a_spokes_objects_have_valid_names_of_their_own(spoke: str) -> None:
 
 
 @given(strategies.subdomains)
-def test_a_finalizer_leads_back_to_its_node(node: str) -> None:
-    assert names.node_of_finalizer(names.finalizer(node)) == node
-
-
-@pytest.mark.parametrize("text", ["", "foregroundDeletion", "kubernetes.io/x", "x/finalizer.k8slan.io/n"])
-def test_finalizers_of_others_are_no_nodes(text: str) -> None:
-    assert names.node_of_finalizer(text) is None
+def test_a_finalizer_names_its_node_behind_the_prefix(node: str) -> None:
+    assert names.finalizer(node).removeprefix(names.FINALIZER_PREFIX) == node
