@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+
 from tests.support.require import pytest_make_collect_report, pytest_runtest_makereport
 
 __all__ = ["pytest_make_collect_report", "pytest_runtest_makereport"]
+
+# A run in the background of a script has SIGINT ignored, and would hand that down to everything it starts: then
+# nothing that is to be interrupted could be.
+signal.signal(signal.SIGINT, signal.default_int_handler)
