@@ -469,7 +469,7 @@ def test_spokes_come_and_go(cli: Cli) -> None:
 @pytest.mark.usefixtures("red")
 def test_a_spoke_in_use_stays(cli: Cli) -> None:
     done = cli("lan", "remove-spoke", "red", "e1", "vm1", status=5)
-    holders = f"e1 is held by pod {cli.namespace}/router-a, vm1 is held by VM {cli.namespace}/firewall"
+    holders = f"spoke e1 is held by pod {cli.namespace}/router-a, spoke vm1 is held by VM {cli.namespace}/firewall"
     assert done.stderr == f"k8slan: in LAN {cli.namespace}/red {holders}\n  delete what holds it first\n"
     assert cli.lan("red")["spec"]["spokes"] == ["e1", "e2", "vm1"]
 

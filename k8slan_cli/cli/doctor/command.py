@@ -80,9 +80,10 @@ def lines(area: Area, *, quiet: bool) -> Iterator[str]:
 
 def conclusion(failed: int, warned: int) -> str:
     """The last line."""
+    look = "needs a look" if warned == 1 else "need a look"
     if failed:
-        return f"{failed} of the checks failed" + (f", and {warned} more need a look" if warned else "")
-    return f"nothing failed, but {warned} of the checks need a look" if warned else "all is in order"
+        return f"{failed} of the checks failed" + (f", and {warned} more {look}" if warned else "")
+    return f"nothing failed, but {warned} of the checks {look}" if warned else "all is in order"
 
 
 # ---------------------------------------------------------------- the order of things

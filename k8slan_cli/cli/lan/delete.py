@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,6 +14,8 @@ from k8slan_cli.cli.exits import InUseError, LateError
 if TYPE_CHECKING:
     from k8slan_cli.cli.lan.found import Found
     from k8slan_cli.plan.attached import Attached
+
+_FEW = 3
 
 
 @in_cluster
@@ -46,7 +48,7 @@ def delete(
         _ask(here, item, force=force)
         typer.echo(f"LAN {item.ref} is being deleted{words}", err=True)
     if wait and not dry_run:
-        _wait(here, items, timeout)
+        _wait(here, items, held, timeout)
 
 
 def _held(attached: Sequence[Attached], *, force: bool) -> str:
@@ -77,8 +79,11 @@ def _ask(here: Here, item: Found, *, force: bool) -> None:
             raise
 
 
-def _wait(here: Here, items: Sequence[Found], seconds: float) -> None:
-    """Follow the LANs until they are gone, and say what each waits for, in the controller's words."""
+def _wait(here: Here, items: Sequence[Found], held: Mapping[str, Sequence[Attached]], seconds: float) -> None:
+    """Follow the LANs until they are gone, and say what each waits for, in the controller's words.
+
+    Who holds them has been said already (``held``), and is not repeated before it changes.
+    """
     from k8slan_cli.cli.lan import found as lans
     from k8slan_cli.kube import apply
 
@@ -98,11 +103,19 @@ def _wait(here: Here, items: Sequence[Found], seconds: float) -> None:
             waiting[name] = lans.read(document)
             ready = waiting[name].ready
             if ready and ready.reason == "Terminating" and said.get(name) != ready.message:
+                repeated = name not in said and _names_all(ready.message, held[name])
                 said[name] = ready.message
-                typer.echo(f"  LAN {name} {ready.message}", err=True)
+                if not repeated:
+                    typer.echo(f"  LAN {name} {ready.message}", err=True)
         if not waiting:
             return
     raise _late(here, waiting.values(), seconds)
+
+
+def _names_all(message: str, attached: Sequence[Attached]) -> bool:
+    """Whether a sentence of the controller's names all that are attached; it names only the first few."""
+    pods = sorted({f"{item.pod.namespace}/{item.pod.name}" for item in attached})
+    return bool(pods) and all(pod in message for pod in pods[:_FEW])
 
 
 def _late(here: Here, waiting: Iterable[Found], seconds: float) -> InUseError | LateError:

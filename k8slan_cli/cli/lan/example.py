@@ -122,8 +122,10 @@ def _annotations(socket: Socket, interface: str) -> Document:
     return {NETWORKS_ANNOTATION: f"{socket.nad}@{interface}" if interface else socket.nad}
 
 
-def _containers(image: str) -> list[Document]:
-    return [{"name": "main", "image": image or _IMAGE, "command": ["sleep", "infinity"]}]
+def _pod_spec(image: str) -> Document:
+    """Something that runs. As a container's first process ``sleep`` does not hear SIGTERM, so nothing waits for it."""
+    container = {"name": "main", "image": image or _IMAGE, "command": ["sleep", "infinity"]}
+    return {"terminationGracePeriodSeconds": 0, "containers": [container]}
 
 
 def pod(socket: Socket, interface: str, image: str) -> Document:
@@ -136,7 +138,7 @@ def pod(socket: Socket, interface: str, image: str) -> Document:
             "namespace": socket.namespace,
             "annotations": _annotations(socket, interface),
         },
-        "spec": {"containers": _containers(image)},
+        "spec": _pod_spec(image),
     }
 
 
@@ -153,7 +155,7 @@ def deployment(socket: Socket, interface: str, image: str) -> Document:
             "selector": {"matchLabels": labels},
             "template": {
                 "metadata": {"labels": labels, "annotations": _annotations(socket, interface)},
-                "spec": {"containers": _containers(image)},
+                "spec": _pod_spec(image),
             },
         },
     }

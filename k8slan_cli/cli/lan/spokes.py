@@ -157,7 +157,7 @@ def _check_free(here: Here, found: Found, going: set[str]) -> None:
         typer.echo(f"warning: {seen.blind}", err=True)
     held = [item for item in lans.on([found], seen) if item.socket.spoke in going]
     if held:
-        which = ", ".join(f"{item.socket.spoke} is held by {item.who}" for item in held)
+        which = ", ".join(f"spoke {item.socket.spoke} is held by {item.who}" for item in held)
         raise InUseError(f"in LAN {found.ref} {which}", hint="delete what holds it first")
 
 

@@ -122,8 +122,10 @@ def test_a_narrow_terminal_wraps_and_loses_nothing(monkeypatch: pytest.MonkeyPat
     ("failed", "warned", "words"),
     [
         (0, 0, "all is in order"),
+        (0, 1, "nothing failed, but 1 of the checks needs a look"),
         (0, 2, "nothing failed, but 2 of the checks need a look"),
         (1, 0, "1 of the checks failed"),
+        (2, 1, "2 of the checks failed, and 1 more needs a look"),
         (2, 3, "2 of the checks failed, and 3 more need a look"),
     ],
 )
