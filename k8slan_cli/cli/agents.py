@@ -34,6 +34,8 @@ _LABEL = "app.kubernetes.io/name=k8slan-node-agent"
 _TOKEN_SECONDS = 600  # the least that the API server gives
 _AT_A_TIME = 16
 _ANSWER_SECONDS = 20.0
+_CONNECT_SECONDS = 15.0
+_LEAST_SECONDS = 0.1
 T = TypeVar("T")
 
 
@@ -52,12 +54,13 @@ class Pod:
 
 
 class Agents:
-    """The agents of a cluster."""
+    """The agents of a cluster. With ``seconds``, what they have not answered by then they do not answer."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, seconds: float | None = None) -> None:
         self._cluster = cluster
         self._namespace = namespace()
         self._token: tuple[str, float] = ("", 0.0)
+        self._until = None if seconds is None else time.monotonic() + seconds
 
     @functools.cached_property
     def pods(self) -> Mapping[str, Pod]:
@@ -119,8 +122,10 @@ class Agents:
             raise MissingError(f"node {node} has no agent of k8slan", hint=f"see: {self._see}")
         try:
             token = self.token()
-            wire = portforward.forward(self._cluster, self._namespace, pod.name, protocol.PORT)
-            with _impatience(wire, node):
+            wire = portforward.forward(
+                self._cluster, self._namespace, pod.name, protocol.PORT, min(_CONNECT_SECONDS, self._patience)
+            )
+            with _impatience(wire, node, self._patience):
                 return Call(wire, path, token, body)
         except AgentError as error:
             raise AgentError(f"node {node}: {error.message}", hint=error.hint, status=error.status) from error
@@ -131,12 +136,17 @@ class Agents:
             raise MissingError(words, hint=f"is it running, and of this version? see: {self._see}") from error
 
     @property
+    def _patience(self) -> float:
+        """For how long to wait for one step, in seconds."""
+        return _ANSWER_SECONDS if self._until is None else max(_LEAST_SECONDS, self._until - time.monotonic())
+
+    @property
     def _see(self) -> str:
         return f"kubectl -n {self._namespace} get pods -o wide"
 
     def ask(self, node: str, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Ask the agent of a node for one document."""
-        with self.call(node, path, body) as call, _impatience(call, node):
+        with self.call(node, path, body) as call, _impatience(call, node, self._patience):
             return call.document()
 
     def each(
@@ -176,7 +186,7 @@ class Agents:
 
 
 @contextlib.contextmanager
-def _impatience(waited_for: Wire | Call, node: str) -> Iterator[None]:
+def _impatience(waited_for: Wire | Call, node: str, seconds: float) -> Iterator[None]:
     """Give a connection up if the body takes too long."""
     late = threading.Event()
 
@@ -184,14 +194,14 @@ def _impatience(waited_for: Wire | Call, node: str) -> Iterator[None]:
         late.set()
         waited_for.close()
 
-    timer = threading.Timer(_ANSWER_SECONDS, give_up)
+    timer = threading.Timer(seconds, give_up)
     timer.daemon = True
     timer.start()
     try:
         yield
     except K8slanError as error:
         if late.is_set():
-            words = f"the agent of node {node} has not answered for {_ANSWER_SECONDS:.0f} s"
+            words = f"the agent of node {node} has not answered for {seconds:.1f} s"
             raise MissingError(words, hint="see its log, and whether its node is well") from error
         raise
     finally:

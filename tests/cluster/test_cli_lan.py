@@ -347,9 +347,10 @@ LAN NS/red  Ready
   Age        AGE
 
 Nodes
-  NODE     STATE  DEVICE  VTEP       MTU
-  worker1  Ready  eth1    192.0.2.1  1446
-  worker2  Ready  eth1    192.0.2.2  1446
+  NODE     STATE  DEVICE  VTEP       MTU   PEERS
+  worker1  Ready  eth1    192.0.2.1  1446  1 of 1
+  worker2  Ready  eth1    192.0.2.2  1446  1 of 1
+  k8slan doctor tries whether peers are reached.
 
 Attached
   WHO              NODE     SPOKE  KIND     INTERFACE  MAC                ADDRESSES    STATE
@@ -359,6 +360,8 @@ Attached
 
 Events
   none lately
+
+Note: links and traffic cannot be seen: there is no agent of k8slan in namespace k8slan-system
 """
 
 
@@ -662,7 +665,10 @@ def test_a_user_without_rights(cli: Cli, api: Api) -> None:
     assert "Note: events cannot be seen: user bob may not list events" in shown
     _grant(api, "bob", cli.namespace, "pods", "list")
     until(lambda: "router-a" in _quiet(cli, "lan", "inspect", "red"), "bob may list pods")
-    assert "Note: pods of other namespaces cannot be seen" in cli("lan", "inspect", "red").stdout
+    shown = cli("lan", "inspect", "red").stdout
+    assert "Note: pods of other namespaces cannot be seen" in shown
+    role = "; the role k8slan-operator shows them"
+    assert f"links and traffic cannot be seen: user bob may not list pods in namespace k8slan-system{role}" in shown
     assert "user bob may not delete lans" in cli("lan", "delete", "red", status=3).stderr
     made = cli("lan", "create", "blue", "--spoke", "b1")
     assert "warning: LANs of other namespaces cannot be seen" in made.stderr

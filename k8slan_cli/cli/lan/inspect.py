@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from k8slan_cli.cli.lan.found import Found
     from k8slan_cli.kube.apply import Cluster
     from k8slan_cli.lan.model import Lan
+    from k8slan_cli.operate.protocol import Plugged, Traffic
     from k8slan_cli.plan.attached import Attached
 
 _EVENTS = 10  # how many are shown
 _MORE = 5  # how many names a sentence has
+_PATIENCE = 3.0  # seconds for the agents, without whom the rest is shown
 
 
 @in_cluster
@@ -59,10 +61,14 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """All that is known of a LAN. ``blind`` are sentences about what this user may not see."""
+    """All that is known of a LAN. ``blind`` are sentences about what this user may not see.
+
+    ``plugged`` is what agents say of attachments, by pod (``namespace/name``) and interface.
+    """
 
     found: Found
     attached: tuple[Attached, ...] = ()
+    plugged: Mapping[tuple[str, str], Plugged] = field(default_factory=dict)
     events: tuple[Event, ...] = ()
     blind: tuple[str, ...] = ()
 
@@ -90,7 +96,32 @@ def look(cluster: Cluster, namespace: str, name: str) -> View:
         if error.status != 403:
             raise
         blind.append(f"events cannot be seen: {error.message}")
-    return View(found=found, attached=lans.on([found], seen), events=tuple(events), blind=tuple(blind))
+    attached = lans.on([found], seen)
+    plugged, unseen = _ask_agents(cluster, found, attached)
+    return View(found=found, attached=attached, plugged=plugged, events=tuple(events), blind=(*blind, *unseen))
+
+
+def _ask_agents(
+    cluster: Cluster, found: Found, attached: Iterable[Attached]
+) -> tuple[dict[tuple[str, str], Plugged], list[str]]:
+    """What the agents of the nodes with attachments say of them, and a sentence about what they do not say."""
+    from k8slan_cli.cli.agents import Agents
+    from k8slan_cli.kube.apply import ClusterError
+    from k8slan_cli.operate.protocol import ACCOUNT
+
+    nodes = sorted({item.pod.node for item in attached if item.network.present} - {""})
+    if not nodes:
+        return {}, []
+    agents = Agents(cluster, _PATIENCE)
+    try:
+        seen = agents.plugged(str(found.ref), nodes)
+    except ClusterError as error:
+        role = f"; the role {ACCOUNT} shows them" if error.status == 403 else ""
+        return {}, [f"links and traffic cannot be seen: {error.message}{role}"]
+    reasons = {node: error.message for node, error in seen.unreachable.items()}
+    reasons |= {node: f"node {node} has no agent of k8slan" for node in nodes if node not in agents.pods}
+    unseen = [f"links and traffic on {_some(sorted(reasons))} cannot be seen: {next(iter(reasons.values()))}"]
+    return {(item.pod, item.ifname): item for item in seen.items}, unseen if reasons else []
 
 
 def _event(document: Mapping[str, Any]) -> Event:
@@ -138,6 +169,7 @@ def _why(view: View) -> Iterator[str]:
         yield f"{ready.reason}: {ready.message}"
     yield from _silent_nodes(view)
     yield from _waiting(view.attached)
+    yield from _faults(view)
 
 
 def _silent_nodes(view: View) -> Iterator[str]:
@@ -157,6 +189,19 @@ def _waiting(attached: Iterable[Attached]) -> Iterator[str]:
         yield f"These wait for a node: {_some(homeless)}."
     if starting := sorted({f"{item.who} on {item.pod.node}" for item in absent if item.pod.node}):
         yield f"These have not got their interface yet: {_some(starting)}. Why says: kubectl describe pod"
+
+
+def _faults(view: View) -> Iterator[str]:
+    """Attachments that their nodes' agents find broken."""
+    for item in view.attached:
+        plugged = _plugged(view, item)
+        if plugged and plugged.fault:
+            yield f"{plugged.ifname} of {item.who} on {plugged.node} does not work: {plugged.fault}"
+
+
+def _plugged(view: View, item: Attached) -> Plugged | None:
+    """What its agent says of an attachment, if it does."""
+    return view.plugged.get((f"{item.pod.namespace}/{item.pod.name}", item.network.interface))
 
 
 def _some(items: Sequence[str]) -> str:
@@ -182,6 +227,7 @@ def report(view: View, *, limit: int | None, wide: bool, now: datetime | None = 
     sections = (
         ("Nodes", _nodes(found, limit, wide=wide)),
         ("Attached", _attachments(view, limit, wide=wide)),
+        *([("Traffic", _traffic(view, limit, wide=wide))] if view.plugged else []),
         ("Events", _events(view.events, limit, now)),
     )
     for heading, lines in sections:
@@ -228,10 +274,9 @@ def _underlays(lan: Lan) -> Iterator[str]:
 
 
 def _nodes(found: Found, limit: int | None, *, wide: bool) -> Iterator[str]:
-    from k8slan_cli.cli.lan.text import Column, Table
+    from k8slan_cli.cli.lan.text import Column, Table, paragraph
 
-    nodes = found.lan.nodes if found.lan else ()
-    if not nodes:
+    if found.lan is None or not (nodes := found.lan.nodes):
         yield "none takes part: nobody is attached"
         return
     columns = [
@@ -240,15 +285,36 @@ def _nodes(found: Found, limit: int | None, *, wide: bool) -> Iterator[str]:
         Column("DEVICE"),
         Column("VTEP", 2),
         Column("MTU", 1),
+        Column("PEERS", 3),
         Column("MESSAGE", prose=True),
     ]
     rows = [
-        [node.name, node.state, node.device, str(node.vtep or ""), str(node.mtu or ""), node.message]
+        [
+            node.name,
+            node.state,
+            node.device,
+            str(node.vtep or ""),
+            str(node.mtu or ""),
+            _peers(found.lan, node.name),
+            node.message,
+        ]
         for node in sorted(nodes, key=lambda node: node.name)
     ]
     if not any(row[-1] for row in rows):
         columns, rows = columns[:-1], [row[:-1] for row in rows]
     yield from Table(columns, rows, _inside(limit, wide=wide)).lines()
+    if len(nodes) > 1:
+        yield from paragraph("k8slan doctor tries whether peers are reached.", _inside(limit, wide=wide))
+
+
+def _peers(lan: Lan, node: str) -> str:
+    """How many of the other nodes that take part a node knows where to send to."""
+    others = sum(other.name != node for other in lan.nodes)
+    if not others:
+        return "-"
+    if lan.group:
+        return "by multicast"
+    return f"{sum(other.name != node and other.vtep is not None for other in lan.nodes)} of {others}"
 
 
 def _attachments(view: View, limit: int | None, *, wide: bool) -> Iterator[str]:
@@ -281,6 +347,46 @@ def _attachments(view: View, limit: int | None, *, wide: bool) -> Iterator[str]:
         for item in view.attached
     ]
     yield from Table(columns, rows, _inside(limit, wide=wide)).lines()
+
+
+def _traffic(view: View, limit: int | None, *, wide: bool) -> Iterator[str]:
+    from k8slan_cli.cli.lan.text import Column, Table
+
+    columns = [
+        Column("WHO"),
+        Column("INTERFACE", 2),
+        Column("LINK"),
+        Column("SENT", 1),
+        Column("RECEIVED", 1),
+        Column("DROPPED"),
+        Column("ERRORS", 3),
+    ]
+    rows = []
+    for item in view.attached:
+        plugged = _plugged(view, item)
+        cells = ["-"] * 5
+        if plugged:
+            both = (plugged.sent, plugged.received)
+            counts = (sum(way.dropped for way in both), sum(way.errors for way in both))
+            cells = [link(plugged), *map(_amount, both), *map(str, counts)]
+        rows.append([item.who, item.network.interface, *cells])
+    yield from Table(columns, rows, _inside(limit, wide=wide)).lines()
+
+
+def link(plugged: Plugged) -> str:
+    """How an attachment's link is: as the LAN wants it, and as it is."""
+    if plugged.fault:
+        return "broken"
+    if not plugged.up:
+        return "down"
+    return "up" if plugged.carrier else "no carrier"
+
+
+def _amount(way: Traffic) -> str:
+    """``1 frame, 60 B``."""
+    from k8slan_cli.cli.lan.text import plural, size
+
+    return f"{plural(way.packets, 'frame')}, {size(way.bytes)}"
 
 
 def state(item: Attached, lan: Lan | None) -> str:
@@ -340,6 +446,7 @@ def as_document(view: View) -> dict[str, Any]:
                 "mac": item.network.mac,
                 "addresses": list(item.network.ips),
                 "state": state(item, view.found.lan),
+                "live": _live(_plugged(view, item)),
             }
             for item in view.attached
         ],
@@ -355,4 +462,16 @@ def as_document(view: View) -> dict[str, Any]:
             for event in view.events
         ],
         "blind": list(view.blind),
+    }
+
+
+def _live(plugged: Plugged | None) -> dict[str, Any] | None:
+    """What its agent says of an attachment; None if it cannot be seen."""
+    if plugged is None:
+        return None
+    return {
+        "link": link(plugged),
+        "fault": plugged.fault,
+        "sent": asdict(plugged.sent),
+        "received": asdict(plugged.received),
     }

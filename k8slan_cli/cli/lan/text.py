@@ -36,6 +36,10 @@ _COLOURS = {
     "duplicated": _BAD,
     "unsent": _BAD,
     "link down": _BAD,
+    "up": _GOOD,
+    "down": _BAD,
+    "no carrier": _BAD,
+    "broken": _BAD,
 }
 
 
@@ -173,3 +177,11 @@ def age(since: str, now: datetime | None = None) -> str:
 def plural(number: int, word: str) -> str:
     """``1 pod``, ``2 pods``."""
     return f"{number} {word}{'' if number == 1 else 's'}"
+
+
+def size(number: int) -> str:
+    """Bytes in the largest unit (SI) that leaves at least one: ``60 B``, ``1.2 kB``."""
+    for power, unit in ((4, "TB"), (3, "GB"), (2, "MB"), (1, "kB")):
+        if number >= 1000**power:
+            return f"{number / 1000**power:.1f} {unit}"
+    return f"{number} B"

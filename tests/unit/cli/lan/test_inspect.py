@@ -9,6 +9,7 @@ import pytest
 from k8slan_cli.cli.lan import found as lans
 from k8slan_cli.cli.lan import inspect, listing
 from k8slan_cli.cli.lan.inspect import Event, View, why
+from k8slan_cli.operate.protocol import Plugged, Traffic
 from k8slan_cli.plan.attached import decode_pod
 from tests.unit.cli.lan import scene
 from tests.unit.cli.lan.scene import NOW, Object
@@ -46,9 +47,10 @@ LAN lab/red  Ready
   Age        2d
 
 Nodes
-  NODE     STATE  DEVICE  VTEP       MTU
-  worker1  Ready  eth1    192.0.2.1  1446
-  worker2  Ready  eth1    192.0.2.2  1446
+  NODE     STATE  DEVICE  VTEP       MTU   PEERS
+  worker1  Ready  eth1    192.0.2.1  1446  1 of 1
+  worker2  Ready  eth1    192.0.2.2  1446  1 of 1
+  k8slan doctor tries whether peers are reached.
 
 Attached
   WHO               NODE     SPOKE  INTERFACE  MAC                STATE
@@ -93,6 +95,8 @@ Nodes
   NODE     STATE  DEVICE  VTEP       MTU
   worker1  Ready  eth1    192.0.2.1  1446
   worker2  Ready  eth1    192.0.2.2  1446
+  k8slan doctor tries whether peers are
+  reached.
 
 Attached
   WHO               SPOKE  INTERFACE  STATE
@@ -150,6 +154,7 @@ Nodes
   worker2  Degraded  eth1    192.0.2.1  1446  there is no device bond0 here; it
                                               may come back when somebody plugs
                                               it in again
+  k8slan doctor tries whether peers are reached.
 
 Attached
   WHO        NODE     SPOKE  KIND  INTERFACE  MAC  ADDRESSES  STATE
@@ -239,6 +244,57 @@ def test_a_link_that_is_down_is_shown() -> None:
     assert [inspect.state(item, what.found.lan) for item in what.attached] == ["link down", "attached", "attached"]
 
 
+def plugged(pod: str, ifname: str = "net1", **more: Any) -> dict[tuple[str, str], Plugged]:
+    """What an agent says of an attachment."""
+    common = {"container": "c", "kind": "veth", "port": "p", "mac": "", "mtu": 1446, "node": "worker1"}
+    item = Plugged(lan="lab/red", pod=f"lab/{pod}", ifname=ifname, **common | more)
+    return {(item.pod, item.ifname): item}
+
+
+LIVE = (
+    plugged(
+        "router-a",
+        carrier=True,
+        sent=Traffic(packets=1, bytes=60),
+        received=Traffic(packets=12000, bytes=18_123_456, dropped=7, errors=1),
+    )
+    | plugged("router-b", "lan0", sent=Traffic(dropped=2))
+    | plugged("virt-launcher-firewall-x7k2p", node="worker2", fault="its bridge port vm1p is not there")
+)
+TRAFFIC_80 = """\
+Traffic
+  WHO               LINK        SENT           RECEIVED               DROPPED
+  pod lab/router-a  up          1 frame, 60 B  12000 frames, 18.1 MB  7
+  pod lab/router-b  no carrier  0 frames, 0 B  0 frames, 0 B          2
+  VM lab/firewall   broken      0 frames, 0 B  0 frames, 0 B          0
+
+"""
+TRAFFIC_160 = """\
+Traffic
+  WHO               INTERFACE  LINK        SENT           RECEIVED               DROPPED  ERRORS
+  pod lab/router-a  net1       up          1 frame, 60 B  12000 frames, 18.1 MB  7        1
+  pod lab/router-b  lan0       no carrier  0 frames, 0 B  0 frames, 0 B          2        0
+  VM lab/firewall   net1       broken      0 frames, 0 B  0 frames, 0 B          0        0
+
+"""
+
+
+@pytest.mark.parametrize(("limit", "wanted"), [(80, TRAFFIC_80), (160, TRAFFIC_160), (None, TRAFFIC_160)])
+def test_what_agents_say_is_shown(limit: int | None, wanted: str) -> None:
+    what = view(scene.RED, scene.PODS, plugged=LIVE)
+    assert wanted in report(what, limit)
+    assert why(what) == ("net1 of VM lab/firewall on worker2 does not work: its bridge port vm1p is not there",)
+    [first, *_] = inspect.as_document(what)["attached"]
+    assert first["live"]["link"] == "up"
+    assert first["live"]["received"] == {"packets": 12000, "bytes": 18_123_456, "errors": 1, "dropped": 7}
+
+
+def test_an_attachment_whose_agent_is_silent_has_no_numbers() -> None:
+    text = report(view(scene.RED, scene.PODS, plugged=plugged("router-a", up=False)), 160)
+    assert "  pod lab/router-a  net1       down  0 frames, 0 B" in text
+    assert "  pod lab/router-b  lan0       -     -" in text
+
+
 def test_a_pod_that_goes_is_leaving() -> None:
     pod = scene.PODS[0] | {"metadata": scene.PODS[0]["metadata"] | {"deletionTimestamp": "2026-11-24T11:00:00Z"}}
     what = view(scene.RED, [pod])
@@ -258,6 +314,7 @@ def test_all_of_it_is_there_for_programs() -> None:
         "mac": "02:a1:00:00:00:03",
         "addresses": [],
         "state": "attached",
+        "live": None,
     }
     assert document["events"][0]["count"] == 4
 
