@@ -1,12 +1,19 @@
-"""Which attachment a word on the command line means."""
+"""Which attachment a word on the command line means; and how long agents that do not answer are waited for."""
 
 from __future__ import annotations
 
+import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
 import pytest
 
-from k8slan_cli.cli.agents import Attachments, matching
+from k8slan_cli.cli.agents import Agents, Attachments, matching
 from k8slan_cli.cli.exits import AbsentError
 from k8slan_cli.errors import K8slanError
+from k8slan_cli.kube.apply import Cluster
+from k8slan_cli.kube.connection import Access
 from k8slan_cli.operate.protocol import Plugged
 
 
@@ -70,3 +77,45 @@ def test_what_cannot_be_seen_is_said() -> None:
     seen = Attachments((HOST,), {"w9": K8slanError("asleep")})
     with pytest.raises(AbsentError, match=r"\(but the agents of w9 do not answer\)"):
         seen.named("router", "lab")
+
+
+def test_agents_that_do_not_answer_are_not_waited_for_long() -> None:
+    """The API server knows their pods, but takes its time to connect to them."""
+    over = threading.Event()
+    nodes = [f"w{number}" for number in range(20)]
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if "/portforward" in self.path:
+                over.wait(60)
+                return
+            items = [{"metadata": {"name": f"agent-{n}"}, "spec": {"nodeName": n}} for n in nodes]
+            self._answer({"items": items})
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self._answer({"status": {"token": "t"}})
+
+        def _answer(self, document: object) -> None:
+            body = json.dumps(document).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            begun = time.monotonic()
+            seen = Agents(Cluster(Access(url=f"http://127.0.0.1:{server.server_port}")), 1.0).plugged("lab/blue", nodes)
+            assert time.monotonic() - begun < 5
+            assert (seen.items, set(seen.unreachable)) == ((), set(nodes))
+        finally:
+            over.set()
+            server.shutdown()
+            thread.join()
