@@ -125,7 +125,7 @@ def _annotations(socket: Socket, interface: str) -> Document:
 def _pod_spec(image: str) -> Document:
     """Something that runs. As a container's first process ``sleep`` does not hear SIGTERM, so nothing waits for it."""
     container = {"name": "main", "image": image or _IMAGE, "command": ["sleep", "infinity"]}
-    return {"terminationGracePeriodSeconds": 0, "containers": [container]}
+    return {"terminationGracePeriodSeconds": 1, "containers": [container]}
 
 
 def pod(socket: Socket, interface: str, image: str) -> Document:
