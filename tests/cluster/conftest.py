@@ -84,7 +84,10 @@ def namespace(cluster: Cluster) -> Iterator[str]:
     inside = cluster.kubectl.within(name)
     inside.wait("--for=create", "serviceaccount/default")
     yield name
-    inside.delete("pods,network-attachment-definitions", "--all")
+    inside.delete("pods", "--all")
+    # In one request: a LAN of many spokes has hundreds, and kubectl would delete them one after the other.
+    nads = f"/apis/k8s.cni.cncf.io/v1/namespaces/{name}/network-attachment-definitions"
+    cluster.kubectl("delete", "--raw", nads)
     cluster.kubectl("delete", "namespace", name, "--wait=false")
 
 

@@ -59,7 +59,7 @@ def _everybody_hears(sender: Endpoint, receivers: list[Endpoint], mtu: int) -> l
 
 def test_ten_replicas_have_ten_ports_and_reach_each_other(lan: str, k8slan: Cluster, kubectl: Kubectl) -> None:
     kubectl.create(_deployment(REPLICAS))
-    kubectl.wait("--for=condition=Available", "deployment/many", timeout=60)
+    kubectl("rollout", "status", "deployment/many", "--timeout=60s", timeout=65)
     found = kubectl.items("pods", "-l", "app=many")
     assert {pod["spec"]["nodeName"] for pod in found} == {node.name for node in k8slan.nodes}
     assert sum(len(probing.ports(node, lan)) for node in k8slan.nodes) == REPLICAS

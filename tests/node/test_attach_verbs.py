@@ -9,7 +9,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.support import names
-from tests.support.agents import AT_ONCE, CLIENTS, Node, Outcome, dynamic, macvtap, pods, veth
+from tests.support.agents import AT_ONCE, CLIENTS, Node, Outcome, dynamic, eventually, macvtap, pods, veth
 from tests.support.netns import Namespace
 
 
@@ -131,9 +131,14 @@ def test_a_pod_that_went_away_is_told_of_once_and_harms_nobody(node: Node) -> No
             node.add(pod, config).result()
         for pod in several:
             node.delete(pod, config).ok()
-    told = [line for line in node.current.log.lines[mark:] if gone.name in line and "gone" in line]
-    assert len(told) == 1, "\n".join(told)
+    log = node.current.log
+
+    def told() -> list[str]:
+        return [line for line in log.lines[mark:] if gone.name in line and "gone" in line]
+
+    eventually("the pod that is gone is told of", lambda: bool(told()))  # the kernel takes its time with a namespace
     node.delete(gone, config).ok()
+    assert len(told()) == 1, "\n".join(told())
     node.assert_nothing_left()
 
 
