@@ -120,8 +120,8 @@ def _ask_agents(
         return {}, [f"links and traffic cannot be seen: {error.message}{role}"]
     reasons = {node: error.message for node, error in seen.unreachable.items()}
     reasons |= {node: f"node {node} has no agent of k8slan" for node in nodes if node not in agents.pods}
-    unseen = [f"links and traffic on {_some(sorted(reasons))} cannot be seen: {next(iter(reasons.values()))}"]
-    return {(item.pod, item.ifname): item for item in seen.items}, unseen if reasons else []
+    unseen = [f"links and traffic on {_some(sorted(reasons))} cannot be seen: {why}" for why in [*reasons.values()][:1]]
+    return {(item.pod, item.ifname): item for item in seen.items}, unseen
 
 
 def _event(document: Mapping[str, Any]) -> Event:
