@@ -181,9 +181,9 @@ def test_a_restart_of_the_kubelet_takes_resources_away_for_a_moment_only(
     container = one.container_id
     with undisturbed(one, two):
         socket = root(node1) / "var/lib/kubelet/device-plugins/kubelet.sock"
-        before = socket.stat().st_ino
+        before = socket.stat().st_ctime_ns
         node1.restart_kubelet()
-        eventually("the kubelet's new socket", lambda: socket.exists() and socket.stat().st_ino != before)
+        eventually("the kubelet's new socket", lambda: socket.exists() and socket.stat().st_ctime_ns > before)
         seconds = Resources(node1).until(wanted)
         say(f"kubelet restarted: {len(wanted)} resources back {seconds:.2f} s after its socket")
         assert seconds <= BACK_SECONDS
