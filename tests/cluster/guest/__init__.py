@@ -48,7 +48,9 @@ def image(say: Callable[[str], None] = lambda _: None) -> Path:
     build.packages(PACKAGES, say)
     sources = (Path(__file__), _HERE / "init", Path(BUSYBOX))
     recipe = " ".join(hashlib.sha256(source.read_bytes()).hexdigest() for source in sources)
-    return build.artefact("guest", "1", recipe, _make, say)
+    place = build.artefact("guest", "1", recipe, _make, say)
+    build.prune("guest", 1, place)
+    return place
 
 
 def _make(folder: Path) -> None:
