@@ -37,6 +37,8 @@ _WATCH_SECONDS = (300, 400)
 _GRACE_SECONDS = 20.0
 """A watch that is silent for so much longer than the server should let it last is dead."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 30.0
+_LONGEST_DEAF = 10.0
+"""The longest pause of an informer: for so long changes may go unheard once the API server is back."""
 _SHORT_SECONDS = 1.0
 """A watch that ends sooner, and without an event, is as good as an error."""
 
@@ -147,10 +149,11 @@ class Backoff:
     """Pauses between attempts: longer after each failure, spread so that many do not try at the same moment."""
 
     failures: int = 0
+    limit: float = _LONGEST_PAUSE
 
     def next(self) -> float:
         """The pause after one more failure, in seconds."""
-        longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * (1 << min(self.failures, 10)))
+        longest = min(self.limit, _FIRST_PAUSE * (1 << min(self.failures, 10)))
         self.failures += 1
         return longest * random.uniform(0.5, 1.0)  # noqa: S311 - nobody must guess it
 
@@ -190,7 +193,8 @@ class Informer(Generic[T]):
         self._on_live = on_live
         self._pause = pause
         self._version = ""
-        self._backoff = Backoff()
+        self._backoff = Backoff(limit=_LONGEST_DEAF)
+        self._too_old = False
 
     async def run(self) -> None:
         """List and watch until cancelled."""
@@ -207,8 +211,8 @@ class Informer(Generic[T]):
         if error.status == 410:
             # Too old to go on from: that is no failure, unless it comes again at once.
             self._version = ""
-            if self._backoff.failures == 0:
-                self._backoff.failures = 1
+            if not self._too_old:
+                self._too_old = True
                 return
         elif error.status == 404 and self._optional and not self._version:
             self.cache.drop_others(set(), 1 << 64)
@@ -249,6 +253,7 @@ class Informer(Generic[T]):
             async for event in events:
                 heard = True
                 self._take_in(event["type"], event["object"])
+                self._too_old = False
                 self._backoff.reset()
         if not heard and time.monotonic() - began < _SHORT_SECONDS:
             raise ApiError("the watch ended as soon as it began")

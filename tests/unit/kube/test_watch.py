@@ -256,6 +256,28 @@ def test_410_lists_again_without_a_pause(how: str) -> None:
     asyncio.run(run())
 
 
+def test_410_after_an_outage_lists_again_without_a_further_pause() -> None:
+    """An API server that comes back has no memory of versions before; that is no failure of its own."""
+
+    async def run() -> None:
+        api = FakeApi()
+        api.put(A, thing())
+        async with running(api) as found:
+            await found.informer.live.wait()
+            api.refuse = lambda method, _path: ApiError("no answer") if method == "WATCH" else None
+            api.break_watches()
+            await found.until(lambda: len(found.pauses.seconds) > 4)
+            api.put(B, thing())
+            answers = iter([ApiError("too old", status=410)])
+            api.refuse = lambda method, _path: next(answers, None) if method == "WATCH" else None
+            paused = len(found.pauses.seconds)
+            await found.until(found.informer.live.is_set)
+            assert len(found.pauses.seconds) == paused
+            assert len(found.cache) == 2
+
+    asyncio.run(run())
+
+
 def test_410_again_and_again_is_an_error() -> None:
     async def run() -> None:
         api = FakeApi()
