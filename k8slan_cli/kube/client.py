@@ -222,7 +222,9 @@ class Client:
                     raise _refusal(status, await response.read(), f"{method} {path}")
                 yield response
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            words = str(error) or type(error).__name__
+            words = (
+                str(getattr(error, "os_error", error)) or type(error).__name__
+            )  # aiohttp's own has an address in memory
             raise ApiError(f"no answer from the API server at {self._way.url}: {words}") from error
         finally:
             self.counts[method, status] += 1
