@@ -424,6 +424,26 @@ def agents(k8slan: Cluster) -> Agents:
     return Agents(k8slan)
 
 
+def controller_on(cluster: Cluster, node: Node) -> None:
+    """Let the controller run on a node, and wait until it leads there."""
+    kubectl = cluster.kubectl.within(product.NAMESPACE)
+    others = [other.name for other in cluster.nodes if other is not node]
+    kubectl("cordon", *others)
+    try:
+        kubectl("rollout", "restart", "deployment/k8slan-controller")
+        kubectl("rollout", "status", "deployment/k8slan-controller", "--timeout=60s", timeout=65)
+    finally:
+        kubectl("uncordon", *others)
+    found = kubectl.items("pods", "-l", "app.kubernetes.io/name=k8slan-controller")
+    (name,) = [pod["metadata"]["name"] for pod in found if pod["spec"]["nodeName"] == node.name and is_ready(pod)]
+    kubectl.until(
+        "lease",
+        "k8slan-controller",
+        holds=lambda lease: str(lease["spec"].get("holderIdentity", "")).startswith(name),
+        what=f"held by {name}",
+    )
+
+
 # ---------------------------------------------------------------- CNI calls without a kubelet
 
 PLUGINS = {"veth": "k8slanveth", "macvtap": "k8slanmacvtap"}

@@ -20,6 +20,7 @@ from tests.cluster.life import (
     Undisturbed,
     agents,
     condition,
+    controller_on,
     entries,
     lans,
     leftovers,
@@ -123,9 +124,10 @@ def mended(agents: Agents, node2: Node) -> Iterator[Node]:
 
 
 def test_a_node_that_is_down_holds_a_lan_for_a_minute_and_no_longer(
-    lans: Lans, pod: Pods, agents: Agents, node1: Node, mended: Node
+    lans: Lans, pod: Pods, k8slan: Cluster, agents: Agents, node1: Node, mended: Node
 ) -> None:
-    """Back again it has nothing of the LAN."""
+    """Not even if the controller was on it. Back again it has nothing of the LAN."""
+    controller_on(k8slan, mended)
     container = agents.pod(mended).container_id
     lan = lans()
     there, lost = pod(node1, networks=lan.veth(0)), pod(mended, networks=lan.veth(1))
@@ -133,7 +135,7 @@ def test_a_node_that_is_down_holds_a_lan_for_a_minute_and_no_longer(
     mended.power_off()
     down = time.monotonic()
     lan.delete()
-    until_terminating(lan, "in use by 2 pods")
+    until_terminating(lan, "in use by 2 pods", timeout=60)  # there is no controller for a while
     there.delete()
     until_terminating(lan, f"in use by 1 pod: {lan.kubectl.namespace}/{lost.name}")
     lan.until_gone(120)
@@ -149,6 +151,7 @@ def test_a_node_that_was_deleted_does_not_hold_a_lan(
     lans: Lans, pod: Pods, k8slan: Cluster, agents: Agents, node1: Node, mended: Node
 ) -> None:
     """Neither one that is to be deleted nor the status of one that stays."""
+    controller_on(k8slan, node1)
     container = agents.pod(mended).container_id
     stays, goes = lans("stays"), lans("goes")
     for lan in (stays, goes):
@@ -176,9 +179,10 @@ def test_a_node_that_was_deleted_does_not_hold_a_lan(
 
 
 def test_a_node_whose_kubelet_is_gone_gives_its_part_up(
-    lans: Lans, pod: Pods, node1: Node, mended: Node, undisturbed: Undisturbed
+    lans: Lans, pod: Pods, k8slan: Cluster, node1: Node, mended: Node, undisturbed: Undisturbed
 ) -> None:
     """Its agent still runs: while the LAN is there the pods have their traffic; when it is gone, so is its part."""
+    controller_on(k8slan, node1)
     lan = lans()
     one, two = pod(node1, networks=lan.veth(0)), pod(mended, networks=lan.veth(1))
     lan.until_on(node1, mended)

@@ -124,7 +124,8 @@ def test_values_arrive_as_they_are(settings: Settings) -> None:
     assert paths["device-plugins"] == settings.kubelet_dir + "/device-plugins"
     assert [secret["name"] for secret in pod.get("imagePullSecrets", ())] == list(settings.pull_secrets)
     assert controller["spec"]["replicas"] == settings.replicas
-    tolerated = controller["spec"]["template"]["spec"]["tolerations"]
+    *tolerated, not_ready, unreachable = controller["spec"]["template"]["spec"]["tolerations"]
+    assert {each["tolerationSeconds"] for each in (not_ready, unreachable)} == {10}
     assert [
         Toleration(key=t.get("key", ""), value=t.get("value", ""), effect=t.get("effect", "")) for t in tolerated
     ] == list(settings.controller_tolerations)
