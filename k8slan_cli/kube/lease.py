@@ -119,6 +119,7 @@ class Election:
         self._changed = asyncio.Event()
         self._since = self._clock()
         self._renewed: float | None = None
+        self._trouble = ""
         self._cache: Cache[LeaseState] = Cache(read, self._saw)
         self._informer = Informer(
             client,
@@ -185,8 +186,11 @@ class Election:
             await self._write(spec)
         except ApiError as error:
             # Somebody else was quicker, and the watch will say so; or the API server is away.
-            log.log(logging.DEBUG if error.status == 409 else logging.WARNING, "lease: %s", error)
+            told = error.status == 409 or self._trouble == str(error)
+            self._trouble = str(error)
+            log.log(logging.DEBUG if told else logging.WARNING, "lease: %s", error)
             return now + _RETRY_SECONDS
+        self._trouble = ""
         # What counts is when it was asked for: others count from when they see the answer, which is later.
         self.leading, self._renewed = True, now
         return now + RENEW_AFTER

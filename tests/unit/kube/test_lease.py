@@ -160,7 +160,9 @@ def test_a_leader_that_vanishes_is_followed_when_its_lease_has_run_out() -> None
     play(script)
 
 
-def test_a_leader_cut_off_stops_before_the_other_begins() -> None:
+def test_a_leader_cut_off_stops_before_the_other_begins(caplog: pytest.LogCaptureFixture) -> None:
+    """It tries each second, and says once why it does."""
+
     async def script(api: FakeApi, diary: list[tuple[str, str, float]]) -> None:
         one = Candidate(api, "one", diary)
         await asyncio.sleep(1)
@@ -179,6 +181,7 @@ def test_a_leader_cut_off_stops_before_the_other_begins() -> None:
         await asyncio.sleep(30)
         assert [entry[:2] for entry in diary] == [("one", "leads"), ("one", "ends"), ("two", "leads")]
         assert diary[2][2] - diary[1][2] > 3
+        assert caplog.messages.count("lease: no answer") == 1
         one.election._client = real
         await two.stop()
         await asyncio.sleep(5)
