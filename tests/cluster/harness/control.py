@@ -12,6 +12,7 @@ from tests.cluster.harness.machine import Machine
 
 _ETCD = "http://127.0.0.1:2379"
 _API_SERVER = "kube-apiserver"
+_REST = ("kube-controller-manager", "kube-scheduler")
 
 
 class Control:
@@ -101,9 +102,18 @@ class Control:
         finally:
             connection.close()
 
+    def restart_rest(self) -> None:
+        """End and start the controller manager and the scheduler.
+
+        After an outage of the API server they would hear it again one kind of object after the other, within a minute.
+        """
+        for program in _REST:
+            self.machine.stop(program)
+        self.start_rest()
+
     def start_rest(self) -> None:
         """Start the controller manager and the scheduler; the API server has to serve."""
-        manager, scheduler = "kube-controller-manager", "kube-scheduler"
+        manager, scheduler = _REST
         self.machine.start(
             manager,
             str(self._binaries / manager),
