@@ -348,9 +348,8 @@ LAN NS/red  Ready
 
 Nodes
   NODE     STATE  DEVICE  VTEP       MTU   PEERS
-  worker1  Ready  eth1    192.0.2.1  1446  1 of 1
-  worker2  Ready  eth1    192.0.2.2  1446  1 of 1
-  k8slan doctor tries whether peers are reached.
+  worker1  Ready  eth1    192.0.2.1  1446  1 of 1 known
+  worker2  Ready  eth1    192.0.2.2  1446  1 of 1 known
 
 Attached
   WHO              NODE     SPOKE  KIND     INTERFACE  MAC                ADDRESSES    STATE
@@ -361,7 +360,7 @@ Attached
 Events
   none lately
 
-Note: links and traffic cannot be seen: there is no agent of k8slan in namespace k8slan-system
+Note: links, traffic and peers cannot be seen: there is no agent of k8slan in namespace k8slan-system
 """
 
 

@@ -298,17 +298,32 @@ def test_a_healthy_cluster_is_found_healthy(k8s: Workstation) -> None:
 
 
 def test_a_firewall_between_nodes_is_found(k8s: Workstation, node1: Node) -> None:
+    assert arrived(k8s("lan", "inspect", "blue", "-o", "json")) == {
+        ("worker1", "worker2"): 3,
+        ("worker2", "worker1"): 3,
+    }
     node1.run("nft", "add table inet drill; add chain inet drill in { type filter hook input priority 0; }")
     try:
         node1.run("nft", "add rule inet drill in udp dport 4789 drop")
         found = checks(k8s("doctor", "-o", "json", status=1))[("between nodes", "VXLAN at UDP port 4789")]
         assert (found["state"], found["words"]) == ("fail", "nothing gets from worker2 to worker1")
         assert "a firewall drops UDP 4789" in found["advice"]
+        done = k8s("lan", "inspect", "blue", "-o", "json")
+        assert arrived(done) == {("worker1", "worker2"): 3, ("worker2", "worker1"): 0}
+        (why,) = done.json["why"]
+        assert why.startswith("Of frames between its nodes, nothing gets from worker2 to worker1: a firewall drops UDP")
+        text = k8s("lan", "inspect", "blue").text
+        assert ("1 of 1 reached" in text, "0 of 1 reached" in text) == (True, True)
         node1.run("nft", "flush chain inet drill in; add rule inet drill in udp dport 4789 meta length > 1400 drop")
         found = checks(k8s("doctor", "-o", "json", status=1))[("between nodes", "VXLAN at UDP port 4789")]
         assert found["words"] == "only small frames get from worker2 to worker1, none of full size"
     finally:
         node1.run("nft", "delete table inet drill")
+
+
+def arrived(done: Done) -> dict[tuple[str, str], int]:
+    """How many frames of full size got from node to node, by what inspect says."""
+    return {(way["from"], way["to"]): way["full"] for way in done.json["reached"]}
 
 
 def test_a_webhook_that_is_cut_off_is_found(k8s: Workstation, scene: Scene) -> None:

@@ -68,6 +68,7 @@ def test_from_nothing_to_pods_and_back(cli: Cli, kubectl: Kubectl, namespace: st
     assert (row["pod"], row["node"], row["interface"]) == (f"{namespace}/{one}", node1.name, "eth1")
     address = kubectl("exec", one, "--", "cat", "/sys/class/net/eth1/address").strip()
     assert row["mac"] == address
+    assert (row["live"]["link"], row["live"]["fault"]) == ("up", "")
     eventually("the list counts them", lambda: " 5 " in cli("list").stdout and "True" in cli("list").stdout)
     drawn = cli("graph", name).stdout
     assert all(word in drawn for word in (node1.name, node2.name, one, f"─ {spokes[0]} ─", "vxlan0"))

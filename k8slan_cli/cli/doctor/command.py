@@ -91,6 +91,7 @@ def conclusion(failed: int, warned: int) -> str:
 
 def examine(here: Here) -> Iterator[Area]:
     """All areas, as far as one can get: nothing can be looked at behind what is not there."""
+    from k8slan_cli.cli import between
     from k8slan_cli.cli.agents import Agents
     from k8slan_cli.cli.doctor import cluster as api
     from k8slan_cli.cli.doctor import nodes
@@ -108,7 +109,7 @@ def examine(here: Here) -> Iterator[Area]:
     found, checks = api.lans(here)
     yield Area("LANs", checks)
     lans = [item.lan for item in found if item.lan]
-    agents, ways = Agents(here.cluster), nodes.ways(lans)
+    agents, ways = Agents(here.cluster), between.ways(lans)
     facts, checks = nodes.examine(agents, here.cluster, ways)
     yield Area("agents", checks)
     for node, said in sorted(facts.items()):

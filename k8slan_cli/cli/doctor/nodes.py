@@ -2,64 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
-import secrets
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 
 from k8slan_cli import __version__
 from k8slan_cli.cli.agents import Agents, namespace
+from k8slan_cli.cli.between import Way, groups, trial, verdict
 from k8slan_cli.cli.doctor.cluster import unseen
 from k8slan_cli.errors import K8slanError
 from k8slan_cli.kube import apply
 from k8slan_cli.kube.apply import Cluster
-from k8slan_cli.lan.model import DEFAULT_PORT, Lan
-from k8slan_cli.operate import exchange, protocol
-from k8slan_cli.operate.client import Call
-from k8slan_cli.operate.exchange import Reached, Site
-from k8slan_cli.operate.protocol import FAIL, OK, WARN, Check, NodeFacts, Reach, UnderlayFacts
+from k8slan_cli.operate import protocol
+from k8slan_cli.operate.protocol import FAIL, OK, WARN, Check, NodeFacts, UnderlayFacts
 
 _CLOCKS_SECONDS = 1.0
 """How far nodes' clocks may be from each other."""
-_SITES = 24
-"""As many nodes at a time try to reach each other."""
-_TRIAL_VNIS = range(0xFF0000, 0xFFFFFF)
 _MANY = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Way:
-    """A way in which nodes carry LANs: a UDP port, a group or unicast, a device on each node; ``lan`` is one of them.
-
-    Without a LAN it is the default, which the next LAN will have.
-    """
-
-    port: int
-    lan: Lan | None = None
-
-    def takes_part(self, node: str) -> bool:
-        """Whether a node has anything to do with it."""
-        return self.lan is None or any(entry.name == node for entry in self.lan.nodes)
-
-    def on(self, node: str) -> Reach:
-        """What to try on a node; its VNI and peers are still to be said."""
-        if self.lan is None:
-            return Reach(vni=1, port=self.port)
-        return Reach(vni=1, port=self.port, device=self.lan.underlay_on(node) or "", group=self.lan.group)
-
-    def __str__(self) -> str:
-        group = f" to group {self.lan.group}" if self.lan and self.lan.group else ""
-        return f"VXLAN at UDP port {self.port}{group}" + (f", as for LAN {self.lan.ref}" if self.lan else "")
-
-
-def ways(lans: Iterable[Lan]) -> list[Way]:
-    """The default, and each other way that a LAN has beside it, once."""
-    found: dict[object, Way] = {(DEFAULT_PORT, None, (), None): Way(DEFAULT_PORT)}
-    for lan in lans:
-        found.setdefault((lan.port, lan.underlay, lan.underlays, lan.group), Way(lan.port, lan))
-    return list(found.values())
+_HOSTNAME = "kubernetes.io/hostname"
 
 
 # ---------------------------------------------------------------- nodes
@@ -74,12 +34,12 @@ def examine(agents: Agents, cluster: Cluster, tried: Sequence[Way]) -> tuple[dic
     except K8slanError as error:
         state = WARN if getattr(error, "status", 0) == 403 else FAIL
         return {}, (Check(what=what, state=state, words=error.message, advice=error.hint),)
-    checks += _without_agent(cluster, set(pods))
+    checks += _nodes(cluster, set(pods), tried)
     unreachable: dict[str, K8slanError] = {}
     clocks: dict[str, float] = {}
 
     def ask(node: str) -> NodeFacts:
-        reaches = [way.on(node).encode() for way in tried if way.takes_part(node)]
+        reaches = [way.on(node).encode() for way in tried if way.takes_part(node) or way.names(node)]
         found = NodeFacts.decode(agents.ask(node, protocol.NODE, {"reaches": reaches}))
         clocks[node] = found.time / 1e9 - time.time()
         return found
@@ -96,8 +56,8 @@ def examine(agents: Agents, cluster: Cluster, tried: Sequence[Way]) -> tuple[dic
     return facts, (*checks, *versions(facts), *agreement(clocks))
 
 
-def _without_agent(cluster: Cluster, there: set[str]) -> Iterator[Check]:
-    """Nodes that pods may go to, without an agent."""
+def _nodes(cluster: Cluster, there: set[str], tried: Sequence[Way]) -> Iterator[Check]:
+    """Nodes that pods may go to without an agent (those with one are ``there``), and nodes that only LANs know."""
     try:
         nodes = cluster.objects(apply.NODE)
     except K8slanError as error:
@@ -112,6 +72,12 @@ def _without_agent(cluster: Cluster, there: set[str]) -> Iterator[Check]:
         words = f"node {name} takes pods, but has no agent: they cannot attach there"
         advice = "does the DaemonSet k8slan-node-agent lack a toleration, or its node selector leave the node out?"
         yield Check(what="agents", state=WARN, words=words, advice=advice)
+    known = {n["metadata"]["name"] for n in nodes}
+    known |= {label for n in nodes if (label := (n["metadata"].get("labels") or {}).get(_HOSTNAME))}
+    for lan in filter(None, (way.lan for way in tried)):
+        if unknown := sorted({node for node, _ in lan.underlays} - known):
+            words = f"LAN {lan.ref} names an underlay device of {', '.join(unknown[:_MANY])}: there is no such node"
+            yield Check(what="nodes", state=WARN, words=words, advice="correct its spec.vxlanDevMap")
 
 
 def versions(facts: Mapping[str, NodeFacts]) -> Iterator[Check]:
@@ -146,86 +112,29 @@ def between(agents: Agents, facts: Mapping[str, NodeFacts], tried: Sequence[Way]
     """Whether nodes reach each other in every way; ``taken`` are the VNIs of LANs."""
     for way in tried:
         part = {node: _underlay(facts[node], way) for node in sorted(facts) if way.takes_part(node)}
-        able = {node: underlay for node, underlay in part.items() if underlay and underlay.vtep}
-        if len(able) < 2:
+        vteps = {node: underlay.vtep for node, underlay in part.items() if underlay and underlay.vtep}
+        if len(vteps) < 2:
             continue
-        vni = next(vni for vni in iter(lambda: secrets.choice(_TRIAL_VNIS), 0) if vni not in taken)
         try:
-            found = [item for some in groups(list(able)) for item in _reach(agents, able, way, vni, some)]
+            found = [item for some in groups(list(vteps)) for item in trial(agents, way, vteps, some, taken)]
         except K8slanError as error:
             yield Check(what=str(way), state=FAIL, words=error.message, advice=error.hint)
             continue
-        yield from verdict(str(way), way.port, found, {underlay.mtu for underlay in able.values()})
+        if checks := tuple(verdict(way, found)):
+            yield from checks
+        else:
+            words = f"{len(vteps)} nodes reach each other, with frames of full size"
+            yield Check(what=str(way), state=OK, words=words)
+        yield from sizes({underlay.mtu for underlay in part.values() if underlay and underlay.vtep})
 
 
-def groups(nodes: Sequence[str]) -> list[list[str]]:
-    """All nodes at once; of very many so many at a time, each group with a node of the one before."""
-    if len(nodes) <= _SITES:
-        return [list(nodes)]
-    return [list(nodes[i : i + _SITES]) for i in range(0, len(nodes) - 1, _SITES - 1)]
-
-
-def _underlay(facts: NodeFacts, way: Way) -> UnderlayFacts | None:
-    return facts.underlays.get(way.on(facts.node).device)
-
-
-def _reach(
-    agents: Agents, underlays: Mapping[str, UnderlayFacts], way: Way, vni: int, nodes: Sequence[str]
-) -> list[Reached]:
-    """Have some nodes send to each other."""
-    addresses = {node: address for node in nodes if (address := underlays[node].vtep)}
-
-    def call(node: str) -> Call:
-        peers = tuple(address for other, address in addresses.items() if other != node)
-        reach = way.on(node)
-        body = replace(reach, vni=vni, peers=() if reach.group else peers).encode()
-        return agents.call(node, protocol.SESSION, {"reach": body})
-
-    with contextlib.ExitStack() as stack:
-        calls = agents.each(nodes, call)
-        sites = [stack.enter_context(Site(f"node {node}", node, one)) for node, one in calls.items()]
-        for site in sites:
-            site.ready()
-        return exchange.reach(sites)
-
-
-def verdict(what: str, port: int, found: Sequence[Reached], mtus: set[int]) -> Iterator[Check]:
-    """What frames between nodes say of the network that carries them."""
-    silent = [r for r in found if not r.small and not r.full]
-    narrow = [r for r in found if r.small and not r.full]
-    lossy = [r for r in found if 0 < r.small < r.sent or 0 < r.full < r.sent]
-    if silent:
-        advice = f"a firewall drops UDP {port}: on the nodes (nft list ruleset), or between them (security groups)"
-        yield Check(what=what, state=FAIL, words=f"nothing gets {_pairs(silent, found)}", advice=advice)
-    if narrow:
-        advice = "something on the way carries less than the nodes' devices say: raise its MTU, or set spec.mtu lower"
-        words = f"only small frames get {_pairs(narrow, found)}, none of full size"
-        yield Check(what=what, state=FAIL, words=words, advice=advice)
-    if lossy:
-        words = f"some frames are lost {_pairs(lossy, found)}"
-        yield Check(what=what, state=WARN, words=words, advice="is the network, or a node, overloaded?")
+def sizes(mtus: set[int]) -> Iterator[Check]:
+    """Whether underlays are of different MTUs, so that LANs are, too."""
     if len(mtus) > 1:
         words = f"nodes have underlays of MTU {', '.join(map(str, sorted(mtus)))}: LANs differ from node to node"
         advice = f"set spec.mtu of LANs to what all have, or give all underlays the same MTU of {max(mtus)}"
         yield Check(what="MTU", state=WARN, words=words, advice=advice)
-    if not (silent or narrow or lossy) and found:
-        nodes = {r.src for r in found}
-        words = f"{len(nodes)} nodes reach each other, with frames of full size"
-        yield Check(what=what, state=OK, words=words)
 
 
-def _pairs(bad: Sequence[Reached], found: Sequence[Reached]) -> str:
-    """``from a to b, …``; nodes that are cut off altogether by their own names."""
-    if len(bad) == len(found):
-        return "from any node to any other"
-    words: list[str] = []
-    rest = list(bad)
-    for end, of in (("to", "dst"), ("from", "src")):
-        for node in sorted({getattr(r, of) for r in rest}):
-            mine = [r for r in found if getattr(r, of) == node]
-            if len(mine) > 1 and all(r in rest for r in mine):
-                words.append(f"{end} {node}")
-                rest = [r for r in rest if r not in mine]
-    words += [f"from {r.src} to {r.dst}" for r in rest]
-    more = f" and {len(words) - _MANY} more" if len(words) > _MANY else ""
-    return ", ".join(words[:_MANY]) + more
+def _underlay(facts: NodeFacts, way: Way) -> UnderlayFacts | None:
+    return facts.underlays.get(way.on(facts.node).device)

@@ -15,9 +15,11 @@ from k8slan_cli.cli.lan.listing import Output
 from k8slan_cli.cli.lan.output import Format, dump, for_programs, tidy
 
 if TYPE_CHECKING:
+    from k8slan_cli.cli.agents import Agents
     from k8slan_cli.cli.lan.found import Found
     from k8slan_cli.kube.apply import Cluster
     from k8slan_cli.lan.model import Lan
+    from k8slan_cli.operate.exchange import Reached
     from k8slan_cli.operate.protocol import Plugged, Traffic
     from k8slan_cli.plan.attached import Attached
 
@@ -63,12 +65,14 @@ class Event:
 class View:
     """All that is known of a LAN. ``blind`` are sentences about what this user may not see.
 
-    ``plugged`` is what agents say of attachments, by pod (``namespace/name``) and interface.
+    ``plugged`` is what agents say of attachments, by pod (``namespace/name``) and interface; ``reached`` what became of
+    frames between the nodes that take part, None if they were not tried.
     """
 
     found: Found
     attached: tuple[Attached, ...] = ()
     plugged: Mapping[tuple[str, str], Plugged] = field(default_factory=dict)
+    reached: tuple[Reached, ...] | None = None
     events: tuple[Event, ...] = ()
     blind: tuple[str, ...] = ()
 
@@ -97,31 +101,65 @@ def look(cluster: Cluster, namespace: str, name: str) -> View:
             raise
         blind.append(f"events cannot be seen: {error.message}")
     attached = lans.on([found], seen)
-    plugged, unseen = _ask_agents(cluster, found, attached)
-    return View(found=found, attached=attached, plugged=plugged, events=tuple(events), blind=(*blind, *unseen))
+    plugged, reached, unseen = _ask_agents(cluster, found, attached)
+    return View(
+        found=found,
+        attached=attached,
+        plugged=plugged,
+        reached=reached,
+        events=tuple(events),
+        blind=(*blind, *unseen),
+    )
 
 
 def _ask_agents(
     cluster: Cluster, found: Found, attached: Iterable[Attached]
-) -> tuple[dict[tuple[str, str], Plugged], list[str]]:
-    """What the agents of the nodes with attachments say of them, and a sentence about what they do not say."""
+) -> tuple[dict[tuple[str, str], Plugged], tuple[Reached, ...] | None, list[str]]:
+    """What agents say of attachments, how their nodes reach each other, and a sentence about each thing not seen."""
+    from concurrent.futures import ThreadPoolExecutor
+
     from k8slan_cli.cli.agents import Agents
     from k8slan_cli.kube.apply import ClusterError
     from k8slan_cli.operate.protocol import ACCOUNT
 
     nodes = sorted({item.pod.node for item in attached if item.network.present} - {""})
-    if not nodes:
-        return {}, []
+    lan = found.lan
+    tunnelled = lan is not None and sum(node.vtep is not None for node in lan.nodes) > 1
+    if not nodes and not tunnelled:
+        return {}, None, []
     agents = Agents(cluster, _PATIENCE)
     try:
-        seen = agents.plugged(str(found.ref), nodes)
+        there = agents.pods
+        agents.token()
     except ClusterError as error:
         role = f"; the role {ACCOUNT} shows them" if error.status == 403 else ""
-        return {}, [f"links and traffic cannot be seen: {error.message}{role}"]
+        return {}, None, [f"links, traffic and peers cannot be seen: {error.message}{role}"]
+    with ThreadPoolExecutor(1) as beside:
+        trial = beside.submit(_try_peers, agents, lan) if lan and tunnelled else None
+        seen = agents.plugged(str(found.ref), nodes)
     reasons = {node: error.message for node, error in seen.unreachable.items()}
-    reasons |= {node: f"node {node} has no agent of k8slan" for node in nodes if node not in agents.pods}
+    reasons |= {node: f"node {node} has no agent of k8slan" for node in nodes if node not in there}
     unseen = [f"links and traffic on {_some(sorted(reasons))} cannot be seen: {why}" for why in [*reasons.values()][:1]]
-    return {(item.pod, item.ifname): item for item in seen.items}, unseen
+    reached, untried = trial.result() if trial else (None, "")
+    if untried and not reasons:
+        unseen.append(untried)
+    return {(item.pod, item.ifname): item for item in seen.items}, reached, unseen
+
+
+def _try_peers(agents: Agents, lan: Lan) -> tuple[tuple[Reached, ...] | None, str]:
+    """Have the nodes that take part send to each other, by a VXLAN like the LAN's; else why that cannot be."""
+    from k8slan_cli.cli import between
+    from k8slan_cli.errors import K8slanError
+
+    vteps = {node.name: node.vtep for node in lan.nodes if node.vtep}
+    able = [name for name in sorted(vteps) if name in agents.pods and not agents.pods[name].trouble]
+    if len(able) < 2:
+        return None, ""
+    try:
+        found = between.trial(agents, between.Way(lan.port, lan), vteps, able[: between.SITES], {lan.vni})
+    except K8slanError as error:
+        return None, f"whether peers are reached cannot be tried: {error.message}"
+    return tuple(found), ""
 
 
 def _event(document: Mapping[str, Any]) -> Event:
@@ -170,6 +208,7 @@ def _why(view: View) -> Iterator[str]:
     yield from _silent_nodes(view)
     yield from _waiting(view.attached)
     yield from _faults(view)
+    yield from _unreached(view)
 
 
 def _silent_nodes(view: View) -> Iterator[str]:
@@ -199,6 +238,16 @@ def _faults(view: View) -> Iterator[str]:
             yield f"{plugged.ifname} of {item.who} on {plugged.node} does not work: {plugged.fault}"
 
 
+def _unreached(view: View) -> Iterator[str]:
+    """Frames that the network between nodes does not carry."""
+    from k8slan_cli.cli import between
+
+    if view.found.lan and view.reached:
+        way = between.Way(view.found.lan.port, view.found.lan)
+        for check in between.verdict(way, view.reached):
+            yield f"Of frames between its nodes, {check.words}: {check.advice}"
+
+
 def _plugged(view: View, item: Attached) -> Plugged | None:
     """What its agent says of an attachment, if it does."""
     return view.plugged.get((f"{item.pod.namespace}/{item.pod.name}", item.network.interface))
@@ -225,7 +274,7 @@ def report(view: View, *, limit: int | None, wide: bool, now: datetime | None = 
         for reason in reasons:
             yield from text.paragraph(reason, limit, "  - ", "    ")
     sections = (
-        ("Nodes", _nodes(found, limit, wide=wide)),
+        ("Nodes", _nodes(view, limit, wide=wide)),
         ("Attached", _attachments(view, limit, wide=wide)),
         *([("Traffic", _traffic(view, limit, wide=wide))] if view.plugged else []),
         ("Events", _events(view.events, limit, now)),
@@ -273,10 +322,11 @@ def _underlays(lan: Lan) -> Iterator[str]:
         yield f"{device} on {node}"
 
 
-def _nodes(found: Found, limit: int | None, *, wide: bool) -> Iterator[str]:
-    from k8slan_cli.cli.lan.text import Column, Table, paragraph
+def _nodes(view: View, limit: int | None, *, wide: bool) -> Iterator[str]:
+    from k8slan_cli.cli.lan.text import Column, Table
 
-    if found.lan is None or not (nodes := found.lan.nodes):
+    lan = view.found.lan
+    if lan is None or not (nodes := lan.nodes):
         yield "none takes part: nobody is attached"
         return
     columns = [
@@ -295,7 +345,7 @@ def _nodes(found: Found, limit: int | None, *, wide: bool) -> Iterator[str]:
             node.device,
             str(node.vtep or ""),
             str(node.mtu or ""),
-            _peers(found.lan, node.name),
+            _peers(lan, node.name, view.reached),
             node.message,
         ]
         for node in sorted(nodes, key=lambda node: node.name)
@@ -303,18 +353,18 @@ def _nodes(found: Found, limit: int | None, *, wide: bool) -> Iterator[str]:
     if not any(row[-1] for row in rows):
         columns, rows = columns[:-1], [row[:-1] for row in rows]
     yield from Table(columns, rows, _inside(limit, wide=wide)).lines()
-    if len(nodes) > 1:
-        yield from paragraph("k8slan doctor tries whether peers are reached.", _inside(limit, wide=wide))
 
 
-def _peers(lan: Lan, node: str) -> str:
-    """How many of the other nodes that take part a node knows where to send to."""
+def _peers(lan: Lan, node: str, reached: Iterable[Reached] | None) -> str:
+    """How many of the other nodes that take part a node's frames of full size reach; or, untried, are known to it."""
     others = sum(other.name != node for other in lan.nodes)
     if not others:
         return "-"
+    if mine := [way for way in reached or () if way.src == node]:
+        return f"{sum(way.full > 0 for way in mine)} of {others} reached"
     if lan.group:
         return "by multicast"
-    return f"{sum(other.name != node and other.vtep is not None for other in lan.nodes)} of {others}"
+    return f"{sum(other.name != node and other.vtep is not None for other in lan.nodes)} of {others} known"
 
 
 def _attachments(view: View, limit: int | None, *, wide: bool) -> Iterator[str]:
@@ -449,6 +499,12 @@ def as_document(view: View) -> dict[str, Any]:
                 "live": _live(_plugged(view, item)),
             }
             for item in view.attached
+        ],
+        "reached": None
+        if view.reached is None
+        else [
+            {"from": way.src, "to": way.dst, "sent": way.sent, "small": way.small, "full": way.full}
+            for way in view.reached
         ],
         "events": [
             {

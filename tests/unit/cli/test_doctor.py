@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 
 from k8slan_cli import __version__
+from k8slan_cli.cli import between
 from k8slan_cli.cli.doctor import command, nodes
 from k8slan_cli.cli.doctor.command import Area
 from k8slan_cli.lan.model import Lan, LanRef, NodeStatus
@@ -22,14 +23,17 @@ def reached(**lost: tuple[int, int]) -> list[Reached]:
     return [Reached(src, dst, 3, *lost.get(src + dst, (3, 3))) for src, dst in pairs]
 
 
-def said(found: list[Reached], mtus: frozenset[int] = frozenset({1500})) -> list[tuple[str, str]]:
-    return [(check.state, check.words) for check in nodes.verdict("VXLAN", 4789, found, set(mtus))]
+def said(found: list[Reached]) -> list[tuple[str, str]]:
+    return [(check.state, check.words) for check in between.verdict(between.Way(4789), found)]
+
+
+def test_nodes_that_reach_each_other_are_nothing_to_speak_of() -> None:
+    assert said(reached()) == []
 
 
 @pytest.mark.parametrize(
     ("lost", "state", "words"),
     [
-        ({}, OK, "3 nodes reach each other, with frames of full size"),
         ({"ab": (0, 0)}, FAIL, "nothing gets from a to b"),
         ({"ab": (0, 0), "cb": (0, 0)}, FAIL, "nothing gets to b"),
         ({"ab": (0, 0), "ac": (0, 0)}, FAIL, "nothing gets from a"),
@@ -44,18 +48,19 @@ def test_what_frames_between_nodes_say(lost: dict[str, tuple[int, int]], state: 
 
 
 def test_underlays_that_differ_are_said() -> None:
-    (first, second) = said(reached(), frozenset({1500, 9000}))
-    assert first == (WARN, "nodes have underlays of MTU 1500, 9000: LANs differ from node to node")
-    assert second[0] == OK
+    (check,) = nodes.sizes({9000, 1500})
+    assert check.words == "nodes have underlays of MTU 1500, 9000: LANs differ from node to node"
+    assert check.state == WARN
+    assert list(nodes.sizes({1500})) == []
 
 
 def test_many_nodes_are_tried_in_groups_that_hang_together() -> None:
     many = [f"n{i:03}" for i in range(100)]
-    found = nodes.groups(many)
+    found = between.groups(many)
     assert {node for group in found for node in group} == set(many)
     assert all(2 <= len(group) <= 24 for group in found)
     assert all(before[-1] == after[0] for before, after in pairwise(found))
-    assert nodes.groups(["a", "b"]) == [["a", "b"]]
+    assert between.groups(["a", "b"]) == [["a", "b"]]
 
 
 def lan(name: str, **fields: object) -> Lan:
@@ -65,11 +70,12 @@ def lan(name: str, **fields: object) -> Lan:
 def test_each_way_of_carrying_lans_is_tried_once() -> None:
     plain, other = lan("plain"), lan("other")
     special = lan("special", port=8472, underlay="eth1", underlays=(("b", "eth2"),), nodes=(NodeStatus(name="b"),))
-    default, found = nodes.ways([plain, other, special])
+    default, found = between.ways([plain, other, special])
     assert (str(default), default.takes_part("a")) == ("VXLAN at UDP port 4789", True)
     assert str(found) == "VXLAN at UDP port 8472, as for LAN lab/special"
     assert [found.on(node).device for node in ("a", "b")] == ["eth1", "eth2"]
     assert [found.takes_part(node) for node in ("a", "b")] == [False, True]
+    assert [found.names(node) for node in ("a", "b")] == [False, True]
 
 
 def facts(version: str) -> NodeFacts:

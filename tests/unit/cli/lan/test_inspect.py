@@ -9,6 +9,7 @@ import pytest
 from k8slan_cli.cli.lan import found as lans
 from k8slan_cli.cli.lan import inspect, listing
 from k8slan_cli.cli.lan.inspect import Event, View, why
+from k8slan_cli.operate.exchange import Reached
 from k8slan_cli.operate.protocol import Plugged, Traffic
 from k8slan_cli.plan.attached import decode_pod
 from tests.unit.cli.lan import scene
@@ -48,9 +49,8 @@ LAN lab/red  Ready
 
 Nodes
   NODE     STATE  DEVICE  VTEP       MTU   PEERS
-  worker1  Ready  eth1    192.0.2.1  1446  1 of 1
-  worker2  Ready  eth1    192.0.2.2  1446  1 of 1
-  k8slan doctor tries whether peers are reached.
+  worker1  Ready  eth1    192.0.2.1  1446  1 of 1 known
+  worker2  Ready  eth1    192.0.2.2  1446  1 of 1 known
 
 Attached
   WHO               NODE     SPOKE  INTERFACE  MAC                STATE
@@ -95,8 +95,6 @@ Nodes
   NODE     STATE  DEVICE  VTEP       MTU
   worker1  Ready  eth1    192.0.2.1  1446
   worker2  Ready  eth1    192.0.2.2  1446
-  k8slan doctor tries whether peers are
-  reached.
 
 Attached
   WHO               SPOKE  INTERFACE  STATE
@@ -154,7 +152,6 @@ Nodes
   worker2  Degraded  eth1    192.0.2.1  1446  there is no device bond0 here; it
                                               may come back when somebody plugs
                                               it in again
-  k8slan doctor tries whether peers are reached.
 
 Attached
   WHO        NODE     SPOKE  KIND  INTERFACE  MAC  ADDRESSES  STATE
@@ -287,6 +284,27 @@ def test_what_agents_say_is_shown(limit: int | None, wanted: str) -> None:
     [first, *_] = inspect.as_document(what)["attached"]
     assert first["live"]["link"] == "up"
     assert first["live"]["received"] == {"packets": 12000, "bytes": 18_123_456, "errors": 1, "dropped": 7}
+
+
+REACHED = """\
+  NODE     STATE  DEVICE  VTEP       MTU   PEERS
+  worker1  Ready  eth1    192.0.2.1  1446  0 of 1 reached
+  worker2  Ready  eth1    192.0.2.2  1446  1 of 1 reached
+"""
+
+
+def test_peers_that_were_tried_are_told_from_those_that_are_known() -> None:
+    ways = (Reached("worker1", "worker2", 3, 3, 0), Reached("worker2", "worker1", 3, 3, 3))
+    what = view(scene.RED, scene.PODS, reached=ways)
+    assert REACHED in report(what, 80)
+    (reason,) = why(what)
+    words = "Of frames between its nodes, only small frames get from worker1 to worker2, none of full size: "
+    assert reason.startswith(words)
+    assert inspect.as_document(what)["reached"] == [
+        {"from": "worker1", "to": "worker2", "sent": 3, "small": 3, "full": 0},
+        {"from": "worker2", "to": "worker1", "sent": 3, "small": 3, "full": 3},
+    ]
+    assert inspect.as_document(view(scene.RED, []))["reached"] is None
 
 
 def test_an_attachment_whose_agent_is_silent_has_no_numbers() -> None:
