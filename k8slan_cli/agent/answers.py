@@ -15,19 +15,18 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from k8slan_cli import __version__
 from k8slan_cli.agent.agent import Agent
-from k8slan_cli.capture import pcapng
+from k8slan_cli.agent.captures import Attended, News
 from k8slan_cli.errors import Invalid, K8slanError, KernelError, PodGone
 from k8slan_cli.lan.model import Lan
 from k8slan_cli.net import netlink, netns
 from k8slan_cli.net.node import Node
 from k8slan_cli.operate import checks, protocol, scratch, session, sniff
 from k8slan_cli.operate.protocol import FAIL, Check, NodeFacts, Place, Plugged, Reach, Traffic
-from k8slan_cli.plan.state import Attachment, Kind
+from k8slan_cli.plan.state import Attachment
 from k8slan_cli.probe.endpoint import Interface
 
 log = logging.getLogger(__name__)
@@ -98,6 +97,7 @@ class Answers:
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
+        self._news = News(agent)
         self._answers: Mapping[str, Callable[[Any], Answer]] = {
             protocol.ATTACHMENTS: self._attachments,
             protocol.NODE: self._node,
@@ -198,56 +198,22 @@ class Answers:
 
     def _capture(self, body: object) -> Answer:
         wanted = protocol.Capture.decode(body)
-        found = [self._attachment(place) for place in wanted.places]
-        for attachment, _ in found:
-            log.info("an operator captures at %s", attachment.who)
+        places = [self._attachment(place)[0] for place in wanted.places]
+        for what in (*(place.who for place in places), *(f"LAN {lan}" for lan in wanted.lans)):
+            log.info("an operator captures at %s", what)
+        attended = Attended(self._agent, wanted, places)
 
         def answer(client: socket.socket) -> None:
-            with contextlib.ExitStack() as stack:
-                opened = [self._port(stack, *item, wanted) for item in found]
-
-                def alive(number: int) -> str:
-                    attachment, lan = found[number]
-                    return self._missing(attachment, self._path(lan), opened[number][1])
-
-                sniff.serve(client, [port for port, _ in opened], f"k8slan {__version__}", alive)
+            attended.check()
+            with self._news.of(attended.lans) as news:
+                sniff.serve(client, attended, news, f"k8slan {__version__}")
 
         return answer
 
-    def _path(self, lan: Lan) -> Path:
-        return self._agent.node.path(lan.netns)
-
-    def _port(
-        self, stack: contextlib.ExitStack, attachment: Attachment, lan: Lan, wanted: protocol.Capture
-    ) -> tuple[sniff.Port, str]:
-        fd = netns.open_at(self._path(lan))
-        if fd is None:
-            raise KernelError(0, f"the LAN {lan.ref} is not on this node (any more)")
-        stack.callback(os.close, fd)
-        kind = "VM" if attachment.kind is Kind.MACVTAP else "pod"
-        spoke = f", spoke {attachment.spoke}" if attachment.spoke else ""
-        described = pcapng.Interface(
-            name=f"{attachment.pod or attachment.container}:{attachment.ifname}",
-            description=f"{kind} on LAN {lan.ref}{spoke}, node {self._agent.me.name}",
-            mac=netlink.mac_bytes(attachment.mac),
-            filter=wanted.filter,
-            snaplen=wanted.snaplen,
-        )
-        return sniff.Port(fd=fd, name=attachment.port, interface=described), netns.identity(fd)
-
-    def _missing(self, attachment: Attachment, path: Path | None = None, identity: str = "") -> str:
-        """Why a stream at an attachment is over, "" while it is not. Called in threads: it only looks."""
+    def _missing(self, attachment: Attachment) -> str:
+        """Why a session at an attachment is over, "" while it is not. Called in threads: it only looks."""
         now = self._agent.attachments.get(attachment.key)
-        if now is None or now.netns_id != attachment.netns_id:
-            return f"{attachment.who} is detached"
-        if path is not None:
-            try:
-                there = path.stat()
-            except FileNotFoundError:
-                return f"the LAN {attachment.lan} is gone from this node"
-            if f"{there.st_dev}:{there.st_ino}" != identity:
-                return f"the LAN {attachment.lan} is gone from this node"
-        return ""
+        return "" if now and now.netns_id == attachment.netns_id else f"{attachment.who} is detached"
 
 
 def _plugged(node: Node, name: str, attachment: Attachment, lan: Lan | None, fault: str) -> Plugged:

@@ -316,9 +316,14 @@ def decode_arrival(item: Sequence[Any]) -> Arrival:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capture:
-    """What to capture: at which places, which frames (libpcap's language, "" for all), how many bytes of each."""
+    """What to capture: where, which frames (libpcap's language, "" for all), how many bytes of each.
 
-    places: tuple[Place, ...]
+    That is at ``places``, until they are gone, or at all that is attached to ``lans`` (``namespace/name``), now or
+    later, until the client has had enough. An agent from before there were ``lans`` misses the places.
+    """
+
+    places: tuple[Place, ...] = ()
+    lans: tuple[str, ...] = ()
     filter: str = ""
     snaplen: int = SNAPLEN
 
@@ -337,10 +342,11 @@ class Capture:
         read = Fields(document, "a capture")
         found = cls(
             places=tuple(map(Place.decode, read.several("places", MAX_PROBES))),
+            lans=tuple(map(str, read.several("lans", MAX_PROBES))),
             filter=read.text("filter", longest=4096),
             snaplen=read.number("snaplen", 14, SNAPLEN, SNAPLEN),
         )
-        if not found.places:
+        if not (found.places or found.lans):
             read.complain("places", "are none")
         read.check()
         return found

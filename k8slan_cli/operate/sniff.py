@@ -3,31 +3,37 @@
 It listens on the LAN's end of an attachment, so that it works for VMs as for pods and nobody in the pod sees it. What
 has not been sent waits in the kernel's queue of each port, and nowhere else: a reader that is too slow costs the agent
 no memory. Frames that find the queue full are lost, and counted.
+
+Ports come and go while it runs. Somebody else knows which there are (``Watched``) and when to look again; each gets an
+interface of its own in the stream, described where it begins and with its statistics where it ends.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import select
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
 from k8slan_cli.capture import pcapng
 from k8slan_cli.capture.pcapng import Counters, Direction
-from k8slan_cli.errors import KernelError
-from k8slan_cli.net import sockets
+from k8slan_cli.errors import K8slanError, KernelError
+from k8slan_cli.net import netns, sockets
 from k8slan_cli.net.sockets import Netlink
 from k8slan_cli.operate import filters
 
 _ALL = 0x0003  # ETH_P_ALL
 _QUEUE = 8 << 20  # bytes of each port's frames that may wait
 _TURN = 64  # frames of a port before the others have their turn
-_LOOK_SECONDS = 1.0
-"""How often it is looked whether the attachment is still there: a socket would keep its namespace from going."""
+MOST = 256
+"""So many ports at a time in one capture: each has a socket, with a queue of its own."""
 
 # packet(7), linux/if_packet.h; socket(7)
 _SOL_PACKET, _STATISTICS, _AUXDATA = 263, 6, 8
@@ -41,14 +47,52 @@ _TAG = struct.Struct(">HH")
 _ANCILLARY = socket.CMSG_SPACE(_AUX.size) + socket.CMSG_SPACE(_TIME.size)
 _MACS = 12  # bytes before a tag
 
+Key = tuple[str, ...]
+"""What tells a port from any other, before and after it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Port:
-    """A bridge port to listen at, in the namespace of ``fd``, and how its interface is described."""
+    """A bridge port to listen at, in the namespace that is mounted at ``path``, and how its interface is described."""
 
-    fd: int
+    path: Path
     name: str
     interface: pcapng.Interface
+
+    @contextlib.contextmanager
+    def namespace(self) -> Iterator[int]:
+        """A descriptor of the namespace, for as short as can be: it keeps the namespace from going.
+
+        Raises:
+            KernelError: it is not there.
+
+        """
+        fd = netns.open_at(self.path)
+        if fd is None:
+            raise KernelError(errno.ENODEV, f"the LAN of {self.interface.name} is not on this node (any more)")
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+    def index(self, fd: int) -> int:
+        """The port's link index, 0 if it is not there."""
+        with Netlink(fd) as asking:
+            link = sockets.link(asking, self.name)
+        return link.index if link else 0
+
+
+class Watched(Protocol):
+    """What a capture is about. Looked at again whenever there is word of a change; called in threads."""
+
+    lasting: bool
+    """Whether it goes on where there is no port (yet)."""
+
+    def ports(self) -> Mapping[Key, Port]:
+        """The ports that there are now."""
+
+    def why(self, key: Key) -> str:
+        """Why a port is none of them any more."""
 
 
 class _Tap:
@@ -56,23 +100,24 @@ class _Tap:
 
     def __init__(self, number: int, port: Port) -> None:
         self.number = number
-        self.interface = port.interface
+        self.port = port
         self.began = time.time_ns()
-        self.ended = ""
+        self.shaken = False
+        """Whether the port has gone down since it was looked at: perhaps it is another one that has its name now."""
         self._accepted = self._dropped = 0
         self._room = bytearray(port.interface.snaplen)
-        with Netlink(port.fd) as asking:
-            link = sockets.link(asking, port.name)
-        if link is None:
-            raise KernelError(errno.ENODEV, f"the port {port.name} of {port.interface.name} is not there")
-        program = filters.compile_for(port.fd, port.name, port.interface.filter, port.interface.snaplen)
-        self._index = link.index
-        self.socket = sockets.open_packet(port.fd, 0)  # nothing arrives before it is bound, with the filter in place
+        wanted = port.interface
+        with port.namespace() as fd:
+            self._index = port.index(fd)
+            if not self._index:
+                raise KernelError(errno.ENODEV, f"the port {port.name} of {wanted.name} is not there")
+            program = filters.compile_for(fd, port.name, wanted.filter, wanted.snaplen)
+            self.socket = sockets.open_packet(fd, 0)  # nothing arrives before it is bound, with the filter in place
         try:
             self._open(port, program)
         except OSError as error:
             self.socket.close()
-            words = f"cannot capture at {port.interface.name}: {error.strerror}"
+            words = f"cannot capture at {wanted.name}: {error.strerror}"
             raise KernelError(error.errno or errno.EIO, words) from error
 
     def _open(self, port: Port, program: bytes) -> None:
@@ -100,7 +145,8 @@ class _Tap:
             except OSError as error:
                 if error.errno not in (errno.ENETDOWN, errno.ENXIO):
                     raise
-                continue  # the port went down, and may come up again; if it is gone, ``alive`` will tell
+                self.shaken = True  # it may come up again
+                continue
             at, whole, tag = 0, length, b""
             for level, kind, data in beside:
                 if level == _SOL_PACKET and kind == _AUXDATA:
@@ -116,57 +162,131 @@ class _Tap:
             direction = Direction.IN if address[2] == _OUTGOING else Direction.OUT
             yield at, pcapng.packet(number, at, frame, whole, direction)
 
-    def counters(self) -> Counters:
-        """What has become of its frames so far."""
+    def moved(self) -> bool:
+        """Whether the port that is listened at is gone, and another one has its name, or none."""
+        if not self.shaken:
+            return False
+        self.shaken = False
+        try:
+            with self.port.namespace() as fd:
+                return self.port.index(fd) != self._index
+        except KernelError:
+            return True
+
+    def rest(self) -> Iterator[bytes]:
+        """The frames that still wait, as blocks; none come after them."""
+        filters.attach(self.socket, filters.accept_all(0))
+        while frames := [block for _, block in self.take()]:
+            yield b"".join(frames)
+
+    def statistics(self, why: str = "") -> bytes:
+        """What has become of its frames, and why it has ended, if by itself."""
         with contextlib.suppress(OSError):
             accepted, dropped = _STATS.unpack(self.socket.getsockopt(_SOL_PACKET, _STATISTICS, _STATS.size))
             self._accepted += accepted
             self._dropped += dropped
-        return Counters(accepted=self._accepted, dropped=self._dropped, comment=self.ended)
-
-    def statistics(self) -> bytes:
-        return pcapng.statistics(self.number, self.began, time.time_ns(), self.counters())
+        counters = Counters(accepted=self._accepted, dropped=self._dropped, comment=why)
+        return pcapng.statistics(self.number, self.began, time.time_ns(), counters)
 
 
-def serve(client: socket.socket, ports: Sequence[Port], application: str, alive: Callable[[int], str]) -> None:
-    """Capture until the client says a byte or goes away, or no port is left; then say what was lost.
+class _Taps:
+    """The sockets of one capture, kept in step with the ports that there are."""
 
-    ``alive`` says of the port of a number why there is nothing more to capture at it, "" if there is.
+    def __init__(self, watched: Watched, waiting: select.epoll) -> None:
+        self.wanted: Mapping[Key, Port] = {}
+        self.by_fd: dict[int, _Tap] = {}
+        self._by_key: dict[Key, _Tap] = {}
+        self._watched = watched
+        self._waiting = waiting
+        self._numbers = 0
+        self._excused: set[Key] = set()
+
+    def close(self) -> None:
+        for tap in self.by_fd.values():
+            tap.socket.close()
+
+    def look(self, *, strict: bool = False) -> Iterator[bytes]:
+        """Follow what there is now; what is to be sent about it.
+
+        Raises:
+            K8slanError: one cannot be listened at, if ``strict``.
+
+        """
+        self.wanted = self._watched.ports()
+        for key, tap in list(self._by_key.items()):
+            if key not in self.wanted:
+                yield from self._end(key, self._watched.why(key))
+            elif tap.moved():
+                yield from self._end(key, "its port has been made anew")
+        self._excused &= self.wanted.keys()
+        for key, port in self.wanted.items():
+            if key not in self._by_key:
+                yield from self._begin(key, port, strict)
+
+    def _begin(self, key: Key, port: Port, strict: bool) -> Iterator[bytes]:
+        try:
+            if len(self.by_fd) >= MOST:
+                raise KernelError(errno.EMFILE, f"a capture takes {MOST} attachments of a node at a time")
+            tap = _Tap(self._numbers, port)
+        except (K8slanError, OSError) as error:
+            if strict:
+                raise
+            # A port that is not there is about to be made or to go; there is word of it again.
+            if key not in self._excused and getattr(error, "errno", 0) != errno.ENODEV:
+                self._excused.add(key)
+                yield from self._excuse(port, str(error))
+            return
+        self._numbers += 1
+        self.by_fd[tap.socket.fileno()] = self._by_key[key] = tap
+        self._waiting.register(tap.socket, select.EPOLLIN)
+        yield pcapng.interface(port.interface)
+
+    def _excuse(self, port: Port, words: str) -> Iterator[bytes]:
+        """An interface at which nothing is captured, and why: so whoever reads the stream knows."""
+        now = time.time_ns()
+        counters = Counters(comment=f"not captured: {words}")
+        yield pcapng.interface(port.interface) + pcapng.statistics(self._numbers, now, now, counters)
+        self._numbers += 1
+
+    def _end(self, key: Key, why: str) -> Iterator[bytes]:
+        tap = self._by_key.pop(key)
+        try:
+            yield from tap.rest()
+            yield tap.statistics(why)
+        finally:
+            del self.by_fd[tap.socket.fileno()]
+            tap.socket.close()
+
+
+def serve(client: socket.socket, watched: Watched, news: int, application: str) -> None:
+    """Capture until the client says a byte or goes away, or nothing is left; then say what was lost.
+
+    ``news`` is an eventfd(2) by which there is word of a change.
 
     Raises:
         Invalid: the filter is none.
-        KernelError: a port is not there or cannot be listened at. Nothing has been sent then.
+        KernelError: a port is not there or cannot be listened at, unless ``watched`` is lasting. Nothing has been
+            sent then.
         OSError: the client is gone.
 
     """
-    with contextlib.ExitStack() as stack:
-        taps: dict[int, _Tap] = {}
-        waiting = select.poll()
-        waiting.register(client, select.POLLIN)
-        for number, port in enumerate(ports):
-            tap = _Tap(number, port)
-            stack.callback(tap.close)
-            taps[tap.socket.fileno()] = tap
-            waiting.register(tap.socket, select.POLLIN)
+    with select.epoll() as waiting, contextlib.closing(_Taps(watched, waiting)) as taps:
+        described = b"".join(taps.look(strict=not watched.lasting))
         head = b"HTTP/1.1 200 OK\r\nContent-Type: " + pcapng.MEDIA_TYPE.encode() + b"\r\nConnection: close\r\n\r\n"
-        described = b"".join(pcapng.interface(tap.interface) for tap in taps.values())
         client.sendall(head + pcapng.section(application) + described)
-        look = time.monotonic() + _LOOK_SECONDS
-        while taps:
-            ready = [fd for fd, _ in waiting.poll(_LOOK_SECONDS * 1000)]
-            frames = [frame for fd in ready if fd in taps for frame in taps[fd].take()]
-            if len(taps) > 1:
+        waiting.register(client, select.EPOLLIN)
+        waiting.register(news, select.EPOLLIN)
+        while watched.lasting or taps.wanted:
+            ready = [fd for fd, _ in waiting.poll()]
+            frames = [frame for fd in ready if fd in taps.by_fd for frame in taps.by_fd[fd].take()]
+            if len(taps.by_fd) > 1:
                 frames.sort(key=lambda frame: frame[0])
             if frames:
                 client.sendall(b"".join(block for _, block in frames))
             if client.fileno() in ready:
                 break
-            if time.monotonic() >= look:
-                look = time.monotonic() + _LOOK_SECONDS
-                for fd, tap in list(taps.items()):
-                    if words := alive(tap.number):
-                        tap.ended = words
-                        client.sendall(tap.statistics())
-                        waiting.unregister(fd)
-                        taps.pop(fd).close()
-        client.sendall(b"".join(tap.statistics() for tap in taps.values()))
+            if news in ready:
+                os.eventfd_read(news)
+                for data in taps.look():
+                    client.sendall(data)
+        client.sendall(b"".join(tap.statistics() for tap in taps.by_fd.values()))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from k8slan_cli.capture.pcapng import Block, Kind, Reader
@@ -16,6 +19,7 @@ from k8slan_cli.operate.client import Call, SocketWire
 from k8slan_cli.operate.exchange import Site
 from k8slan_cli.operate.protocol import Capture, Place, Plugged, Reach
 from tests.support.agents import SECONDS, Node
+from tests.support.require import require
 
 
 def connect(node: Node, host: str = "127.0.0.1", port: int = protocol.PORT) -> socket.socket:
@@ -86,8 +90,21 @@ class Recording:
         return [block for block in self.blocks if block.kind == kind]
 
     def begun(self) -> None:
-        """Wait until everything is listened to: the agent describes interfaces only then."""
-        self._wait(lambda: bool(self.of(Kind.INTERFACE)))
+        """Wait until everything that there is is listened to: the agent says nothing before."""
+        self._wait(lambda: bool(self.of(Kind.SECTION)))
+
+    def names(self) -> list[str]:
+        """The interfaces so far."""
+        return [block.name() for block in self.of(Kind.INTERFACE)]
+
+    def interfaces(self, number: int) -> None:
+        """Wait until so many have been described."""
+        self._wait(lambda: len(self.of(Kind.INTERFACE)) >= number)
+
+    def ends(self, number: int) -> list[tuple[int, str]]:
+        """Wait until so many interfaces have ended; which, and why."""
+        self._wait(lambda: len(self.of(Kind.STATISTICS)) >= number)
+        return [(block.number, block.counters().comment) for block in self.of(Kind.STATISTICS)]
 
     def packets(self, number: int) -> None:
         """Wait for so many frames."""
@@ -117,3 +134,20 @@ def recording(node: Node, *places: Place, **options: Any) -> Iterator[Recording]
         found = Recording(asked)
         found.begun()
         yield found
+
+
+def tshark(data: bytes, folder: Path, *fields: str) -> list[list[str]]:
+    """What tshark reads in a capture, frame by frame."""
+    require("node", shutil.which("tshark") is not None, "needs tshark, which checks what is written")
+    path = folder / "capture.pcapng"
+    path.write_bytes(data)
+    options = [option for field in fields for option in ("-e", field)]
+    done = subprocess.run(
+        ["tshark", "-n", "-r", str(path), "-T", "fields", "-E", "separator=|", *options],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "cut short" not in done.stderr
+    return [line.split("|") for line in done.stdout.splitlines()]

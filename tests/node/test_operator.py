@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import json
 import os
-import shutil
 import socket
 import struct
 import subprocess
@@ -26,12 +25,11 @@ from k8slan_cli.operate.protocol import FAIL, OK, NodeFacts, Place, Reach
 from k8slan_cli.probe.endpoint import Interface
 from k8slan_cli.probe.frames import CLASSES, MARK
 from k8slan_cli.probe.run import Probe, Verdict
-from tests.node.operator import call, connect, plugged, recording, site, token, trial
+from tests.node.operator import call, connect, plugged, recording, site, token, trial, tshark
 from tests.support import names
 from tests.support.agents import Agent, Node, eventually, macvtap, pods, veth
 from tests.support.netns import Namespace
 from tests.support.netns import veth as wire
-from tests.support.require import require
 
 KEYS = [c.key for c in CLASSES]
 PEERS = ("192.0.2.1", "192.0.2.2")
@@ -423,23 +421,6 @@ def test_a_wire_that_is_cut_is_seen(scene: Scene) -> None:
 
 
 # ---------------------------------------------------------------- capturing
-
-
-def tshark(data: bytes, folder: Path, *fields: str) -> list[list[str]]:
-    """What tshark reads in a capture, frame by frame."""
-    require("node", shutil.which("tshark") is not None, "needs tshark, which checks what is written")
-    path = folder / "capture.pcapng"
-    path.write_bytes(data)
-    options = [option for field in fields for option in ("-e", field)]
-    done = subprocess.run(
-        ["tshark", "-n", "-r", str(path), "-T", "fields", "-E", "separator=|", *options],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "cut short" not in done.stderr
-    return [line.split("|") for line in done.stdout.splitlines()]
 
 
 def probe_between(scene: Scene, *keys: str, count: int = 1) -> None:

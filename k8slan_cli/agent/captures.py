@@ -1,0 +1,119 @@
+"""What captures listen at: attachments that were named, or whoever is on some LANs, as they come and go.
+
+After each pass over a LAN its captures are woken: an attachment can be listened at once a pass has made its port, and
+is over once one has taken it away. Captures run in threads; these look at the agent's state and change nothing of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Collection, Iterator, Mapping
+
+from k8slan_cli.agent.agent import Agent
+from k8slan_cli.agent.loop import LanLoop
+from k8slan_cli.capture import pcapng
+from k8slan_cli.lan.model import Lan, LanRef
+from k8slan_cli.net import netlink, netns
+from k8slan_cli.operate import filters, protocol
+from k8slan_cli.operate.sniff import Key, Port
+from k8slan_cli.plan.state import Attachment, Kind
+
+
+class News:
+    """Takes word of changes from the agent's loop to the threads that wait for it."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._lock = threading.Lock()
+        self._waiting: dict[int, Collection[LanRef]] = {}
+        agent.observers.append(self._after_pass)
+
+    def _after_pass(self, loop: LanLoop) -> None:
+        with self._lock:
+            for fd, lans in self._waiting.items():
+                if loop.ref in lans:
+                    os.eventfd_write(fd, 1)
+
+    @contextlib.contextmanager
+    def of(self, lans: Collection[LanRef]) -> Iterator[int]:
+        """An eventfd(2) that gets readable after each pass over one of the ``lans``."""
+        fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        try:
+            with self._lock:
+                self._waiting[fd] = lans
+            yield fd
+        finally:
+            with self._lock:
+                del self._waiting[fd]
+            os.close(fd)
+
+
+class Attended:
+    """The ports of a capture that was asked for (``sniff.Watched``)."""
+
+    def __init__(self, agent: Agent, wanted: protocol.Capture, places: Collection[Attachment]) -> None:
+        self.lasting = bool(wanted.lans)
+        self.lans = frozenset(_ref(lan) for lan in wanted.lans) | {attachment.lan for attachment in places}
+        self._agent = agent
+        self._wanted = wanted
+        self._places = places
+
+    def check(self) -> None:
+        """Compile the filter where it is not sure that there is a port to compile it for.
+
+        Raises:
+            Invalid: it is none.
+
+        """
+        if self.lasting and self._wanted.filter:
+            fd = netns.own()
+            try:
+                filters.compile_for(fd, "lo", self._wanted.filter, self._wanted.snaplen)
+            finally:
+                os.close(fd)
+
+    def ports(self) -> Mapping[Key, Port]:
+        """Those that there are now: by attachment, the pod's namespace and that of the LAN."""
+        attachments = self._agent.attachments
+        found = [attachment for lan in self._wanted.lans for attachment in attachments.of(_ref(lan))]
+        found += [place for place in self._places if self._has(*place.key, place.netns_id)]
+        ports: dict[Key, Port] = {}
+        for attachment in found:
+            lan = self._agent.lans.get(attachment.lan)
+            if lan and (namespace := self._namespace(lan)):
+                ports[(*attachment.key, attachment.netns_id, namespace)] = self._port(attachment, lan)
+        return ports
+
+    def why(self, key: Key) -> str:
+        """Why one is none of them any more."""
+        return "the LAN is gone from this node" if self._has(*key[:3]) else "it is detached"
+
+    def _has(self, container: str, ifname: str, pod: str) -> bool:
+        now = self._agent.attachments.get((container, ifname))
+        return now is not None and now.netns_id == pod
+
+    def _namespace(self, lan: Lan) -> str:
+        """The identity of a LAN's namespace, "" if there is none."""
+        try:
+            there = self._agent.node.path(lan.netns).stat()
+        except FileNotFoundError:
+            return ""
+        return f"{there.st_dev}:{there.st_ino}"
+
+    def _port(self, attachment: Attachment, lan: Lan) -> Port:
+        kind = "VM" if attachment.kind is Kind.MACVTAP else "pod"
+        spoke = f", spoke {attachment.spoke}" if attachment.spoke else ""
+        described = pcapng.Interface(
+            name=f"{attachment.pod or attachment.container}:{attachment.ifname}",
+            description=f"{kind} on LAN {lan.ref}{spoke}, node {self._agent.me.name}",
+            mac=netlink.mac_bytes(attachment.mac),
+            filter=self._wanted.filter,
+            snaplen=self._wanted.snaplen,
+        )
+        return Port(path=self._agent.node.path(lan.netns), name=attachment.port, interface=described)
+
+
+def _ref(name: str) -> LanRef:
+    namespace, _, name = name.partition("/")
+    return LanRef(namespace=namespace, name=name)

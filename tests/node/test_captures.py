@@ -1,0 +1,378 @@
+"""Captures of LANs: who is attached later is in them, and who is detached ends in them and nothing else does."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from k8slan_cli.capture import pcapng
+from k8slan_cli.capture.pcapng import Kind
+from k8slan_cli.errors import KernelError
+from k8slan_cli.operate import sniff
+from k8slan_cli.operate.client import AgentError
+from k8slan_cli.operate.protocol import PORT, Place
+from k8slan_cli.operate.sniff import Key, Port
+from k8slan_cli.probe.endpoint import Interface
+from tests.node.operator import Recording, recording, tshark
+from tests.support import names
+from tests.support.agents import SECONDS, Agent, Node, dynamic, eventually, macvtap, pods
+from tests.support.netns import Namespace, command
+from tests.support.netns import veth as wire
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A node with a LAN that anybody may join and that has a spoke for a VM; nobody is on it."""
+
+    node: Node
+    agent: Agent
+    lan: str
+    vm: str
+
+    @property
+    def ref(self) -> str:
+        """The LAN, as requests have it."""
+        return f"default/{self.lan}"
+
+    def plug(self, pod: Namespace, name: str) -> None:
+        """Attach a pod."""
+        self.node.add(pod, dynamic(self.ref), args=f"K8S_POD_NAMESPACE=lab;K8S_POD_NAME={name}").result()
+
+    def unplug(self, pod: Namespace) -> None:
+        """Detach it."""
+        self.node.delete(pod, dynamic(self.ref)).ok()
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[tuple[Node, Agent]]:
+    with Node.create() as node, node.agent() as agent:
+        yield node, agent
+        assert "Traceback" not in str(agent.log), agent.log
+        assert "fault of the agent" not in str(agent.log), agent.log
+        node.sweep()
+        node.assert_nothing_left()
+
+
+@pytest.fixture
+def lab(node: tuple[Node, Agent]) -> Iterator[Lab]:
+    vm = names.unique("v")
+    lan = node[0].lan(dynamic=True, spokes=[vm])
+    yield Lab(*node, lan, vm)
+    node[0].sweep()
+    (node[0].files / f"{lan}.yaml").unlink(missing_ok=True)
+
+
+def say(pod: Namespace, text: str) -> None:
+    """Send a frame to everybody."""
+    with Interface(pod.fd(), "net1") as endpoint:
+        endpoint.send(b"\xff" * 6 + endpoint.mac + b"\x88\xb5" + text.encode().ljust(50, b"\0"))
+
+
+def heard(found: Recording, text: str) -> set[str]:
+    """At which interfaces the frame of ``say`` has been captured so far."""
+    packets = [block for block in found.of(Kind.PACKET) if text.encode() in block.data]
+    return {found.names()[block.number] for block in packets}
+
+
+def test_who_comes_later_is_captured_and_who_goes_ends_nothing(lab: Lab, tmp_path: Path) -> None:
+    with pods(3) as (one, two, vm), recording(lab.node, lans=(lab.ref,)) as found:
+        assert found.names() == []
+        lab.plug(one, "one")
+        found.interfaces(1)
+        say(one, "alone")
+        eventually("the first is heard", lambda: heard(found, "alone") == {"lab/one:net1"})
+
+        lab.plug(two, "two")
+        lab.node.add(vm, macvtap(lab.vm)).result()
+        found.interfaces(3)
+        say(two, "together")
+        everybody = {"lab/one:net1", "lab/two:net1", f"{vm.name}:net1"}
+        eventually("all hear the second", lambda: heard(found, "together") == everybody)
+
+        lab.unplug(one)
+        assert found.ends(1) == [(0, "it is detached")]
+        say(two, "after")
+        eventually("the others go on", lambda: heard(found, "after") == everybody - {"lab/one:net1"})
+
+        lab.unplug(two)
+        lab.node.delete(vm, macvtap(lab.vm)).ok()
+        assert {number for number, _ in found.ends(3)} == {0, 1, 2}
+        lab.plug(one, "one")  # it has to have let go of the namespace: VNIs are there once only
+        found.interfaces(4)
+        say(one, "again")
+        eventually("it has waited", lambda: heard(found, "again") == {"lab/one:net1"})
+        data = found.stop()
+    assert found.names() == ["lab/one:net1", "lab/two:net1", f"{vm.name}:net1", "lab/one:net1"]
+    rows = tshark(data, tmp_path, "frame.interface_id", "frame.interface_description", "frame.packet_flags_direction")
+    assert {row[0] for row in rows} == {"0", "1", "2", "3"}
+    assert {row[1].partition(" on ")[0] for row in rows if row[0] == "2"} == {"VM"}
+    assert {row[2] for row in rows} == {"0x00000001", "0x00000002"}
+    assert "is not there" not in str(lab.agent.log)
+    accepted = {block.number: block.counters().accepted for block in found.of(Kind.STATISTICS)}
+    assert accepted == {number: sum(row[0] == str(number) for row in rows) for number in range(4)}
+
+
+def test_what_still_waits_when_a_pod_goes_is_in_it(lab: Lab) -> None:
+    with pods(1) as (pod,), recording(lab.node, lans=(lab.ref,)) as found:
+        lab.plug(pod, "one")
+        found.interfaces(1)
+        frame = b"\xff" * 6 + bytes(6) + b"\x88\xb5" + bytes(200)
+        with Interface(pod.fd(), "net1") as endpoint:
+            for _ in range(3000):
+                endpoint.send(frame)
+        lab.unplug(pod)
+        found.ends(1)
+        counters = found.of(Kind.STATISTICS)[0].counters()
+        assert counters.dropped == 0
+        assert counters.accepted == len(found.of(Kind.PACKET)) >= 3000
+        found.stop()
+
+
+def test_many_that_come_at_once_are_all_captured(lab: Lab) -> None:
+    number = 24
+    with pods(number) as many, recording(lab.node, lans=(lab.ref,), filter="ether proto 0x88b5") as found:
+        waiting = [
+            lab.node.start("ADD", pod, dynamic(lab.ref), args=f"K8S_POD_NAMESPACE=lab;K8S_POD_NAME=p{index}")
+            for index, pod in enumerate(many)
+        ]
+        for outcome in waiting:
+            outcome().result()
+        found.interfaces(number)
+        assert sorted(found.names()) == sorted(f"lab/p{index}:net1" for index in range(number))
+        say(many[0], "to all")
+        found.packets(number)
+        assert len(heard(found, "to all")) == number
+        for pod in many:
+            lab.unplug(pod)
+        assert {why for _, why in found.ends(number)} == {"it is detached"}
+        found.stop()
+
+
+def test_a_lan_that_is_deleted_and_made_anew_elsewhere_is_still_captured(lab: Lab) -> None:
+    with pods(1) as (pod,), recording(lab.node, lans=(lab.ref,)) as found:
+        lab.plug(pod, "one")
+        found.interfaces(1)
+        with lab.node.told(rf"LAN {lab.ref} is gone"):
+            (lab.node.files / f"{lab.lan}.yaml").unlink()
+        assert found.ends(1) == [(0, "the LAN is gone from this node")]
+        lab.unplug(pod)
+        eventually("its namespace is gone", lambda: not lab.node.inside(lab.lan).path.exists())
+        lab.node.lan(lab.lan, ns=names.unique("ns"), dynamic=True)
+        lab.plug(pod, "one")
+        found.interfaces(2)
+        say(pod, "anew")
+        found.packets(1)
+        lab.unplug(pod)
+        found.stop()
+
+
+def test_a_port_that_is_made_anew_is_listened_at_again(lab: Lab) -> None:
+    with pods(1) as (pod,), recording(lab.node, lans=(lab.ref,)) as found:
+        lab.plug(pod, "one")
+        found.interfaces(1)
+        pod.ip("link", "delete", "net1")  # the agent makes both ends again
+        assert found.ends(1) == [(0, "its port has been made anew")]
+        found.interfaces(2)
+        say(pod, "anew")
+        eventually("it is heard", lambda: heard(found, "anew") == {"lab/one:net1"})
+        lab.unplug(pod)
+        found.stop()
+
+
+def test_one_pod_whose_port_is_made_anew_is_captured_on(lab: Lab) -> None:
+    with pods(1) as (pod,):
+        lab.plug(pod, "one")
+        with recording(lab.node, Place(container=pod.name, ifname="net1")) as found:
+            pod.ip("link", "delete", "net1")
+            found.interfaces(2)
+            say(pod, "anew")
+            found.packets(1)
+            lab.unplug(pod)
+            found.ended()
+            assert [why for _, why in found.ends(2)] == ["its port has been made anew", "it is detached"]
+
+
+def test_a_namespace_that_is_unmounted_and_mounted_again_is_the_same_one(lab: Lab) -> None:
+    with pods(1) as (pod,), recording(lab.node, lans=(lab.ref,)) as found:
+        lab.plug(pod, "one")
+        found.interfaces(1)
+        command("umount", "--lazy", str(lab.node.inside(lab.lan).path))
+        eventually("it is back", lambda: os.path.ismount(lab.node.inside(lab.lan).path))
+        say(pod, "after")
+        eventually("it is heard", lambda: "lab/one:net1" in heard(found, "after"))
+        lab.unplug(pod)
+        found.stop()
+
+
+def test_a_filter_that_is_none_is_refused_with_nobody_there(lab: Lab) -> None:
+    with (
+        pytest.raises(AgentError, match=r"filter: 'ip and and': .*syntax error") as caught,
+        recording(lab.node, lans=(lab.ref,), filter="ip and and"),
+    ):
+        pass
+    assert caught.value.status == 400
+
+
+def test_captures_leave_no_descriptors_and_no_threads_at_work(lab: Lab) -> None:
+    """Twice as many as an agent serves at a time: one that does not end is in the way of the last."""
+    with pods(1) as (pod,):
+        lab.plug(pod, "one")
+        with recording(lab.node, lans=(lab.ref,)) as found:  # what is opened once and kept
+            found.stop()
+        before = lab.agent.descriptors()
+        for turn in range(128):
+            with recording(lab.node, lans=(lab.ref, "default/none")) as found:
+                if turn % 2:
+                    found.stop()
+        eventually("all captures are over", lambda: lab.agent.descriptors() <= before)
+        lab.unplug(pod)
+
+
+def test_a_capture_of_nobody_sleeps_and_ends_with_its_client(lab: Lab) -> None:
+    before = lab.agent.descriptors()
+    with recording(lab.node, lans=(lab.ref,)) as found:
+        assert lab.agent.descriptors() > before
+        assert found.names() == []
+    eventually("it is over", lambda: lab.agent.descriptors() <= before)
+
+
+def test_an_agent_that_ends_ends_its_captures() -> None:
+    with Node.create() as other, other.agent() as agent:
+        eventually("it listens", lambda: f":{PORT}" in other.namespace.run("ss", "-Htln"))
+        with recording(other, lans=("default/none",)) as found:
+            assert agent.stop() == 0
+            found._wait(lambda: found._ended)
+        assert "Traceback" not in str(agent.log)
+
+
+# ---------------------------------------------------------------- the limit
+
+
+@dataclass
+class Wires:
+    """Ports in a namespace, as an agent would have them."""
+
+    namespace: Namespace
+    present: dict[Key, Port] = field(default_factory=dict)
+    lasting: bool = True
+
+    def put(self, name: str) -> None:
+        """A port is there."""
+        described = pcapng.Interface(name=name)
+        self.present = self.present | {(name,): Port(path=self.namespace.path, name=name, interface=described)}
+
+    def drop(self, name: str) -> None:
+        """It is not."""
+        self.present = {key: port for key, port in self.present.items() if key != (name,)}
+
+    def ports(self) -> Mapping[Key, Port]:
+        """Those that are there."""
+        return self.present
+
+    def why(self, key: Key) -> str:
+        """Why one is not."""
+        return f"{key[0]} is out"
+
+
+@contextlib.contextmanager
+def served(wires: Wires) -> Iterator[tuple[Stream, int]]:
+    """A capture of them without an agent: what comes of it, and the eventfd of its news."""
+    here, there = socket.socketpair()
+    news = os.eventfd(0, os.EFD_NONBLOCK)
+    faults: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            sniff.serve(there, wires, news, "test")
+        except BaseException as error:  # noqa: BLE001 - it is shown by the test
+            faults.append(error)
+        there.close()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    here.settimeout(SECONDS)
+    try:
+        yield Stream(here), news
+        here.sendall(b"x")
+        thread.join(SECONDS)
+        assert not thread.is_alive()
+        assert faults == []
+    finally:
+        here.close()
+        thread.join(SECONDS)
+        os.close(news)
+
+
+class Stream:
+    """What a capture sends, read as far as a test wants."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._reader = pcapng.Reader()
+        self._blocks: list[pcapng.Block] = []
+        data = b""
+        while b"\r\n\r\n" not in data:
+            data += sock.recv(1 << 16)
+        self._blocks += self._reader.feed(data.partition(b"\r\n\r\n")[2])
+
+    def next(self, kind: Kind, text: bytes = b"") -> pcapng.Block:
+        """The next block but for frames of the kernel's own; it has to be of ``kind``, and have ``text`` in it."""
+        while True:
+            while not self._blocks:
+                self._blocks += self._reader.feed(self._socket.recv(1 << 16))
+            block = self._blocks.pop(0)
+            if block.kind != Kind.PACKET or (text and text in block.data):
+                assert block.kind == kind
+                return block
+
+
+def test_more_than_a_capture_takes_are_named_and_one_gets_its_turn_when_there_is_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sniff, "MOST", 2)
+    with Namespace.create("s") as space, Namespace.create("t") as other:
+        wires = Wires(space)
+        for name in ("p0", "p1", "p2", "p3"):
+            wire(space, name, other, name)
+            wires.put(name)
+        with served(wires) as (stream, news):
+            stream.next(Kind.SECTION)
+            assert [stream.next(Kind.INTERFACE).name() for _ in range(3)] == ["p0", "p1", "p2"]
+            left = stream.next(Kind.STATISTICS)
+            assert (left.number, left.counters().comment) == (
+                2,
+                "not captured: a capture takes 2 attachments of a node at a time",
+            )
+            assert stream.next(Kind.INTERFACE).name() == "p3"
+            stream.next(Kind.STATISTICS)
+            wires.drop("p0")
+            os.eventfd_write(news, 1)
+            ended = stream.next(Kind.STATISTICS)
+            assert (ended.number, ended.counters().comment) == (0, "p0 is out")
+            assert stream.next(Kind.INTERFACE).name() == "p2"
+            with Interface(other.fd(), "p2") as endpoint:
+                endpoint.send(bytes(14) + b"a frame of this test".ljust(46))
+            assert stream.next(Kind.PACKET, b"a frame of this test").number == 4
+
+
+def test_a_port_that_is_not_there_yet_is_waited_for_but_not_where_it_was_named() -> None:
+    with Namespace.create("s") as space, Namespace.create("t") as other:
+        wires = Wires(space)
+        wires.put("p0")
+        with served(wires) as (stream, news):
+            stream.next(Kind.SECTION)
+            wire(space, "p0", other, "p0")
+            os.eventfd_write(news, 1)
+            assert stream.next(Kind.INTERFACE).name() == "p0"
+        wires.lasting = False
+        wires.put("p1")
+        here, there = socket.socketpair()
+        with here, there, pytest.raises(KernelError, match="the port p1 of p1 is not there"):
+            sniff.serve(there, wires, os.eventfd(0), "test")
