@@ -28,12 +28,19 @@ log = logging.getLogger(__name__)
 
 
 class Attacher:
-    """ADD, DEL, CHECK, STATUS and GC of one node."""
+    """ADD, DEL, CHECK, STATUS and GC of one node.
 
-    def __init__(self, agent: Agent) -> None:
+    ``handover`` is for how many seconds an ADD waits for a spoke that another pod has: the DEL of one that was deleted
+    by force comes after its successor, and a runtime would ask again only after ten seconds or more.
+    """
+
+    def __init__(self, agent: Agent, handover: float) -> None:
         self._agent = agent
+        self._handover = handover
         self._ipam = Ipam(agent.host_root)
         self._turns: dict[Key, _Turn] = {}
+        self._unplugged = asyncio.Event()
+        """Set when an attachment goes; then there is another one for those that go after it."""
 
     async def add(self, request: cni.Add, pod: int | None) -> Result:
         """Plug a pod in; ``pod`` is a descriptor of its namespace.
@@ -70,16 +77,41 @@ class Attacher:
         config, attachments = request.config, self._agent.attachments
         if attachments.get(key):
             raise CniError(wire.SPOKE_IN_USE, f"{request.ifname} of container {request.container} is attached already")
-        lan = self._lan(config)
-        if lan.deleting:
-            raise CniError(wire.NO_SUCH_LAN, f"LAN {lan.ref} is being deleted")
-        port = names.port(config.spoke) if config.spoke else names.dynamic_port(*key)
-        async with self._turn((str(lan.ref), port)):  # of two that want the same port, one sees that the other has it
-            for holder in self._holders(config, lan, port):
-                await self._evict(holder)
-            attachment = self._attachment(request, lan, port, await self._agent.mtu_of(lan), pod)
-            attachments.put(attachment)
-        return attachment
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._handover
+        while True:
+            unplugged = self._unplugged
+            lan = self._lan(config)
+            if lan.deleting:
+                raise CniError(wire.NO_SUCH_LAN, f"LAN {lan.ref} is being deleted")
+            port = names.port(config.spoke) if config.spoke else names.dynamic_port(*key)
+            async with self._turn((str(lan.ref), port)):  # of two that want it, one sees that the other has it
+                if not (holder := await self._holder(config, lan, port)):
+                    attachment = self._attachment(request, lan, port, await self._agent.mtu_of(lan), pod)
+                    attachments.put(attachment)
+                    return attachment
+            log.info(
+                "%s waits for spoke %s, which %s has", str(request.pod) or request.container, holder.spoke, holder.who
+            )
+            try:
+                async with asyncio.timeout_at(until):
+                    await unplugged.wait()
+            except TimeoutError:
+                text = f"spoke {holder.spoke} is in use by {holder.who}"
+                advice = "a spoke takes one pod at a time; a dynamic LAN takes any number"
+                raise CniError(wire.SPOKE_IN_USE, text, advice) from None
+
+    async def _holder(self, config: cni.Config, lan: Lan, port: str) -> Attachment | None:
+        """Who has a port and is alive; those whose pod is gone without a DEL lose it."""
+        for holder in self._holders(config, lan, port):
+            async with self._turn(holder.key):  # its ADD or DEL may be under way
+                if self._agent.attachments.get(holder.key) is None:
+                    continue
+                if not await asyncio.to_thread(inspect.is_orphan, self._agent.node, self._netns_of(holder), holder):
+                    return holder
+                log.warning("%s is gone without a DEL: its port %s is free again", holder.who, holder.port)
+                await self.remove(holder)
+        return None
 
     def _holders(self, config: cni.Config, lan: Lan, port: str) -> list[Attachment]:
         """Who has a port, or the tap that goes with its spoke: a VM may be on it by a LAN that had the spoke before."""
@@ -119,20 +151,6 @@ class Attacher:
             text = f"LAN {lan.ref} is not dynamic: attach to one of its spokes ({', '.join(lan.spokes)})"
             raise CniError(wire.NO_SUCH_LAN, text, "or set spec.dynamic: true")
         return lan
-
-    async def _evict(self, holder: Attachment) -> None:
-        """Take a port from an attachment whose pod is gone without a DEL; one that is alive keeps it."""
-        async with self._turn(holder.key):  # its ADD or DEL may be under way
-            if self._agent.attachments.get(holder.key) is None:
-                return
-            await self._evict_orphan(holder)
-
-    async def _evict_orphan(self, holder: Attachment) -> None:
-        if not await asyncio.to_thread(inspect.is_orphan, self._agent.node, self._netns_of(holder), holder):
-            text = f"spoke {holder.spoke} is in use by {holder.who}"
-            raise CniError(wire.SPOKE_IN_USE, text, "a spoke takes one pod at a time; a dynamic LAN takes any number")
-        log.warning("%s is gone without a DEL: its port %s is free again", holder.who, holder.port)
-        await self.remove(holder)
 
     def _netns_of(self, attachment: Attachment) -> str:
         lan = self._agent.lans.get(attachment.lan)
@@ -215,12 +233,16 @@ class Attacher:
 
     async def _unplug(self, attachment: Attachment) -> None:
         self._agent.attachments.delete(attachment.key)
-        lan = self._agent.lans.get(attachment.lan)
-        if lan is None:
-            return  # its namespace is gone, or about to be
-        outcome = await self._agent.loop_of(lan).wake([attachment.port])
-        if outcome.trouble and attachment.port in (await self._ports(lan)):
-            raise outcome.trouble
+        try:
+            lan = self._agent.lans.get(attachment.lan)
+            if lan is None:
+                return  # its namespace is gone, or about to be
+            outcome = await self._agent.loop_of(lan).wake([attachment.port])
+            if outcome.trouble and attachment.port in (await self._ports(lan)):
+                raise outcome.trouble
+        finally:
+            self._unplugged.set()
+            self._unplugged = asyncio.Event()
 
     async def _ports(self, lan: Lan) -> frozenset[str]:
         return await asyncio.to_thread(inspect.ports, self._agent.node, lan.netns)

@@ -34,12 +34,13 @@ _FIRST_SIGHT_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How an agent is to run; ``http`` None means no HTTP server."""
+    """How an agent is to run; ``http`` None means no HTTP server, ``handover`` is for the ``Attacher``, in seconds."""
 
     paths: Paths
     me: Self
     host_root: Path
     http: str | None
+    handover: float
 
 
 Edge = Callable[[Agent], Awaitable[None]]
@@ -57,7 +58,7 @@ async def run(options: Options, source: Source, edges: Sequence[Edge] = ()) -> N
     _take_descriptors()
     with locked(options.paths):
         agent = Agent(options.paths, options.me, options.host_root)
-        attacher = Attacher(agent)
+        attacher = Attacher(agent, options.handover)
         metrics = Metrics(agent)
         missing = ["the first pass over all LANs"]
         http = HttpServer(options.http, metrics.registry, lambda: missing[0]) if options.http else None

@@ -44,6 +44,9 @@ def node_agent(
         str,
         typer.Option(help="Loopback HOST:PORT of the endpoint behind lan probe, lan capture, doctor; empty for none."),
     ] = "127.0.0.1:9403",
+    handover: Annotated[
+        float, typer.Option(min=0, max=30, help="Seconds that a pod waits for a spoke that another pod still has.")
+    ] = 5.0,
     log_level: Annotated[str, typer.Option(envvar="K8SLAN_LOG_LEVEL", help="debug, info, warning or error.")] = "info",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done now, and do nothing.")] = False,
 ) -> None:
@@ -53,7 +56,7 @@ def node_agent(
     logging.basicConfig(
         stream=sys.stderr, level=_level(log_level), format="%(asctime)s %(levelname)-7s %(message)s", force=True
     )
-    options = _options(node_name, node_ip, run_dir, host_root, http)
+    options = _options(node_name, node_ip, run_dir, host_root, http, handover)
     if lan_dir is not None:
         asyncio.run(_on_folder(options, lan_dir, device_plugins, operate, dry_run=dry_run))
     else:
@@ -67,7 +70,7 @@ def _level(name: str) -> int:
     return levels[name.upper()]
 
 
-def _options(node_name: str, node_ip: str, run_dir: Path, host_root: Path, http: str) -> Options:
+def _options(node_name: str, node_ip: str, run_dir: Path, host_root: Path, http: str, handover: float) -> Options:
     import socket
 
     from k8slan_cli.agent.passes import Self
@@ -80,7 +83,7 @@ def _options(node_name: str, node_ip: str, run_dir: Path, host_root: Path, http:
         raise K8slanError(f"--node-ip: {node_ip!r} is not an IP address") from None
     host = socket.gethostname()
     me = Self(name=node_name or host, aliases=frozenset({host}), address=address)
-    return Options(paths=Paths(run_dir.absolute()), me=me, host_root=host_root, http=http or None)
+    return Options(paths=Paths(run_dir.absolute()), me=me, host_root=host_root, http=http or None, handover=handover)
 
 
 async def _on_folder(

@@ -130,14 +130,21 @@ def decode_pod(document: Mapping[str, Any]) -> Pod:
         phase=status.get("phase") or "",
         vm=next((found for key in _VM_KEYS if (found := labels.get(key) or annotations.get(key))), ""),
         deleting="deletionTimestamp" in metadata,
-        networks=_networks(
-            [
-                *_requests(annotations.get(DEFAULT_ANNOTATION) or "", namespace, "eth0"),
-                *_requests(annotations.get(NETWORKS_ANNOTATION) or "", namespace),
-            ],
-            _states(annotations.get(STATUS_ANNOTATION) or "", namespace),
-        ),
+        networks=_networks(asked(annotations, namespace), granted(annotations, namespace)),
     )
+
+
+def asked(annotations: Mapping[str, str], namespace: str) -> list[Network]:
+    """The networks that a pod of a namespace asks for."""
+    return [
+        *_requests(annotations.get(DEFAULT_ANNOTATION) or "", namespace, "eth0"),
+        *_requests(annotations.get(NETWORKS_ANNOTATION) or "", namespace),
+    ]
+
+
+def granted(annotations: Mapping[str, str], namespace: str) -> list[Network]:
+    """The networks whose interfaces a pod has got, as multus says."""
+    return _states(annotations.get(STATUS_ANNOTATION) or "", namespace)
 
 
 def _networks(asked: list[Network], got: list[Network]) -> tuple[Network, ...]:
@@ -167,9 +174,11 @@ def _requests(text: str, namespace: str, unnamed: str = "") -> list[Network]:
 
 
 def _short(text: str) -> dict[str, Any]:
-    """``[namespace/]name[@interface]``."""
+    """``[namespace/]name[@interface]``; nothing of what multus could not read either."""
     rest, _, interface = text.partition("@")
     namespace, _, name = rest.rpartition("/")
+    if "/" in namespace or "@" in interface:
+        return {}
     return {"namespace": namespace, "name": name, "interface": interface}
 
 

@@ -72,7 +72,7 @@ class Settings:
         metadata=_setting("taint the controller tolerates"),
     )
     agent_requests: Pairs = field(
-        default=(("cpu", "10m"), ("memory", "64Mi")), metadata=_setting("resources reserved for each agent")
+        default=(("cpu", "100m"), ("memory", "64Mi")), metadata=_setting("resources reserved for each agent")
     )
     agent_limits: Pairs = field(default=(("memory", "512Mi"),), metadata=_setting("the most each agent may use"))
     controller_requests: Pairs = field(

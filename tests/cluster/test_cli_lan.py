@@ -544,6 +544,13 @@ def test_examples_of_what_is_not_there(cli: Cli) -> None:
     assert "is not an interface name" in cli("lan", "example", "pod", "blue", "--interface", "a/b", status=2).stderr
     cli("lan", "example", "vm", "red/e1", "--interface", "eth1", status=2)
     cli("lan", "example", "cake", "red/e1", status=2)
+    for words, why in {
+        ("pod", "red/e1", "--ip", "192.0.2.1"): "'192.0.2.1' lacks the length of its network: 192.0.2.1/24",
+        ("pod", "red/e1", "--ip", "192.0.2.256/24"): "'192.0.2.256/24' is not an address",
+        ("vm", "red/e1", "--ip", "192.0.2.1/24"): "a VM's guest takes its addresses itself",
+        ("deployment", "blue", "--ip", "192.0.2.1/24"): "several pods here, which cannot share an address",
+    }.items():
+        assert why in cli("lan", "example", *words, status=2).stderr
 
 
 # ---------------------------------------------------------------- delete
@@ -667,7 +674,7 @@ def test_a_user_without_rights(cli: Cli, api: Api) -> None:
     shown = cli("lan", "inspect", "red").stdout
     assert "Note: pods of other namespaces cannot be seen" in shown
     role = "; the role k8slan-operator shows them"
-    assert f"links and traffic cannot be seen: user bob may not list pods in namespace k8slan-system{role}" in shown
+    assert f"peers cannot be seen: user bob may not list pods in namespace k8slan-system{role}" in shown
     assert "user bob may not delete lans" in cli("lan", "delete", "red", status=3).stderr
     made = cli("lan", "create", "blue", "--spoke", "b1")
     assert "warning: LANs of other namespaces cannot be seen" in made.stderr

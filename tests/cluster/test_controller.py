@@ -16,8 +16,8 @@ from k8slan_cli.kube.client import Access, ApiError, Client, access
 from k8slan_cli.kube.kinds import LANS, NADS, NODES, PODS
 from k8slan_cli.kube.lans import FORCE, PROTECTION, ApiSource, NodeWriter
 from k8slan_cli.kube.nodes import written
-from k8slan_cli.kube.pods import NETWORKS, STATUS
 from k8slan_cli.lan.model import LanRef, NodeStatus
+from k8slan_cli.plan.attached import NETWORKS_ANNOTATION, STATUS_ANNOTATION
 from tests.cluster.bare import NAD_CRD, Api, api, lan_crd, namespace, until
 from tests.cluster.bare import ApiError as Refused
 from tests.cluster.controllers import Start, account, start
@@ -77,7 +77,10 @@ class Lab:
         """Create a pod on a node, with what multus says of it."""
         status = f'[{{"name": "{self.namespace}/{nad}", "interface": "net1"}}]'
         body = {
-            "metadata": {"name": name, "annotations": {NETWORKS: nad, **({STATUS: status} if attached else {})}},
+            "metadata": {
+                "name": name,
+                "annotations": {NETWORKS_ANNOTATION: nad, **({STATUS_ANNOTATION: status} if attached else {})},
+            },
             "spec": {"nodeName": node, "containers": [{"name": "c", "image": "none"}]},
         }
         self.api.call("POST", PODS.path(self.namespace), body)

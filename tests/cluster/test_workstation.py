@@ -50,8 +50,9 @@ def _look(cli: Cli, name: str) -> dict[str, Any]:
 def test_from_nothing_to_pods_and_back(cli: Cli, kubectl: Kubectl, namespace: str, node1: Node, node2: Node) -> None:
     name, spokes = names.unique("w"), [names.unique("s") for _ in range(2)]
     cli("create", name, "--spoke", spokes[0], "--spoke", spokes[1], "--dynamic", "--wait")
-    one = _example(cli, kubectl, node1, "pod", f"{name}/{spokes[0]}", "--interface", "eth1")
-    other = _example(cli, kubectl, node2, "deployment", f"{name}/{spokes[1]}")
+    addresses = ("--ip", "198.51.100.1/24", "--ip", "2001:db8::1/64")
+    one = _example(cli, kubectl, node1, "pod", f"{name}/{spokes[0]}", "--interface", "eth1", *addresses)
+    other = _example(cli, kubectl, node2, "deployment", f"{name}/{spokes[1]}", "--ip", "198.51.100.2/24")
     many = _example(cli, kubectl, node2, "deployment", name)
     kubectl.wait("--for=condition=Ready", f"pod/{one}")
     for each in (other, many):
@@ -69,6 +70,8 @@ def test_from_nothing_to_pods_and_back(cli: Cli, kubectl: Kubectl, namespace: st
     address = kubectl("exec", one, "--", "cat", "/sys/class/net/eth1/address").strip()
     assert row["mac"] == address
     assert (row["live"]["link"], row["live"]["fault"]) == ("up", "")
+    assert [address.partition("/")[0] for address in row["addresses"]] == ["198.51.100.1", "2001:db8::1"]
+    kubectl("exec", one, "--", "ping", "-c", "1", "-W", "5", "198.51.100.2")
     eventually("the list counts them", lambda: " 5 " in cli("list").stdout and "True" in cli("list").stdout)
     drawn = cli("graph", name).stdout
     assert all(word in drawn for word in (node1.name, node2.name, one, f"─ {spokes[0]} ─", "vxlan0"))

@@ -186,6 +186,44 @@ def test_a_successor_waits_for_the_del_of_its_predecessor(node: Node, spoke: str
     node.assert_nothing_left()
 
 
+def test_a_successor_waits_while_its_predecessor_leaves() -> None:
+    """A pod that was deleted by force is detached after its successor came; of many successors one is next."""
+    with Node.create() as node, node.agent("--handover", "30") as agent, pods(4) as (old, *rivals):
+        spoke = names.unique("s")
+        node.lan(name=f"{spoke}lan", spokes=[spoke])
+        node.add(old, veth(spoke)).result()
+        calls = {}
+        for pod in rivals:
+            calls[pod.name] = node.start("ADD", pod, veth(spoke))
+            agent.log.wait(f"{pod.name} waits for spoke {spoke}, which {old.name} .net1. has")
+        present, left = old, list(rivals)
+        while left:
+            mark = agent.log.mark()
+            node.delete(present, veth(spoke)).ok()
+            line = agent.log.wait(rf"attached \S+ .net1. to LAN \S+ at port {spoke}p", since=mark)
+            [present] = [pod for pod in left if f" {pod.name} " in line]
+            calls[present.name]().result()
+            left.remove(present)
+            assert set(present.links()) == {"net1"}
+            assert all(pod.links() == {} for pod in left)
+        node.delete(present, veth(spoke)).ok()
+        node.assert_nothing_left()
+
+
+def test_who_waits_in_vain_for_a_spoke_hears_who_has_it() -> None:
+    with Node.create() as node, node.agent("--handover", "0.2") as agent, pods(2) as (old, new):
+        spoke = names.unique("s")
+        node.lan(name=f"{spoke}lan", spokes=[spoke])
+        node.add(old, veth(spoke)).result()
+        mark = agent.log.mark()
+        assert f"spoke {spoke} is in use by {old.name} (net1)" in node.add(new, veth(spoke)).error(101)
+        agent.log.wait(f"{new.name} waits for spoke {spoke}", since=mark)
+        node.delete(new, veth(spoke)).ok()
+        assert set(old.links()) == {"net1"}
+        node.delete(old, veth(spoke)).ok()
+        node.assert_nothing_left()
+
+
 def test_add_and_del_of_the_same_interface_at_once(node: Node, pod: Namespace, spoke: str) -> None:
     """Whichever comes first, after one more DEL nothing is left."""
     for _ in range(5):

@@ -387,7 +387,7 @@ class Node:
         options = ("--lan-dir", str(self.files), "--run-dir", str(self.run), "--node-name", self.name)
         return (
             *(*unshare, "nsenter", f"--net={self.namespace.path}", sys.executable, *program, "node-agent"),
-            *(*options, "--http", self.http, *arguments),
+            *(*options, "--http", self.http, "--handover", "0", *arguments),
         )
 
     @contextmanager

@@ -44,6 +44,12 @@ def example(
         ),
     ],
     interface: Annotated[str, typer.Option(metavar="NAME", help="Its interface in the pod; net1 otherwise.")] = "",
+    ip: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--ip", metavar="ADDRESS/LENGTH", help="An address on the LAN for the pod, several times if need be."
+        ),
+    ] = None,
     image: Annotated[
         str, typer.Option(metavar="IMAGE", help=f"Its image; {_IMAGE}, or for a VM {_DISK}.", show_default=False)
     ] = "",
@@ -54,12 +60,19 @@ def example(
     name, _, spoke = where.partition("/")
     lan = lans.sound(lans.one(here.cluster, here.namespace, name))
     socket = socket_of(lan, spoke, what)
-    if what is What.VM and interface:
-        raise UsageError("a VM's guest names its interfaces itself: --interface is for pods")
-    if interface:
-        _check_interface(interface)
+    wanted = Wanted(interface=interface, ips=tuple(ip or ()), image=image)
+    check(wanted, what, socket)
     build = {What.POD: pod, What.DEPLOYMENT: deployment, What.VM: vm}[what]
-    typer.echo(yaml_text(build(socket, interface, image)), nl=False)
+    typer.echo(yaml_text(build(socket, wanted)), nl=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What an example is to have: an interface of that name, addresses (``192.0.2.1/24``), an image; or none of it."""
+
+    interface: str = ""
+    ips: tuple[str, ...] = ()
+    image: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,20 +119,48 @@ def _short(name: str) -> str:
     return name.replace(".", "-")[:40].rstrip("-")
 
 
-def _check_interface(name: str) -> None:
+def check(wanted: Wanted, what: What, socket: Socket) -> None:
+    """Say what cannot be had.
+
+    Raises:
+        UsageError: why not.
+
+    """
+    from ipaddress import ip_interface
+
     from k8slan_cli.lan import names
 
-    if fault := names.interface_fault(name, 15):
+    if what is What.VM and wanted.interface:
+        raise UsageError("a VM's guest names its interfaces itself: --interface is for pods")
+    if what is What.VM and wanted.ips:
+        raise UsageError("a VM's guest takes its addresses itself: --ip is for pods")
+    if what is What.DEPLOYMENT and wanted.ips and not socket.alone:
+        hint = "leave --ip out, or take a spoke: NAME/SPOKE"
+        raise UsageError("a Deployment has several pods here, which cannot share an address", hint=hint)
+    if wanted.interface and (fault := names.interface_fault(wanted.interface, 15)):
         raise UsageError(f"--interface {fault}")
+    for text in wanted.ips:
+        try:
+            ip_interface(text)
+        except ValueError:
+            raise UsageError(f"--ip: {text!r} is not an address with the length of its network: 192.0.2.1/24") from None
+        if "/" not in text:
+            raise UsageError(f"--ip: {text!r} lacks the length of its network: {text}/24")
 
 
 # ---------------------------------------------------------------- manifests
 
 
-def _annotations(socket: Socket, interface: str) -> Document:
+def _annotations(socket: Socket, wanted: Wanted) -> Document:
+    """The annotation for multus: in its short form, which has no place for addresses, or else as JSON."""
+    import json
+
     from k8slan_cli.plan.attached import NETWORKS_ANNOTATION
 
-    return {NETWORKS_ANNOTATION: f"{socket.nad}@{interface}" if interface else socket.nad}
+    if not wanted.ips:
+        return {NETWORKS_ANNOTATION: f"{socket.nad}@{wanted.interface}" if wanted.interface else socket.nad}
+    interface = {"interface": wanted.interface} if wanted.interface else {}
+    return {NETWORKS_ANNOTATION: json.dumps([{"name": socket.nad, **interface, "ips": list(wanted.ips)}])}
 
 
 def _pod_spec(image: str) -> Document:
@@ -128,7 +169,7 @@ def _pod_spec(image: str) -> Document:
     return {"terminationGracePeriodSeconds": 1, "containers": [container]}
 
 
-def pod(socket: Socket, interface: str, image: str) -> Document:
+def pod(socket: Socket, wanted: Wanted) -> Document:
     """A pod."""
     return {
         "apiVersion": "v1",
@@ -136,13 +177,13 @@ def pod(socket: Socket, interface: str, image: str) -> Document:
         "metadata": {
             "name": socket.name,
             "namespace": socket.namespace,
-            "annotations": _annotations(socket, interface),
+            "annotations": _annotations(socket, wanted),
         },
-        "spec": _pod_spec(image),
+        "spec": _pod_spec(wanted.image),
     }
 
 
-def deployment(socket: Socket, interface: str, image: str) -> Document:
+def deployment(socket: Socket, wanted: Wanted) -> Document:
     """A Deployment. On a spoke it has one pod, and stops it before it starts another: a spoke takes one at a time."""
     labels = {"app": socket.name}
     return {
@@ -154,14 +195,14 @@ def deployment(socket: Socket, interface: str, image: str) -> Document:
             **({"strategy": {"type": "Recreate"}} if socket.alone else {}),
             "selector": {"matchLabels": labels},
             "template": {
-                "metadata": {"labels": labels, "annotations": _annotations(socket, interface)},
-                "spec": _pod_spec(image),
+                "metadata": {"labels": labels, "annotations": _annotations(socket, wanted)},
+                "spec": _pod_spec(wanted.image),
             },
         },
     }
 
 
-def vm(socket: Socket, _interface: str, image: str) -> Document:
+def vm(socket: Socket, wanted: Wanted) -> Document:
     """A KubeVirt VM, its interface bound by the network binding plugin ``macvtap``."""
     return {
         "apiVersion": "kubevirt.io/v1",
@@ -185,7 +226,7 @@ def vm(socket: Socket, _interface: str, image: str) -> Document:
                         {"name": "default", "pod": {}},
                         {"name": _PORT, "multus": {"networkName": socket.nad}},
                     ],
-                    "volumes": [{"name": "root", "containerDisk": {"image": image or _DISK}}],
+                    "volumes": [{"name": "root", "containerDisk": {"image": wanted.image or _DISK}}],
                 },
             },
         },

@@ -14,9 +14,9 @@ from k8slan_cli.controller.loop import Loop
 from k8slan_cli.kube.events import Events
 from k8slan_cli.kube.kinds import LANS, NADS, NODES, PODS, Kind
 from k8slan_cli.kube.nodes import moment
-from k8slan_cli.kube.pods import NETWORKS, STATUS
 from k8slan_cli.kube.watch import Informer
 from k8slan_cli.lan.model import LanRef
+from k8slan_cli.plan.attached import NETWORKS_ANNOTATION, STATUS_ANNOTATION
 from tests.unit.kube.fake_api import FakeApi
 
 KINDS: dict[str, Kind] = {"lans": LANS, "nads": NADS, "pods": PODS, "nodes": NODES}
@@ -44,7 +44,7 @@ def document(kind: str, short: Mapping[str, Any]) -> dict[str, Any]:
             }
         case "pods":
             has = [{"name": name, "interface": f"net{i}"} for i, name in enumerate(short.get("has", ()))]
-            annotations = {NETWORKS: ",".join(short.get("wants", ())), STATUS: json.dumps(has)}
+            annotations = {NETWORKS_ANNOTATION: ",".join(short.get("wants", ())), STATUS_ANNOTATION: json.dumps(has)}
             return {"metadata": {"annotations": annotations}, "spec": {"nodeName": short.get("node", "n1")}}
         case "nodes":
             since = short.get("down")

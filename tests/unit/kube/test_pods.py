@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from k8slan_cli.kube.pods import DEFAULT_NETWORK, NETWORKS, STATUS, read, requested
+from k8slan_cli.kube.pods import read
+from k8slan_cli.plan.attached import DEFAULT_ANNOTATION, NETWORKS_ANNOTATION, STATUS_ANNOTATION
 
 
 def pod(annotations: dict[str, str], node: str = "n1") -> dict[str, Any]:
@@ -17,39 +18,47 @@ def pod(annotations: dict[str, str], node: str = "n1") -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        ("a", [("d", "a")]),
-        ("a, b@eth1 ,x/c,x/d@net0", [("d", "a"), ("d", "b"), ("x", "c"), ("x", "d")]),
-        ('[{"name": "a"}, {"name": "b", "namespace": "x", "mac": "02::1"}]', [("d", "a"), ("x", "b")]),
-        (' [ {"name":"a","namespace":""} ] ', [("d", "a")]),
-        ("", []),
-        ("a/b/c", []),
-        ("a@b@c", []),
-        (",,", []),
-        ("[", []),
-        ('["a", 1, null, {"name": 3}, {}]', []),
+        ("k8slan-a", [("d", "a")]),
+        ("k8slan-a, k8slan-b@eth1 ,x/k8slan-c,x/k8slan-d@net0", [("d", "a"), ("d", "b"), ("x", "c"), ("x", "d")]),
+        (
+            '[{"name": "k8slan-a"}, {"name": "k8slan-b", "namespace": "x", "mac": "02::1"}]',
+            [("d", "a"), ("x", "b")],
+        ),
+        (' [ {"name":"k8slan-a","namespace":""} ] ', [("d", "a")]),
+        ("k8slan-a,a/b/k8slan-b,k8slan-c@b@c,,[", []),
+        ("k8slan-a,a/b/k8slan-b,k8slan-c@b@c,,", [("d", "a")]),
+        ('["k8slan-a", 1, null, {"name": 3}, {}, {"name": "k8slan-b"}]', [("d", "b")]),
     ],
 )
-def test_requested(text: str, found: list[tuple[str, str]]) -> None:
-    assert requested(text, "d") == found
+def test_what_a_pod_wants_in_either_form(text: str, found: list[tuple[str, str]]) -> None:
+    use = read(pod({NETWORKS_ANNOTATION: text}))
+    assert [(place, name.removeprefix("k8slan-")) for place, name in (use.wants if use else ())] == found
 
 
 def test_a_pod_wants_and_has() -> None:
     status = [{"name": "cbr0"}, {"name": "d/k8slan-veth-e1", "interface": "net1"}, {"name": "k8slan-lan-x"}, 5]
     annotations = {
-        NETWORKS: "k8slan-veth-e1,other",
-        DEFAULT_NETWORK: "x/k8slan-lan-y",
-        STATUS: json.dumps(status),
+        NETWORKS_ANNOTATION: "k8slan-veth-e1,other",
+        DEFAULT_ANNOTATION: "x/k8slan-lan-y",
+        STATUS_ANNOTATION: json.dumps(status),
     }
     found = read(pod(annotations))
     assert found is not None
     assert found.node == "n1"
-    assert found.wants == (("d", "k8slan-veth-e1"), ("x", "k8slan-lan-y"))
+    assert found.wants == (("x", "k8slan-lan-y"), ("d", "k8slan-veth-e1"))
     assert found.has == (("d", "k8slan-veth-e1"), ("d", "k8slan-lan-x"))
     assert found.nads == {*found.wants, *found.has}
 
 
 @pytest.mark.parametrize(
-    "annotations", [{}, {NETWORKS: "other"}, {NETWORKS: "["}, {STATUS: "no json"}, {STATUS: '{"name": "k8slan-a"}'}]
+    "annotations",
+    [
+        {},
+        {NETWORKS_ANNOTATION: "other"},
+        {NETWORKS_ANNOTATION: "["},
+        {STATUS_ANNOTATION: "no json"},
+        {STATUS_ANNOTATION: '{"name": "k8slan-a"}'},
+    ],
 )
 def test_a_pod_that_uses_nothing_of_k8slan_is_not_kept(annotations: dict[str, str]) -> None:
     assert read(pod(annotations)) is None
