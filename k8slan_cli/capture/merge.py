@@ -20,23 +20,32 @@ WINDOW = 0.25
 
 @dataclass
 class _Stream:
-    """A stream on its way in: the numbers that its interfaces have got, and whether it has said its last word."""
+    """A stream on its way in: the numbers that its interfaces have got, and which of them have said their last word."""
 
     reader: pcapng.Reader = field(default_factory=pcapng.Reader)
+    begun: bool = False
     numbers: list[int] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     told: set[int] = field(default_factory=set)
 
 
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """An interface of a stream has begun, or, with ``why``, has ended before the stream does."""
+
+    stream: int
+    name: str
+    why: str = ""
+
+
 class Merger:
-    """Puts ``count`` streams together. What it returns is to be written; ``now`` is any clock in seconds.
+    """Puts streams together, however many come. What it returns is to be written; ``now`` is any clock in seconds.
 
     ``limit`` frames are enough; 0 is no limit.
     """
 
-    def __init__(self, count: int, application: str, limit: int = 0) -> None:
-        self._streams = [_Stream() for _ in range(count)]
-        self._window = WINDOW if count > 1 else 0.0
+    def __init__(self, application: str, limit: int = 0) -> None:
+        self._streams: list[_Stream] = []
         self._application = application
         self._limit = limit
         self._waiting: list[tuple[int, int, bytes]] = []  # a heap: time, number, frame
@@ -47,7 +56,18 @@ class Merger:
         self.written = 0
         """How many frames have been given out."""
         self.counters: dict[str, Counters] = {}
-        """What became of the frames of each interface that has ended, by its name."""
+        """What became of the frames of each interface that has ended, by its name; of all that had it, if several."""
+        self.turns: deque[Turn] = deque()
+        """Which interfaces have begun and ended, for whoever takes it from here."""
+
+    def add(self) -> int:
+        """One more stream; returns its number."""
+        self._streams.append(_Stream())
+        return len(self._streams) - 1
+
+    @property
+    def _window(self) -> float:
+        return WINDOW if len(self._streams) > 1 else 0.0
 
     @property
     def enough(self) -> bool:
@@ -65,14 +85,18 @@ class Merger:
             K8slanError: it is not pcapng.
 
         """
-        source = self._streams[stream]
-        out = [block for found in source.reader.feed(data) for block in self._take(source, found, now)]
+        reader = self._streams[stream].reader
+        out = [block for found in reader.feed(data) for block in self._take(stream, found, now)]
         return b"".join((*out, *self._due(now)))
 
-    def _take(self, source: _Stream, block: Block, now: float) -> Iterator[bytes]:
-        if block.kind == Kind.INTERFACE:
+    def _take(self, stream: int, block: Block, now: float) -> Iterator[bytes]:
+        source = self._streams[stream]
+        if block.kind == Kind.SECTION:
+            source.begun = True
+        elif block.kind == Kind.INTERFACE:
             source.numbers.append(self._interfaces)
             source.names.append(block.name())
+            self.turns.append(Turn(stream, block.name()))
             self._interfaces += 1
             yield block.data
         elif block.kind == Kind.PACKET and block.number < len(source.numbers):
@@ -81,8 +105,11 @@ class Merger:
             heapq.heappush(self._waiting, (block.at, self._frames, frame))
             self._arrived.append((now, block.at, self._frames))
         elif block.kind == Kind.STATISTICS and block.number < len(source.numbers):
+            name, counters = source.names[block.number], block.counters()
             source.told.add(block.number)
-            self.counters[source.names[block.number]] = block.counters()
+            self.counters[name] = self.counters.get(name, Counters()) + counters
+            if counters.comment:
+                self.turns.append(Turn(stream, name, counters.comment))
             self._ends.append(block.renumbered(source.numbers[block.number]))
 
     def due(self, now: float) -> bytes:
@@ -101,10 +128,18 @@ class Merger:
         """Seconds until something is due; None if nothing waits."""
         return max(0.0, self._arrived[0][0] + self._window - now) if self._arrived else None
 
+    def begun(self, stream: int) -> bool:
+        """Whether a stream has said at what it captures from its beginning on."""
+        return self._streams[stream].begun
+
+    def listening(self, stream: int) -> int:
+        """How many interfaces of a stream have not ended."""
+        source = self._streams[stream]
+        return len(source.numbers) - len(source.told)
+
     def complete(self, stream: int) -> bool:
         """Whether a stream has told of all its interfaces how they ended: if not, it was cut short."""
-        source = self._streams[stream]
-        return bool(source.numbers) and len(source.told) == len(source.numbers)
+        return bool(self._streams[stream].numbers) and not self.listening(stream)
 
     def end(self) -> bytes:
         """All that still waits, and how each interface ended: the end of the file."""

@@ -75,6 +75,12 @@ class Counters:
     dropped: int = 0
     comment: str = ""
 
+    def __add__(self, later: Counters) -> Counters:
+        """The frames of both, and how it ended last."""
+        return Counters(
+            accepted=self.accepted + later.accepted, dropped=self.dropped + later.dropped, comment=later.comment
+        )
+
 
 # ---------------------------------------------------------------- writing
 

@@ -36,6 +36,7 @@ _AT_A_TIME = 16
 _ANSWER_SECONDS = 20.0
 _CONNECT_SECONDS = 15.0
 _LEAST_SECONDS = 0.1
+_A_YEAR = 365 * 86400.0
 T = TypeVar("T")
 
 
@@ -63,7 +64,7 @@ class Agents:
         self._until = None if seconds is None else time.monotonic() + seconds
 
     @functools.cached_property
-    def pods(self) -> Mapping[str, Pod]:
+    def pods(self) -> dict[str, Pod]:
         """The agents' pods by their nodes.
 
         Raises:
@@ -75,18 +76,30 @@ class Agents:
             items = self._cluster.call("GET", apply.POD.path(self._namespace), query=query)["items"]
         except ClusterError as error:
             raise _no_operator(error, self._namespace) from error
-        found: dict[str, Pod] = {}
-        for item in items:
-            node = (item.get("spec") or {}).get("nodeName") or ""
-            pod = Pod(item["metadata"]["name"], node, apply.waits_for(item))
-            leaving = "deletionTimestamp" in item["metadata"]
-            if node and not (leaving and node in found) and not (node in found and not found[node].trouble):
-                found[node] = pod
-        if not found:
+        if not (found := _by_node(items)):
             words = f"there is no agent of k8slan in namespace {self._namespace}"
             hint = "install it with k8slan install; if it is in another namespace, set K8SLAN_NAMESPACE"
             raise MissingError(words, hint=hint)
         return found
+
+    def forget(self) -> None:
+        """Ask for the pods again when they are needed next."""
+        self.__dict__.pop("pods", None)
+
+    def ready(self, node: str) -> Iterator[None]:
+        """Each time that the agent of a node may have become ready, now or later. It takes the right to watch pods.
+
+        Raises:
+            ClusterError: this user may not.
+
+        """
+        source = apply.Source(apply.POD, self._namespace, f"spec.nodeName={node}", _LABEL)
+        for state in self._cluster.follow({"agent": source}, _A_YEAR):
+            staying = [item for item in state["agent"].values() if "deletionTimestamp" not in item["metadata"]]
+            pod = _by_node(staying).get(node)
+            if pod and not pod.trouble:
+                self.pods[node] = pod
+                yield
 
     def token(self) -> str:
         """A token that agents take.
@@ -183,6 +196,18 @@ class Agents:
         answers = self.each(asked, lambda node: self.ask(node, protocol.ATTACHMENTS, body), unreachable=unreachable)
         items = [Plugged.decode(item) for answer in answers.values() for item in answer["attachments"]]
         return Attachments(tuple(sorted(items, key=lambda p: (p.lan, p.spoke, p.name))), unreachable)
+
+
+def _by_node(items: Iterable[Mapping[str, Any]]) -> dict[str, Pod]:
+    """Pods of agents by their nodes; of two on one node that which can be asked, or is not about to go."""
+    found: dict[str, Pod] = {}
+    for item in items:
+        node = (item.get("spec") or {}).get("nodeName") or ""
+        pod = Pod(item["metadata"]["name"], node, apply.waits_for(item))
+        leaving = "deletionTimestamp" in item["metadata"]
+        if node and not (leaving and node in found) and not (node in found and not found[node].trouble):
+            found[node] = pod
+    return found
 
 
 @contextlib.contextmanager

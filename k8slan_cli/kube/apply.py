@@ -276,9 +276,9 @@ class Cluster:
                         return
                     changes.put((name, found))
             except ClusterError as error:
-                # Not by a broken connection, perhaps to an API server that restarts, nor by a list that is too old to
-                # be watched from (Gone): both mean to list again, until the deadline.
-                if not isinstance(error, MissingError) and error.status != 410:
+                # Not by a broken connection or an API server that is about to begin or end, nor by a list that is too
+                # old to be watched from (Gone): all mean to list again, until the deadline.
+                if error.status not in (0, 410) and error.status < 500:
                     changes.put((name, error))
                     return
             stop.wait(_PAUSE)

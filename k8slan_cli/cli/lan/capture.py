@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import queue
-import signal
 import sys
-import threading
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated
+from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,17 +15,12 @@ from k8slan_cli.cli import completion
 from k8slan_cli.cli.context import Here, in_cluster
 
 if TYPE_CHECKING:
-    from k8slan_cli.capture.merge import Merger
     from k8slan_cli.cli.agents import Agents
     from k8slan_cli.errors import K8slanError
     from k8slan_cli.operate.client import Call
-    from k8slan_cli.operate.protocol import Plugged
+    from k8slan_cli.operate.protocol import Capture, Plugged
 
-_LOOK_SECONDS = 0.2
-"""How soon an interruption, or the end of the time, is noticed."""
-_END_SECONDS = 5.0
-"""How long the last words of agents are waited for."""
-_CHUNKS = 256
+_A_YEAR = 365 * 86400.0
 
 
 @in_cluster
@@ -39,7 +30,7 @@ def capture(
         list[str],
         typer.Argument(
             metavar="NAME|POD[:IFACE]…",
-            help="LANs (everybody on them), pods, VMs.",
+            help="LANs (everybody on them, also who comes later), pods, VMs.",
             autocompletion=completion.pods,
             show_default=False,
         ),
@@ -61,10 +52,15 @@ def capture(
     To see them live: k8slan lan capture router | wireshark -k -i -
 
     Each attachment is an interface of its own in the file, with the direction of every frame as the pod or VM sees it.
-    A LAN goes before a pod of the same name; with an interface it is always a pod. Ctrl-C ends it.
+    A LAN goes before a pod of the same name; with an interface it is always a pod.
+
+    Ctrl-C ends it. A capture of pods ends with the last of them, too. One of a LAN takes in whoever is attached later,
+    on whatever node, and waits if nobody is.
     """
     from k8slan_cli.cli.agents import Agents
     from k8slan_cli.cli.exits import UsageError
+    from k8slan_cli.cli.lan.recording import Recording
+    from k8slan_cli.operate import protocol
 
     if not write and sys.stdout.isatty():
         raise UsageError(
@@ -73,15 +69,18 @@ def capture(
     agents = Agents(here.cluster)
     chosen = choose(agents, here, what)
     with _destination(write) as out:
-        run = Run(out, limit=count, seconds=seconds)
-        with contextlib.ExitStack() as stack:
-            calls = _open(stack, agents, chosen, expression, snaplen)
-            nodes = ", ".join(calls)
-            _say(f"capturing at {', '.join(item.name for item in chosen)} (node {nodes}); Ctrl-C ends it")
-            run.run(calls)
-    for line in run.words():
+        recording = Recording(out, _say, limit=count, seconds=seconds)
+        agents.token()
+        wanted = protocol.Capture(filter=expression, snaplen=snaplen)
+        pods = _begin_at_pods(agents, chosen.places, wanted)
+        if chosen.lans:
+            lans = Spreading(here, agents, tuple(chosen.lans), wanted)
+            recording.run(pods, lans, lans.begin(frozenset().union(*chosen.lans.values()), alone=not pods))
+        else:
+            recording.run(pods)
+    for line in recording.words():
         _say(line)
-    if run.faults:
+    if recording.faults:
         raise typer.Exit(1)
 
 
@@ -107,51 +106,88 @@ def _destination(write: str) -> Iterator[IO[bytes]]:
 # ---------------------------------------------------------------- what to capture
 
 
-def choose(agents: Agents, here: Here, what: Sequence[str]) -> list[Plugged]:
-    """The attachments that the command line means.
+@dataclass(frozen=True)
+class Chosen:
+    """LANs (``namespace/name``), each with the nodes that have it now, and attachments that are on none of them."""
+
+    lans: dict[str, frozenset[str]] = field(default_factory=dict)
+    places: tuple[Plugged, ...] = ()
+
+
+def choose(agents: Agents, here: Here, what: Sequence[str]) -> Chosen:
+    """What the command line means.
 
     Raises:
-        AbsentError: one of them is not there.
+        AbsentError: one of it is not there.
 
     """
+    lans: dict[str, frozenset[str]] = {}
+    others: list[str] = []
+    for text in what:
+        document = _lan(here, text)
+        if document is None:
+            others.append(text)
+        else:
+            lans[f"{here.namespace}/{text}"] = _nodes_of(document)
+    places = _places(agents, here, others, lans) if others else {}
+    return Chosen(lans, tuple(item for item in places.values() if item.lan not in lans))
+
+
+def _lan(here: Here, text: str) -> Mapping[str, Any] | None:
+    """The LAN of a name; None if there is none, or this user may not see it."""
+    from k8slan_cli.kube import apply
+    from k8slan_cli.lan import names
+
+    if names.subdomain_fault(text):  # with a namespace or an interface it is none
+        return None
+    with contextlib.suppress(apply.ClusterError):
+        return here.cluster.get(apply.Ref(apply.LAN, here.namespace, text))
+    return None
+
+
+def _nodes_of(lan: Mapping[str, Any]) -> frozenset[str]:
+    return frozenset(node["name"] for node in (lan.get("status") or {}).get("nodes") or ())
+
+
+def _places(
+    agents: Agents, here: Here, what: Sequence[str], lans: dict[str, frozenset[str]]
+) -> Mapping[object, Plugged]:
+    """The attachments of pods; LANs that this user may not see, but the agents do, go into ``lans``."""
     from k8slan_cli.cli.agents import matching
     from k8slan_cli.cli.exits import AbsentError
 
     seen = agents.plugged(nodes=_nodes(here, what))
     chosen: dict[object, Plugged] = {}
     for text in what:
-        on_lan = [item for item in seen.items if item.lan == f"{here.namespace}/{text}"]
-        found = on_lan or matching(seen.items, text, here.namespace)
+        lan = f"{here.namespace}/{text}"
+        if nodes := frozenset(item.node for item in seen.items if item.lan == lan):
+            lans[lan] = nodes
+            continue
+        found = matching(seen.items, text, here.namespace)
         if not found:
             known = {item.lan.removeprefix(f"{here.namespace}/") for item in seen.items}
             known |= {(item.pod or item.container).removeprefix(f"{here.namespace}/") for item in seen.items}
-            words = f"neither a LAN nor a pod {text} has anything attached{seen.blind}"
+            words = f"there is neither a LAN nor an attached pod {text}{seen.blind}"
             raise AbsentError(words, name=text, known=known)
         chosen |= {item.place: item for item in found}
     for node, error in seen.unreachable.items():
         _say(f"warning: what is on node {node} is not captured: {error.message}")
-    return list(chosen.values())
+    return chosen
 
 
 def _nodes(here: Here, what: Sequence[str]) -> list[str] | None:
-    """The nodes that need to be asked; None if that cannot be told by a look at LANs and pods."""
-    from k8slan_cli.errors import Invalid
+    """The nodes that need to be asked for pods; None if that cannot be told by a look at them."""
     from k8slan_cli.kube import apply
-    from k8slan_cli.lan import codec, names
+    from k8slan_cli.lan import names
 
     nodes: set[str] = set()
     for text in what:
-        pod, colon, _ = text.partition(":")
-        space, _, name = pod.rpartition("/")
+        space, _, name = text.partition(":")[0].rpartition("/")
         if names.subdomain_fault(name):
             return None
         try:
-            lan = None if colon or space else here.cluster.get(apply.Ref(apply.LAN, here.namespace, name))
-            if lan is not None:
-                nodes |= {node.name for node in codec.decode(lan, strict=False).nodes}
-                continue
             found = here.cluster.get(apply.Ref(apply.POD, space or here.namespace, name))
-        except (apply.ClusterError, Invalid):
+        except apply.ClusterError:
             return None
         node = ((found or {}).get("spec") or {}).get("nodeName")
         if not node:
@@ -160,126 +196,86 @@ def _nodes(here: Here, what: Sequence[str]) -> list[str] | None:
     return sorted(nodes)
 
 
-def _open(
-    stack: contextlib.ExitStack, agents: Agents, chosen: Sequence[Plugged], expression: str, snaplen: int
-) -> dict[str, Call]:
+# ---------------------------------------------------------------- whom to ask
+
+
+def _begin_at_pods(agents: Agents, places: Iterable[Plugged], wanted: Capture) -> dict[str, Call]:
+    from dataclasses import replace
+
     from k8slan_cli.operate import protocol
 
-    agents.token()
     by_node: dict[str, list[Plugged]] = {}
-    for item in chosen:
+    for item in places:
         by_node.setdefault(item.node, []).append(item)
-    wanted = {
-        node: protocol.Capture(places=tuple(item.place for item in items), filter=expression, snaplen=snaplen)
-        for node, items in by_node.items()
-    }
-    calls = agents.each(wanted, lambda node: agents.call(node, protocol.CAPTURE, wanted[node].encode()))
-    for call in calls.values():
-        stack.callback(call.close)
-    return calls
+
+    def begin(node: str) -> Call:
+        here = replace(wanted, places=tuple(item.place for item in by_node[node]))
+        return agents.call(node, protocol.CAPTURE, here.encode())
+
+    return agents.each(by_node, begin)
 
 
-# ---------------------------------------------------------------- the stream
+class Spreading:
+    """The agents of nodes that have some LANs, as their status says it (``recording.Following``)."""
 
+    def __init__(self, here: Here, agents: Agents, lans: tuple[str, ...], wanted: Capture) -> None:
+        from dataclasses import replace
 
-@dataclass
-class Run:
-    """Captures until it is enough, it is interrupted, nobody reads any more, or all agents have ended."""
+        self.lans = lans
+        self._here = here
+        self._agents = agents
+        self._body = replace(wanted, lans=lans).encode()
 
-    out: IO[bytes]
-    limit: int = 0
-    seconds: float = 0
-    faults: list[str] = field(default_factory=list)
-    merger: Merger | None = None
-    _chunks: queue.Queue[tuple[int, bytes | K8slanError]] = field(default_factory=lambda: queue.Queue(_CHUNKS))
-    _interrupted: bool = False
-    _unread: bool = False
+    def begin(self, nodes: Iterable[str], *, alone: bool) -> dict[str, Call | None]:
+        """Begin at these nodes; None at those that do not answer, which is said.
 
-    def run(self, calls: Mapping[str, Call]) -> None:
-        """Write what the agents send, and their last words after the end of it."""
-        from k8slan_cli import __version__
-        from k8slan_cli.capture.merge import Merger
-        from k8slan_cli.errors import K8slanError
+        Raises:
+            K8slanError: an agent refuses it, or none answers and ``alone`` nothing else is captured.
 
-        merger = self.merger = Merger(len(calls), f"k8slan {__version__}", self.limit)
-        running = dict(enumerate(calls))
-        for number, call in enumerate(calls.values()):
-            threading.Thread(target=self._read, args=(number, call), daemon=True, name=f"capture {number}").start()
-        with self._interruptible():
-            self._write(merger.begin())
-            until = time.monotonic() + self.seconds if self.seconds else float("inf")
-            while running and not (self._interrupted or self._unread or merger.enough or time.monotonic() >= until):
-                self._take(merger, running, _LOOK_SECONDS)
-            for number in running:
-                with contextlib.suppress(K8slanError):  # one that is gone cannot be asked to end
-                    list(calls.values())[number].stop()
-            last = time.monotonic() + _END_SECONDS
-            while running and (left := last - time.monotonic()) > 0 and not self._unread:
-                self._take(merger, running, min(left, _LOOK_SECONDS))
-            self.faults += [f"the agent of node {node} has not said how it ended" for node in running.values()]
-            self._write(merger.end())
+        """
+        from k8slan_cli.operate.client import AgentError
 
-    def _read(self, number: int, call: Call) -> None:
-        """In a thread. If writing is slow, this queue gets full, then the agent's own, which counts what it loses."""
-        from k8slan_cli.errors import K8slanError
+        unreachable: dict[str, K8slanError] = {}
+        calls = self._agents.each(sorted(nodes), self.open, unreachable=unreachable)
+        for node, error in unreachable.items():
+            if isinstance(error, AgentError) or (alone and not calls):
+                raise error
+            _say(f"warning: node {node} is not captured for now: {error.message}")
+        return calls | dict.fromkeys(unreachable)
 
+    def nodes(self) -> Iterator[frozenset[str]]:
+        """Which nodes that are: now, and again after each change."""
+        from k8slan_cli.kube import apply
+
+        sources: dict[str, apply.Source] = {}
+        for lan in self.lans:
+            space, _, name = lan.partition("/")
+            sources[lan] = apply.Source(apply.LAN, space, f"metadata.name={name}")
+        for state in self._here.cluster.follow(sources, _A_YEAR):
+            yield frozenset(node for found in state.values() for lan in found.values() for node in _nodes_of(lan))
+
+    def open(self, node: str) -> Call:
+        """Begin at a node.
+
+        Raises:
+            MissingError: this user may not, or there is no agent that answers, or one too old.
+            AgentError: it refuses.
+
+        """
+        from k8slan_cli.kube.apply import MissingError
+        from k8slan_cli.operate import protocol
+        from k8slan_cli.operate.client import AgentError
+
+        if node not in self._agents.pods:  # it may be a new one
+            self._agents.forget()
         try:
-            for data in call.data():
-                self._chunks.put((number, data))
-            self._chunks.put((number, b""))
-        except K8slanError as error:
-            self._chunks.put((number, error))
+            return self._agents.call(node, protocol.CAPTURE, self._body)
+        except AgentError as error:
+            if error.status == 400 and error.message.endswith("places: are none"):
+                words = f"the agent of node {node} is too old to capture a whole LAN"
+                raise MissingError(words, hint="update k8slan, or name the pods") from error
+            raise
 
-    def _take(self, merger: Merger, running: dict[int, str], seconds: float) -> None:
-        due = merger.wait(time.monotonic())
-        try:
-            number, data = self._chunks.get(timeout=seconds if due is None else min(seconds, due))
-        except queue.Empty:
-            self._write(merger.due(time.monotonic()))
-            return
-        if isinstance(data, bytes) and data:
-            self._write(merger.feed(number, data, time.monotonic()))
-        if not isinstance(data, bytes) or not data or merger.complete(number):
-            node = running.pop(number, "")
-            if node and not merger.complete(number):
-                words = "" if isinstance(data, bytes) else f": {data.message}"
-                self.faults.append(f"the capture on node {node} broke off{words}")
-
-    def _write(self, data: bytes) -> None:
-        from k8slan_cli.errors import K8slanError
-
-        if not data or self._unread:
-            return
-        try:
-            self.out.write(data)
-            self.out.flush()
-        except BrokenPipeError:  # the reader has seen enough
-            self._unread = True
-        except OSError as error:
-            raise K8slanError(f"cannot write the capture: {error.strerror}") from error
-
-    @contextlib.contextmanager
-    def _interruptible(self) -> Iterator[None]:
-        """The first Ctrl-C ends the capture in good order, the second one at once."""
-
-        def interrupt(_number: int, _frame: object) -> None:
-            if self._interrupted:
-                raise KeyboardInterrupt
-            self._interrupted = True
-
-        before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def words(self) -> Iterator[str]:
-        """What there is to say at the end."""
-        if self.merger is None:
-            return
-        for name, counters in self.merger.counters.items():
-            lost = f", {counters.dropped} lost as they came too fast for this connection" if counters.dropped else ""
-            why = f" ({counters.comment})" if counters.comment else ""
-            yield f"{name}: {counters.accepted} frames{lost}{why}"
-        yield from self.faults
+    def ready(self, node: str) -> Iterator[None]:
+        """Each time that it may be worth while to begin there again."""
+        return self._agents.ready(node)

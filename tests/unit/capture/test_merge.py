@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from k8slan_cli.capture import pcapng
-from k8slan_cli.capture.merge import WINDOW, Merger
+from k8slan_cli.capture.merge import WINDOW, Merger, Turn
 from k8slan_cli.capture.pcapng import Block, Counters, Direction, Interface, Kind, Reader
 
 
@@ -22,6 +22,13 @@ def end(number: int, accepted: int = 0, dropped: int = 0, comment: str = "") -> 
     return pcapng.statistics(number, 0, 9, Counters(accepted=accepted, dropped=dropped, comment=comment))
 
 
+def merging(count: int, limit: int = 0) -> Merger:
+    """A merger of so many streams."""
+    merger = Merger("test", limit)
+    assert [merger.add() for _ in range(count)] == list(range(count))
+    return merger
+
+
 def read(data: bytes) -> list[Block]:
     return list(Reader().feed(data))
 
@@ -31,7 +38,7 @@ def packets(data: bytes) -> list[tuple[int, int]]:
 
 
 def test_interfaces_of_all_streams_are_numbered_in_one_section() -> None:
-    merger = Merger(2, "test")
+    merger = merging(2)
     out = merger.begin()
     out += merger.feed(0, begin("a", "b"), 0)
     out += merger.feed(1, begin("c"), 0)
@@ -49,13 +56,13 @@ def test_interfaces_of_all_streams_are_numbered_in_one_section() -> None:
 
 
 def test_one_stream_does_not_wait() -> None:
-    merger = Merger(1, "test")
+    merger = merging(1)
     assert packets(merger.feed(0, begin("a") + frame(0, 5), 0)) == [(0, 5)]
     assert merger.wait(0) is None
 
 
 def test_of_two_streams_the_later_frame_waits_for_the_earlier() -> None:
-    merger = Merger(2, "test")
+    merger = merging(2)
     out = merger.feed(0, begin("a") + frame(0, 20), 0) + merger.feed(1, begin("b"), 0)
     assert packets(out) == []
     assert merger.wait(0.1) == WINDOW - 0.1
@@ -66,7 +73,7 @@ def test_of_two_streams_the_later_frame_waits_for_the_earlier() -> None:
 
 def test_a_clock_that_is_behind_holds_nobody_up() -> None:
     """However many frames of the past come in, each is out after the window."""
-    merger = Merger(2, "test")
+    merger = merging(2)
     merger.feed(0, begin("a") + frame(0, 1_000_000), 0)
     merger.feed(1, begin("b"), 0)
     now, out = 0.0, b""
@@ -77,22 +84,44 @@ def test_a_clock_that_is_behind_holds_nobody_up() -> None:
 
 
 def test_it_is_enough_at_the_limit() -> None:
-    merger = Merger(1, "test", limit=2)
+    merger = merging(1, limit=2)
     out = merger.feed(0, begin("a") + b"".join(frame(0, at) for at in range(5)), 0)
     assert merger.enough
     assert len(packets(out + merger.end())) == merger.written == 2
 
 
 def test_a_stream_that_was_cut_short_is_not_complete() -> None:
-    merger = Merger(1, "test")
+    merger = merging(1)
     assert not merger.complete(0)
     merger.feed(0, begin("a", "b") + end(0), 0)
     assert not merger.complete(0)
 
 
+def test_interfaces_and_streams_may_come_at_any_time() -> None:
+    merger = merging(1)
+    out = merger.begin() + merger.feed(0, begin(), 0)
+    assert (merger.begun(0), merger.listening(0), merger.complete(0)) == (True, 0, False)
+    out += merger.feed(0, pcapng.interface(Interface(name="a")) + frame(0, 1), 0)
+    assert merger.add() == 1
+    assert not merger.begun(1)
+    out += merger.feed(1, begin("b"), 1) + merger.feed(1, frame(0, 3), 1)
+    out += merger.feed(0, pcapng.interface(Interface(name="c")) + frame(1, 2) + end(0, 1, comment="gone"), 1)
+    assert (merger.listening(0), merger.listening(1)) == (1, 1)
+    assert list(merger.turns) == [Turn(0, "a"), Turn(1, "b"), Turn(0, "c"), Turn(0, "a", "gone")]
+    out += merger.end()
+    assert [b.name() for b in read(out) if b.kind == Kind.INTERFACE] == ["a", "b", "c"]
+    assert packets(out) == [(0, 1), (2, 2), (1, 3)]
+
+
+def test_who_comes_again_is_counted_on() -> None:
+    merger = merging(1)
+    merger.feed(0, begin("a", "a") + end(0, 7, 2, "gone") + end(1, 1), 0)
+    assert merger.counters == {"a": Counters(accepted=8, dropped=2)}
+
+
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 100), st.floats(0, 0.2)), max_size=30))
 def test_nothing_is_lost_and_each_stream_keeps_its_frames(arrivals: list[tuple[int, int, float]]) -> None:
-    merger = Merger(2, "test")
+    merger = merging(2)
     out = merger.feed(0, begin("a"), 0) + merger.feed(1, begin("b"), 0)
     now = 0.0
     for stream, at, pause in arrivals:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import pytest
 
 from k8slan_cli.cli.agents import Agents, Attachments, matching
 from k8slan_cli.cli.exits import AbsentError
 from k8slan_cli.errors import K8slanError
-from k8slan_cli.kube.apply import Cluster
+from k8slan_cli.kube.apply import Cluster, ClusterError
 from k8slan_cli.kube.connection import Access
 from k8slan_cli.operate.protocol import Plugged
 
@@ -106,16 +109,95 @@ def test_agents_that_do_not_answer_are_not_waited_for_long() -> None:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with _serving(Handler) as cluster:
+        begun = time.monotonic()
+        seen = Agents(cluster, 1.0).plugged("lab/blue", nodes)
+        assert time.monotonic() - begun < 5
+        assert (seen.items, set(seen.unreachable)) == ((), set(nodes))
+        over.set()
+
+
+@contextlib.contextmanager
+def _serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[Cluster]:
+    """An API server, as far as a test needs one."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         server.daemon_threads = True
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            begun = time.monotonic()
-            seen = Agents(Cluster(Access(url=f"http://127.0.0.1:{server.server_port}")), 1.0).plugged("lab/blue", nodes)
-            assert time.monotonic() - begun < 5
-            assert (seen.items, set(seen.unreachable)) == ((), set(nodes))
+            yield Cluster(Access(url=f"http://127.0.0.1:{server.server_port}"))
         finally:
-            over.set()
             server.shutdown()
             thread.join()
+
+
+def _pod(name: str, *, ready: bool = True, version: str = "1", **metadata: str) -> dict[str, Any]:
+    status = {"conditions": [{"type": "Ready", "status": "True" if ready else "False"}]}
+    return {
+        "metadata": {"name": name, "resourceVersion": version, **metadata},
+        "spec": {"nodeName": "w1"},
+        "status": status,
+    }
+
+
+def _lists_and_watches(
+    lists: list[tuple[int, Any]], events: list[dict[str, Any]] | int
+) -> type[BaseHTTPRequestHandler]:
+    """A server whose lists are these, by status, one after the other, and whose watch has these events, or a status."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if "watch=true" not in self.path:
+                assert "fieldSelector=spec.nodeName%3Dw1" in self.path
+                self._answer(*lists.pop(0))
+            elif isinstance(events, int):
+                self._answer(events, {"message": "no"})
+            else:
+                self.send_response(200)
+                self.end_headers()
+                for event in events:
+                    self.wfile.write(json.dumps(event).encode() + b"\n")
+                self.wfile.flush()
+                threading.Event().wait(60)
+
+        def _answer(self, status: int, document: object) -> None:
+            body = json.dumps(document).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    return Handler
+
+
+def _listed(*pods: dict[str, Any]) -> dict[str, Any]:
+    return {"items": list(pods), "metadata": {"resourceVersion": "9"}}
+
+
+def test_an_agent_that_is_back_is_seen_and_asked_under_its_new_name() -> None:
+    events = [
+        {"type": "MODIFIED", "object": _pod("old", ready=False, deletionTimestamp="now")},
+        {"type": "MODIFIED", "object": _pod("old", deletionTimestamp="now")},
+        {"type": "DELETED", "object": _pod("old", deletionTimestamp="now")},
+        {"type": "ADDED", "object": _pod("new", ready=False)},
+        {"type": "MODIFIED", "object": _pod("new")},
+    ]
+    lists = [(503, {"message": "starting"}), (200, _listed(_pod("old", ready=False)))]
+    with _serving(_lists_and_watches(lists, events)) as cluster:
+        agents = Agents(cluster)
+        agents.pods = {}
+        assert next(agents.ready("w1")) is None
+        assert agents.pods["w1"].name == "new"
+
+
+def test_without_the_right_to_watch_an_agent_that_is_there_is_asked_all_the_same() -> None:
+    with _serving(_lists_and_watches([(200, _listed(_pod("old")))], 403)) as cluster:
+        agents = Agents(cluster)
+        agents.pods = {}
+        coming = agents.ready("w1")
+        assert next(coming) is None
+        with pytest.raises(ClusterError, match="no"):
+            next(coming)

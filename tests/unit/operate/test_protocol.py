@@ -62,6 +62,7 @@ def test_everything_survives_the_wire() -> None:
     assert Reach.decode(wire(REACH.encode())) == REACH
     capture = Capture(places=(PLACE,), filter="arp", snaplen=64)
     assert Capture.decode(wire(capture.encode())) == capture
+    assert Capture.decode(wire(Capture(lans=("lab/blue", "lab/red")).encode())).lans == ("lab/blue", "lab/red")
     assert protocol.decode_probe(wire(protocol.encode_probe(PROBE))) == PROBE
     sent, arrival = Sent("icmp", 1, 5, "no"), Arrival("icmp", 1, 6, "changed")
     assert protocol.decode_sent(wire(protocol.encode_sent(sent))) == sent

@@ -1,19 +1,29 @@
-"""The stream of a capture: what is written, when it ends, and what is said then."""
+"""A capture as it runs: what is written, who joins it, when it ends, and what is said."""
 
 from __future__ import annotations
 
 import io
 import os
+import queue
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
 from k8slan_cli.capture import pcapng
 from k8slan_cli.capture.pcapng import Counters, Direction, Interface, Kind, Reader
-from k8slan_cli.cli.lan.capture import Run
+from k8slan_cli.cli.agents import Attachments
+from k8slan_cli.cli.exits import AbsentError
+from k8slan_cli.cli.lan.capture import Spreading, choose
+from k8slan_cli.cli.lan.recording import Recording
 from k8slan_cli.errors import K8slanError
+from k8slan_cli.kube.apply import ClusterError, Ref
+from k8slan_cli.operate import protocol
+from k8slan_cli.operate.client import AgentError
+from k8slan_cli.operate.protocol import Plugged
 
 SECONDS = 10.0
 
@@ -21,21 +31,26 @@ SECONDS = 10.0
 class Agent:
     """An agent's answer as a ``Call`` gives it: what it sends at once, and then, once it is asked to stop, its end."""
 
-    def __init__(self, name: str, frames: int, *, breaks: str = "", dropped: int = 0, silent: bool = False) -> None:
+    def __init__(
+        self, name: str, frames: int, *, breaks: str = "", dropped: int = 0, silent: bool = False, why: str = ""
+    ) -> None:
         self._name, self._frames, self._breaks, self._dropped = name, frames, breaks, dropped
-        self._silent = silent
+        self._silent, self._why = silent, why
         self.stopped = threading.Event()
         self.asked_to_stop = 0
+        self.closed = False
 
     def data(self) -> Iterator[bytes]:
         """What it sends."""
-        yield pcapng.section("agent") + pcapng.interface(Interface(name=self._name))
+        yield pcapng.section("agent") + (pcapng.interface(Interface(name=self._name)) if self._name else b"")
         for at in range(self._frames):
             yield pcapng.packet(0, at, b"frame", 5, Direction.IN)
+        if self._why:
+            yield pcapng.statistics(0, 0, 9, Counters(accepted=self._frames, comment=self._why))
         if self._breaks:
             raise K8slanError(self._breaks)
         assert self.stopped.wait(SECONDS), "nobody has asked it to stop"
-        if not self._silent:
+        if not self._silent and not self._why and self._name:
             yield pcapng.statistics(0, 0, 9, Counters(accepted=self._frames, dropped=self._dropped))
 
     def stop(self) -> None:
@@ -45,53 +60,144 @@ class Agent:
 
     def close(self) -> None:
         """Give it up."""
+        self.closed = True
         self.stopped.set()
+
+
+@dataclass
+class Spread:
+    """The nodes of a LAN, and what the agents there do when they are asked, one after the other."""
+
+    agents: dict[str, list[Agent | K8slanError]] = field(default_factory=dict)
+    lans: tuple[str, ...] = ("lab/blue",)
+    blind: str = ""
+    opened: list[str] = field(default_factory=list)
+    _changes: queue.Queue[frozenset[str]] = field(default_factory=queue.Queue)
+    _returns: dict[str, queue.Queue[None]] = field(default_factory=dict)
+
+    def comes_to(self, *nodes: str) -> None:
+        """The LAN is on these nodes now."""
+        self._changes.put(frozenset(nodes))
+
+    def returns(self, node: str) -> None:
+        """The agent of a node is ready (again)."""
+        self._returns.setdefault(node, queue.Queue()).put(None)
+
+    def nodes(self) -> Iterator[frozenset[str]]:
+        """The nodes."""
+        if self.blind:
+            raise K8slanError(self.blind)
+        while True:
+            yield self._changes.get()
+
+    def ready(self, node: str) -> Iterator[None]:
+        """When the agent is ready."""
+        while True:
+            self._returns.setdefault(node, queue.Queue()).get()
+            yield
+
+    def open(self, node: str) -> Agent:
+        """Ask it."""
+        self.opened.append(node)
+        agent = self.agents[node].pop(0)
+        if isinstance(agent, K8slanError):
+            raise agent
+        return agent
 
 
 def kinds(data: bytes) -> list[int]:
     return [block.kind for block in Reader().feed(data)]
 
 
-def run(agents: dict[str, Agent], **options: float) -> tuple[Run, bytes]:
+def names(data: bytes) -> list[str]:
+    return [block.name() for block in Reader().feed(data) if block.kind == Kind.INTERFACE]
+
+
+class Said(list[str]):
+    """What is said, with things that happen once something is."""
+
+    def __init__(self, *then: tuple[str, Callable[[], object]]) -> None:
+        self._then = list(then)
+
+    def __call__(self, words: str) -> None:
+        """Take it down."""
+        self.append(words)
+        for part, act in [(part, act) for part, act in self._then if part in words]:
+            self._then.remove((part, act))
+            act()
+
+    def checked(self) -> list[str]:
+        """All of it, once all has happened."""
+        assert not self._then, f"never said: {self._then}, but {self}"
+        return list(self)
+
+
+def run(agents: dict[str, Agent], say: Said | None = None, **options: float) -> tuple[Recording, bytes]:
     out = io.BytesIO()
-    found = Run(out, **options)  # type: ignore[arg-type]
+    found = Recording(out, Said() if say is None else say, **options)  # type: ignore[arg-type]
     found.run(agents)  # type: ignore[arg-type]
-    for agent in agents.values():
-        agent.close()
+    assert all(agent.closed for agent in agents.values())
     return found, out.getvalue()
+
+
+def follow(
+    say: Said, spread: Spread, begun: dict[str, Agent | None], pods: dict[str, Agent] | None = None, **options: float
+) -> tuple[Recording, bytes]:
+    out = io.BytesIO()
+    found = Recording(out, say, **{"seconds": SECONDS} | options)  # type: ignore[arg-type]
+    found.run(pods or {}, spread, begun)  # type: ignore[arg-type]
+    return found, out.getvalue()
+
+
+def interrupt() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_it_ends_at_its_count_and_the_file_is_whole() -> None:
     agent = Agent("a", 100, dropped=3)
-    found, data = run({"w1": agent}, limit=7)
+    say = Said()
+    found, data = run({"w1": agent}, say, limit=7)
     assert kinds(data) == [Kind.SECTION, Kind.INTERFACE, *[Kind.PACKET] * 7, Kind.STATISTICS]
     assert agent.asked_to_stop == 1
     assert list(found.words()) == ["a: 100 frames, 3 lost as they came too fast for this connection"]
     assert found.faults == []
+    assert say == ["capturing at a (node w1); Ctrl-C ends it"]
 
 
 def test_it_ends_at_its_time() -> None:
-    found, data = run({"w1": Agent("a", 2), "w2": Agent("b", 2)}, seconds=0.6)
+    say = Said()
+    found, data = run({"w1": Agent("a", 2), "w2": Agent("b", 2)}, say, seconds=0.6)
     assert sorted(kinds(data)) == sorted(
         [Kind.SECTION, *[Kind.INTERFACE] * 2, *[Kind.PACKET] * 4, *[Kind.STATISTICS] * 2]
     )
     assert found.faults == []
+    assert len(say) == 1
+    assert "(node w1, w2)" in say[0]
 
 
 def test_ctrl_c_ends_it_in_good_order() -> None:
     before = signal.getsignal(signal.SIGINT)
-    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
-    found, data = run({"w1": Agent("a", 3)})
+    found, data = run({"w1": Agent("a", 3)}, Said(("capturing", interrupt)))
     assert kinds(data)[-1] == Kind.STATISTICS
     assert kinds(data).count(Kind.PACKET) == 3
     assert list(found.words()) == ["a: 3 frames"]
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_it_ends_when_nothing_is_left() -> None:
+    say = Said()
+    found, _ = run({"w1": Agent("a", 1, why="it is detached")}, say)
+    assert list(found.words()) == ["a: 1 frames (it is detached)"]
+    assert say[-1] == "a: it is detached"
+    assert found.faults == []
+
+
 def test_an_agent_that_breaks_off_is_named_and_the_others_go_on() -> None:
-    found, data = run({"w1": Agent("a", 1, breaks="gone"), "w2": Agent("b", 5)}, seconds=1)
+    say = Said()
+    found, data = run({"w1": Agent("a", 1, breaks="gone"), "w2": Agent("b", 5)}, say, seconds=1)
     assert kinds(data).count(Kind.PACKET) == 6
     assert found.faults == ["the capture on node w1 broke off: gone"]
+    assert found.faults[0] in say
 
 
 def test_if_all_break_off_it_ends() -> None:
@@ -100,7 +206,7 @@ def test_if_all_break_off_it_ends() -> None:
 
 
 def test_an_agent_that_does_not_say_how_it_ended_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("k8slan_cli.cli.lan.capture._END_SECONDS", 0.3)
+    monkeypatch.setattr("k8slan_cli.cli.lan.recording._END_SECONDS", 0.3)
     found, data = run({"w1": Agent("a", 1, silent=True)}, seconds=0.1)
     assert kinds(data).count(Kind.PACKET) == 1
     assert len(found.faults) == 1
@@ -110,7 +216,246 @@ def test_a_reader_that_has_seen_enough_ends_it() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with open(writing, "wb", buffering=0) as out:  # noqa: PTH123 - a descriptor
-        found = Run(out)
+        found = Recording(out, Said())
         agent = Agent("a", 3)
         found.run({"w1": agent})  # type: ignore[dict-item]
     assert agent.asked_to_stop == 1
+
+
+# ---------------------------------------------------------------- LANs
+
+
+def test_a_lan_with_nobody_on_it_waits_for_the_first_node() -> None:
+    spread = Spread({"w1": [Agent("a", 2)]})
+    say = Said(("capturing at", lambda: spread.comes_to("w1")), ("a: captured as well", interrupt))
+    found, data = follow(say, spread, {})
+    assert say.checked() == [
+        "capturing at whoever comes to LAN lab/blue; Ctrl-C ends it",
+        "a: captured as well (node w1)",
+    ]
+    assert names(data) == ["a"]
+    assert found.faults == []
+
+
+def test_a_node_that_a_lan_comes_to_is_asked_once() -> None:
+    spread = Spread({"w2": [Agent("b", 1)], "w3": [Agent("c", 1)]})
+
+    def spreads() -> None:
+        spread.comes_to("w1", "w2")
+        spread.comes_to("w1")
+        spread.comes_to("w2", "w1")
+        spread.comes_to("w3")
+
+    say = Said(("capturing at", spreads), ("c: captured as well", interrupt))
+    found, data = follow(say, spread, {"w1": Agent("a", 1)})
+    assert say.checked()[0] == "capturing at a and whoever comes to LAN lab/blue (node w1); Ctrl-C ends it"
+    assert spread.opened == ["w2", "w3"]
+    assert set(names(data)) <= {"a", "b", "c"}
+    assert found.faults == []
+
+
+def test_it_goes_on_after_the_last_attachment_and_nothing_is_left_to_wait_for_at_the_end() -> None:
+    say = Said(("a: it is detached", interrupt))
+    found, data = follow(say, Spread(), {"w1": Agent("a", 2, why="it is detached"), "w2": Agent("", 0)})
+    say.checked()
+    assert kinds(data).count(Kind.PACKET) == 2
+    assert found.faults == []
+    assert list(found.words()) == ["a: 2 frames (it is detached)"]
+
+
+def test_an_agent_that_is_back_is_taken_in_again() -> None:
+    spread = Spread({"w1": [K8slanError("not yet"), Agent("a", 2)]})
+    say = Said(
+        ("broke off: gone", lambda: spread.returns("w1")),
+        ("not yet", lambda: spread.returns("w1")),
+        ("a: captured as well", interrupt),
+    )
+    found, data = follow(say, spread, {"w1": Agent("a", 1, breaks="gone"), "w2": Agent("b", 1)})
+    assert [words for words in say.checked() if not words.startswith("capturing at")] == [
+        "the capture on node w1 broke off: gone; it goes on there once its agent is back",
+        "warning: node w1 is not captured for now: not yet",
+        "a: captured as well (node w1)",
+    ]
+    assert len(found.faults) == 1
+    assert names(data).count("a") == 2
+    assert spread.opened == ["w1", "w1"]
+
+
+def test_a_node_whose_agent_was_not_there_at_the_beginning_is_taken_in_later() -> None:
+    spread = Spread({"w1": [Agent("a", 1)]})
+    say = Said(("capturing at", lambda: spread.returns("w1")), ("a: captured as well", interrupt))
+    found, data = follow(say, spread, {"w1": None})
+    say.checked()
+    assert names(data) == ["a"]
+    assert found.faults == []
+
+
+def test_without_the_right_to_watch_what_is_there_is_captured() -> None:
+    say = Said(("user u may not watch lans", interrupt))
+    found, data = follow(say, Spread(blind="user u may not watch lans"), {"w1": Agent("a", 1)})
+    say.checked()
+    assert names(data) == ["a"]
+    assert found.faults == []
+
+
+def test_a_filter_that_an_agent_refuses_later_ends_it() -> None:
+    spread = Spread({"w1": [AgentError("node w1: filter: syntax error", status=400)]})
+    say = Said(("capturing at", lambda: spread.comes_to("w1")))
+    with pytest.raises(AgentError, match="syntax error"):
+        follow(say, spread, {})
+
+
+def test_pods_that_end_do_not_end_a_lan_beside_them() -> None:
+    pod = Agent("p", 1, why="it is detached")
+    say = Said(("p: it is detached", interrupt))
+    found, data = follow(say, Spread(), {"w1": Agent("a", 1)}, {"w1": pod})
+    say.checked()
+    assert sorted(names(data)) == ["a", "p"]
+    assert kinds(data).count(Kind.STATISTICS) == 2
+    assert found.faults == []
+
+
+def test_it_leaves_nothing_open() -> None:
+    broken, later, again = Agent("", 0, breaks="gone"), Agent("b", 1), Agent("c", 1)
+    spread = Spread({"w2": [later], "w1": [again]})
+    say = Said(
+        ("broke off", lambda: spread.comes_to("w1", "w2")),
+        ("b: captured as well", lambda: spread.returns("w1")),
+        ("c: captured as well", interrupt),
+    )
+    follow(say, spread, {"w1": broken})
+    say.checked()
+    assert [agent.closed for agent in (broken, later, again)] == [True] * 3
+
+
+# ---------------------------------------------------------------- what to capture, and whom to ask
+
+
+class Cluster:
+    """Some objects, by their paths."""
+
+    def __init__(self, *lans: str, pods: dict[str, str] | None = None, blind: bool = False) -> None:
+        self._blind = blind
+        self._objects: dict[str, dict[str, Any]] = {
+            f"/apis/lan.k8slan.io/v1beta1/namespaces/lab/lans/{name}": {"status": {"nodes": [{"name": "w1"}]}}
+            for name in lans
+        }
+        for name, node in (pods or {}).items():
+            self._objects[f"/api/v1/namespaces/lab/pods/{name}"] = {"spec": {"nodeName": node}}
+
+    def get(self, ref: Ref) -> dict[str, Any] | None:
+        """One of them."""
+        if self._blind:
+            raise ClusterError("you may not see it", status=403)
+        return self._objects.get(ref.path)
+
+
+@dataclass
+class Nodes:
+    """Agents: what is attached on their nodes, and what they say to a request for a capture of LANs."""
+
+    items: tuple[Plugged, ...] = ()
+    answers: dict[str, Agent | K8slanError] = field(default_factory=dict)
+    asked: list[list[str] | None] = field(default_factory=list)
+    pods: dict[str, object] = field(default_factory=dict)
+
+    def plugged(self, *, nodes: list[str] | None) -> Attachments:
+        """What is attached."""
+        self.asked.append(nodes)
+        return Attachments(self.items)
+
+    def forget(self) -> None:
+        """Look for pods again."""
+        self.pods = dict.fromkeys(self.answers)
+
+    def each(
+        self, nodes: list[str], act: Callable[[str], Agent], *, unreachable: dict[str, K8slanError]
+    ) -> dict[str, Agent]:
+        """Ask several."""
+        found: dict[str, Agent] = {}
+        for node in nodes:
+            try:
+                found[node] = act(node)
+            except K8slanError as error:
+                unreachable[node] = error
+        return found
+
+    def call(self, node: str, path: str, body: dict[str, Any]) -> Agent:
+        """Ask one."""
+        assert node in self.pods
+        assert (path, body["lans"], body["places"], body["filter"]) == (protocol.CAPTURE, ("lab/blue",), (), "arp")
+        answer = self.answers[node]
+        if isinstance(answer, K8slanError):
+            raise answer
+        return answer
+
+
+@dataclass
+class Where:
+    """Where the command works."""
+
+    cluster: Cluster
+    namespace: str = "lab"
+
+
+def plugged(pod: str, lan: str, node: str) -> Plugged:
+    return Plugged(
+        node=node, lan=f"lab/{lan}", container=f"c{pod}", ifname="net1", kind="veth", port="p", mac="m", mtu=1, pod=pod
+    )
+
+
+ITEMS = (plugged("lab/one", "blue", "w1"), plugged("lab/two", "blue", "w2"), plugged("lab/blue", "red", "w3"))
+
+
+def chosen(nodes: Nodes, cluster: Cluster, *what: str) -> tuple[dict[str, set[str]], list[str]]:
+    found = choose(nodes, Where(cluster), what)  # type: ignore[arg-type]
+    return {lan: set(on) for lan, on in found.lans.items()}, [item.name for item in found.places]
+
+
+def test_a_lan_goes_before_a_pod_and_no_agent_is_asked_who_is_on_it() -> None:
+    nodes = Nodes(ITEMS)
+    assert chosen(nodes, Cluster("blue"), "blue") == ({"lab/blue": {"w1"}}, [])
+    assert nodes.asked == []
+
+
+def test_with_an_interface_it_is_a_pod() -> None:
+    nodes = Nodes(ITEMS)
+    assert chosen(nodes, Cluster("blue", pods={"blue": "w3"}), "blue:net1") == ({}, ["lab/blue:net1"])
+    assert nodes.asked == [["w3"]]
+
+
+def test_a_pod_on_a_lan_that_is_captured_anyway_is_not_captured_twice() -> None:
+    found = chosen(Nodes(ITEMS), Cluster("blue", pods={"one": "w1"}), "blue", "one", "blue:net1")
+    assert found == ({"lab/blue": {"w1"}}, ["lab/blue:net1"])
+
+
+def test_a_lan_that_only_agents_may_be_asked_about_is_found_by_who_is_on_it() -> None:
+    nodes = Nodes(ITEMS)
+    assert chosen(nodes, Cluster("blue", blind=True), "blue") == ({"lab/blue": {"w1", "w2"}}, [])
+    assert nodes.asked == [None]
+
+
+def test_what_is_neither_is_named() -> None:
+    with pytest.raises(AbsentError, match=r"neither a LAN nor an attached pod onne \(did you mean one\?"):
+        chosen(Nodes(ITEMS), Cluster("blue"), "onne")
+
+
+def spreading(nodes: Nodes) -> Spreading:
+    wanted = protocol.Capture(filter="arp", snaplen=100)
+    return Spreading(Where(Cluster("blue")), nodes, ("lab/blue",), wanted)  # type: ignore[arg-type]
+
+
+def test_an_agent_too_old_for_lans_is_named_and_the_others_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    old = AgentError("node w2: places: are none", status=400)
+    agent = Agent("a", 1)
+    begun = spreading(Nodes(answers={"w1": agent, "w2": old})).begin({"w1", "w2"}, alone=True)
+    assert begun == {"w1": agent, "w2": None}
+    assert "node w2 is not captured for now: the agent of node w2 is too old" in capsys.readouterr().err
+    with pytest.raises(K8slanError, match="too old to capture a whole LAN"):
+        spreading(Nodes(answers={"w2": old})).begin({"w2"}, alone=True)
+
+
+def test_a_filter_that_is_none_is_refused_at_once() -> None:
+    wrong = AgentError("node w2: filter: 'places: are no': syntax error", status=400)
+    with pytest.raises(AgentError, match="syntax error"):
+        spreading(Nodes(answers={"w1": Agent("a", 1), "w2": wrong})).begin({"w1", "w2"}, alone=True)
