@@ -204,9 +204,9 @@ class Answers:
         attended = Attended(self._agent, wanted, places)
 
         def answer(client: socket.socket) -> None:
-            attended.check()
+            program = attended.program()
             with self._news.of(attended.lans) as news:
-                sniff.serve(client, attended, news, f"k8slan {__version__}")
+                sniff.serve(client, attended, news, program, f"k8slan {__version__}")
 
         return answer
 

@@ -59,19 +59,20 @@ class Attended:
         self._wanted = wanted
         self._places = places
 
-    def check(self) -> None:
-        """Compile the filter where it is not sure that there is a port to compile it for.
+    def program(self) -> bytes:
+        """The filter, compiled: in sight of ``lo``, over which it was asked for, as there may be no port yet.
+
+        It would be the same at any other, and libpcap takes tens of milliseconds, which a port that is new has not.
 
         Raises:
             Invalid: it is none.
 
         """
-        if self.lasting and self._wanted.filter:
-            fd = netns.own()
-            try:
-                filters.compile_for(fd, "lo", self._wanted.filter, self._wanted.snaplen)
-            finally:
-                os.close(fd)
+        fd = netns.own()
+        try:
+            return filters.compile_for(fd, "lo", self._wanted.filter, self._wanted.snaplen)
+        finally:
+            os.close(fd)
 
     def ports(self) -> Mapping[Key, Port]:
         """Those that there are now: by attachment, the pod's namespace and that of the LAN."""

@@ -96,9 +96,9 @@ class Watched(Protocol):
 
 
 class _Tap:
-    """A socket at one port."""
+    """A socket at one port; ``program`` is its filter, compiled."""
 
-    def __init__(self, number: int, port: Port) -> None:
+    def __init__(self, number: int, port: Port, program: bytes) -> None:
         self.number = number
         self.port = port
         self.began = time.time_ns()
@@ -111,7 +111,6 @@ class _Tap:
             self._index = port.index(fd)
             if not self._index:
                 raise KernelError(errno.ENODEV, f"the port {port.name} of {wanted.name} is not there")
-            program = filters.compile_for(fd, port.name, wanted.filter, wanted.snaplen)
             self.socket = sockets.open_packet(fd, 0)  # nothing arrives before it is bound, with the filter in place
         try:
             self._open(port, program)
@@ -192,11 +191,12 @@ class _Tap:
 class _Taps:
     """The sockets of one capture, kept in step with the ports that there are."""
 
-    def __init__(self, watched: Watched, waiting: select.epoll) -> None:
+    def __init__(self, watched: Watched, program: bytes, waiting: select.epoll) -> None:
         self.wanted: Mapping[Key, Port] = {}
         self.by_fd: dict[int, _Tap] = {}
         self._by_key: dict[Key, _Tap] = {}
         self._watched = watched
+        self._program = program
         self._waiting = waiting
         self._numbers = 0
         self._excused: set[Key] = set()
@@ -227,7 +227,7 @@ class _Taps:
         try:
             if len(self.by_fd) >= MOST:
                 raise KernelError(errno.EMFILE, f"a capture takes {MOST} attachments of a node at a time")
-            tap = _Tap(self._numbers, port)
+            tap = _Tap(self._numbers, port, self._program)
         except (K8slanError, OSError) as error:
             if strict:
                 raise
@@ -258,19 +258,18 @@ class _Taps:
             tap.socket.close()
 
 
-def serve(client: socket.socket, watched: Watched, news: int, application: str) -> None:
+def serve(client: socket.socket, watched: Watched, news: int, program: bytes, application: str) -> None:
     """Capture until the client says a byte or goes away, or nothing is left; then say what was lost.
 
-    ``news`` is an eventfd(2) by which there is word of a change.
+    ``news`` is an eventfd(2) by which there is word of a change, ``program`` the compiled filter of every port.
 
     Raises:
-        Invalid: the filter is none.
         KernelError: a port is not there or cannot be listened at, unless ``watched`` is lasting. Nothing has been
             sent then.
         OSError: the client is gone.
 
     """
-    with select.epoll() as waiting, contextlib.closing(_Taps(watched, waiting)) as taps:
+    with select.epoll() as waiting, contextlib.closing(_Taps(watched, program, waiting)) as taps:
         described = b"".join(taps.look(strict=not watched.lasting))
         head = b"HTTP/1.1 200 OK\r\nContent-Type: " + pcapng.MEDIA_TYPE.encode() + b"\r\nConnection: close\r\n\r\n"
         client.sendall(head + pcapng.section(application) + described)

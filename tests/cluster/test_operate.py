@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -23,7 +25,7 @@ from tests.cluster import probing
 from tests.cluster.harness import Cluster, Kubectl, Node
 from tests.cluster.harness.pods import Pod, Pods
 from tests.support import names
-from tests.support.agents import eventually
+from tests.support.agents import Log, eventually
 from tests.support.require import require
 
 SYSTEM = "k8slan-system"
@@ -69,7 +71,7 @@ class Workstation:
         path.write_text(json.dumps(config))
         return cls(path, folder, {"KUBECONFIG": str(path), "COLUMNS": "80"})
 
-    def start(self, *words: str, **options: Any) -> subprocess.Popen[bytes]:
+    def start(self, *words: str, **options: Any) -> subprocess.Popen[Any]:
         """Begin it."""
         command = [sys.executable, "-m", "k8slan_cli", *words]
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
@@ -226,7 +228,7 @@ def test_a_capture_goes_through_a_pipe_and_ends_at_its_count(k8s: Workstation, s
 
 def test_what_cannot_be_captured_is_said(k8s: Workstation) -> None:
     assert "syntax error" in k8s("lan", "capture", "one:net1", "-w", "-", "-f", "arp arp", status=1).stderr
-    assert "neither a LAN nor a pod three" in k8s("lan", "capture", "three", "-w", "-", status=6).stderr
+    assert "neither a LAN nor an attached pod three" in k8s("lan", "capture", "three", "-w", "-", status=6).stderr
     assert "cannot write /no/where" in k8s("lan", "capture", "one", "-w", "/no/where", status=1).stderr
 
 
@@ -238,6 +240,86 @@ def test_a_capture_ends_when_its_pod_does_and_says_why(k8s: Workstation, scene: 
         pod.delete()
         _, stderr = capturing.communicate(timeout=SECONDS)
     assert (capturing.returncode, "is detached" in stderr.decode()) == (0, True), stderr
+
+
+@contextlib.contextmanager
+def capturing_late(k8s: Workstation, scene: Scene, path: Path) -> Iterator[tuple[subprocess.Popen[str], Log]]:
+    """A capture of a LAN ``late`` of which no node has anything yet, and what it says; a Ctrl-C ends it."""
+    scene.kubectl.create(probing.lan("late", scene.namespace, vni=7103, dynamic=True))
+    probing.until_ready(scene.kubectl, "late")
+    try:
+        words = ("lan", "capture", "late", "-w", str(path), "--filter", "arp")
+        with k8s.start(*words, text=True) as process:
+            assert process.stderr is not None
+            said = Log(process.stderr)
+            try:
+                said.wait("^capturing at whoever comes to LAN .*/late; Ctrl-C ends it$")
+                yield process, said
+                process.send_signal(signal.SIGINT)
+                process.wait(SECONDS)
+            finally:
+                process.kill()
+                said.join()
+        assert "Traceback" not in str(said)
+    finally:
+        scene.kubectl.delete("lan", "late", timeout=60)
+
+
+def test_pods_that_start_during_a_capture_are_in_it_on_nodes_that_had_nothing_of_the_lan(
+    k8s: Workstation, scene: Scene, node1: Node, node2: Node, tmp_path: Path
+) -> None:
+    path, make, space = tmp_path / "late.pcapng", Pods(scene.kubectl), scene.namespace
+    late = "k8slan-lan-late@net1"
+    with capturing_late(k8s, scene, path) as (process, said):
+        first = make(node2, name="first", networks=late)
+        said.wait(rf"^{space}/first:net1: captured as well \(node worker2\)$")
+        second = make(node1, name="second", networks=late)
+        said.wait(rf"^{space}/second:net1: captured as well \(node worker1\)$")
+        k8s("lan", "probe", "late", "--class", "arp")
+        third = make(node2, name="third", networks=late)
+        said.wait(rf"^{space}/third:net1: captured as well \(node worker2\)$")
+        k8s("lan", "probe", "late", "--class", "arp", "--from", "third", "--to", "second")
+        for pod in (first, second, third):
+            pod.delete()
+            said.wait(rf"^{space}/{pod.name}:net1: it is detached$")
+        again = make(node2, name="first", networks=late)
+        said.wait(rf"^{space}/first:net1: captured as well", since=said.mark() - 1)
+        again.delete()
+        said.wait(rf"^{space}/first:net1: it is detached$", since=said.mark() - 1)
+    assert process.returncode == 0, said
+    assert "broke off" not in str(said)
+    rows = tshark(path, "frame.interface_name", "frame.packet_flags_direction", "frame.interface_id")
+    directions = ("0x00000001", "0x00000002")
+    ends = {(f"{space}/{name}:net1", way) for name in ("first", "second", "third") for way in directions}
+    assert ends <= {(row[0], row[1]) for row in rows}
+    for name in ("first", "second", "third"):
+        number = sum(row[0] == f"{space}/{name}:net1" for row in rows)
+        assert re.search(rf"^{space}/{name}:net1: {number} frames \(it is detached\)$", str(said), re.MULTILINE), said
+
+
+def test_an_agent_that_restarts_during_a_capture_is_taken_in_again(
+    k8s: Workstation, scene: Scene, node1: Node, node2: Node, tmp_path: Path
+) -> None:
+    path, make, space = tmp_path / "late.pcapng", Pods(scene.kubectl), scene.namespace
+    with capturing_late(k8s, scene, path) as (process, said):
+        pods = [make(node, name=f"at-{node.name}", networks="k8slan-lan-late@net1") for node in (node1, node2)]
+        for pod in pods:
+            said.wait(rf"^{space}/{pod.name}:net1: captured as well")
+        mark = said.mark()
+        system = scene.cluster.kubectl.within(SYSTEM)
+        labels = ("-l", "app.kubernetes.io/name=k8slan-node-agent", "--field-selector=spec.nodeName=worker1")
+        system("delete", "pod", *labels, "--wait=false")
+        said.wait("the capture on node worker1 broke off", since=mark)
+        said.wait(rf"^{space}/at-worker1:net1: captured as well", since=mark, seconds=SECONDS)
+        k8s("lan", "probe", "late", "--class", "arp")
+        for pod in pods:
+            pod.delete()
+            said.wait(rf"^{space}/{pod.name}:net1: it is detached$", since=mark)
+    assert process.returncode == 1, said
+    assert "node worker2 broke off" not in str(said)
+    rows = tshark(path, "frame.interface_id", "frame.interface_name")
+    ids = {row[0] for row in rows if row[1] == f"{space}/at-worker1:net1"}
+    assert max(map(int, ids)) == 2  # after the two that were there first
 
 
 # ---------------------------------------------------------------- link

@@ -15,7 +15,7 @@ import pytest
 from k8slan_cli.capture import pcapng
 from k8slan_cli.capture.pcapng import Kind
 from k8slan_cli.errors import KernelError
-from k8slan_cli.operate import sniff
+from k8slan_cli.operate import filters, sniff
 from k8slan_cli.operate.client import AgentError
 from k8slan_cli.operate.protocol import PORT, Place
 from k8slan_cli.operate.sniff import Key, Port
@@ -255,6 +255,9 @@ def test_an_agent_that_ends_ends_its_captures() -> None:
 # ---------------------------------------------------------------- the limit
 
 
+EVERYTHING = filters.accept_all(pcapng.SNAPLEN)
+
+
 @dataclass
 class Wires:
     """Ports in a namespace, as an agent would have them."""
@@ -290,7 +293,7 @@ def served(wires: Wires) -> Iterator[tuple[Stream, int]]:
 
     def run() -> None:
         try:
-            sniff.serve(there, wires, news, "test")
+            sniff.serve(there, wires, news, EVERYTHING, "test")
         except BaseException as error:  # noqa: BLE001 - it is shown by the test
             faults.append(error)
         there.close()
@@ -375,4 +378,4 @@ def test_a_port_that_is_not_there_yet_is_waited_for_but_not_where_it_was_named()
         wires.put("p1")
         here, there = socket.socketpair()
         with here, there, pytest.raises(KernelError, match="the port p1 of p1 is not there"):
-            sniff.serve(there, wires, os.eventfd(0), "test")
+            sniff.serve(there, wires, news, EVERYTHING, "test")
