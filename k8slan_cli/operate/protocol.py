@@ -7,7 +7,7 @@ Requests are HTTP/1.1 POSTs with a JSON body and a bearer token. Their answers:
     /v1/attachments  JSON: who is attached on this node, with counters
     /v1/node         JSON: what the node has and lacks, its underlays, its clock
     /v1/session      lines of JSON both ways, until either side ends it: frames sent and received at one place
-    /v1/capture      pcapng, until the client sends a byte or goes away; how each interface ended comes last
+    /v1/capture      pcapng, until the client sends a byte or goes away; of each interface, how it ended comes last
 
 A refusal has an HTTP status of 400 or more and ``{"error": …, "hint": …}``. The protocol's version is in the path:
 fields may be added within one, and whoever reads passes over those it does not know.

@@ -447,6 +447,9 @@ def test_an_operator_needs_no_other_right(operator: Workstation, scene: Scene, t
     path = tmp_path / "operator.pcapng"
     operator("lan", "capture", "one:net1", "-w", str(path), "--seconds", "0.5")
     assert path.stat().st_size > 0
+    said = operator("lan", "capture", "blue", "-w", str(path), "--seconds", "1").stderr
+    assert f"and whoever comes to LAN {scene.namespace}/blue (node worker1, worker2)" in said
+    assert re.search("later are not captured: user .* may not list lans", said), said
     assert "may not" in operator("lan", "link", "one:e1", "down", status=3).stderr
     found_checks = checks(operator("doctor", "-o", "json"))
     assert found_checks["between nodes", "VXLAN at UDP port 4789"]["state"] == "ok"
