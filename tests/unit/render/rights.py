@@ -27,7 +27,7 @@ RIGHTS = {
         "secrets k8slan-webhook": "list watch patch",
     },
     ("Role", "k8slan-operator"): {
-        "pods": "list",
+        "pods": "list watch",
         "pods/portforward": "get create",
         "serviceaccounts/token k8slan-operator": "create",
     },
