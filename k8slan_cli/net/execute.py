@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Callable, Mapping
 from functools import singledispatch
 
 from k8slan_cli.errors import KernelError, PodGone, UnderlayMissing
 from k8slan_cli.lan import names
 from k8slan_cli.net import netlink, netns, sockets
-from k8slan_cli.net.netlink import IFF_ALLMULTI, IFF_UP, IFLA_IFNAME, IFLA_MASTER, IFLA_MTU
+from k8slan_cli.net.netlink import IF_OPER_UP, IFF_ALLMULTI, IFF_LOWER_UP, IFF_UP, IFLA_IFNAME, IFLA_MASTER, IFLA_MTU
 from k8slan_cli.net.node import Handle, Node
 from k8slan_cli.net.sockets import Netlink
 from k8slan_cli.plan import operations as op
@@ -18,6 +19,7 @@ from k8slan_cli.plan.operations import Operation
 from k8slan_cli.plan.state import Attachment, Kind, Port
 
 _GONE = frozenset({errno.ENODEV})
+_CARRIER_SECONDS, _LOOK_SECONDS = 1.0, 0.001
 
 
 class Context:
@@ -250,6 +252,21 @@ def _(operation: op.ConfigurePod, context: Context) -> None:
                 pod.apply(routes, doing=operation.describe(), ignore=frozenset({errno.EEXIST}))
 
     context.with_pod(attachment, configure)
+    _await_carrier(context.handle().netlink, attachment.port)
+
+
+def _await_carrier(lan: Netlink, port: str) -> None:
+    """Wait until the kernel lets frames out at a port that has a carrier; until then it drops them without a word.
+
+    It follows a carrier in a worker of its own (net/core/link_watch.c), milliseconds later where much else goes on, and
+    a pod's first frames are answered sooner than that. To be asked for the link makes Linux 6.8 and newer do it at
+    once; an older one is asked until it has.
+    """
+    until = time.monotonic() + _CARRIER_SECONDS
+    while (link := sockets.link(lan, port)) and link.flags & IFF_LOWER_UP and link.operstate != IF_OPER_UP:
+        if time.monotonic() > until:
+            return
+        time.sleep(_LOOK_SECONDS)
 
 
 @execute.register

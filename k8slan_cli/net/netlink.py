@@ -51,6 +51,7 @@ IFLA_TXQLEN, IFLA_LINKINFO, IFLA_IFALIAS, IFLA_STATS64, IFLA_GROUP, IFLA_NET_NS_
     29,
 )
 IFLA_PROTINFO = 12
+IFLA_OPERSTATE, IF_OPER_UP = 16, 6
 IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
 RTEXT_FILTER_SKIP_STATS = 1 << 3
 
@@ -280,6 +281,7 @@ class RawLink:
     port: dict[int, bytes]
     alias: str = ""
     counters: tuple[int, ...] = ()  # rx/tx packets, rx/tx bytes, rx/tx errors, rx/tx dropped
+    operstate: int = 0  # RFC 2863, as linux/if.h numbers it
 
 
 def link_index(reply: Reply) -> int:
@@ -302,7 +304,7 @@ def parse_link(reply: Reply) -> RawLink:
     data = reply.data
     _family, _type, index, flags, _change = _head(_IFINFO, reply)
     name = mac = kind = alias = ""
-    mtu = master = link = group = 0
+    mtu = master = link = group = operstate = 0
     info: dict[int, bytes] = {}
     port: dict[int, bytes] = {}
     counters: tuple[int, ...] = ()
@@ -319,6 +321,8 @@ def parse_link(reply: Reply) -> RawLink:
             link = _number(data[start:end])
         elif key == IFLA_GROUP:
             group = _number(data[start:end])
+        elif key == IFLA_OPERSTATE:
+            operstate = _number(data[start:end])
         elif key == IFLA_IFALIAS:
             alias = data[start:end].rstrip(b"\0").decode(errors="replace")
         elif key == IFLA_STATS64 and end - start >= _STATS.size:
@@ -331,7 +335,7 @@ def parse_link(reply: Reply) -> RawLink:
                     info = _found(data, sub_start, sub_end)
                 elif sub == IFLA_INFO_SLAVE_DATA:
                     port = _found(data, sub_start, sub_end)
-    return RawLink(index, name, flags, mtu, mac, master, link, kind, group, info, port, alias, counters)
+    return RawLink(index, name, flags, mtu, mac, master, link, kind, group, info, port, alias, counters, operstate)
 
 
 # ---------------------------------------------------------------- addresses and routes

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from collections.abc import Iterator
 
 import pytest
 
+from k8slan_cli.net.sockets import open_packet
 from k8slan_cli.probe.endpoint import Interface
 from k8slan_cli.probe.run import Probe, cross
 from tests.support import names
-from tests.support.agents import CLIENTS, Inside, Node, dynamic, pods, veth
+from tests.support.agents import CLIENTS, SECONDS, Inside, Node, dynamic, pods, veth
 from tests.support.netns import Namespace
 
 OURS = "7026796"
 """The group of every link that k8slan makes."""
+_ALL = 0x0003  # ETH_P_ALL (if_ether.h)
 
 
 @pytest.fixture(scope="module")
@@ -323,6 +326,22 @@ def link_local(node: Node) -> str:
     infos = node.namespace.ip("address", "show", "dev", "eth0")[0]["addr_info"]
     [address] = [info["local"] for info in infos if info["local"].startswith("fe80:")]
     return str(address)
+
+
+def test_the_first_frame_after_an_add_arrives(node: Node) -> None:
+    """The kernel follows a carrier when it gets round to it; of a thousand ADDs, some are answered sooner than that."""
+    node.lan(spokes=["first", "second"])
+    with pods(2) as (sender, receiver):
+        node.add(sender, veth("first")).result()
+        with Interface(sender.fd(), "net1") as endpoint, open_packet(receiver.fd(), socket.htons(_ALL)) as hearing:
+            hearing.settimeout(SECONDS)
+            for number in range(50):
+                frame = b"\xff" * 6 + endpoint.mac + b"\x88\xb5" + number.to_bytes(2, "big") + bytes(44)
+                node.add(receiver, veth("second")).result()
+                endpoint.send(frame)
+                assert any(hearing.recv(2048) == frame for _ in range(20)), number
+                node.delete(receiver, veth("second")).ok()
+        node.delete(sender, veth("first")).ok()
 
 
 def test_two_lans_of_a_node_do_not_hear_each_other(node: Node) -> None:
