@@ -1,13 +1,15 @@
 """A LAN as a picture: who is plugged in where, and what joins the nodes.
 
 A small frozen model, and pure functions from it to text: ``text`` draws for a terminal, ``mermaid`` writes Mermaid,
-``svg`` writes SVG and a page that holds it. ``k8slan demo`` and ``k8slan lan graph`` fill the model, each from
-what it knows; no drawing asks the kernel or a cluster anything.
+``svg`` writes SVG, ``several`` a page. ``k8slan demo`` and ``k8slan lan graph`` fill the model, each from what it
+knows; no drawing asks the kernel or a cluster anything.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+NOTHING = "nothing of the LAN here"  # what a node without a part says, unless it has a note
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

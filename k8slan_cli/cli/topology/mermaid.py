@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from k8slan_cli.cli.topology import Topology
+from k8slan_cli.cli.topology import NOTHING, Topology
 
 
 def write(topology: Topology) -> str:
@@ -19,7 +19,7 @@ def write(topology: Topology) -> str:
         if node.bridge:
             lines.append(f"    n{n}br([{quoted(node.bridge)}])")
         elif not node.note:
-            lines.append(f"    n{n}none>{quoted('nothing of the LAN here')}]")
+            lines.append(f"    n{n}none>{quoted(NOTHING)}]")
         lines.append("  end")
     for n, node in enumerate(topology.nodes):
         if node.tunnel:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from html import escape
 
 from k8slan_cli.cli.topology import Topology, svg
 from k8slan_cli.cli.topology.mermaid import quoted
@@ -21,14 +20,18 @@ _STYLE = """
   @media (prefers-color-scheme: dark) {
     :root { --page: #14181e; --text: #e4e9f0; --quiet: #a3afbf; --line: #3a4456; }
   }
-  body { margin: 1.5rem; background: var(--page); color: var(--text); font: 15px/1.45 system-ui, sans-serif; }
+  body {
+    margin: 1.5rem; background: var(--page); color: var(--text); font: 15px/1.45 system-ui, sans-serif;
+    overflow-wrap: anywhere;
+  }
   h1 { font-size: 1.3rem; } h2 { font-size: 1.1rem; margin: 2rem 0 0.5rem; }
   a { color: inherit; } nav { columns: 24rem; } nav ul { margin: 0; }
-  .picture { overflow-x: auto; } svg { display: block; }
+  .picture, .table { overflow-x: auto; } svg { display: block; margin-left: -0.5rem; }
   table { border-collapse: collapse; margin: 0.75rem 0; font-variant-numeric: tabular-nums; }
   th, td { text-align: left; padding: 0.2rem 1rem 0.2rem 0; border-bottom: 1px solid var(--line); }
-  th, footer { color: var(--quiet); font-weight: normal; }
-  @media print { .picture { overflow: visible; } .picture svg { max-width: 100%; height: auto; } }
+  th, td { max-width: 24rem; overflow-wrap: break-word; }
+  th { color: var(--quiet); font-weight: normal; }
+  @media print { .picture, .table { overflow: visible; } .picture svg { max-width: 100%; height: auto; } }
 """
 
 
@@ -42,7 +45,7 @@ def write_svg(topologies: Sequence[Topology]) -> str:
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" viewBox="0 0 {width} {height}" width="{width}"'
         f' height="{height}">',
-        f"<title>{escape(_title(topologies))}</title>",
+        f"<title>{svg.xml(_title(topologies))}</title>",
     ]
     top = 0
     for text, _, tall in pictures:
@@ -61,34 +64,35 @@ def _title(topologies: Sequence[Topology]) -> str:
     return topologies[0].title if len(topologies) == 1 else f"{len(topologies)} LANs"
 
 
-def write_page(topologies: Sequence[Topology], footer: str = "") -> str:
+def write_page(topologies: Sequence[Topology]) -> str:
     """An HTML page that needs nothing beside it: the pictures, and who is on each LAN as a table."""
-    title = escape(_title(topologies))
+    title = svg.xml(_title(topologies))
     parts = [
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n<body>",
     ]
     if len(topologies) != 1:
-        items = "".join(f'<li><a href="#lan{n}">{escape(t.title)}</a></li>' for n, t in enumerate(topologies))
+        items = "".join(f'<li><a href="#lan{n}">{svg.xml(t.title)}</a></li>' for n, t in enumerate(topologies))
         parts.append(f"<h1>{title}</h1>\n<nav><ul>{items}</ul></nav>")
     for number, topology in enumerate(topologies):
         heading = "h1" if len(topologies) == 1 else "h2"
-        parts.append(f'<section id="lan{number}">\n<{heading}>{escape(topology.title)}</{heading}>')
-        parts.append(f'<div class="picture">\n{svg.write(topology)}</div>')
+        parts.append(f'<section id="lan{number}">\n<{heading}>{svg.xml(topology.title)}</{heading}>')
+        parts.append(f'<div class="picture">\n{svg.write(topology, titled=False)}</div>')
         parts += [*_rows(topology), "</section>"]
-    return "\n".join([*parts, f"<footer>{escape(footer)}</footer>\n</body>\n</html>"]) + "\n"
+    return "\n".join([*parts, "</body>\n</html>"]) + "\n"
 
 
 def _rows(topology: Topology) -> Iterator[str]:
     members = [(node, member) for node in topology.nodes for member in node.members]
     if not members:
         return
-    yield "<table>\n<thead><tr><th>Node</th><th>Who</th><th>Socket</th><th>Interface</th></tr></thead>\n<tbody>"
+    yield '<div class="table">\n<table>'
+    yield "<thead><tr><th>Node</th><th>Who</th><th>Socket</th><th>Interface</th></tr></thead>\n<tbody>"
     for node, member in members:
         cells = (node.name, f"{member.name} (VM)" if member.vm else member.name, member.port, ", ".join(member.lines))
-        yield f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
-    yield "</tbody>\n</table>"
+        yield f"<tr>{''.join(f'<td>{svg.xml(cell)}</td>' for cell in cells)}</tr>"
+    yield "</tbody>\n</table>\n</div>"
 
 
 def write_mermaid(topologies: Sequence[Topology]) -> str:

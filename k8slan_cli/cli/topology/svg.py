@@ -1,21 +1,25 @@
-"""Writes a topology as SVG that stands alone, readable on light and dark; and as a page around it.
+"""Writes a topology as SVG that stands alone, readable on light and dark.
 
 The layout is that of the terminal's picture (text.py): members on the left of a node's box, the bridge as a bar on
 the right, from which the tunnel goes down into the underlay. All text is monospaced, so that its width is known.
+What is very long loses its middle, and has all of it as a tooltip.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
 
-from k8slan_cli.cli.topology import Member, Node, Topology
+from k8slan_cli.cli.topology import NOTHING, Member, Node, Topology
 
 _CHAR, _LINE, _HEAD = 7.3, 16, 24  # pixels: width of a character, height of a line, height of a title
 _PAD, _GAP, _MARGIN, _TITLE = 12, 24, 24, 32
-_PER_ROW = 3
+_WIDE = 1232  # pixels that nodes beside each other may take: a laptop's window
+_LONGEST, _LONGEST_TITLE = 64, 120  # characters
+_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 _STYLE = """
   text { font: 12px ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; fill: #1f2733; }
@@ -45,47 +49,41 @@ class _Size:
     per_row: int
 
 
-def write(topology: Topology) -> str:
-    """The picture as an SVG document."""
+def write(topology: Topology, *, titled: bool = True) -> str:
+    """The picture as an SVG document; ``titled`` is whether its title can be seen."""
     size = _size(topology)
-    width = 2 * _MARGIN + size.per_row * (size.node + _GAP) - _GAP
-    width = max(width, 2 * _MARGIN + len(topology.title) * _CHAR * 1.1)
-    height = _MARGIN + _TITLE + sum(h + 2 * _GAP for h in size.rows) + _LINE
+    top = _MARGIN + (_TITLE if titled else 0)
+    words = max(min(len(topology.title), _LONGEST_TITLE) if titled else 0, min(len(topology.underlay), _LONGEST))
+    width = 2 * _MARGIN + max(size.per_row * (size.node + _GAP) - _GAP, words * _CHAR)
+    height = top + sum(h + 2 * _GAP for h in size.rows) + _LINE
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" viewBox="0 0 {width:.0f} {height:.0f}"'
         f' width="{width:.0f}" height="{height:.0f}">',
-        f"<title>{escape(topology.title)}</title>",
+        f"<title>{xml(topology.title)}</title>",
         f"<style>{_STYLE}</style>",
         '<rect class="page" width="100%" height="100%"/>',
-        _text(_MARGIN, _MARGIN + 12, topology.title, "title"),
-        *_rows(topology, size),
+        *([_text(_MARGIN, _MARGIN + 12, topology.title, "title", _LONGEST_TITLE)] if titled else []),
+        *_rows(topology, size, top),
         "</svg>",
     ]
     return "\n".join(parts) + "\n"
 
 
-def page(topology: Topology) -> str:
-    """An HTML page that holds the picture."""
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(topology.title)}</title>\n"
-        "<style>:root { color-scheme: light dark; } body { margin: 0; } "
-        "svg { display: block; max-width: 100%; height: auto; margin: 0 auto; }</style>\n"
-        f"</head>\n<body>\n{write(topology)}</body>\n</html>\n"
-    )
-
-
 def _size(topology: Topology) -> _Size:
     members = [m for node in topology.nodes for m in node.members]
-    box = max((len(t) for m in members for t in (m.name, *m.lines)), default=10) * _CHAR + 2 * _PAD
-    wire = max((len(m.port) for m in members), default=0) * _CHAR + 2 * _PAD
-    words = [t for n in topology.nodes for t in (n.name, n.bridge, n.tunnel, n.uplink, n.note)]
-    node = max(box + wire + 3 * _PAD, max(map(len, words), default=0) * _CHAR + 4 * _PAD, 27 * _CHAR)
+    box = _width("", *(text for m in members for text in (m.name, *m.lines))) + 2 * _PAD
+    wire = _width("", *(m.port for m in members)) + 2 * _PAD
+    words = _width(NOTHING, *(t for n in topology.nodes for t in (n.name, n.bridge, n.tunnel, n.uplink, n.note)))
+    node = max(box + wire + 3 * _PAD, words + 4 * _PAD)
     count = len(topology.nodes)
-    per_row = max(count, 1) if count <= _PER_ROW else min(_PER_ROW, math.ceil(math.sqrt(count)))
-    rows = [topology.nodes[at : at + per_row] for at in range(0, count, per_row)]
+    fitting = max(1, int((_WIDE - 2 * _MARGIN + _GAP) / (node + _GAP)))
+    per_row = math.ceil(count / max(1, math.ceil(count / fitting)))
+    rows = [topology.nodes[at : at + per_row] for at in range(0, count, max(1, per_row))]
     return _Size(box, wire, node, tuple(max(_height(n) for n in row) for row in rows), per_row)
+
+
+def _width(*texts: str) -> float:
+    return min(max(map(len, texts)), _LONGEST) * _CHAR
 
 
 def _box_height(member: Member) -> float:
@@ -94,11 +92,12 @@ def _box_height(member: Member) -> float:
 
 def _height(node: Node) -> float:
     inside = sum(_box_height(m) + _PAD for m in node.members)
-    return _HEAD + (_LINE if node.note else 0) + (inside + _LINE + 2 * _HEAD if node.bridge else _HEAD)
+    if not node.bridge:
+        return 2 * _HEAD
+    return _HEAD + (_HEAD if node.note else 0) + inside + _LINE + 2 * _HEAD
 
 
-def _rows(topology: Topology, size: _Size) -> Iterator[str]:
-    top = float(_MARGIN + _TITLE)
+def _rows(topology: Topology, size: _Size, top: float) -> Iterator[str]:
     buses: list[float] = []
     for number, height in enumerate(size.rows):
         row = topology.nodes[number * size.per_row : (number + 1) * size.per_row]
@@ -109,22 +108,19 @@ def _rows(topology: Topology, size: _Size) -> Iterator[str]:
         right = _MARGIN + len(row) * (size.node + _GAP) - _GAP
         yield f'<path class="underlay" d="M{_MARGIN / 2:.0f} {bus:.0f}H{right:.0f}"/>'
         top = bus + _GAP
-    if not buses:
-        return
     if len(buses) > 1:
         yield f'<path class="underlay" d="M{_MARGIN / 2:.0f} {buses[0]:.0f}V{buses[-1]:.0f}"/>'
-    yield _text(_MARGIN, buses[-1] + 20, topology.underlay, "quiet")
+    yield _text(_MARGIN, top - 4, topology.underlay, "quiet")
 
 
 def _node(node: Node, x: float, y: float, height: float, bus: float, size: _Size) -> Iterator[str]:
     yield f'<rect class="node" x="{x:.0f}" y="{y:.0f}" width="{size.node:.0f}" height="{height:.0f}" rx="8"/>'
     yield _text(x + _PAD, y + 17, node.name, "title")
     top = y + _HEAD
-    if node.note:
-        yield _text(x + _PAD, top + 12, node.note, "quiet")
-        top += _LINE + 4
+    if note := node.note or ("" if node.bridge else NOTHING):
+        yield _text(x + _PAD, top + 12, note, "quiet")
+        top += _HEAD
     if not node.bridge:
-        yield _text(x + _PAD, top + 14, "(nothing of the LAN here)", "quiet")
         return
     bar = x + size.node - 2 * _PAD
     end = y + height - 2 * _HEAD
@@ -155,5 +151,13 @@ def _member(member: Member, x: float, y: float, bar: float, size: _Size) -> Iter
     yield _text((right + bar) / 2, wire - 5, member.port, "middle")
 
 
-def _text(x: float, y: float, text: str, kind: str) -> str:
-    return f'<text class="{kind}" x="{x:.0f}" y="{y:.0f}">{escape(text)}</text>'
+def _text(x: float, y: float, text: str, kind: str, longest: int = _LONGEST) -> str:
+    shown, whole = text, ""
+    if len(text) > longest:  # names differ at their ends
+        shown, whole = f"{text[: longest // 2]}…{text[1 - longest // 2 :]}", f"<title>{xml(text)}</title>"
+    return f'<text class="{kind}" x="{x:.0f}" y="{y:.0f}">{xml(shown)}{whole}</text>'
+
+
+def xml(text: str) -> str:
+    """Text as XML and HTML have it, without what neither can say: somebody's pod may have any text as its address."""
+    return escape(_NO_XML.sub("\N{REPLACEMENT CHARACTER}", text))

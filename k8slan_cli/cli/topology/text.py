@@ -18,10 +18,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from k8slan_cli.cli.topology import Member, Node, Topology
+from k8slan_cli.cli.topology import NOTHING, Member, Node, Topology
 
 _GAP, _GUTTER = 2, 2  # columns between nodes; columns for the line that joins several rows
-_NOTHING = "(nothing of the LAN here)"
 _NARROWEST = 8  # columns of a member's box
 
 _ASCII = str.maketrans(
@@ -62,7 +61,7 @@ def _widths(topology: Topology, width: int) -> _Widths:
     wire = max((len(m.port) + 4 for m in members), default=0)
     fixed = wire + 6  # borders of the node and spaces inside them, the bar and a space
     texts = [t for n in topology.nodes for t in (n.name, n.bridge, n.tunnel, n.uplink, n.note)]
-    texts += ["" if n.bridge else _NOTHING for n in topology.nodes]
+    texts += ["" if n.bridge or n.note else NOTHING for n in topology.nodes]
     wanted = max(box + fixed, max(map(len, texts), default=0) + 6)
     node = min(wanted, max(width - _GUTTER, _NARROWEST + fixed))
     return _Widths(min(box, node - fixed), wire, node)
@@ -89,7 +88,7 @@ def _row(topology: Topology, row: tuple[Node, ...], widths: _Widths, number: int
 
 def _height(node: Node) -> int:
     members = sum(2 + max(1, len(m.lines)) for m in node.members)
-    return 2 + bool(node.note) + (3 + members if node.bridge else 1)
+    return 2 + bool(node.note) + 3 + members if node.bridge else 3
 
 
 def _node(node: Node, widths: _Widths, height: int) -> list[str]:
@@ -103,10 +102,10 @@ def _node(node: Node, widths: _Widths, height: int) -> list[str]:
 
 def _inside(node: Node, widths: _Widths, height: int) -> Iterator[str]:
     inner = widths.node - 4
-    note = [_cut(node.note, inner)] if node.note else []
     if not node.bridge:
-        yield from [*note, _cut(_NOTHING, inner), *[""] * (height - len(note) - 1)]
+        yield from [_cut(node.note or NOTHING, inner), *[""] * (height - 1)]
         return
+    note = [_cut(node.note, inner)] if node.note else []
     yield from note
     yield f"{_cut(node.bridge, inner - 2)} ┓".rjust(inner)
     lines = [line for member in node.members for line in _member(member, widths)]

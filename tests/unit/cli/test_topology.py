@@ -97,7 +97,7 @@ def test_a_wide_terminal_has_them_in_one_row_and_a_narrow_one_below_each_other()
 def test_a_node_without_a_part_of_the_lan_and_one_with_a_note() -> None:
     lines = draw(lan(Node(name="a"), Node(name="b", bridge="br0", members=(pod(1),), note="Degraded: no underlay")))
     picture = "\n".join(lines)
-    assert "(nothing of the LAN here)" in picture
+    assert picture.count("nothing of the LAN here") == 1
     assert "Degraded: no underlay" in picture
     assert "╿" not in picture
     assert "╧" not in lines[-1]
@@ -136,21 +136,17 @@ def test_any_picture_fits_its_width(topology: Topology, width: int, unicode: boo
 def test_any_svg_is_well_formed_and_says_all_of_it(topology: Topology) -> None:
     document = ElementTree.fromstring(svg.write(topology))  # noqa: S314
     shown = ["".join(e.itertext()) for e in document.iter("{http://www.w3.org/2000/svg}text")]
-    assert {topology.title, topology.underlay if topology.nodes else topology.title} <= set(shown)
+    assert {topology.title, topology.underlay} <= set(shown)
     for part in topology.nodes:
         for member in part.members if part.bridge else ():
             assert {member.name, member.port, *member.lines} <= set(shown)
 
 
 def test_the_svg_stands_alone_and_knows_the_dark() -> None:
-    text = svg.write(FOUR)
+    text = svg.write(lan(*(node(number, pod(number)) for number in range(1, 6))))
     assert "prefers-color-scheme: dark" in text
     assert re.findall(r'(?:href|src)="|url\(|@import|<script', text) == []
     assert text.count('class="underlay"') == 3  # two rows and what joins them
-    page = svg.page(FOUR)
-    assert page.startswith("<!doctype html>")
-    assert page.count("<svg") == 1
-    assert "@import" not in page
 
 
 def test_mermaid_has_every_link() -> None:
