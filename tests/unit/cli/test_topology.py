@@ -142,6 +142,12 @@ def test_any_svg_is_well_formed_and_says_all_of_it(topology: Topology) -> None:
             assert {member.name, member.port, *member.lines} <= set(shown)
 
 
+@given(st.text(st.characters()))
+def test_any_text_can_be_in_an_svg(text: str) -> None:
+    document = ElementTree.fromstring(svg.write(lan(Node(name=text))))  # noqa: S314
+    assert len(document.findall("{http://www.w3.org/2000/svg}text")) == 4
+
+
 def test_the_svg_stands_alone_and_knows_the_dark() -> None:
     text = svg.write(lan(*(node(number, pod(number)) for number in range(1, 6))))
     assert "prefers-color-scheme: dark" in text
