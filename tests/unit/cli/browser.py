@@ -199,10 +199,7 @@ def start(folder: Path) -> Iterator[Browser]:
             cwd=folder,
         )
     try:
-        browser = Browser(process)
-        yield browser
-        browser.ask("Browser.close")
-        process.wait(_PATIENCE)
+        yield Browser(process)
     finally:
         with process:
             process.kill()
