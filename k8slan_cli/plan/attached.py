@@ -209,8 +209,15 @@ def _objects(text: str) -> list[dict[str, Any]]:
 
 def _text(item: Mapping[str, Any], key: str) -> str:
     found = item.get(key)
-    return found if isinstance(found, str) else ""
+    return _printable(found) if isinstance(found, str) else ""
 
 
 def _texts(found: object) -> tuple[str, ...]:
-    return tuple(item for item in found if isinstance(item, str)) if isinstance(found, list) else ()
+    return tuple(_printable(item) for item in found if isinstance(item, str)) if isinstance(found, list) else ()
+
+
+def _printable(text: str) -> str:
+    """Text that a terminal and a file can take: whoever may make a pod writes what he likes into its annotations."""
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)

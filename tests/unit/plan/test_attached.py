@@ -148,3 +148,11 @@ def test_no_annotation_breaks_the_reader(networks: str, status: str) -> None:
 def test_a_bare_pod_is_read() -> None:
     found = decode_pod({"metadata": {"name": "x", "namespace": "lab"}})
     assert (found.node, found.phase, found.vm, found.networks, found.over) == ("", "", "", (), False)
+
+
+def test_what_no_terminal_can_take_does_not_get_through() -> None:
+    """Somebody who may make a pod is not somebody who may write to an operator's terminal."""
+    status = json.dumps([{"name": "k8slan-lan-red", "interface": "\x1b[2Jnet1", "ips": ["\ud8001"], "mac": "\x07"}])
+    found = decode_pod({"metadata": {"namespace": "lab", "name": "a", "annotations": {STATUS_ANNOTATION: status}}})
+    (network,) = found.networks
+    assert (network.interface, network.ips, network.mac) == ("\ufffd[2Jnet1", ("\ufffd1",), "\ufffd")
