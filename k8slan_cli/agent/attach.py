@@ -90,9 +90,7 @@ class Attacher:
                     attachment = self._attachment(request, lan, port, await self._agent.mtu_of(lan), pod)
                     attachments.put(attachment)
                     return attachment
-            log.info(
-                "%s waits for spoke %s, which %s has", str(request.pod) or request.container, holder.spoke, holder.who
-            )
+            log.info("%s waits for spoke %s, which %s has", request.who, holder.spoke, holder.who)
             try:
                 async with asyncio.timeout_at(until):
                     await unplugged.wait()
@@ -124,7 +122,7 @@ class Attacher:
         if config.mtu is not None and config.mtu > mtu:
             raise CniError(wire.INVALID_CONFIG, f"mtu: {config.mtu} is more than the {mtu} of LAN {lan.ref} here")
         kind = Kind.MACVTAP if config.plugin is cni.Plugin.MACVTAP else Kind.VETH
-        identity = (config.spoke,) if config.spoke else (str(request.pod) or request.container, request.ifname)
+        identity = (config.spoke,) if config.spoke else (request.who, request.ifname)
         return Attachment(
             container=request.container,
             ifname=request.ifname,

@@ -54,7 +54,8 @@ class Attended:
 
     def __init__(self, agent: Agent, wanted: protocol.Capture, places: Collection[Attachment]) -> None:
         self.lasting = bool(wanted.lans)
-        self.lans = frozenset(_ref(lan) for lan in wanted.lans) | {attachment.lan for attachment in places}
+        self._whole = frozenset(map(LanRef.parse, wanted.lans))
+        self.lans = self._whole | {attachment.lan for attachment in places}
         self._agent = agent
         self._wanted = wanted
         self._places = places
@@ -77,7 +78,7 @@ class Attended:
     def ports(self) -> Mapping[Key, Port]:
         """Those that there are now: by attachment, the pod's namespace and that of the LAN."""
         attachments = self._agent.attachments
-        found = [attachment for lan in self._wanted.lans for attachment in attachments.of(_ref(lan))]
+        found = [attachment for lan in self._whole for attachment in attachments.of(lan)]
         found += [place for place in self._places if self._has(*place.key, place.netns_id)]
         ports: dict[Key, Port] = {}
         for attachment in found:
@@ -97,24 +98,18 @@ class Attended:
     def _namespace(self, lan: Lan) -> str:
         """The identity of a LAN's namespace, "" if there is none."""
         try:
-            there = self._agent.node.path(lan.netns).stat()
+            return netns.identity(self._agent.node.path(lan.netns))
         except FileNotFoundError:
             return ""
-        return f"{there.st_dev}:{there.st_ino}"
 
     def _port(self, attachment: Attachment, lan: Lan) -> Port:
         kind = "VM" if attachment.kind is Kind.MACVTAP else "pod"
         spoke = f", spoke {attachment.spoke}" if attachment.spoke else ""
         described = pcapng.Interface(
-            name=f"{attachment.pod or attachment.container}:{attachment.ifname}",
+            name=attachment.plug,
             description=f"{kind} on LAN {lan.ref}{spoke}, node {self._agent.me.name}",
             mac=netlink.mac_bytes(attachment.mac),
             filter=self._wanted.filter,
             snaplen=self._wanted.snaplen,
         )
         return Port(path=self._agent.node.path(lan.netns), name=attachment.port, interface=described)
-
-
-def _ref(name: str) -> LanRef:
-    namespace, _, name = name.partition("/")
-    return LanRef(namespace=namespace, name=name)

@@ -141,7 +141,7 @@ def _attachment(data: object) -> Attachment:
     """
     if not isinstance(data, dict):
         raise TypeError("it holds no object")
-    namespace, _, name = str(data.pop("lan")).partition("/")
+    lan = LanRef.parse(str(data.pop("lan")))
     routes = [
         Route(**{**route, "gateway": ip_address(route["gateway"]) if route["gateway"] else None})
         for route in data.pop("routes")
@@ -149,7 +149,7 @@ def _attachment(data: object) -> Attachment:
     attachment = Attachment(
         **{
             **data,
-            "lan": LanRef(namespace=namespace, name=name),
+            "lan": lan,
             "kind": Kind(data["kind"]),
             "addresses": tuple(str(ip_interface(address)) for address in data["addresses"]),
             "environ": tuple((str(name), str(value)) for name, value in data["environ"]),

@@ -36,7 +36,6 @@ _AT_A_TIME = 16
 _ANSWER_SECONDS = 20.0
 _CONNECT_SECONDS = 15.0
 _LEAST_SECONDS = 0.1
-_A_YEAR = 365 * 86400.0
 T = TypeVar("T")
 
 
@@ -94,7 +93,7 @@ class Agents:
 
         """
         source = apply.Source(apply.POD, self._namespace, f"spec.nodeName={node}", _LABEL)
-        for state in self._cluster.follow({"agent": source}, _A_YEAR):
+        for state in self._cluster.follow({"agent": source}):
             staying = [item for item in state["agent"].values() if "deletionTimestamp" not in item["metadata"]]
             pod = _by_node(staying).get(node)
             if pod and not pod.trouble:

@@ -107,6 +107,11 @@ class Add(_Request):
     mac: str | None = None
     pod: Pod = Pod()
 
+    @property
+    def who(self) -> str:
+        """``namespace/pod`` where the runtime told it, the container's id otherwise."""
+        return str(self.pod) or self.container
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Del(_Request):

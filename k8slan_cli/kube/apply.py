@@ -26,6 +26,7 @@ from k8slan_cli.kube.connection import ClusterError as ClusterError
 from k8slan_cli.kube.connection import MissingError as MissingError
 
 FIELD_MANAGER = "k8slan"
+_A_YEAR = 365 * 86400.0
 _PAUSE = 0.2
 """Seconds between the end of a watch and the next, so that a server that ends each at once is not run over."""
 _WATCH_SECONDS = 300
@@ -234,11 +235,11 @@ class Cluster:
 
     # ------------------------------------------------------------ watching
 
-    def follow(self, sources: Mapping[str, Source], seconds: float) -> Iterator[State]:
+    def follow(self, sources: Mapping[str, Source], seconds: float = _A_YEAR) -> Iterator[State]:
         """What the ``sources`` hold, by source and name: now, and again after each change.
 
-        It ends after ``seconds``. Each source is listed once and watched from there; nothing is asked twice as long
-        as the connection holds.
+        It ends after ``seconds``, or in effect never. Each source is listed once and watched from there; nothing is
+        asked twice as long as the connection holds.
         """
         deadline = time.monotonic() + seconds
         changes: queue.Queue[tuple[str, dict[str, dict[str, Any]] | ClusterError]] = queue.Queue()
@@ -440,6 +441,13 @@ def conditions(found: Document) -> dict[str, Document]:
 
 
 STARTING = "is starting"
+
+
+def node_names(node: Mapping[str, Any]) -> Iterator[str]:
+    """What a LAN may call a node: by its name, or by its host name."""
+    yield node["metadata"]["name"]
+    if label := (node["metadata"].get("labels") or {}).get("kubernetes.io/hostname"):
+        yield label
 
 
 def waits_for(pod: Document) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
+from typing import Self
 
 from k8slan_cli.errors import Problem
 
@@ -33,6 +34,12 @@ class LanRef:
 
     namespace: str
     name: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Take it as it is printed; whether such a LAN can be is not looked at."""
+        namespace, _, name = text.partition("/")
+        return cls(namespace=namespace, name=name)
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"

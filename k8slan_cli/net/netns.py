@@ -36,9 +36,9 @@ def own() -> int:
     return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
 
 
-def identity(fd: int) -> str:
-    """What tells one namespace from another, as text: device and inode of its nsfs file."""
-    stat = os.fstat(fd)
+def identity(where: int | Path) -> str:
+    """What tells one namespace from another, as text: device and inode of its nsfs file, a descriptor or a path."""
+    stat = where.stat() if isinstance(where, Path) else os.fstat(where)
     return f"{stat.st_dev}:{stat.st_ino}"
 
 

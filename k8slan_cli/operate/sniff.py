@@ -203,7 +203,7 @@ class _Taps:
 
     def close(self) -> None:
         for tap in self.by_fd.values():
-            tap.socket.close()
+            tap.close()
 
     def look(self, *, strict: bool = False) -> Iterator[bytes]:
         """Follow what there is now; what is to be sent about it.
@@ -255,7 +255,7 @@ class _Taps:
             yield tap.statistics(why)
         finally:
             del self.by_fd[tap.socket.fileno()]
-            tap.socket.close()
+            tap.close()
 
 
 def serve(client: socket.socket, watched: Watched, news: int, program: bytes, application: str) -> None:

@@ -382,11 +382,7 @@ class Agents:
         self.until_another(node, self.crash(node))
 
     def fresh(self, node: Node) -> None:
-        """Give a node a new kubelet, and a new agent's pod, with which its patience with crashes begins anew.
-
-        The kubelet too, for one that missed the API server for long listens again only after up to a minute.
-        """
-        node.restart_kubelet()
+        """Give a node a new agent's pod, with which the kubelet's patience with crashes begins anew."""
         pod = self.pod(node)
         container = pod.container_id
         pod.delete()

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -26,7 +25,7 @@ from tests.cluster.harness import Cluster, Kubectl, Node
 from tests.cluster.harness.pods import Pod, Pods
 from tests.support import names
 from tests.support.agents import Log, eventually
-from tests.support.require import require
+from tests.support.tshark import frames
 
 SYSTEM = "k8slan-system"
 SECONDS = 60.0
@@ -174,17 +173,7 @@ def test_what_cannot_be_probed_is_said(words: list[str], status: int, said: str,
 
 
 def tshark(path: Path, *fields: str) -> list[list[str]]:
-    require("cluster", shutil.which("tshark") is not None, "needs tshark, which checks what is written")
-    options = [option for name in fields for option in ("-e", name)]
-    done = subprocess.run(
-        ["tshark", "-n", "-r", str(path), "-T", "fields", "-E", "separator=|", *options],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "cut short" not in done.stderr
-    return [line.split("|") for line in done.stdout.splitlines()]
+    return frames("cluster", path, *fields)
 
 
 def test_a_whole_lan_is_captured_on_all_nodes_into_one_file(k8s: Workstation, scene: Scene, tmp_path: Path) -> None:

@@ -54,9 +54,11 @@ def patient(agents: Agents, node1: Node, node2: Node) -> Iterator[Agents]:
 
 @pytest.fixture
 def recovered(patient: Agents, k8slan: Cluster) -> Iterator[Agents]:
-    """The agents of a cluster whose API server may be away; whatever was slow to hear it again is quick afterwards."""
+    """The agents of a cluster whose API server may be away; whatever is slow to hear it again begins anew."""
     yield patient
     k8slan.control.restart_rest()
+    for node in k8slan.nodes:
+        node.restart_kubelet()
 
 
 def test_a_crash_of_the_agents_costs_no_frame(

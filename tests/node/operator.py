@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
-import subprocess
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +17,7 @@ from k8slan_cli.operate.client import Call, SocketWire
 from k8slan_cli.operate.exchange import Site
 from k8slan_cli.operate.protocol import Capture, Place, Plugged, Reach
 from tests.support.agents import SECONDS, Node
-from tests.support.require import require
+from tests.support.tshark import frames
 
 
 def connect(node: Node, host: str = "127.0.0.1", port: int = protocol.PORT) -> socket.socket:
@@ -138,16 +136,6 @@ def recording(node: Node, *places: Place, **options: Any) -> Iterator[Recording]
 
 def tshark(data: bytes, folder: Path, *fields: str) -> list[list[str]]:
     """What tshark reads in a capture, frame by frame."""
-    require("node", shutil.which("tshark") is not None, "needs tshark, which checks what is written")
     path = folder / "capture.pcapng"
     path.write_bytes(data)
-    options = [option for field in fields for option in ("-e", field)]
-    done = subprocess.run(
-        ["tshark", "-n", "-r", str(path), "-T", "fields", "-E", "separator=|", *options],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "cut short" not in done.stderr
-    return [line.split("|") for line in done.stdout.splitlines()]
+    return frames("node", path, *fields)

@@ -19,7 +19,6 @@ from k8slan_cli.operate.protocol import FAIL, OK, WARN, Check, NodeFacts, Underl
 _CLOCKS_SECONDS = 1.0
 """How far nodes' clocks may be from each other."""
 _MANY = 5
-_HOSTNAME = "kubernetes.io/hostname"
 
 
 # ---------------------------------------------------------------- nodes
@@ -72,8 +71,7 @@ def _nodes(cluster: Cluster, there: set[str], tried: Sequence[Way]) -> Iterator[
         words = f"node {name} takes pods, but has no agent: they cannot attach there"
         advice = "does the DaemonSet k8slan-node-agent lack a toleration, or its node selector leave the node out?"
         yield Check(what="agents", state=WARN, words=words, advice=advice)
-    known = {n["metadata"]["name"] for n in nodes}
-    known |= {label for n in nodes if (label := (n["metadata"].get("labels") or {}).get(_HOSTNAME))}
+    known = {name for node in nodes for name in apply.node_names(node)}
     for lan in filter(None, (way.lan for way in tried)):
         if unknown := sorted({node for node, _ in lan.underlays} - known):
             words = f"LAN {lan.ref} names an underlay device of {', '.join(unknown[:_MANY])}: there is no such node"
@@ -112,7 +110,8 @@ def between(agents: Agents, facts: Mapping[str, NodeFacts], tried: Sequence[Way]
     """Whether nodes reach each other in every way; ``taken`` are the VNIs of LANs."""
     for way in tried:
         part = {node: _underlay(facts[node], way) for node in sorted(facts) if way.takes_part(node)}
-        vteps = {node: underlay.vtep for node, underlay in part.items() if underlay and underlay.vtep}
+        able = {node: underlay for node, underlay in part.items() if underlay}
+        vteps = {node: underlay.vtep for node, underlay in able.items() if underlay.vtep}
         if len(vteps) < 2:
             continue
         try:
@@ -125,7 +124,7 @@ def between(agents: Agents, facts: Mapping[str, NodeFacts], tried: Sequence[Way]
         else:
             words = f"{len(vteps)} nodes reach each other, with frames of full size"
             yield Check(what=str(way), state=OK, words=words)
-        yield from sizes({underlay.mtu for underlay in part.values() if underlay and underlay.vtep})
+        yield from sizes({able[node].mtu for node in vteps})
 
 
 def sizes(mtus: set[int]) -> Iterator[Check]:

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from k8slan_cli.operate.client import Call
     from k8slan_cli.operate.protocol import Capture, Plugged
 
-_A_YEAR = 365 * 86400.0
-
 
 @in_cluster
 def capture(
@@ -251,7 +249,7 @@ class Spreading:
         for lan in self.lans:
             space, _, name = lan.partition("/")
             sources[lan] = apply.Source(apply.LAN, space, f"metadata.name={name}")
-        for state in self._here.cluster.follow(sources, _A_YEAR):
+        for state in self._here.cluster.follow(sources):
             yield frozenset(node for found in state.values() for lan in found.values() for node in _nodes_of(lan))
 
     def open(self, node: str) -> Call:

@@ -286,14 +286,8 @@ class Surroundings:
             found = here.cluster.objects(apply.NODE)
         except apply.ClusterError:
             return cls(lans=tuple(items), blind=blind)
-        known = {name for node in found for name in _names(node)}
+        known = {name for node in found for name in apply.node_names(node)}
         return cls(lans=tuple(items), nodes=frozenset(known), blind=blind)
-
-
-def _names(node: Mapping[str, Any]) -> Iterator[str]:
-    yield node["metadata"]["name"]
-    if label := (node["metadata"].get("labels") or {}).get("kubernetes.io/hostname"):
-        yield label
 
 
 def checked(drafts: Sequence[Draft], seen: Surroundings) -> Plan:

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from k8slan_cli.cli.lan.found import Found
     from k8slan_cli.cli.lan.text import Table
 
-_A_YEAR = 365 * 86400.0
-
 All = Annotated[bool, typer.Option("--all-namespaces", "-A", help="The LANs of all namespaces.")]
 Output = Annotated[Format, typer.Option("--output", "-o", help="How to print it.")]
 
@@ -117,7 +115,7 @@ def _changes(here: Here, namespace: str, selector: str, before: Sequence[Found])
 
     known = {str(item.ref): item for item in before}
     source = apply.Source(apply.LAN, namespace, label_selector=selector)
-    for state in here.cluster.follow({"lans": source}, _A_YEAR):
+    for state in here.cluster.follow({"lans": source}):
         for name in [name for name in known if name not in state["lans"]]:
             yield known.pop(name), True
         for name, document in sorted(state["lans"].items()):
