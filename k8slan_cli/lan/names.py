@@ -159,3 +159,14 @@ def resource(nad: str) -> str:
 def finalizer(node: str) -> str:
     """The finalizer by which a node says that it still has a part of the LAN."""
     return FINALIZER_PREFIX + node
+
+
+def vtep(lan: str, node: str) -> str:
+    """The VTEP object of a LAN and a node: readable, and unique in the LAN's namespace whatever the lengths."""
+    plain = f"{lan[:100].rstrip('-.')}-{node[:100].rstrip('-.')}"
+    return f"{plain}-{_digest(lan, node)[:8]}"
+
+
+def label_value(name: str) -> str:
+    """The value of a label that stands for an object's name: itself, or a digest of one that is too long."""
+    return name if len(name) <= MAX_LABEL else _digest("label", name)[:MAX_LABEL]

@@ -1,0 +1,209 @@
+"""The VTEP as a value: one node's part of one LAN, as that node's agent reports it to the cluster.
+
+::
+
+    agent of a node ──writes──► VTEP (LAN, node) ──read by──► other agents, controller, workstation
+
+From the VTEPs of a LAN everybody works out the same things with the functions below: which addresses frames are sent
+to (``peers``), who holds a spoke (``holdings``), which ports share a MAC address (``same_mac``), and the MTU that
+frames may have everywhere (``least_mtu``). A VTEP without ports takes no part: it may report a failure, and that is all.
+
+Pure values. How they are written down is in ``vtep_codec``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from operator import attrgetter
+
+from k8slan_cli.lan.model import IpAddress, LanRef
+
+VTEP_KIND = "VTEP"
+READY = "Ready"
+"""``state`` of a VTEP that has no trouble to report."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class PodRef:
+    """Which pod. ``uid`` tells it from an earlier pod of the same name, as a StatefulSet makes them."""
+
+    namespace: str
+    name: str
+    uid: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VmRef:
+    """Which KubeVirt virtual machine, in the namespace of its launcher pod; ``uid`` is that of its VMI."""
+
+    name: str
+    uid: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VtepPort:
+    """A port of a LAN on one node, with the pod or VM that is plugged into it.
+
+    ``name``       the bridge port's link name
+    ``spoke``      "" on a dynamic LAN
+    ``kind``       ``veth`` or ``macvtap``
+    ``pod``        None where no pod stands behind the attachment (the runtime named none)
+    ``vm``         the VM that a launcher pod runs, None for other pods
+    ``interface``  its name inside the pod
+    ``mac``        the interface's address, lower case
+    ``addresses``  what IPAM gave, as ``10.0.0.2/24``
+    ``mtu``        of the interface, in bytes
+    ``since``      RFC 3339 time of the attachment, by the node's clock: for people, never compared
+    ``claim``      version of the VTEP's write that first had this port; 0 in that write itself (see ``Vtep.claim_of``)
+    """
+
+    name: str
+    interface: str
+    kind: str
+    spoke: str = ""
+    pod: PodRef | None = None
+    vm: VmRef | None = None
+    mac: str = ""
+    addresses: tuple[str, ...] = ()
+    mtu: int = 0
+    since: str = ""
+    claim: int = 0
+
+    @property
+    def who(self) -> str:
+        """The pod or VM as people name it: ``pod lab/router``, ``VM lab/firewall``."""
+        if self.pod and self.vm:
+            return f"VM {self.pod.namespace}/{self.vm.name}"
+        return f"pod {self.pod}" if self.pod else f"port {self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vtep:
+    """One node's part of a LAN.
+
+    ``address``  where the other nodes send VXLAN to; None while there is none
+    ``device``   the underlay device
+    ``port``     UDP port of VXLAN
+    ``mtu``      inside the LAN on this node, in bytes; 0 while unknown
+    ``state``    ``Ready``, or one word for what is wrong; ``message`` is the sentence
+    ``version``  the object's resourceVersion, 0 before it was written; versions of one API server can be compared
+    """
+
+    lan: LanRef
+    node: str
+    address: IpAddress | None = None
+    device: str = ""
+    port: int = 0
+    mtu: int = 0
+    state: str = READY
+    message: str = ""
+    ports: tuple[VtepPort, ...] = ()
+    uid: str = ""
+    version: int = 0
+    deleting: bool = False
+
+    def claim_of(self, port: VtepPort) -> int:
+        """Return the version of the write by which ``port`` came into this VTEP.
+
+        An agent writes down the claims of the ports that it wrote before. A port without one is therefore from the
+        last write, whose version is the object's own.
+        """
+        return port.claim or self.version
+
+
+def with_claims(vtep: Vtep, written: Vtep | None) -> Vtep:
+    """Return a VTEP to be written, its ports with the claims that they have by what was ``written`` last.
+
+    A port is the same as long as the same interface of the same pod has been plugged in without a break.
+    """
+    known = {_plug(port): written.claim_of(port) for port in written.ports} if written else {}
+    return replace(vtep, ports=tuple(replace(port, claim=known.get(_plug(port), 0)) for port in vtep.ports))
+
+
+def _plug(port: VtepPort) -> object:
+    return port.name, port.interface, port.pod, port.since
+
+
+# ---------------------------------------------------------------- what follows from the VTEPs of one LAN
+
+
+def peers(vteps: Iterable[Vtep], node: str) -> frozenset[IpAddress]:
+    """Return the addresses to which ``node`` replicates frames: those of all other nodes that have ports."""
+    return frozenset(vtep.address for vtep in vteps if vtep.ports and vtep.address and vtep.node != node)
+
+
+def least_mtu(vteps: Iterable[Vtep]) -> int:
+    """Return the MTU that frames may have on every node that takes part, in bytes; 0 if no node does."""
+    return min((vtep.mtu for vtep in vteps if vtep.ports and vtep.mtu), default=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """A port that claims a spoke: on which node, and since which version."""
+
+    node: str
+    port: VtepPort
+    claim: int
+
+    @property
+    def who(self) -> str:
+        """The pod or VM and its node, for messages."""
+        return f"{self.port.who} on node {self.node}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holding:
+    """Who holds a spoke, and who claims it in vain."""
+
+    holders: tuple[Holder, ...]
+    losers: tuple[Holder, ...] = ()
+
+
+def holdings(
+    vteps: Iterable[Vtep], *, lost: Collection[str] = (), migrating: Collection[str] = ()
+) -> Mapping[str, Holding]:
+    """Return for each spoke in use who holds it; every reader of the same VTEPs gets the same answer.
+
+    The first claim wins, by the order in which the API server took the writes, and by no clock; of two in one write,
+    the pod with the lesser uid. ``lost`` are nodes whose claims do not count for now. ``migrating`` are the uids of
+    VMIs that KubeVirt says are migrating: all ports of such a VM hold the spoke that one of them holds.
+    """
+    claims: dict[str, list[Holder]] = {}
+    for vtep, port in _ports(vteps):
+        if port.spoke and vtep.node not in lost:
+            claims.setdefault(port.spoke, []).append(Holder(node=vtep.node, port=port, claim=vtep.claim_of(port)))
+    return {spoke: _decide(found, migrating) for spoke, found in sorted(claims.items())}
+
+
+def _decide(claims: list[Holder], migrating: Collection[str]) -> Holding:
+    first, *others = sorted(claims, key=_seniority)
+    vm = first.port.vm.uid if first.port.vm else ""
+    together = [other for other in others if vm and vm in migrating and other.port.vm and other.port.vm.uid == vm]
+    return Holding(holders=(first, *together), losers=tuple(other for other in others if other not in together))
+
+
+def _seniority(claim: Holder) -> tuple[int, str, str, str]:
+    pod = claim.port.pod
+    return claim.claim, pod.uid if pod else "", claim.node, claim.port.name
+
+
+def same_mac(vteps: Iterable[Vtep], *, migrating: Collection[str] = ()) -> Mapping[str, tuple[Holder, ...]]:
+    """Return the MAC addresses that several ports have, each with those ports; a migrating VM's two ports count once."""
+    found: dict[str, list[Holder]] = {}
+    for vtep, port in _ports(vteps):
+        if port.mac:
+            found.setdefault(port.mac, []).append(Holder(node=vtep.node, port=port, claim=vtep.claim_of(port)))
+    shared = {mac: sorted(ports, key=attrgetter("node", "port.name")) for mac, ports in sorted(found.items())}
+    return {mac: tuple(ports) for mac, ports in shared.items() if len({_owner(p.port, migrating) for p in ports}) > 1}
+
+
+def _owner(port: VtepPort, migrating: Collection[str]) -> object:
+    return port.vm.uid if port.vm and port.vm.uid in migrating else port
+
+
+def _ports(vteps: Iterable[Vtep]) -> Iterator[tuple[Vtep, VtepPort]]:
+    return ((vtep, port) for vtep in vteps for port in vtep.ports)
