@@ -28,6 +28,7 @@ class What(enum.StrEnum):
     ALL = "all"
     NAMESPACE = "namespace"
     CRD = "crd"
+    VTEP_CRD = "crd-vtep"
     RBAC = "rbac"
     WEBHOOK = "webhook"
     CONTROLLER = "controller"

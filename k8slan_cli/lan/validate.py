@@ -14,6 +14,8 @@ from k8slan_cli.lan.model import Lan, LanRef
 
 MAX_VNI = (1 << 24) - 1
 MAX_SPOKES = 4095
+MAX_PORTS = 1023
+"""Ports of a bridge on a node (Linux, BR_MAX_PORTS), the VXLAN device's included."""
 MIN_MTU, MAX_MTU = 68, 65535 - 74
 """RFC 791 demands 68 bytes of every link; a packet has 65,535 at the most, VXLAN's own headers included."""
 _KERNELS_OWN = frozenset({"lo", "all", "default"})

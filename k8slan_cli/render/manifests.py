@@ -18,7 +18,7 @@ import jinja2
 import yaml
 
 from k8slan_cli import __version__, shipped
-from k8slan_cli.lan import model, names, validate
+from k8slan_cli.lan import model, names, validate, vtep, vtep_codec
 from k8slan_cli.plan import objects
 from k8slan_cli.render.settings import Settings
 
@@ -28,6 +28,7 @@ class Part(enum.StrEnum):
 
     NAMESPACE = "namespace"
     CRD = "crd"
+    VTEP_CRD = "crd-vtep"
     RBAC = "rbac"
     WEBHOOK = "webhook"
     CONTROLLER = "controller"
@@ -72,6 +73,7 @@ def _constants() -> dict[str, Any]:
             "group": model.GROUP,
             "version": model.VERSION,
             "kind": model.KIND,
+            "vtep": vtep.VTEP_KIND,
             "finalizer": names.FINALIZER_PREFIX,
             "port": model.DEFAULT_PORT,
             "bridge": model.DEFAULT_BRIDGE,
@@ -85,6 +87,8 @@ def _constants() -> dict[str, Any]:
             "spokes": validate.MAX_SPOKES,
             "min_mtu": validate.MIN_MTU,
             "max_mtu": validate.MAX_MTU,
+            "ports": validate.MAX_PORTS,
+            "vtep_message": vtep_codec.MAX_MESSAGE,
         },
     }
 

@@ -10,11 +10,13 @@ RIGHTS = {
     ("ClusterRole", "k8slan-node-agent"): {
         "lans.lan.k8slan.io": "get list watch patch",
         "lans/status.lan.k8slan.io": "get patch",
+        "vteps.lan.k8slan.io": "get list watch create patch delete",
         "tokenreviews.authentication.k8s.io": "create",
     },
     ("ClusterRole", "k8slan-controller"): {
         "lans.lan.k8slan.io": "get list watch patch",
         "lans/status.lan.k8slan.io": "get patch",
+        "vteps.lan.k8slan.io": "get list watch patch delete",
         "network-attachment-definitions.k8s.cni.cncf.io": "list watch create patch delete",
         "pods": "list watch",
         "nodes": "list watch",
