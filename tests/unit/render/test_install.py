@@ -16,7 +16,7 @@ from tests.unit.render.api import Api, Object, serve
 from tests.unit.render.command import Done, call
 
 NAMESPACE = "/api/v1/namespaces/k8slan-system"
-CRD = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/lans.lan.k8slan.io"
+CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/"
 WORKLOADS = "/apis/apps/v1/namespaces/k8slan-system"
 AGENT, CONTROLLER = f"{WORKLOADS}/daemonsets/k8slan-node-agent", f"{WORKLOADS}/deployments/k8slan-controller"
 POD = f"{NAMESPACE}/pods/agent-1"
@@ -25,8 +25,8 @@ PATHS = [apply.ref(found).path for found in manifests.documents(manifests.render
 
 
 def lively(api: Api, path: str, _: Object) -> None:
-    """A cluster that takes a CRD and starts what it is given, on two nodes, soon after it has answered."""
-    if path == CRD:
+    """A cluster that takes CRDs and starts what it is given, on two nodes, soon after it has answered."""
+    if path.startswith(CRDS):
         _soon(api, path, {"conditions": None}, {"conditions": [{"type": "Established", "status": "True"}]})
     elif path == AGENT:
         _soon(api, path, _agents(1), _agents(2))

@@ -91,10 +91,11 @@ def test_a_folder_is_in_the_order_in_which_it_must_be_applied(tmp_path: Path) ->
     assert [path.name for path in found] == [
         "00-namespace.yaml",
         "10-crd.yaml",
-        "20-rbac.yaml",
-        "30-webhook.yaml",
-        "40-controller.yaml",
-        "50-node-agent.yaml",
+        "20-crd-vtep.yaml",
+        "30-rbac.yaml",
+        "40-webhook.yaml",
+        "50-controller.yaml",
+        "60-node-agent.yaml",
     ]
     texts = [path.read_text() for path in found]
     assert "---\n".join(texts) == manifests.render_all(Settings())
