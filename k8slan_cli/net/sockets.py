@@ -15,7 +15,12 @@ from k8slan_cli.net.netlink import Message, Reply
 
 _SOL_NETLINK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK, _ADD_MEMBERSHIP = 270, 11, 12, 1
 _BUFFER = 1 << 18
-_LISTEN_BUFFER = 1 << 20
+_PIECE = 128
+"""How many requests are sent at once: the kernel drops answers that the receive buffer has no room for."""
+_RECEIVE_BUFFER, _LISTEN_BUFFER = 1 << 20, 1 << 20
+_SO_RCVBUFFORCE = 33
+_ANSWER_SECONDS = 10.0
+"""How long an answer may take. The kernel answers within the request, so one that does not come then was dropped."""
 _DUMPS = 10
 """How often a dump is begun anew because the kernel's list changed under it."""
 
@@ -25,6 +30,14 @@ def _open(fd: int | None) -> socket.socket:
         return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
     with netns.inside(fd):
         return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+
+
+def _make_room(sock: socket.socket, size: int) -> None:
+    """Give a socket a receive buffer of ``size`` bytes, or of as many as the node lets anybody have."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, size)
+    except PermissionError:  # it wants CAP_NET_ADMIN in the machine's own user namespace
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
 
 
 def open_packet(fd: int, protocol: int) -> socket.socket:
@@ -41,6 +54,8 @@ class Netlink:
         self._socket = _open(fd)
         self._socket.setsockopt(_SOL_NETLINK, _NETLINK_EXT_ACK, 1)
         self._socket.setsockopt(_SOL_NETLINK, _NETLINK_GET_STRICT_CHK, 1)
+        self._socket.settimeout(_ANSWER_SECONDS)
+        _make_room(self._socket, _RECEIVE_BUFFER)
         self._sequence = 0
         self._lock = threading.Lock()
 
@@ -54,33 +69,59 @@ class Netlink:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
+    @contextlib.contextmanager
+    def _turn(self, doing: str) -> Iterator[None]:
+        """Have the socket to oneself; what fails of it becomes a KernelError in the words of ``doing``."""
+        with self._lock:
+            try:
+                yield
+            except OSError as error:
+                self._drain()
+                text = error.strerror or str(error)
+                if isinstance(error, TimeoutError):
+                    text = f"the kernel has given no answer for {_ANSWER_SECONDS:g} s"
+                raise KernelError(error.errno or errno.ETIMEDOUT, f"{doing}: {text}") from error
+
+    def _drain(self) -> None:
+        """Take out what is left of a failed request: after an overflow nothing comes in before all is out."""
+        self._socket.setblocking(False)
+        with contextlib.suppress(OSError):
+            while self._socket.recv(_BUFFER):
+                pass
+        self._socket.settimeout(_ANSWER_SECONDS)
+
     def apply(self, messages: Sequence[Message], *, doing: str, ignore: frozenset[int] = frozenset()) -> None:
-        """Send changes in one datagram and wait for the acknowledgement of each.
+        """Send changes and wait for the acknowledgement of each.
 
         The kernel works through all of them, also past one that fails.
 
         Raises:
-            KernelError: the first refusal that is not in ``ignore``, in the words of ``doing``.
+            KernelError: the first refusal that is not in ``ignore``, in the words of ``doing``; or there is no answer.
 
         """
         failure: KernelError | None = None
-        if not messages:
-            return
-        with self._lock:
-            first = self._sequence + 1
-            self._sequence += len(messages)
-            self._socket.send(b"".join(m.encode(first + i) for i, m in enumerate(messages)))
-            waiting = len(messages)
-            while waiting:
-                for reply in netlink.replies(self._socket.recv(_BUFFER)):
-                    if reply.type != netlink.NLMSG_ERROR or not first <= reply.sequence <= self._sequence:
-                        continue
-                    waiting -= 1
-                    code, words = netlink.error_of(reply)
-                    if code and code not in ignore and failure is None:
+        with self._turn(doing):
+            for start in range(0, len(messages), _PIECE):
+                for code, words in self._change(messages[start : start + _PIECE]):
+                    if code not in ignore and failure is None:
                         failure = KernelError(code, f"{doing}: {words or os.strerror(code)}")
         if failure:
             raise failure
+
+    def _change(self, messages: Sequence[Message]) -> Iterator[tuple[int, str]]:
+        """Send changes in one datagram; what is refused comes out as errno and the kernel's own words."""
+        first = self._sequence + 1
+        self._sequence += len(messages)
+        self._socket.send(b"".join(m.encode(first + i) for i, m in enumerate(messages)))
+        waiting = len(messages)
+        while waiting:
+            for reply in netlink.replies(self._socket.recv(_BUFFER)):
+                if reply.type != netlink.NLMSG_ERROR or not first <= reply.sequence <= self._sequence:
+                    continue
+                waiting -= 1
+                code, words = netlink.error_of(reply)
+                if code:
+                    yield code, words
 
     def ask(self, message: Message, *, doing: str) -> list[Reply]:
         """Send a question and return the answers: one, or all of a dump.
@@ -89,7 +130,7 @@ class Netlink:
             KernelError: the kernel refused; ``errno`` is ENODEV for a link that is not there.
 
         """
-        with self._lock:
+        with self._turn(doing):
             for _ in range(_DUMPS):
                 found, whole = self._ask(message, doing)
                 if whole:
@@ -136,8 +177,7 @@ class Listener:
         """Listen to multicast ``groups`` (netlink.GROUP_*) in the namespace of ``fd``, or in the thread's."""
         self._socket = _open(fd)
         self._socket.setblocking(False)
-        with contextlib.suppress(OSError):  # SO_RCVBUFFORCE (33) wants CAP_NET_ADMIN in the first user namespace
-            self._socket.setsockopt(socket.SOL_SOCKET, 33, _LISTEN_BUFFER)
+        _make_room(self._socket, _LISTEN_BUFFER)
         self._socket.bind((0, 0))
         for group in groups:
             self._socket.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
