@@ -10,7 +10,7 @@ neither do pods on it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import ClassVar
@@ -21,12 +21,12 @@ from k8slan_cli.kube.events import Event
 from k8slan_cli.kube.lans import PROTECTION, LanObject
 from k8slan_cli.kube.nads import FoundNad
 from k8slan_cli.kube.nodes import NodeHealth, written
-from k8slan_cli.kube.pods import PodUse
 from k8slan_cli.kube.status import CONFLICT, DEGRADED, MAX_MESSAGE, NODE_READY, READY, Condition, LanStatus
 from k8slan_cli.kube.watch import Key
 from k8slan_cli.lan import names
 from k8slan_cli.lan.model import LanRef, NodeStatus
 from k8slan_cli.plan import objects
+from k8slan_cli.plan.attached import Pod, Shared, attached, shared
 from k8slan_cli.plan.objects import Nad
 
 LOST_AFTER = timedelta(seconds=60)
@@ -56,7 +56,7 @@ class View:
     clashes: tuple[Problem, ...] = ()
     names: frozenset[str] = frozenset()
     nads: Mapping[str, FoundNad] = field(default_factory=dict)
-    pods: Mapping[Key, PodUse] = field(default_factory=dict)
+    pods: Mapping[Key, Pod] = field(default_factory=dict)
     nodes: Mapping[str, NodeHealth] = field(default_factory=dict)
     fresh: bool = True
     failure: str = ""
@@ -153,7 +153,7 @@ class Tell:
 
     def describe(self) -> str:
         """In words."""
-        return f"event {self.event.reason} of LAN {self.event.ref}: {self.event.note}"
+        return f"event {self.event.reason} of {self.event.kind} {self.event.ref}: {self.event.note}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,9 +199,11 @@ def _keep(view: View) -> Iterator[Action]:
             yield Protect(found.ref, found.uid)
         yield from _nads(view, foreign)
     gone = _gone(view)
-    trouble = _trouble(view, gone, foreign)
+    shares = shared(attached([found.lan], view.pods.values())) if found.lan and not view.clashes else ()
+    trouble = _trouble(view, gone, foreign, shares)
     ready = ("Conflict", _listed(view.clashes)) if view.clashes else trouble
     yield from _report(view, gone, ready=ready, trouble=trouble)
+    yield from _tell_pods(found, shares, trouble)
     if stale := tuple(f for f in _node_finalizers(view) if f in _absent(view)):
         yield _given_up(found, stale)
         yield RemoveFinalizers(found.ref, stale)
@@ -297,7 +299,7 @@ def _gone(view: View) -> tuple[str, ...]:
     return tuple(name for name in view.found.entries if name not in view.nodes) if view.fresh else ()
 
 
-def _holds(view: View, pod: PodUse, lost: set[str]) -> bool:
+def _holds(view: View, pod: Pod, lost: set[str]) -> bool:
     """Whether a pod holds a LAN; what is not known for sure does."""
     return not view.fresh or (pod.node in view.nodes and pod.node not in lost)
 
@@ -323,7 +325,7 @@ Fault = tuple[str, str]
 """A reason and a message."""
 
 
-def _trouble(view: View, gone: tuple[str, ...], foreign: list[str]) -> Fault | None:
+def _trouble(view: View, gone: tuple[str, ...], foreign: list[str], shares: Sequence[Shared]) -> Fault | None:
     """Why a LAN is not all that it should be, None if it is."""
     if view.found.lan is None:
         return "Invalid", _listed(view.found.problems)
@@ -331,6 +333,8 @@ def _trouble(view: View, gone: tuple[str, ...], foreign: list[str]) -> Fault | N
         return "Refused", view.failure
     if foreign:
         return "ForeignNAD", f"not made by k8slan, so left alone, but in the way: {_some(sorted(foreign))}"
+    if shares:
+        return _reason(shares[0]), _some([share.describe() for share in shares], "; ")
     bad = [node for node in _entries(view, gone) if node.state not in ("", NODE_READY)]
     if bad:
         return "NodesDegraded", _some([f"{node.name}: {node.message or node.state}" for node in bad], "; ")
@@ -368,7 +372,8 @@ def _report(view: View, gone: tuple[str, ...], *, ready: Fault | None, trouble: 
 def _attached(view: View) -> int:
     """How many interfaces pods have in the LAN."""
     namespace = view.found.ref.namespace
-    return sum(place == namespace and name in view.names for pod in view.pods.values() for place, name in pod.has)
+    networks = (network for pod in view.pods.values() for network in pod.networks if network.present)
+    return sum(network.nad.namespace == namespace and network.nad.name in view.names for network in networks)
 
 
 def _condition(view: View, kind: str, holds: bool, fault: Fault) -> Condition:
@@ -392,6 +397,26 @@ def _tell(found: LanObject, before: Condition | None, after: Condition | None) -
     quiet = after.status or after.reason == "Terminating"
     event = Event(ref=found.ref, uid=found.uid, reason=after.reason, note=after.message, warning=not quiet)
     yield Tell(event if not after.status else replace(event, reason="Ready"))
+
+
+def _tell_pods(found: LanObject, shares: Iterable[Shared], trouble: Fault | None) -> Iterator[Tell]:
+    """Tell each pod once what it shares with another: when the LAN's condition comes to name it."""
+    before = found.status.condition(DEGRADED)
+    told = before.message if before else ""
+    said = trouble[1][:MAX_MESSAGE] if trouble else ""
+    for share in shares:
+        for item in share.holders:
+            words = (share.what, item.place)
+            if all(word in said for word in words) and not all(word in told for word in words):
+                pod = LanRef(namespace=item.pod.namespace, name=item.pod.name)
+                note = f"on LAN {found.ref}, {share.describe()}"
+                reason = _reason(share)
+                yield Tell(Event(kind="Pod", ref=pod, uid=item.pod.uid, reason=reason, note=note, warning=True))
+
+
+def _reason(share: Shared) -> str:
+    """Return the reason that condition and events have for it."""
+    return "SpokeShared" if share.spoke else "MacShared"
 
 
 # ---------------------------------------------------------------- words

@@ -16,10 +16,10 @@ from k8slan_cli.kube import lans, nads, nodes, pods
 from k8slan_cli.kube.lans import LanObject
 from k8slan_cli.kube.nads import FoundNad
 from k8slan_cli.kube.nodes import NodeHealth
-from k8slan_cli.kube.pods import PodUse
 from k8slan_cli.kube.watch import Cache, Key
 from k8slan_cli.lan import names
 from k8slan_cli.lan.model import Lan, LanRef
+from k8slan_cli.plan.attached import Pod
 
 
 class World:
@@ -28,7 +28,7 @@ class World:
     def __init__(self, woken: Callable[[], None] = lambda: None) -> None:
         self.lans: Cache[LanObject] = Cache(lans.read_object, self._lan_changed)
         self.nads: Cache[FoundNad] = Cache(nads.read, self._nad_changed)
-        self.pods: Cache[PodUse] = Cache(pods.read, self._pod_changed)
+        self.pods: Cache[Pod] = Cache(pods.read, self._pod_changed)
         self.nodes: Cache[NodeHealth] = Cache(nodes.read, self._node_changed)
         self.claims = Claims()
         self._woken = woken
@@ -70,8 +70,8 @@ class World:
                     del self._owned[owner]
         self.mark(*self._concerned(key, *(found.owner for found in (old, new) if found)))
 
-    def _pod_changed(self, key: Key, old: PodUse | None, new: PodUse | None) -> None:
-        before, after = old.nads if old else frozenset(), new.nads if new else frozenset()
+    def _pod_changed(self, key: Key, old: Pod | None, new: Pod | None) -> None:
+        before, after = pods.nads(old), pods.nads(new)
         for nad in before - after:
             self._users[nad].discard(key)
             if not self._users[nad]:

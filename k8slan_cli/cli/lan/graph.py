@@ -16,7 +16,7 @@ from k8slan_cli.cli.lan.listing import All
 if TYPE_CHECKING:
     from k8slan_cli.cli.lan.found import Found
     from k8slan_cli.cli.topology import Member, Node, Topology
-    from k8slan_cli.plan.attached import Attached
+    from k8slan_cli.plan.attached import Attached, Shared
 
 _WIDE = 160  # columns of a picture that goes into a file
 _NOTE = 48  # characters of a note: inspect has all of it
@@ -105,11 +105,13 @@ def topology(item: Found, attached: Iterable[Attached]) -> Topology:
     """A LAN's nodes: those that say that they take part, and those of its pods."""
     from k8slan_cli.cli.lan.found import sound
     from k8slan_cli.cli.topology import Topology
+    from k8slan_cli.plan.attached import shared
 
     lan = sound(item)
     own = [each for each in attached if each.socket.lan == lan.ref]
+    shares = shared(own)
     names = {node.name for node in lan.nodes} | {each.pod.node for each in own if each.pod.node}
-    nodes = [_node(item, name, [each for each in own if each.pod.node == name]) for name in sorted(names)]
+    nodes = [_node(item, name, [each for each in own if each.pod.node == name], shares) for name in sorted(names)]
     if homeless := [each for each in own if not each.pod.node]:
         nodes.append(_waiting(homeless))
     flooding = f"multicast {lan.group}" if lan.group else "unicast"
@@ -121,7 +123,7 @@ def topology(item: Found, attached: Iterable[Attached]) -> Topology:
     )
 
 
-def _node(item: Found, name: str, attached: Iterable[Attached]) -> Node:
+def _node(item: Found, name: str, attached: Iterable[Attached], shares: Sequence[Shared]) -> Node:
     from k8slan_cli.cli.lan.found import sound
     from k8slan_cli.cli.lan.text import cut
     from k8slan_cli.cli.topology import Node
@@ -140,21 +142,22 @@ def _node(item: Found, name: str, attached: Iterable[Attached]) -> Node:
         bridge=lan.bridge,
         tunnel=lan.vxlan if said else "",
         uplink=" ".join(filter(None, (said.device, str(said.vtep or "")))) if said else "",
-        members=tuple(map(_member, attached)),
+        members=tuple(_member(each, shares) for each in attached),
         note=cut(note, _NOTE),
     )
 
 
-def _member(each: Attached) -> Member:
+def _member(each: Attached, shares: Iterable[Shared]) -> Member:
     from k8slan_cli.cli.topology import Member
 
     network, pod = each.network, each.pod
     first = " ".join((network.interface, *network.ips)) if network.present else f"{network.interface} (waiting)"
+    notes = [f"{share.kind} in use {share.times}" for share in shares if each in share.holders]
     place = f"{pod.namespace}/" if pod.namespace != each.socket.lan.namespace else ""
     return Member(
         name=place + (pod.vm or pod.name),
         port=each.socket.spoke or "dynamic",
-        lines=(first, network.mac) if network.mac else (first,),
+        lines=tuple(filter(None, (first, network.mac, *notes))),
         vm=bool(pod.vm),
     )
 

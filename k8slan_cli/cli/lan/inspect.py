@@ -205,10 +205,21 @@ def _why(view: View) -> Iterator[str]:
         yield f"k8slan's controller has not seen {what}: is it running? See: {SEE_SYSTEM}"
     elif not ready.status:
         yield f"{ready.reason}: {ready.message}"
+    yield from _shared(view)
     yield from _silent_nodes(view)
     yield from _waiting(view.attached)
     yield from _faults(view)
     yield from _unreached(view)
+
+
+def _shared(view: View) -> Iterator[str]:
+    """Spokes and MAC addresses in use more than once, where the controller has not just said so."""
+    from k8slan_cli.plan.attached import shared
+
+    said = view.found.ready.message if view.found.ready else ""
+    for words in (share.describe() for share in shared(view.attached)):
+        if words not in said:
+            yield f"{words[0].upper()}{words[1:]}"
 
 
 def _silent_nodes(view: View) -> Iterator[str]:

@@ -81,6 +81,12 @@ def pod(
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec, "status": {"phase": phase}}
 
 
+TWICE = [
+    pod("d1", "k8slan-veth-e1@eth1", got=[("k8slan-veth-e1", "eth1", "02:a1:00:00:00:01")]),
+    pod("d2", "k8slan-veth-e1@eth1", got=[("k8slan-veth-e1", "eth1", "02:a1:00:00:00:01")], node="worker2"),
+]
+"""Two pods on one spoke."""
+
 READY = condition("Ready", True, "AsWanted", "all is as it should be")
 
 RED = lan(

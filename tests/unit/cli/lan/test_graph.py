@@ -82,6 +82,21 @@ def test_a_lan_without_anybody() -> None:
     assert drawn == "LAN lab/red: VNI 10000, unicast\n\n  nobody is attached\n"
 
 
+@pytest.mark.parametrize("output", Picture)
+@pytest.mark.parametrize("beside", [(), (BLUE,)], ids=["alone", "beside another"])
+def test_a_spoke_on_two_nodes_is_seen_in_every_picture(output: Picture, beside: tuple[Topology, ...]) -> None:
+    drawn = graph.draw([topology(scene.RED, *scene.TWICE), *beside], output)
+    assert drawn.count("spoke in use twice") == (4 if output is Picture.HTML else 2), "a page has a table, too"
+    assert "in use" not in graph.draw([RED, *beside], output)
+
+
+def test_a_mac_address_at_two_ports_is_seen() -> None:
+    same = [("k8slan-lan-blue", "net1", "02:b1:00:00:00:01")]
+    pods = [scene.pod(name, "k8slan-lan-blue", got=same) for name in "abc"]
+    (node,) = topology(scene.lan("blue", dynamic=True), *pods).nodes
+    assert [each.lines for each in node.members] == [("net1", "02:b1:00:00:00:01", "MAC address in use 3 times")] * 3
+
+
 def test_several_in_a_terminal_are_below_each_other() -> None:
     drawn = graph.draw([RED, BLUE], Picture.TERMINAL)
     assert drawn.index("LAN lab/red") < drawn.index("╔ firewall") < drawn.index("LAN lab/blue")

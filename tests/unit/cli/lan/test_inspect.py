@@ -209,6 +209,22 @@ def test_an_object_that_breaks_rules_is_shown_all_the_same() -> None:
     assert "VNI  seven" in report(what, 80)
 
 
+SHARED = "spoke e1 is in use twice, by pod lab/d1 on worker1 (eth1), pod lab/d2 on worker2 (eth1)"
+
+
+def test_a_spoke_on_two_nodes_is_said_once() -> None:
+    """In the controller's words, or in the same ones where the controller has not said so."""
+    words = f"{SHARED}: delete all but one of them"
+    found: Any = {**scene.RED, "status": {**scene.RED["status"]}}
+    assert why(view(found, scene.TWICE)) == (f"S{words[1:]}",)
+    found["status"]["conditions"] = [scene.condition("Ready", False, "SpokeShared", words)]
+    assert why(view(found, scene.TWICE)) == (f"SpokeShared: {words}",)
+    assert inspect.as_document(view(found, scene.TWICE))["why"] == [f"SpokeShared: {words}"]
+    assert report(view(found, scene.TWICE), 80).startswith("LAN lab/red  not ready (SpokeShared)\n")
+    table = listing.table([lans.read(found)], everywhere=False, wide=True, limit=None, now=NOW)
+    assert "False  2d   SpokeShared" in list(table.lines())[1]
+
+
 def test_an_agent_that_says_nothing_is_named() -> None:
     silent = scene.lan(spokes=["e1", "e2", "vm1"], status=scene.status(scene.READY, scene.node("worker1")))
     (reason,) = why(view(silent, scene.PODS))
