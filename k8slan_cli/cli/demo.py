@@ -207,6 +207,7 @@ class _Show:
         self._out.print(line)
 
     def _draw(self, built: Built) -> None:
+        from k8slan_cli.cli import files
         from k8slan_cli.cli.topology import mermaid, svg, text
 
         topology = _topology(built)
@@ -219,10 +220,7 @@ class _Show:
                 self._say(line, "bold" if line.startswith("LAN ") else "")
             self._say("")
         if self._svg:
-            try:
-                self._svg.write_text(svg.write(topology))
-            except OSError as error:
-                raise K8slanError(f"cannot write {self._svg}: {error.strerror}") from error
+            files.write(self._svg, svg.write(topology))
             self._line(f"the picture is in {self._svg}")
 
     # ------------------------------------------------------------ the end

@@ -7,8 +7,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.bench.node import FORWARDER, GO_PLUGINS, Agent, cni, inside, lan, pods
+from tests.bench.node import GO_PLUGINS, Agent, cni, inside, lan, pods
 from tests.bench.rows import Row, quantile
+from tests.support.agents import forwarder
 from tests.support.netns import Namespace
 
 CALLS = 200
@@ -35,16 +36,16 @@ def rows() -> Iterator[Row]:
         try:
             with inside(node):
                 first, *rest = all_pods
-                for binary, config in ((FORWARDER, ours), (GO_PLUGINS / "bridge", theirs)):
+                for binary, config in ((forwarder(), ours), (GO_PLUGINS / "bridge", theirs)):
                     cni(
                         binary, "ADD", config, first, f"net{config['name']}", agent.run_dir
                     )  # the LAN, the bridge: once
                 for verb in ("ADD", "DEL"):
                     for pod in rest:
-                        taken[verb].append(cni(FORWARDER, verb, ours, pod, "net1", agent.run_dir)[0])
+                        taken[verb].append(cni(forwarder(), verb, ours, pod, "net1", agent.run_dir)[0])
                         go = cni(GO_PLUGINS / "bridge", verb, theirs, pod, "net2", agent.run_dir)[0]
                         taken[f"bridge {verb}"].append(go)
-                cni(FORWARDER, "DEL", ours, first, "netours", agent.run_dir)
+                cni(forwarder(), "DEL", ours, first, "netours", agent.run_dir)
                 cni(GO_PLUGINS / "bridge", "DEL", theirs, first, "nettheirs", agent.run_dir)
         finally:
             agent.stop()

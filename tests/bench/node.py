@@ -14,11 +14,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.support.agents import PLUGINS
 from tests.support.netns import Namespace
 
 ROOT = Path(__file__).parents[2]
-FORWARDER = ROOT / "cni_plugins" / "build" / "k8slan-cni"
-GO_PLUGINS = Path("/usr/lib/cni")
+GO_PLUGINS = next((path for path in (PLUGINS, Path("/opt/cni/bin")) if (path / "bridge").exists()), PLUGINS)
 
 
 class Agent:

@@ -215,8 +215,14 @@ def test_a_capture_goes_through_a_pipe_and_ends_at_its_count(k8s: Workstation, s
     assert max(int(row[0]) for row in rows) == 40
 
 
-def test_what_cannot_be_captured_is_said(k8s: Workstation) -> None:
-    assert "syntax error" in k8s("lan", "capture", "one:net1", "-w", "-", "-f", "arp arp", status=1).stderr
+def test_what_cannot_be_captured_is_said_and_leaves_the_file_alone(k8s: Workstation, tmp_path: Path) -> None:
+    path = tmp_path / "captures" / "old.pcapng"
+    path.parent.mkdir()
+    path.write_bytes(b"the capture of yesterday")
+    for what in ("one:net1", "blue"):
+        assert "syntax error" in k8s("lan", "capture", what, "-w", str(path), "-f", "arp arp", status=1).stderr
+    assert path.read_bytes() == b"the capture of yesterday"
+    assert list(path.parent.iterdir()) == [path]
     assert "neither a LAN nor an attached pod three" in k8s("lan", "capture", "three", "-w", "-", status=6).stderr
     assert "cannot write /no/where" in k8s("lan", "capture", "one", "-w", "/no/where", status=1).stderr
 

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 import socket
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from k8slan_cli.capture import pcapng
 from k8slan_cli.capture.pcapng import Kind
-from k8slan_cli.errors import KernelError
+from k8slan_cli.cli.exits import AbsentError
+from k8slan_cli.cli.lan.capture import capture
+from k8slan_cli.errors import K8slanError, KernelError
+from k8slan_cli.kube import apply, portforward
 from k8slan_cli.operate import filters, sniff
-from k8slan_cli.operate.client import AgentError
+from k8slan_cli.operate.client import AgentError, SocketWire
 from k8slan_cli.operate.protocol import PORT, Place
 from k8slan_cli.operate.sniff import Key, Port
 from k8slan_cli.probe.endpoint import Interface
-from tests.node.operator import Recording, recording, tshark
+from tests.node.operator import Recording, connect, recording, token, tshark
 from tests.support import names
 from tests.support.agents import SECONDS, Agent, Node, dynamic, eventually, macvtap, pods
 from tests.support.netns import Namespace, command
@@ -250,6 +255,131 @@ def test_an_agent_that_ends_ends_its_captures() -> None:
             assert agent.stop() == 0
             found._wait(lambda: found._ended)
         assert "Traceback" not in str(agent.log)
+
+
+# ---------------------------------------------------------------- the command's file
+
+
+@dataclass(frozen=True)
+class Workstation:
+    """Where the command works: a cluster with one node, whose agent is reached without its API server."""
+
+    lab: Lab
+    namespace: str = "default"
+
+    @property
+    def cluster(self) -> Workstation:
+        """The cluster."""
+        return self
+
+    def get(self, ref: apply.Ref) -> dict[str, Any] | None:
+        """The LAN, which is on this node; nothing else."""
+        return {"status": {"nodes": [{"name": self.lab.node.name}]}} if ref.name == self.lab.lan else None
+
+    def call(self, method: str, path: str, **_: object) -> dict[str, Any]:
+        """The agent's pod, or a token."""
+        if method == "POST":
+            return {"status": {"token": token(self.lab.node)}}
+        ready = {"conditions": [{"type": "Ready", "status": "True"}]}
+        return {"items": [{"metadata": {"name": path}, "spec": {"nodeName": self.lab.node.name}, "status": ready}]}
+
+    def follow(self, _: object) -> Iterator[Any]:
+        """Nothing changes."""
+        raise apply.ClusterError("there is nothing to watch", status=403)
+
+    def capture(self, *what: str, to: Path, expression: str = "", count: int = 0) -> None:
+        """Run it."""
+        command = inspect.unwrap(capture)
+        command(self, list(what), write=str(to), expression=expression, count=count, seconds=0, snaplen=pcapng.SNAPLEN)
+
+
+@pytest.fixture
+def workstation(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Workstation:
+    monkeypatch.setattr(portforward, "forward", lambda *_: SocketWire(connect(lab.node)))
+    return Workstation(lab)
+
+
+@contextlib.contextmanager
+def talking(pod: Namespace, text: str) -> Iterator[None]:
+    """A pod that goes on sending for the length of a block."""
+    over = threading.Event()
+
+    def talk() -> None:
+        while not over.wait(0.001):
+            say(pod, text)
+
+    thread = threading.Thread(target=talk)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(SECONDS)
+
+
+def test_a_file_is_left_alone_by_a_capture_that_does_not_begin(
+    workstation: Workstation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, lab = tmp_path / "old.pcapng", workstation.lab
+    path.write_bytes(b"the capture of yesterday")
+    with pods(1) as (pod,):
+        lab.plug(pod, "one")
+        for what in (lab.lan, "lab/one"):
+            for to in (path, tmp_path / "new.pcapng"):
+                with pytest.raises(AgentError, match="filter: 'garbage !!'"):
+                    workstation.capture(what, to=to, expression="garbage !!")
+        with pytest.raises(AbsentError, match="neither a LAN nor an attached pod two"):
+            workstation.capture("two", to=path)
+
+        def unreachable(*_: object) -> None:
+            raise apply.ClusterError("there is no way to it")
+
+        monkeypatch.setattr(portforward, "forward", unreachable)
+        with pytest.raises(apply.MissingError, match="cannot be reached"):
+            workstation.capture(lab.lan, to=path)
+        lab.unplug(pod)
+    assert path.read_bytes() == b"the capture of yesterday"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_is_replaced_by_a_capture(workstation: Workstation, tmp_path: Path) -> None:
+    path, lab = tmp_path / "there.pcapng", workstation.lab
+    path.write_bytes(b"the capture of yesterday" * 10_000)
+    (tmp_path / "link").symlink_to(path.name)
+    with pods(1) as (pod,):
+        lab.plug(pod, "one")
+        with talking(pod, "today"):
+            workstation.capture("lab/one", to=tmp_path / "link", expression="ether proto 0x88b5", count=3)
+        lab.unplug(pod)
+    assert len(tshark(path.read_bytes(), tmp_path, "frame.number")) == 3
+    assert (tmp_path / "link").is_symlink()
+
+
+def test_what_was_captured_before_the_disk_was_full_can_be_read(workstation: Workstation, tmp_path: Path) -> None:
+    disk, lab = tmp_path / "disk", workstation.lab
+    disk.mkdir()
+    command("mount", "-t", "tmpfs", "-o", "size=16k", "k8slan-test", str(disk))
+    try:
+        with pods(1) as (pod,):
+            lab.plug(pod, "one")
+            with talking(pod, "x" * 1000), pytest.raises(K8slanError, match="No space left on device") as caught:
+                workstation.capture(lab.lan, to=disk / "capture.pcapng", expression="ether proto 0x88b5")
+            lab.unplug(pod)
+        assert caught.value.message.startswith(f"cannot write {disk}/capture.pcapng: ")
+        assert caught.value.hint == "what was written before is in it"
+        assert len(tshark((disk / "capture.pcapng").read_bytes(), tmp_path, "frame.number")) > 5
+        # A disk that is full before there is anything: what is there stays.
+        before = (disk / "capture.pcapng").read_bytes()
+        (disk / "filler").write_bytes(bytes(4096 * (4 - -(-len(before) // 4096))))
+        with pods(1) as (pod,):
+            lab.plug(pod, "one")
+            with pytest.raises(K8slanError, match="No space left on device"):
+                workstation.capture(lab.lan, to=disk / "capture.pcapng")
+            lab.unplug(pod)
+        assert (disk / "capture.pcapng").read_bytes() == before
+        assert sorted(path.name for path in disk.iterdir()) == ["capture.pcapng", "filler"]
+    finally:
+        command("umount", str(disk))
 
 
 # ---------------------------------------------------------------- the limit

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -55,6 +55,7 @@ def capture(
     Ctrl-C ends it. A capture of pods ends with the last of them, too. One of a LAN takes in whoever is attached later,
     on whatever node, and waits if nobody is.
     """
+    from k8slan_cli.cli import files
     from k8slan_cli.cli.agents import Agents
     from k8slan_cli.cli.exits import UsageError
     from k8slan_cli.cli.lan.recording import Recording
@@ -66,39 +67,35 @@ def capture(
         )
     agents = Agents(here.cluster)
     chosen = choose(agents, here, what)
-    with _destination(write) as out:
-        recording = Recording(out, _say, limit=count, seconds=seconds)
-        agents.token()
-        wanted = protocol.Capture(filter=expression, snaplen=snaplen)
+    agents.token()
+    wanted = protocol.Capture(filter=expression, snaplen=snaplen)
+    lans: Spreading | None = None
+    begun: dict[str, Call | None] = {}
+    with contextlib.ExitStack() as stack:
         pods = _begin_at_pods(agents, chosen.places, wanted)
+        stack.callback(_close, pods)
         if chosen.lans:
             lans = Spreading(here, agents, tuple(chosen.lans), wanted)
-            recording.run(pods, lans, lans.begin(frozenset().union(*chosen.lans.values()), alone=not pods))
-        else:
-            recording.run(pods)
-    for line in recording.words():
-        _say(line)
-    if recording.faults:
-        raise typer.Exit(1)
+            begun = lans.begin(frozenset().union(*chosen.lans.values()), alone=not pods)
+            stack.callback(_close, begun)
+        # Not before, since a signal that ends the command until here would leave the temporary file behind.
+        out = stack.enter_context(files.writing(Path(write) if write else files.STDOUT))
+        recording = Recording(out, _say, limit=count, seconds=seconds)
+        recording.run(pods, lans, begun)
+        for line in recording.words():
+            _say(line)
+        if recording.faults:
+            raise typer.Exit(1)
 
 
 def _say(words: str) -> None:
     typer.echo(words, err=True)
 
 
-@contextlib.contextmanager
-def _destination(write: str) -> Iterator[IO[bytes]]:
-    from k8slan_cli.errors import K8slanError
-
-    if write in ("", "-"):
-        yield sys.stdout.buffer
-        return
-    with contextlib.ExitStack() as stack:
-        try:
-            out = stack.enter_context(Path(write).open("wb"))
-        except OSError as error:
-            raise K8slanError(f"cannot write {write}: {error.strerror}") from error
-        yield out
+def _close(calls: Mapping[str, Call | None]) -> None:
+    for call in calls.values():
+        if call:
+            call.close()
 
 
 # ---------------------------------------------------------------- what to capture

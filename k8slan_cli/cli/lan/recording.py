@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import IO, TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from k8slan_cli import __version__
 from k8slan_cli.capture.merge import Merger
@@ -28,6 +28,16 @@ _LOOK_SECONDS = 0.2
 _END_SECONDS = 5.0
 """How long the last words of agents are waited for."""
 _CHUNKS = 256
+
+
+class Output(Protocol):
+    """Where the capture goes. ``write`` raises K8slanError, or BrokenPipeError if the reader of a pipe is gone."""
+
+    def write(self, data: bytes, /) -> object:
+        """Write all of ``data``."""
+
+    def keep(self) -> None:
+        """Replace what was there before."""
 
 
 class Following(Protocol):
@@ -61,9 +71,12 @@ _Event = tuple[_Stream, bytes | K8slanError | None] | K8slanError | str
 
 @dataclass
 class Recording:
-    """Captures until it is enough, it is interrupted, nobody reads any more, or all that ends by itself has."""
+    """Captures until it is enough, it is interrupted, nobody reads any more, or all that ends by itself has.
 
-    out: IO[bytes]
+    The file that was there is replaced when the first agent captures, not before: an agent may refuse.
+    """
+
+    out: Output
     say: Callable[[str], None]
     limit: int = 0
     seconds: float = 0
@@ -220,6 +233,8 @@ class Recording:
             pass  # it began after the end
         elif isinstance(data, bytes) and data:
             self._write(self.merger.feed(stream.number, data, time.monotonic()))
+            if self.merger.begun(stream.number):
+                self.out.keep()
             if self._has_ended(stream):
                 self._drop(stream)
         else:
@@ -273,11 +288,8 @@ class Recording:
             return
         try:
             self.out.write(data)
-            self.out.flush()
         except BrokenPipeError:  # the reader has seen enough
             self._unread = True
-        except OSError as error:
-            raise K8slanError(f"cannot write the capture: {error.strerror}") from error
 
     @contextlib.contextmanager
     def _interruptible(self) -> Iterator[None]:
@@ -288,7 +300,10 @@ class Recording:
                 raise KeyboardInterrupt
             self._interrupted = True
 
-        before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup wishes it
+            numbers.append(signal.SIGHUP)
+        before = {number: signal.signal(number, interrupt) for number in numbers}
         try:
             yield
         finally:

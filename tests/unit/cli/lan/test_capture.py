@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import queue
@@ -9,14 +10,17 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
+from typer import Exit
 
 from k8slan_cli.capture import pcapng
 from k8slan_cli.capture.pcapng import Counters, Direction, Interface, Kind, Reader
 from k8slan_cli.cli.agents import Attachments
 from k8slan_cli.cli.exits import AbsentError
+from k8slan_cli.cli.files import Output, writing
 from k8slan_cli.cli.lan.capture import Spreading, choose
 from k8slan_cli.cli.lan.recording import Recording
 from k8slan_cli.errors import K8slanError
@@ -132,8 +136,19 @@ class Said(list[str]):
         return list(self)
 
 
+class Out(io.BytesIO):
+    """A file in memory, and what was in it when it was kept first."""
+
+    kept: bytes | None = None
+
+    def keep(self) -> None:
+        """Keep it."""
+        if self.kept is None:
+            self.kept = self.getvalue()
+
+
 def run(agents: dict[str, Agent], say: Said | None = None, **options: float) -> tuple[Recording, bytes]:
-    out = io.BytesIO()
+    out = Out()
     found = Recording(out, Said() if say is None else say, **options)  # type: ignore[arg-type]
     found.run(agents)  # type: ignore[arg-type]
     assert all(agent.closed for agent in agents.values())
@@ -143,7 +158,7 @@ def run(agents: dict[str, Agent], say: Said | None = None, **options: float) -> 
 def follow(
     say: Said, spread: Spread, begun: dict[str, Agent | None], pods: dict[str, Agent] | None = None, **options: float
 ) -> tuple[Recording, bytes]:
-    out = io.BytesIO()
+    out = Out()
     found = Recording(out, say, **{"seconds": SECONDS} | options)  # type: ignore[arg-type]
     found.run(pods or {}, spread, begun)  # type: ignore[arg-type]
     return found, out.getvalue()
@@ -215,11 +230,61 @@ def test_an_agent_that_does_not_say_how_it_ended_is_named(monkeypatch: pytest.Mo
 def test_a_reader_that_has_seen_enough_ends_it() -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    with open(writing, "wb", buffering=0) as out:  # noqa: PTH123 - a descriptor
-        found = Recording(out, Said())
-        agent = Agent("a", 3)
-        found.run({"w1": agent})  # type: ignore[dict-item]
+    agent = Agent("a", 3)
+    Recording(Output(writing, "a pipe"), Said()).run({"w1": agent})  # type: ignore[dict-item]
+    os.close(writing)
     assert agent.asked_to_stop == 1
+
+
+# ---------------------------------------------------------------- the file that was there
+
+
+def test_it_is_kept_once_an_agent_captures() -> None:
+    out = Out()
+    Recording(out, Said(), limit=1).run({"w1": Agent("a", 1)})  # type: ignore[dict-item]
+    assert out.kept is not None
+    assert kinds(out.kept)[:2] == [Kind.SECTION, Kind.INTERFACE]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_file_is_left_alone_if_the_command_is_ended_before_an_agent_captures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr("k8slan_cli.cli.lan.recording._END_SECONDS", 0.1)
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    class Mute(Agent):
+        def data(self) -> Iterator[bytes]:
+            os.kill(os.getpid(), number)
+            assert self.stopped.wait(SECONDS)
+            yield from ()
+
+    with contextlib.suppress(Exit), writing(path) as out:
+        found = Recording(out, Said())
+        found.run({"w1": Mute("a", 0)})  # type: ignore[dict-item]
+        if found.faults:  # as the command does
+            raise Exit(1)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_is_left_alone_if_the_first_agent_of_a_lan_refuses(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+    spread = Spread({"w1": [AgentError("node w1: filter: syntax error", status=400)]})
+    say = Said(("capturing at", lambda: spread.comes_to("w1")))
+    with pytest.raises(AgentError, match="syntax error"), writing(path) as out:
+        Recording(out, say, seconds=SECONDS).run({}, spread, {})  # type: ignore[arg-type]
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_lan_that_nobody_has_come_to_is_an_empty_capture(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with writing(path) as out:
+        Recording(out, Said(("capturing at", interrupt))).run({}, Spread(), {})  # type: ignore[arg-type]
+    assert kinds(path.read_bytes()) == [Kind.SECTION]
 
 
 # ---------------------------------------------------------------- LANs
