@@ -6,7 +6,8 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from k8slan_cli.kube.watch import Document, Key
+from k8slan_cli.kube.kinds import Document
+from k8slan_cli.kube.watch import Key
 from k8slan_cli.plan.attached import Network, asked, granted
 
 RUNNING = "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed"

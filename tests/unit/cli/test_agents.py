@@ -15,8 +15,9 @@ import pytest
 from k8slan_cli.cli.agents import Agents, Attachments, matching
 from k8slan_cli.cli.exits import AbsentError
 from k8slan_cli.errors import K8slanError
-from k8slan_cli.kube.apply import Cluster, ClusterError
-from k8slan_cli.kube.connection import Access
+from k8slan_cli.kube.apply import Cluster
+from k8slan_cli.kube.client import ApiError
+from k8slan_cli.kube.kubeconfig import Access
 from k8slan_cli.operate.protocol import Plugged
 
 
@@ -199,5 +200,5 @@ def test_without_the_right_to_watch_an_agent_that_is_there_is_asked_all_the_same
         agents.pods = {}
         coming = agents.ready("w1")
         assert next(coming) is None
-        with pytest.raises(ClusterError, match="no"):
+        with pytest.raises(ApiError, match="no"):
             next(coming)

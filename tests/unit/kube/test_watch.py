@@ -250,7 +250,7 @@ def test_410_lists_again_without_a_pause(how: str) -> None:
             del api.objects[B]  # without an event: only a list can tell
             api.break_watches(gone=how == "status")
             await found.until(lambda: len(found.cache) == 1)
-            assert found.pauses.seconds == []
+            assert sum(found.pauses.seconds) <= 0.25, "no more than keeps all from coming back at the same moment"
             await found.until(lambda: api.watches == 2)
 
     asyncio.run(run())
