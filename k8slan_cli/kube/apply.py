@@ -198,11 +198,16 @@ def _follow(client: Client, name: str, source: Source, stop: threading.Event, ch
     """Tell all objects of a source after each change, until it may not be watched or ``stop`` is set."""
     from k8slan_cli.kube.watch import Cache, Informer
 
+    told: dict[str, Document] | None = None
+
     def tell(*_: object) -> None:
+        nonlocal told
         if stop.is_set():
             raise _StoppedError
-        if informer.synced.is_set():
-            changes.put((name, {"/".join(filter(None, key)): document for key, document in cache.items()}))
+        found = {"/".join(filter(None, key)): document for key, document in cache.items()}
+        if informer.synced.is_set() and found != told:
+            told = found
+            changes.put((name, found))
 
     def on_trouble(error: ApiError) -> None:
         if not error.passing and error.status != 404:  # 404: the kind itself is gone, with everything of it

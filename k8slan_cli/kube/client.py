@@ -246,4 +246,6 @@ def reason(error: BaseException) -> str:
         return "it took too long"
     if isinstance(error, OSError) and error.errno and error.errno > 0:  # asyncio has words of its own beside it
         return os.strerror(error.errno)
+    if isinstance(error, ConnectionError) and not str(error):
+        return "it closed the connection"
     return str(getattr(error, "strerror", None) or str(error) or type(error).__name__)

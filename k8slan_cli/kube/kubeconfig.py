@@ -196,7 +196,7 @@ def load(kubeconfig: str | None = None, context: str | None = None) -> Access:
         for path in (section[key] for section in (cluster, user) for key in _PATHS if section.get(key)):
             Path(path).open("rb").close()
         credentials, token = _credentials(user, cluster)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a token that is not text
         raise _unusable(_words(error), name) from error
     return Access(
         url=url,
@@ -314,12 +314,14 @@ def _credentials(user: Section, cluster: Section) -> tuple[Section, Token | None
         return own, None
     if isinstance(plugin := user.get("exec"), dict):
         status = _run(plugin, cluster)
+        pair = (status.get("clientCertificateData"), status.get("clientKeyData"))
+        if all(pair):
+            certificate, key = (base64.b64encode(str(pem).encode()).decode() for pem in pair)
+            own |= {"client-certificate-data": certificate, "client-key-data": key}
         if status.get("token"):
             return own, Token(_good_for(status), lambda: _good_for(_run(plugin, cluster)))
-        for key, field_name in (("client-certificate", "clientCertificateData"), ("client-key", "clientKeyData")):
-            if not status.get(field_name):
-                raise _unusable(f"{plugin.get('command')!r} gave neither a token nor a certificate with its key")
-            own[f"{key}-data"] = base64.b64encode(str(status[field_name]).encode()).decode()
+        if not all(pair):
+            raise _unusable(f"{plugin.get('command')!r} gave neither a token nor a certificate with its key")
     elif isinstance(user.get("auth-provider"), dict):
         name = user["auth-provider"].get("name")
         raise _unusable(f"it signs in by auth-provider {name!r}, which is no more; use an exec plugin")
@@ -330,9 +332,15 @@ def _good_for(status: Section) -> tuple[str, float]:
     """A plugin's token, and for how many seconds it is good."""
     from datetime import UTC, datetime
 
-    end = status.get("expirationTimestamp")
-    left = (datetime.fromisoformat(str(end)) - datetime.now(UTC)).total_seconds() if end else float("inf")
-    return str(status.get("token") or ""), left - _EARLY_SECONDS
+    if not status.get("token"):
+        raise _unusable("the plugin that gave a token before gives none now")
+    if not (end := status.get("expirationTimestamp")):
+        return str(status["token"]), float("inf")
+    try:
+        left = datetime.fromisoformat(str(end)).astimezone(UTC) - datetime.now(UTC)
+    except ValueError as error:
+        raise _unusable(f"the plugin's token ends at {end!r}, which is not a time") from error
+    return str(status["token"]), left.total_seconds() - _EARLY_SECONDS
 
 
 def _impersonation(user: Section) -> Headers:

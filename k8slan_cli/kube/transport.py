@@ -135,6 +135,9 @@ class _Coming:
 
     def close(self) -> None:
         """Give it up."""
+        connection = self._response.connection  # None once all has been read
+        if connection is not None and connection.transport is not None:
+            connection.transport.abort()  # close() would wait half a minute for the other side's word, in TLS
         self._response.close()
 
 

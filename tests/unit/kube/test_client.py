@@ -247,6 +247,7 @@ def test_refused_fields_are_problems() -> None:
     [
         (ssl.SSLEOFError(8, "EOF, violating (_ssl.c:1)"), "TLS: EOF, violating"),
         (TimeoutError(), "it took too long"),
+        (ConnectionResetError(), "it closed the connection"),
         (ConnectionRefusedError(111, "Connection refused"), "Connection refused"),
         (ValueError("odd"), "odd"),
         (KeyError(), "KeyError"),

@@ -181,6 +181,10 @@ def test_a_plugin_beside_the_file_is_found(load: Callable[..., Access], tmp_path
         (plugin("raise SystemExit(3)"), "gave no credentials: exit status 3"),
         (plugin("print('hello')"), "is not an ExecCredential"),
         (plugin("print('{\"status\": 7}')"), "gave no credentials"),
+        (
+            plugin('print(\'{"status": {"token": "t", "expirationTimestamp": "soon"}}\')'),
+            "ends at 'soon', which is not a time",
+        ),
         (plugin("print('{\"status\": {}}')"), "gave neither a token nor a certificate with its key"),
         (plugin('print(\'{"status": {"clientCertificateData": "x"}}\')'), "nor a certificate with its key"),
         ({"exec": {"command": "no-such-plugin", "installHint": "get it at the shop"}}, "there is no program"),
