@@ -191,7 +191,7 @@ def _content(found: Document) -> dict[str, Any]:
 
 
 class _StoppedError(Exception):
-    """Nobody wants to know any more."""
+    """Following has ended."""
 
 
 def _follow(client: Client, name: str, source: Source, stop: threading.Event, changes: queue.Queue[Change]) -> None:
@@ -204,8 +204,10 @@ def _follow(client: Client, name: str, source: Source, stop: threading.Event, ch
         nonlocal told
         if stop.is_set():
             raise _StoppedError
+        if not informer.synced.is_set():
+            return
         found = {"/".join(filter(None, key)): document for key, document in cache.items()}
-        if informer.synced.is_set() and found != told:
+        if found != told:
             told = found
             changes.put((name, found))
 
@@ -225,6 +227,7 @@ def _follow(client: Client, name: str, source: Source, stop: threading.Event, ch
         select=source.select,
         optional=True,
         on_synced=tell,
+        on_live=tell,
         on_trouble=on_trouble,
         pause=pause,
     )

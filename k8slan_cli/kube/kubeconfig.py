@@ -1,8 +1,9 @@
 """The way to an API server: a kubeconfig, or the service account of the pod that this runs in.
 
 ``kubernetes.config`` makes of it what both halves of the package take. Done here is what it lacks, or does otherwise
-than kubectl: of several files the first has the word, a token file or plugin's token is fetched again in time, an
-``exec`` plugin that fails is an error (the package logs it and goes on as nobody), and impersonation is not ignored.
+than kubectl: of several files the first counts, a token file or plugin's token is fetched again in time, an ``exec``
+plugin that fails is an error (the package logs it and sends the request without credentials), and impersonation is
+not ignored.
 (Kubernetes reference: "Config (v1)", "client-go credential plugins".)
 """
 

@@ -147,6 +147,8 @@ def _lists_and_watches(
     """A server whose lists are these, by status, one after the other, and whose watch has these events, or a status."""
 
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
         def do_GET(self) -> None:
             if "watch=true" not in self.path:
                 assert "fieldSelector=spec.nodeName%3Dw1" in self.path
@@ -155,9 +157,11 @@ def _lists_and_watches(
                 self._answer(events, {"message": "no"})
             else:
                 self.send_response(200)
+                self.send_header("Transfer-Encoding", "chunked")
                 self.end_headers()
                 for event in events:
-                    self.wfile.write(json.dumps(event).encode() + b"\n")
+                    line = json.dumps(event).encode() + b"\n"
+                    self.wfile.write(f"{len(line):x}\r\n".encode() + line + b"\r\n")
                 self.wfile.flush()
                 threading.Event().wait(60)
 
