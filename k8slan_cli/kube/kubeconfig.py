@@ -122,7 +122,7 @@ def _tls(configuration: Any) -> ssl.SSLContext:
 
 
 def access(kubeconfig: str | None = None, context: str | None = None, as_user: str | None = None) -> Access:
-    """Return the way in: the kubeconfig named here or by ``KUBECONFIG``, else the pod's account, else ~/.kube/config.
+    """Return the way in: the kubeconfig named here or by ``KUBECONFIG``, else ~/.kube/config, else the pod's account.
 
     ``as_user`` is whom to impersonate, instead of what the kubeconfig says of that.
 
@@ -131,7 +131,7 @@ def access(kubeconfig: str | None = None, context: str | None = None, as_user: s
 
     """
     named = kubeconfig or context or os.environ.get("KUBECONFIG")
-    pod = not named and "KUBERNETES_SERVICE_HOST" in os.environ
+    pod = not named and "KUBERNETES_SERVICE_HOST" in os.environ and not _default().exists()
     found = in_cluster() if pod else load(kubeconfig, context)
     return replace(found, headers=(("Impersonate-User", as_user),)) if as_user else found
 
@@ -243,7 +243,7 @@ def read(kubeconfig: str | None = None) -> Config:
         MissingError: there is none, or one is not a kubeconfig.
 
     """
-    places = (kubeconfig or os.environ.get("KUBECONFIG") or str(Path.home() / ".kube/config")).split(os.pathsep)
+    places = (kubeconfig or os.environ.get("KUBECONFIG") or str(_default())).split(os.pathsep)
     found: dict[str, dict[str, Section]] = {plural: {} for plural, _ in _FIELDS}
     files = [Path(place) for place in places if place and Path(place).is_file()]
     if not files:
@@ -256,6 +256,10 @@ def read(kubeconfig: str | None = None) -> Config:
             for name, entry in _named(document.get(plural), singular, file).items():
                 found[plural].setdefault(name, entry)
     return Config(clusters=found["clusters"], users=found["users"], contexts=found["contexts"], current=current)
+
+
+def _default() -> Path:
+    return Path.home() / ".kube/config"
 
 
 def _document(file: Path) -> Section:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _CONNECT_SECONDS = 10.0
 """How long a server may take to be there at all, whatever time its answer is given."""
+_IDEMPOTENT = ("GET", "PUT", "DELETE")
+"""What is sent once more if a kept connection ends without an answer; aiohttp does so of itself."""
 _READ_BYTES = 1 << 22
 """An event may be twice as large: etcd's objects are a megabyte and a half at the most, JSON makes more of some."""
 
@@ -175,13 +177,22 @@ class Blocking(_Way):
 
     async def send(self, request: Request) -> _Come:
         """Send a request and block until the head of its answer is there."""
+        from http.client import RemoteDisconnected
+
         from urllib3 import HTTPHeaderDict
+        from urllib3.exceptions import ProtocolError
 
         headers = HTTPHeaderDict((*self.headers(), *request.headers))
         seconds = request.seconds or request.silence or _CONNECT_SECONDS
         times = (min(seconds, _CONNECT_SECONDS), seconds)
         target = self._target(request)
-        found = self._api.call_api(request.method, target, headers, request.body, _request_timeout=times)
+        for last in (request.method not in _IDEMPOTENT, True):
+            try:
+                found = self._api.call_api(request.method, target, headers, request.body, _request_timeout=times)
+                break
+            except ProtocolError as error:  # a server closes what is idle for long, maybe just now
+                if last or not any(isinstance(cause, RemoteDisconnected) for cause in error.args):
+                    raise
         return _Come(found.response, self._open)
 
     def headers(self) -> Headers:

@@ -220,6 +220,7 @@ class Api:
         script = f'mount -t tmpfs none /run && mkdir -p {place} && ln -s "$0" {place}/serviceaccount && exec "$@"'
         environment = {key: value for key, value in os.environ.items() if key != "KUBECONFIG"}
         environment |= {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(self.port)}
+        environment["HOME"] = str(folder)  # without a kubeconfig, whatever this machine has
         return ["unshare", "--mount", "sh", "-c", script, str(folder)], environment
 
     # ------------------------------------------------------------ requests

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import http.server
 import json
+import os
 import ssl
 import sys
 import threading
@@ -252,6 +253,19 @@ def account(tmp_path: Path, authority: pki.Authority) -> Path:
 def test_a_pod_needs_no_kubeconfig(account: Path, host: str, url: str) -> None:
     found = in_cluster(account, {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": "6443"})
     assert (found.url, found.namespace, found.context) == (url, "lab", "")
+
+
+def test_in_a_pod_a_kubeconfig_is_taken_if_there_is_one(
+    account: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setattr(kubeconfig.in_cluster, "__defaults__", (account, os.environ))
+    assert kubeconfig.access().url == "https://10.0.0.1:443"
+    (tmp_path / ".kube").mkdir()
+    (tmp_path / ".kube/config").write_text(yaml.safe_dump(config()))
+    assert kubeconfig.access().context == "here"
 
 
 def test_without_an_account_there_is_no_way_in(tmp_path: Path) -> None:
