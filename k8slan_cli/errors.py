@@ -9,8 +9,8 @@
     │   ├── UnderlayMissing         the underlay device is not there (yet)
     │   └── PodGone                 a pod's namespace is not there any more
     ├── StoreError                  a record under the run directory could not be read or written
-    ├── kube.ApiError               the API server refused a request of agent or controller, or did not answer
-    ├── kube.ClusterError           the same for a command of the workstation
+    ├── kube.ApiError               the API server refused a request
+    │   └── kube.MissingError       it does not answer, or a kubeconfig, a right or k8slan itself is missing
     ├── kubelet.RpcError            a gRPC call failed, with its status
     ├── operate.AgentError          an agent's endpoint refused an operator, or did not answer
     └── cli.exits                   what has an exit status of its own

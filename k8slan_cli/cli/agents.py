@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from k8slan_cli.cli.exits import AbsentError
 from k8slan_cli.errors import K8slanError
-from k8slan_cli.kube import apply, portforward
-from k8slan_cli.kube.apply import ClusterError, MissingError
+from k8slan_cli.kube import apply, kinds, portforward
+from k8slan_cli.kube.client import ApiError, MissingError
 from k8slan_cli.operate import protocol
 from k8slan_cli.operate.client import AgentError, Call, Wire
 from k8slan_cli.operate.protocol import Plugged
@@ -72,8 +72,8 @@ class Agents:
         """
         query = {"labelSelector": _LABEL}
         try:
-            items = self._cluster.call("GET", apply.POD.path(self._namespace), query=query)["items"]
-        except ClusterError as error:
+            items = self._cluster.call("GET", kinds.PODS.path(self._namespace), query=query)["items"]
+        except ApiError as error:
             raise _no_operator(error, self._namespace) from error
         if not (found := _by_node(items)):
             words = f"there is no agent of k8slan in namespace {self._namespace}"
@@ -89,10 +89,10 @@ class Agents:
         """Each time that the agent of a node may have become ready, now or later. It takes the right to watch pods.
 
         Raises:
-            ClusterError: this user may not.
+            ApiError: this user may not.
 
         """
-        source = apply.Source(apply.POD, self._namespace, f"spec.nodeName={node}", _LABEL)
+        source = apply.Source(kinds.PODS, self._namespace, f"spec.nodeName={node}", _LABEL)
         for state in self._cluster.follow({"agent": source}):
             staying = [item for item in state["agent"].values() if "deletionTimestamp" not in item["metadata"]]
             pod = _by_node(staying).get(node)
@@ -116,7 +116,7 @@ class Agents:
             }
             try:
                 found = self._cluster.call("POST", path, body=asked)["status"]["token"]
-            except ClusterError as error:
+            except ApiError as error:
                 raise _no_operator(error, self._namespace) from error
             self._token = (found, time.monotonic() + _TOKEN_SECONDS / 2)
         return self._token[0]
@@ -141,7 +141,7 @@ class Agents:
                 return Call(wire, path, token, body)
         except AgentError as error:
             raise AgentError(f"node {node}: {error.message}", hint=error.hint, status=error.status) from error
-        except ClusterError as error:
+        except ApiError as error:
             if error.status == 403:
                 raise _no_operator(error, self._namespace) from error
             words = f"the agent of node {node} cannot be reached: {pod.trouble or error.message}"
@@ -232,7 +232,7 @@ def _impatience(waited_for: Wire | Call, node: str, seconds: float) -> Iterator[
         timer.cancel()
 
 
-def _no_operator(error: ClusterError, where: str) -> ClusterError:
+def _no_operator(error: ApiError, where: str) -> ApiError:
     """A missing right, with what to do about it."""
     if error.status == 404:
         words = f"namespace {where} has no {protocol.ACCOUNT}: k8slan is not there, or an older one"

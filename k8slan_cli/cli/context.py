@@ -20,9 +20,16 @@ if TYPE_CHECKING:
 class Here:
     """Where a command works. Nothing is read or connected to before it is asked for."""
 
-    def __init__(self, kubeconfig: str | None = None, context: str | None = None, namespace: str | None = None) -> None:
+    def __init__(
+        self,
+        kubeconfig: str | None = None,
+        context: str | None = None,
+        namespace: str | None = None,
+        as_user: str | None = None,
+    ) -> None:
         self._kubeconfig = kubeconfig
         self._context = context
+        self._as_user = as_user
         self._namespace = namespace
 
     @functools.cached_property
@@ -35,7 +42,7 @@ class Here:
         """
         from k8slan_cli.kube import apply
 
-        return apply.connect(self._kubeconfig, self._context)
+        return apply.connect(self._kubeconfig, self._context, self._as_user)
 
     @functools.cached_property
     def namespace(self) -> str:
@@ -80,6 +87,9 @@ _OPTIONS: dict[str, Any] = {
         str | None,
         typer.Option(metavar="FILE", help="The kubeconfig; $KUBECONFIG or ~/.kube/config otherwise."),
     ],
+    "as_user": Annotated[
+        str | None, typer.Option("--as", metavar="USER", help="Act as another user; it takes the right to impersonate.")
+    ],
     "debug": Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")],
 }
 
@@ -92,7 +102,7 @@ def in_cluster(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def wrapper(**given: Any) -> None:
         where = {name: given.pop(name) for name in _OPTIONS}
-        command(Here(where["kubeconfig"], where["context"], where["namespace"]), **given)
+        command(Here(where["kubeconfig"], where["context"], where["namespace"], where["as_user"]), **given)
 
     shared = [
         inspect.Parameter(

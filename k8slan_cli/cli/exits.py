@@ -76,7 +76,7 @@ def _listed(items: list[str], word: str) -> str:
 
 def status(error: K8slanError) -> Exit:
     """The exit status of an error."""
-    from k8slan_cli.kube.connection import MissingError
+    from k8slan_cli.kube.client import MissingError
 
     statuses: dict[type[K8slanError], Exit] = {
         UsageError: Exit.USAGE,

@@ -102,10 +102,12 @@ async def _on_folder(
 
 async def _in_cluster(options: Options, device_plugins: Path, operate: str, *, dry_run: bool) -> None:
     from k8slan_cli.agent import run
-    from k8slan_cli.kube.client import Client, access
+    from k8slan_cli.kube.client import Client
+    from k8slan_cli.kube.kubeconfig import access
     from k8slan_cli.kube.lans import ApiSource, NodeWriter
+    from k8slan_cli.kube.transport import Asynchronous
 
-    client = Client(access(), "k8slan-node-agent")
+    client = Client(Asynchronous(access()), "k8slan-node-agent")
     source = ApiSource(client)
     try:
         if dry_run:

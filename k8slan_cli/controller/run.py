@@ -18,11 +18,13 @@ from k8slan_cli.controller.loop import Loop
 from k8slan_cli.controller.webhook import Webhook
 from k8slan_cli.errors import K8slanError
 from k8slan_cli.kube import pods
-from k8slan_cli.kube.client import Client, access
+from k8slan_cli.kube.client import Client
 from k8slan_cli.kube.events import Events
 from k8slan_cli.kube.kinds import LANS, NADS, NODES, PODS
+from k8slan_cli.kube.kubeconfig import access
 from k8slan_cli.kube.lans import CONTROLLER
 from k8slan_cli.kube.lease import Election
+from k8slan_cli.kube.transport import Asynchronous
 from k8slan_cli.kube.watch import Informer
 
 log = logging.getLogger(__name__)
@@ -159,7 +161,7 @@ async def run(options: Options) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    client = Client(access(options.kubeconfig, options.context), CONTROLLER)
+    client = Client(Asynchronous(access(options.kubeconfig, options.context)), CONTROLLER)
     controller = Controller(client, options)
 
     def expires() -> float | None:

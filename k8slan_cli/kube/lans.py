@@ -17,9 +17,9 @@ from typing import Any
 from k8slan_cli.errors import Invalid, Problem
 from k8slan_cli.kube import status as lan_status
 from k8slan_cli.kube.client import APPLY, JSON_PATCH, ApiError, Client
-from k8slan_cli.kube.kinds import LANS
+from k8slan_cli.kube.kinds import LANS, Document
 from k8slan_cli.kube.status import LanStatus
-from k8slan_cli.kube.watch import Api, Cache, Document, Informer, Key
+from k8slan_cli.kube.watch import Api, Cache, Informer, Key
 from k8slan_cli.lan import codec
 from k8slan_cli.lan.model import API_VERSION, GROUP, KIND, Lan, LanRef, NodeStatus, Snapshot
 

@@ -6,8 +6,8 @@ import sys
 from dataclasses import dataclass
 
 from k8slan_cli.kube.client import MERGE, ApiError, Client
-from k8slan_cli.kube.kinds import NADS
-from k8slan_cli.kube.watch import Document, Key
+from k8slan_cli.kube.kinds import NADS, Document
+from k8slan_cli.kube.watch import Key
 from k8slan_cli.lan import names
 from k8slan_cli.lan.model import GROUP, KIND
 from k8slan_cli.plan import objects

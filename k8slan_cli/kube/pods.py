@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 
-from k8slan_cli.kube.watch import Document, Key
+from k8slan_cli.kube.kinds import Document
+from k8slan_cli.kube.watch import Key
 from k8slan_cli.plan.attached import Pod, decode_pod
 
 RUNNING = "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed"

@@ -421,7 +421,7 @@ def test_an_unreachable_cluster_is_a_check_that_fails(k8s: Workstation, tmp_path
     config["clusters"][0]["cluster"]["server"] = "https://127.0.0.1:1"
     (tmp_path / "nowhere").write_text(json.dumps(config))
     found = k8s("doctor", "--kubeconfig", str(tmp_path / "nowhere"), status=1).text
-    assert "fail  API server: no answer from the cluster at https://127.0.0.1:1" in found
+    assert "fail  API server: no answer from the API server at https://127.0.0.1:1" in found
 
 
 # ---------------------------------------------------------------- rights

@@ -14,9 +14,9 @@ from k8slan_cli.cli.install import MIN_MINOR
 from k8slan_cli.cli.lan import found as reading
 from k8slan_cli.cli.lan.found import Found
 from k8slan_cli.errors import K8slanError
-from k8slan_cli.kube import apply
-from k8slan_cli.kube.apply import Cluster, ClusterError
-from k8slan_cli.kube.connection import Connection
+from k8slan_cli.kube import apply, client, kinds
+from k8slan_cli.kube.apply import Cluster
+from k8slan_cli.kube.client import ApiError
 from k8slan_cli.lan.model import API_VERSION, GROUP, KIND
 from k8slan_cli.operate.protocol import FAIL, OK, WARN, Check
 
@@ -34,9 +34,7 @@ def version(cluster: Cluster) -> Iterator[Check]:
 
     """
     before = time.time()
-    response = Connection(cluster.access).send("GET", "/version", seconds=10, alone=True)
-    date, after = response.headers.get("Date", ""), time.time()
-    response.close()
+    date, after = cluster.headers("/version", seconds=10).get("Date", ""), time.time()
     found = cluster.call("GET", "/version", seconds=10)
     version = str(found.get("gitVersion", "?"))
     minor = int("".join(c for c in str(found.get("minor", "0")) if c.isdigit()) or 0)
@@ -62,7 +60,7 @@ def _known(cluster: Cluster, version: str, plural: str) -> bool:
     """Whether the API has a kind; everybody may know that."""
     try:
         found = cluster.call("GET", f"/apis/{version}")
-    except ClusterError as error:
+    except ApiError as error:
         if error.status == 404:
             return False
         raise
@@ -103,7 +101,7 @@ def crd(cluster: Cluster) -> Iterator[Check]:
         yield unseen(what, error)
         return
     try:
-        found = cluster.get(apply.Ref(apply.CRD, "", f"lans.{GROUP}"))
+        found = cluster.get(kinds.Ref(kinds.CRDS, "", f"lans.{GROUP}"))
     except K8slanError:
         yield Check(what=what, state=OK, words=f"the cluster knows LANs as {API_VERSION}")
         return
@@ -138,7 +136,7 @@ def controller(cluster: Cluster) -> Iterator[Check]:
     """Whether a controller is at work."""
     what, where = "controller", namespace()
     try:
-        found = cluster.get(apply.Ref(apply.DEPLOYMENT, where, "k8slan-controller"))
+        found = cluster.get(kinds.Ref(kinds.DEPLOYMENTS, where, "k8slan-controller"))
     except K8slanError as error:
         yield unseen(what, error)
         return
@@ -164,7 +162,7 @@ def webhook(here: Here) -> Iterator[Check]:
     advice = "see the controller's log: it makes the certificate and writes it into the configuration"
     try:
         found = here.cluster.call("GET", path)
-    except ClusterError as error:
+    except ApiError as error:
         if error.status == 404:
             words = "there is none: what is wrong with a LAN is seen only after it was written"
             yield Check(what=what, state=WARN, words=words, advice="k8slan install (without --no-webhook)")
@@ -188,8 +186,8 @@ def _refuses(here: Here, what: str) -> Check:
     metadata = {"name": "k8slan-doctor", "namespace": here.namespace}
     body = {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": _WRONG}
     try:
-        here.cluster.call("POST", apply.LAN.path(here.namespace), query={"dryRun": "All"}, body=body)
-    except apply.ClusterError as error:
+        here.cluster.call("POST", kinds.LANS.path(here.namespace), query={"dryRun": "All"}, body=body)
+    except client.ApiError as error:
         if _REFUSAL in error.message or any(_REFUSAL in problem.message for problem in error.problems):
             return Check(what=what, state=OK, words="it refuses a LAN that is wrong (tried with a dry run)")
         return unseen(what, error)
@@ -206,11 +204,11 @@ def lans(here: Here) -> tuple[list[Found], tuple[Check, ...]]:
     what, checks = "status", list[Check]()
     try:
         items = reading.several(here.cluster)
-    except ClusterError as error:
+    except ApiError as error:
         checks.append(unseen("LANs of other namespaces", error))
         try:
             items = reading.several(here.cluster, here.namespace)
-        except ClusterError as again:
+        except ApiError as again:
             return [], (unseen(what, again),)
     ill = [item for item in items if not (item.ready and item.ready.status) and not item.deleting]
     for item in ill[:_MANY]:

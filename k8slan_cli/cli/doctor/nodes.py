@@ -11,7 +11,7 @@ from k8slan_cli.cli.agents import Agents, namespace
 from k8slan_cli.cli.between import Way, groups, trial, verdict
 from k8slan_cli.cli.doctor.cluster import unseen
 from k8slan_cli.errors import K8slanError
-from k8slan_cli.kube import apply
+from k8slan_cli.kube import apply, kinds
 from k8slan_cli.kube.apply import Cluster
 from k8slan_cli.operate import protocol
 from k8slan_cli.operate.protocol import FAIL, OK, WARN, Check, NodeFacts, UnderlayFacts
@@ -58,7 +58,7 @@ def examine(agents: Agents, cluster: Cluster, tried: Sequence[Way]) -> tuple[dic
 def _nodes(cluster: Cluster, there: set[str], tried: Sequence[Way]) -> Iterator[Check]:
     """Nodes that pods may go to without an agent (those with one are ``there``), and nodes that only LANs know."""
     try:
-        nodes = cluster.objects(apply.NODE)
+        nodes = cluster.objects(kinds.NODES)
     except K8slanError as error:
         yield unseen("nodes", error)
         return

@@ -130,13 +130,13 @@ def choose(agents: Agents, here: Here, what: Sequence[str]) -> Chosen:
 
 def _lan(here: Here, text: str) -> Mapping[str, Any] | None:
     """The LAN of a name; None if there is none, or this user may not see it."""
-    from k8slan_cli.kube import apply
+    from k8slan_cli.kube import client, kinds
     from k8slan_cli.lan import names
 
     if names.subdomain_fault(text):  # with a namespace or an interface it is none
         return None
-    with contextlib.suppress(apply.ClusterError):
-        return here.cluster.get(apply.Ref(apply.LAN, here.namespace, text))
+    with contextlib.suppress(client.ApiError):
+        return here.cluster.get(kinds.Ref(kinds.LANS, here.namespace, text))
     return None
 
 
@@ -172,7 +172,7 @@ def _places(
 
 def _nodes(here: Here, what: Sequence[str]) -> list[str] | None:
     """The nodes that need to be asked for pods; None if that cannot be told by a look at them."""
-    from k8slan_cli.kube import apply
+    from k8slan_cli.kube import client, kinds
     from k8slan_cli.lan import names
 
     nodes: set[str] = set()
@@ -181,8 +181,8 @@ def _nodes(here: Here, what: Sequence[str]) -> list[str] | None:
         if names.subdomain_fault(name):
             return None
         try:
-            found = here.cluster.get(apply.Ref(apply.POD, space or here.namespace, name))
-        except apply.ClusterError:
+            found = here.cluster.get(kinds.Ref(kinds.PODS, space or here.namespace, name))
+        except client.ApiError:
             return None
         node = ((found or {}).get("spec") or {}).get("nodeName")
         if not node:
@@ -240,12 +240,12 @@ class Spreading:
 
     def nodes(self) -> Iterator[frozenset[str]]:
         """Which nodes that are: now, and again after each change."""
-        from k8slan_cli.kube import apply
+        from k8slan_cli.kube import apply, kinds
 
         sources: dict[str, apply.Source] = {}
         for lan in self.lans:
             space, _, name = lan.partition("/")
-            sources[lan] = apply.Source(apply.LAN, space, f"metadata.name={name}")
+            sources[lan] = apply.Source(kinds.LANS, space, f"metadata.name={name}")
         for state in self._here.cluster.follow(sources):
             yield frozenset(node for found in state.values() for lan in found.values() for node in _nodes_of(lan))
 
@@ -257,7 +257,7 @@ class Spreading:
             AgentError: it refuses.
 
         """
-        from k8slan_cli.kube.apply import MissingError
+        from k8slan_cli.kube.client import MissingError
         from k8slan_cli.operate import protocol
         from k8slan_cli.operate.client import AgentError
 

@@ -272,19 +272,19 @@ class Surroundings:
     def of(cls, here: Here) -> Surroundings:
         """Look around."""
         from k8slan_cli.cli.lan import found as lans
-        from k8slan_cli.kube import apply
+        from k8slan_cli.kube import apply, client, kinds
 
         blind = ""
         try:
             items = lans.several(here.cluster)
-        except apply.MissingError as error:
+        except client.MissingError as error:
             if error.status != 403:
                 raise
             blind = f"LANs of other namespaces cannot be seen ({error.message}): a clash with them shows only later"
             items = lans.several(here.cluster, here.namespace)
         try:
-            found = here.cluster.objects(apply.NODE)
-        except apply.ClusterError:
+            found = here.cluster.objects(kinds.NODES)
+        except client.ApiError:
             return cls(lans=tuple(items), blind=blind)
         known = {name for node in found for name in apply.node_names(node)}
         return cls(lans=tuple(items), nodes=frozenset(known), blind=blind)
@@ -392,25 +392,25 @@ def _create(here: Here, plan: Plan, *, dry_run: bool) -> list[Document]:
 
 def _post(here: Here, document: Document, *, dry_run: bool) -> Document:
     from k8slan_cli.cli.lan.found import as_error
-    from k8slan_cli.kube import apply
+    from k8slan_cli.kube import apply, client, kinds
 
     metadata = document["metadata"]
     query = {"fieldManager": apply.FIELD_MANAGER, "fieldValidation": "Strict"}
     query |= {"dryRun": "All"} if dry_run else {}
     try:
-        return here.cluster.call("POST", apply.LAN.path(metadata["namespace"]), query=query, body=document)
-    except apply.ClusterError as error:
+        return here.cluster.call("POST", kinds.LANS.path(metadata["namespace"]), query=query, body=document)
+    except client.ApiError as error:
         if error.status == 404:
             raise _no_namespace(here, metadata["namespace"]) from error
         raise as_error(error, f"LAN {metadata['namespace']}/{metadata['name']}") from error
 
 
 def _no_namespace(here: Here, namespace: str) -> AbsentError:
-    from k8slan_cli.kube import apply
+    from k8slan_cli.kube import client, kinds
 
     try:
-        known = [found["metadata"]["name"] for found in here.cluster.objects(apply.NAMESPACE)]
-    except apply.ClusterError:
+        known = [found["metadata"]["name"] for found in here.cluster.objects(kinds.NAMESPACES)]
+    except client.ApiError:
         known = []
     hint = f"make it: kubectl create namespace {namespace}"
     return AbsentError(f"there is no namespace {namespace!r}", name=namespace, known=known, hint=hint)
@@ -446,11 +446,11 @@ def _wait(here: Here, created: Sequence[Mapping[str, Any]], seconds: float) -> N
     """Follow LANs until all are ready, and say what each that is not waits for."""
     from k8slan_cli.cli.exits import LateError
     from k8slan_cli.cli.lan import found as lans
-    from k8slan_cli.kube import apply
+    from k8slan_cli.kube import apply, kinds
 
     sources = {
         f"{item['namespace']}/{item['name']}": apply.Source(
-            apply.LAN, item["namespace"], f"metadata.name={item['name']}"
+            kinds.LANS, item["namespace"], f"metadata.name={item['name']}"
         )
         for item in created
     }

@@ -62,7 +62,7 @@ def _held(attached: Sequence[Attached], *, force: bool) -> str:
 def _ask(here: Here, item: Found, *, force: bool) -> None:
     """Ask for the deletion of just this object, not of one that has been made anew meanwhile."""
     from k8slan_cli.cli.lan import found as lans
-    from k8slan_cli.kube import apply
+    from k8slan_cli.kube import client
 
     path = lans.target(item.ref.namespace, item.ref.name).path
     uid = item.document["metadata"]["uid"]
@@ -74,7 +74,7 @@ def _ask(here: Here, item: Found, *, force: bool) -> None:
             body = {"metadata": {"uid": uid, "annotations": {FORCE: "true"}}}
             here.cluster.call("PATCH", path, body=body, content_type="application/merge-patch+json")
         here.cluster.call("DELETE", path, body={"preconditions": {"uid": uid}})
-    except apply.ClusterError as error:
+    except client.ApiError as error:
         if error.status != 404:  # somebody was quicker
             raise
 
@@ -85,11 +85,11 @@ def _wait(here: Here, items: Sequence[Found], held: Mapping[str, Sequence[Attach
     Who holds them has been said already (``held``), and is not repeated before it changes.
     """
     from k8slan_cli.cli.lan import found as lans
-    from k8slan_cli.kube import apply
+    from k8slan_cli.kube import apply, kinds
 
     waiting = {str(item.ref): item for item in items}
     sources = {
-        name: apply.Source(apply.LAN, item.ref.namespace, f"metadata.name={item.ref.name}")
+        name: apply.Source(kinds.LANS, item.ref.namespace, f"metadata.name={item.ref.name}")
         for name, item in waiting.items()
     }
     said: dict[str, str] = {}

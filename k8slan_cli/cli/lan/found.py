@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from k8slan_cli.cli.exits import AbsentError
 from k8slan_cli.errors import Invalid, K8slanError, Problem
-from k8slan_cli.kube import apply
+from k8slan_cli.kube import client, kinds
 from k8slan_cli.kube.status import READY, Condition, LanStatus
 from k8slan_cli.kube.status import decode as decode_status
 from k8slan_cli.lan import codec, names
@@ -72,7 +72,7 @@ def read(document: Mapping[str, Any]) -> Found:
 # ---------------------------------------------------------------- asking
 
 
-def target(namespace: str, name: str) -> apply.Ref:
+def target(namespace: str, name: str) -> kinds.Ref:
     """Which object a name on the command line means.
 
     Raises:
@@ -81,7 +81,7 @@ def target(namespace: str, name: str) -> apply.Ref:
     """
     if fault := names.subdomain_fault(name):
         raise AbsentError(f"there is no such LAN: {fault}")
-    return apply.Ref(apply.LAN, namespace, name)
+    return kinds.Ref(kinds.LANS, namespace, name)
 
 
 def one(cluster: Cluster, namespace: str, name: str) -> Found:
@@ -104,7 +104,7 @@ def absent(cluster: Cluster, namespace: str, name: str) -> AbsentError:
     words = f"there is no LAN {name!r} in namespace {namespace}"
     try:
         places = sorted(lan.ref.namespace for lan in several(cluster) if lan.ref.name == name)
-    except apply.MissingError:  # only this namespace may be seen
+    except client.MissingError:  # only this namespace may be seen
         places = []
     if places:
         hint = f"there is one in namespace {' and '.join(places)}: give -n {places[0]}"
@@ -121,17 +121,17 @@ def several(cluster: Cluster, namespace: str = "", selector: str = "") -> list[F
     """
     query = {"labelSelector": selector} if selector else {}
     try:
-        items = cluster.call("GET", apply.LAN.path(namespace), query=query)["items"]
-    except apply.ClusterError as error:
+        items = cluster.call("GET", kinds.LANS.path(namespace), query=query)["items"]
+    except client.ApiError as error:
         raise not_installed(error) from error
     return sorted(map(read, items), key=lambda found: found.ref)
 
 
-def not_installed(error: apply.ClusterError) -> apply.ClusterError:
+def not_installed(error: client.ApiError) -> client.ApiError:
     """What it means that the place of all LANs is not there."""
     if error.status != 404:
         return error
-    return apply.MissingError(
+    return client.MissingError(
         "this cluster does not know LANs: k8slan is not installed in it", hint="install it with: k8slan install"
     )
 
@@ -153,8 +153,8 @@ def pods(cluster: Cluster, namespace: str) -> Pods:
     blind = ""
     for place in dict.fromkeys(("", namespace)):
         try:
-            items = cluster.call("GET", apply.POD.path(place), query=query)["items"]
-        except apply.ClusterError as error:
+            items = cluster.call("GET", kinds.PODS.path(place), query=query)["items"]
+        except client.ApiError as error:
             if error.status != 403:
                 raise
             where = f"namespace {place}" if place else "other namespaces"
@@ -188,7 +188,7 @@ def holders(items: Iterable[Attached], limit: int = 10) -> str:
     return ", ".join(who[:limit]) + more
 
 
-def as_error(error: apply.ClusterError, subject: str) -> K8slanError:
+def as_error(error: client.ApiError, subject: str) -> K8slanError:
     """A refusal by the API server as the error to show: with all fields if it names them."""
     if error.problems and error.status == 422:
         return Invalid(subject, error.problems)

@@ -86,17 +86,17 @@ def look(cluster: Cluster, namespace: str, name: str) -> View:
 
     """
     from k8slan_cli.cli.lan import found as lans
-    from k8slan_cli.kube import apply
+    from k8slan_cli.kube import client, kinds
 
     found = lans.one(cluster, namespace, name)
     seen = lans.pods(cluster, namespace)
     blind = [seen.blind] if seen.blind else []
-    query = {"fieldSelector": f"involvedObject.kind={apply.LAN.name},involvedObject.name={name}"}
+    query = {"fieldSelector": f"involvedObject.kind={kinds.LANS.name},involvedObject.name={name}"}
     events: list[Event] = []
     try:
-        documents = cluster.call("GET", apply.EVENT.path(namespace), query=query)["items"]
+        documents = cluster.call("GET", kinds.CORE_EVENTS.path(namespace), query=query)["items"]
         events = sorted(map(_event, documents), key=lambda event: event.last)
-    except apply.ClusterError as error:
+    except client.ApiError as error:
         if error.status != 403:
             raise
         blind.append(f"events cannot be seen: {error.message}")
@@ -119,7 +119,7 @@ def _ask_agents(
     from concurrent.futures import ThreadPoolExecutor
 
     from k8slan_cli.cli.agents import Agents
-    from k8slan_cli.kube.apply import ClusterError
+    from k8slan_cli.kube.client import ApiError
     from k8slan_cli.operate.protocol import ACCOUNT
 
     nodes = sorted({item.pod.node for item in attached if item.network.present} - {""})
@@ -131,7 +131,7 @@ def _ask_agents(
     try:
         there = agents.pods
         agents.token()
-    except ClusterError as error:
+    except ApiError as error:
         role = f"; the role {ACCOUNT} shows them" if error.status == 403 else ""
         return {}, None, [f"links, traffic and peers cannot be seen: {error.message}{role}"]
     with ThreadPoolExecutor(1) as beside:

@@ -113,7 +113,7 @@ def wanted(item: Found, target: Attached, seen: Pods, *, down: bool) -> frozense
 def _write(here: Here, item: Found, target: Attached, seen: Pods, *, down: bool) -> bool:
     """Write it on the LAN; false if the LAN has been changed meanwhile."""
     from k8slan_cli.cli.lan import found as lans
-    from k8slan_cli.kube.apply import ClusterError
+    from k8slan_cli.kube.client import ApiError
     from k8slan_cli.lan.model import LINKS_DOWN
 
     names = wanted(item, target, seen, down=down)
@@ -130,7 +130,7 @@ def _write(here: Here, item: Found, target: Attached, seen: Pods, *, down: bool)
             body={"metadata": metadata},
             content_type="application/merge-patch+json",
         )
-    except ClusterError as error:
+    except ApiError as error:
         if error.status == 409:
             return False
         raise lans.as_error(error, f"LAN {item.ref}") from error

@@ -111,10 +111,10 @@ def _row(item: Found, *, everywhere: bool, now: datetime | None = None, gone: bo
 def _changes(here: Here, namespace: str, selector: str, before: Sequence[Found]) -> Iterator[tuple[Found, bool]]:
     """Each LAN that has changed, as it is now, and whether it is gone; one that is, as it was last."""
     from k8slan_cli.cli.lan import found as lans
-    from k8slan_cli.kube import apply
+    from k8slan_cli.kube import apply, kinds
 
     known = {str(item.ref): item for item in before}
-    source = apply.Source(apply.LAN, namespace, label_selector=selector)
+    source = apply.Source(kinds.LANS, namespace, label_selector=selector)
     for state in here.cluster.follow({"lans": source}):
         for name in [name for name in known if name not in state["lans"]]:
             yield known.pop(name), True

@@ -120,7 +120,7 @@ def attached(agents: Agents, here: Here, name: str) -> tuple[Attachments, list[s
     """
     from k8slan_cli.cli.exits import AbsentError
     from k8slan_cli.cli.lan import found as lans
-    from k8slan_cli.kube.apply import MissingError
+    from k8slan_cli.kube.client import MissingError
 
     notes: list[str] = []
     nodes: list[str] | None = None

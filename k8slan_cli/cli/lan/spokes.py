@@ -163,13 +163,13 @@ def _check_free(here: Here, found: Found, going: set[str]) -> None:
 
 def _check_valid(here: Here, lan: Lan) -> None:
     from k8slan_cli.cli.lan import found as lans
-    from k8slan_cli.kube import apply
+    from k8slan_cli.kube import client
     from k8slan_cli.lan import validate
 
     problems: tuple[Problem, ...] = validate.rules(lan)
     try:
         others = [item.lan for item in lans.several(here.cluster) if item.lan and item.ref != lan.ref]
-    except apply.MissingError:  # others may not be seen; the webhook sees them
+    except client.MissingError:  # others may not be seen; the webhook sees them
         others = []
     # As the newest of all: what others have already, this LAN cannot get.
     problems += validate.clashes([*others, replace(lan, created="")]).get(lan.ref, ())
@@ -180,14 +180,14 @@ def _check_valid(here: Here, lan: Lan) -> None:
 def _write(here: Here, found: Found, spokes: Sequence[str], *, dry_run: bool) -> bool:
     """Write the spokes; false if the object is not what was read any more."""
     from k8slan_cli.cli.lan import found as lans
-    from k8slan_cli.kube import apply
+    from k8slan_cli.kube import apply, client
 
     body = {"metadata": {"resourceVersion": found.version}, "spec": {"spokes": list(spokes)}}
     query = {"fieldManager": apply.FIELD_MANAGER} | ({"dryRun": "All"} if dry_run else {})
     path = lans.target(found.ref.namespace, found.ref.name).path
     try:
         here.cluster.call("PATCH", path, query=query, body=body, content_type="application/merge-patch+json")
-    except apply.ClusterError as error:
+    except client.ApiError as error:
         if error.status == 409:
             return False
         raise lans.as_error(error, f"LAN {found.ref}") from error

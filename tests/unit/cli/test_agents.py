@@ -15,8 +15,9 @@ import pytest
 from k8slan_cli.cli.agents import Agents, Attachments, matching
 from k8slan_cli.cli.exits import AbsentError
 from k8slan_cli.errors import K8slanError
-from k8slan_cli.kube.apply import Cluster, ClusterError
-from k8slan_cli.kube.connection import Access
+from k8slan_cli.kube.apply import Cluster
+from k8slan_cli.kube.client import ApiError
+from k8slan_cli.kube.kubeconfig import Access
 from k8slan_cli.operate.protocol import Plugged
 
 
@@ -146,6 +147,8 @@ def _lists_and_watches(
     """A server whose lists are these, by status, one after the other, and whose watch has these events, or a status."""
 
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
         def do_GET(self) -> None:
             if "watch=true" not in self.path:
                 assert "fieldSelector=spec.nodeName%3Dw1" in self.path
@@ -154,9 +157,11 @@ def _lists_and_watches(
                 self._answer(events, {"message": "no"})
             else:
                 self.send_response(200)
+                self.send_header("Transfer-Encoding", "chunked")
                 self.end_headers()
                 for event in events:
-                    self.wfile.write(json.dumps(event).encode() + b"\n")
+                    line = json.dumps(event).encode() + b"\n"
+                    self.wfile.write(f"{len(line):x}\r\n".encode() + line + b"\r\n")
                 self.wfile.flush()
                 threading.Event().wait(60)
 
@@ -199,5 +204,5 @@ def test_without_the_right_to_watch_an_agent_that_is_there_is_asked_all_the_same
         agents.pods = {}
         coming = agents.ready("w1")
         assert next(coming) is None
-        with pytest.raises(ClusterError, match="no"):
+        with pytest.raises(ApiError, match="no"):
             next(coming)

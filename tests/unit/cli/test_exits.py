@@ -7,7 +7,7 @@ import pytest
 from k8slan_cli.cli import exits
 from k8slan_cli.cli.exits import AbsentError, Exit, InUseError, LateError, UsageError, near
 from k8slan_cli.errors import Invalid, K8slanError, KernelError, Problem
-from k8slan_cli.kube.connection import ClusterError, MissingError
+from k8slan_cli.kube.client import ApiError, MissingError
 
 
 @pytest.mark.parametrize(
@@ -16,7 +16,7 @@ from k8slan_cli.kube.connection import ClusterError, MissingError
         (K8slanError("x"), Exit.FAILED),
         (KernelError(1, "x"), Exit.FAILED),
         (Invalid("x", ()), Exit.FAILED),
-        (ClusterError("x", status=409), Exit.FAILED),
+        (ApiError("x", status=409), Exit.FAILED),
         (UsageError("x"), Exit.USAGE),
         (MissingError("x"), Exit.MISSING),
         (LateError("x"), Exit.LATE),

@@ -15,7 +15,7 @@ from k8slan_cli.controller.metrics import registry
 from k8slan_cli.controller.run import Controller, Options
 from k8slan_cli.errors import K8slanError
 from k8slan_cli.kube.client import ApiError
-from k8slan_cli.kube.kinds import LANS, LEASES, NADS, NODES, SECRETS, WEBHOOKS
+from k8slan_cli.kube.kinds import LANS, LEASES, NADS, NODES, SECRETS, WEBHOOKS, Kind
 from k8slan_cli.serve.http import HttpServer
 from tests.unit.controller.rig import document, path
 from tests.unit.kube.fake_api import FakeApi
@@ -250,3 +250,18 @@ def test_health_is_served_from_another_thread() -> None:
                 await asyncio.to_thread(server.close)
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("kind", [LANS, LEASES, NADS, NODES])
+def test_a_controller_whose_informer_dies_ends_with_the_reason(kind: Kind) -> None:
+    async def run() -> None:
+        api = FakeApi()
+        put_lan(api)
+        controller = Replica(api, "one")
+        await asyncio.sleep(1)
+        at = kind.path("s") if kind is LEASES else kind.path()
+        api.send({"type": "MODIFIED", "object": "what no API server sends"}, at)
+        with pytest.raises(TypeError):
+            await controller.task
+
+    run_fast(run())

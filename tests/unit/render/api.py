@@ -228,6 +228,9 @@ class _Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.api = api
 
+    def handle_error(self, *_: object) -> None:
+        """Nothing on stderr: a client that has seen enough of a watch goes away."""
+
 
 @contextmanager
 def serve(api: Api, kubeconfig: Path) -> Iterator[None]:

@@ -24,7 +24,8 @@ from k8slan_cli.cli.files import Output, writing
 from k8slan_cli.cli.lan.capture import Spreading, choose
 from k8slan_cli.cli.lan.recording import Recording
 from k8slan_cli.errors import K8slanError
-from k8slan_cli.kube.apply import ClusterError, Ref
+from k8slan_cli.kube.client import ApiError
+from k8slan_cli.kube.kinds import Ref
 from k8slan_cli.operate import protocol
 from k8slan_cli.operate.client import AgentError
 from k8slan_cli.operate.protocol import Plugged
@@ -411,7 +412,7 @@ class Cluster:
     def get(self, ref: Ref) -> dict[str, Any] | None:
         """One of them."""
         if self._blind:
-            raise ClusterError("you may not see it", status=403)
+            raise ApiError("you may not see it", status=403)
         return self._objects.get(ref.path)
 
 
