@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import logging
 import os
 import socket
@@ -175,12 +174,6 @@ class _Http(web.Server):
         self.clients: dict[web.RequestHandler, _Client] = {}
         self.on_end: Callable[[_Client], None] = lambda _client: None
 
-    def protocol_of(self, client: _Client) -> web.RequestHandler:
-        """The protocol of a new connection."""
-        protocol = self()
-        self.clients[protocol] = client
-        return protocol
-
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         """Take note of a connection that is ready, its TLS handshake done."""
         super().connection_made(handler, transport)
@@ -274,13 +267,15 @@ class Server:
 
     async def _connect(self, client: _Client) -> None:
         handshake = self._limits.request if self._tls else None
-        factory = functools.partial(self._http.protocol_of, client)
+        protocol = self._http()
+        self._http.clients[protocol] = client
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
-                factory, client.connection, ssl=self._tls, ssl_handshake_timeout=handshake
+                lambda: protocol, client.connection, ssl=self._tls, ssl_handshake_timeout=handshake
             )
         except (OSError, asyncio.CancelledError):  # TLS errors are OSErrors
             client.connection.close()
+            self._http.clients.pop(protocol, None)  # nobody tells it that the connection has ended: it never had one
             self._ended(client)
 
     def _make_room(self) -> bool:

@@ -290,6 +290,8 @@ def test_a_tls_handshake_that_does_not_go_on_is_given_up() -> None:
             begun = asyncio.get_running_loop().time()
             assert await ask(server, b"\x16\x03\x01") == b""
             assert asyncio.get_running_loop().time() - begun < 5
+            assert b"HTTP" not in await ask(server, HELLO)
+            assert not server._http.clients, "nothing of them stays"
             trusting = ssl.create_default_context(cadata=chain.authority.decode())
             reader, writer = await asyncio.open_connection("localhost", server.port, ssl=trusting)
             writer.write(HELLO)
