@@ -11,7 +11,6 @@
     ├── StoreError                  a record under the run directory could not be read or written
     ├── kube.ApiError               the API server refused a request
     │   └── kube.MissingError       it does not answer, or a kubeconfig, a right or k8slan itself is missing
-    ├── kubelet.RpcError            a gRPC call failed, with its status
     ├── operate.AgentError          an agent's endpoint refused an operator, or did not answer
     └── cli.exits                   what has an exit status of its own
 

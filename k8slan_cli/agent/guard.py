@@ -26,6 +26,8 @@ _REMEMBER_SECONDS = 60.0
 """How long a token that was found good counts as good."""
 _REMEMBERED = 256
 _MAX_TOKEN = 16 << 10
+_AT_ONCE = 4
+"""So many questions to the API server at a time."""
 
 
 class Guard(Protocol):
@@ -63,7 +65,7 @@ class ClusterGuard:
         self._user_of = user_of
         self._user = user
         self._good: OrderedDict[bytes, float] = OrderedDict()
-        self._turn = asyncio.Lock()  # one question at a time: nobody floods the API server through an agent
+        self._turns = asyncio.Semaphore(_AT_ONCE)  # nobody floods the API server through an agent
 
     async def admits(self, token: str) -> bool:
         """Whether it is the user's; one that was good a moment ago is not asked about again."""
@@ -72,7 +74,7 @@ class ClusterGuard:
         digest = hashlib.sha256(token.encode()).digest()
         if self._remembers(digest):
             return True
-        async with self._turn:
+        async with self._turns:
             if self._remembers(digest):
                 return True
             if await self._user_of(token) != self._user:

@@ -24,7 +24,7 @@ from k8slan_cli.agent.paths import Paths
 from k8slan_cli.agent.sources import Source
 from k8slan_cli.errors import K8slanError
 from k8slan_cli.plan.diff import diff
-from k8slan_cli.serve.http import HttpServer
+from k8slan_cli.serve import health
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ async def run(options: Options, source: Source, edges: Sequence[Edge] = ()) -> N
         attacher = Attacher(agent, options.handover)
         metrics = Metrics(agent)
         missing = ["the first pass over all LANs"]
-        http = HttpServer(options.http, metrics.registry, lambda: missing[0]) if options.http else None
+        http = health.serve(options.http, metrics.registry, lambda: missing[0]) if options.http else None
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -90,7 +90,7 @@ async def run(options: Options, source: Source, edges: Sequence[Edge] = ()) -> N
         await source.close()
         await agent.close()
         if http:
-            await asyncio.to_thread(http.close)
+            await http.close()
         for task in done - {stopping}:
             await task  # a task that ends by itself has failed: its error ends the agent
 

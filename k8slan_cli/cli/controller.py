@@ -14,7 +14,7 @@ from k8slan_cli.errors import K8slanError
 def controller(
     http: Annotated[
         str, typer.Option(help="HOST:PORT of /healthz, /readyz and /metrics; empty for none.")
-    ] = "127.0.0.1:9403",
+    ] = "127.0.0.1:9404",
     webhook: Annotated[str, typer.Option(help="HOST:PORT of the admission webhook; empty for none.")] = "",
     webhook_host: Annotated[
         list[str] | None,

@@ -134,9 +134,7 @@ def _offer_devices(folder: Path) -> Edge:
         from k8slan_cli.agent.devices import Devices
         from k8slan_cli.kubelet.plugins import Plugins
 
-        plugins = Plugins(folder)
-        Devices(agent, plugins).refresh()
-        await plugins.run()
+        await Devices(agent, Plugins(folder)).run()
 
     return offer
 

@@ -156,7 +156,7 @@ async def run(options: Options) -> None:
 
     """
     from k8slan_cli.controller.metrics import registry
-    from k8slan_cli.serve.http import HttpServer
+    from k8slan_cli.serve import health
 
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -167,10 +167,10 @@ async def run(options: Options) -> None:
     def expires() -> float | None:
         return certs.expires(controller.chain).timestamp() if controller.chain else None
 
-    http = HttpServer(options.http, registry(controller, expires), controller.missing) if options.http else None
+    http = health.serve(options.http, registry(controller, expires), controller.missing) if options.http else None
     try:
         await controller.run(stop)
     finally:
         await client.close()
         if http:
-            await asyncio.to_thread(http.close)
+            await http.close()

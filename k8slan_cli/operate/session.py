@@ -53,16 +53,16 @@ class _Sending:
 
 
 class Session:
-    """One place, one client; ``alive`` says why the place is gone, "" while it is there."""
+    """One place, one client, which ``begin`` begins to answer; ``alive`` says why the place is gone, if it is."""
 
-    def __init__(self, client: socket.socket, endpoint: Endpoint, alive: Callable[[], str]) -> None:
-        self._client = client
+    def __init__(self, begin: Callable[[str], socket.socket], endpoint: Endpoint, alive: Callable[[], str]) -> None:
         self._endpoint = endpoint
         self._alive = alive
         self._expected: dict[bytes, Probe] = {}
         self._sending: deque[_Sending] = deque()
         self._rest = b""
         self._listen_for_expected()
+        self._client = begin(protocol.LINES)
 
     def run(self, mtu: int) -> None:
         """Hold the session until it ends.
@@ -71,8 +71,6 @@ class Session:
             OSError: the client is gone.
 
         """
-        head = f"HTTP/1.1 200 OK\r\nContent-Type: {protocol.LINES}\r\nConnection: close\r\n\r\n"
-        self._client.sendall(head.encode())
         self._tell(ready={"mac": self._endpoint.mac.hex(), "mtu": mtu})
         try:
             self._converse()

@@ -2,7 +2,8 @@
 
 It listens on the LAN's end of an attachment, so that it works for VMs as for pods and nobody in the pod sees it. What
 has not been sent waits in the kernel's queue of each port, and nowhere else: a reader that is too slow costs the agent
-no memory. Frames that find the queue full are lost, and counted.
+no memory, and the kernel as much as one capture may have (``ROOM``), which its ports share. Frames that find the queue
+full are lost, and counted.
 
 Ports come and go while it runs. Somebody else knows which there are (``Watched``) and when to look again; each gets an
 interface of its own in the stream, described where it begins and with its statistics where it ends.
@@ -17,7 +18,7 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -30,8 +31,11 @@ from k8slan_cli.net.sockets import Netlink
 from k8slan_cli.operate import filters
 
 _ALL = 0x0003  # ETH_P_ALL
-_QUEUE = 8 << 20  # bytes of each port's frames that may wait
-_TURN = 64  # frames of a port before the others have their turn
+ROOM = 32 << 20
+"""Bytes of the kernel's memory that the waiting frames of one capture may take."""
+_QUEUE = 16 << 20  # of them for one port, at most
+_TURN, _TURN_BYTES = 64, 256 << 10  # frames of a port, and bytes, before the others have their turn
+_TURNS = 16  # ports of which frames are held at a time
 MOST = 256
 """So many ports at a time in one capture: each has a socket, with a queue of its own."""
 
@@ -98,14 +102,14 @@ class Watched(Protocol):
 class _Tap:
     """A socket at one port; ``program`` is its filter, compiled."""
 
-    def __init__(self, number: int, port: Port, program: bytes) -> None:
+    def __init__(self, number: int, port: Port, program: bytes, room: bytearray) -> None:
         self.number = number
         self.port = port
         self.began = time.time_ns()
         self.shaken = False
         """Whether the port has gone down since it was looked at: perhaps it is another one that has its name now."""
         self._accepted = self._dropped = 0
-        self._room = bytearray(port.interface.snaplen)
+        self._room = room
         wanted = port.interface
         with port.namespace() as fd:
             self._index = port.index(fd)
@@ -123,20 +127,26 @@ class _Tap:
         self.socket.setblocking(False)
         self.socket.setsockopt(_SOL_PACKET, _AUXDATA, 1)
         self.socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-        try:
-            self.socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _QUEUE)
-        except PermissionError:  # it wants CAP_NET_ADMIN in the machine's own user namespace
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _QUEUE)
         filters.attach(self.socket, program)
         self.socket.bind((port.name, _ALL))
 
     def close(self) -> None:
         self.socket.close()
 
+    def share(self, number: int) -> None:
+        """Have the queue that each of so many ports may have; the kernel takes twice what it is told."""
+        size = min(_QUEUE, ROOM // number) // 2
+        try:
+            self.socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, size)
+        except PermissionError:  # it wants CAP_NET_ADMIN in the machine's own user namespace
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+
     def take(self) -> Iterator[tuple[int, bytes]]:
         """Frames that have come, each with its time, as blocks; not more than are one turn."""
-        room, number = self._room, self.number
+        room, number, taken = self._room, self.number, 0
         for _ in range(_TURN):
+            if taken >= _TURN_BYTES:
+                return
             try:
                 length, beside, _flags, address = self.socket.recvmsg_into([room], _ANCILLARY)
             except BlockingIOError:
@@ -146,6 +156,7 @@ class _Tap:
                     raise
                 self.shaken = True  # it may come up again
                 continue
+            taken += length
             at, whole, tag = 0, length, b""
             for level, kind, data in beside:
                 if level == _SOL_PACKET and kind == _AUXDATA:
@@ -192,6 +203,7 @@ class _Taps:
     """The sockets of one capture, kept in step with the ports that there are."""
 
     def __init__(self, watched: Watched, program: bytes, waiting: select.epoll) -> None:
+        self._room = bytearray(pcapng.SNAPLEN)
         self.wanted: Mapping[Key, Port] = {}
         self.by_fd: dict[int, _Tap] = {}
         self._by_key: dict[Key, _Tap] = {}
@@ -219,15 +231,18 @@ class _Taps:
             elif tap.moved():
                 yield from self._end(key, "its port has been made anew")
         self._excused &= self.wanted.keys()
-        for key, port in self.wanted.items():
-            if key not in self._by_key:
-                yield from self._begin(key, port, strict)
+        new = [(key, port) for key, port in self.wanted.items() if key not in self._by_key]
+        number = min(MOST, len(self._by_key) + len(new))
+        for tap in self.by_fd.values():
+            tap.share(number)
+        for key, port in new:
+            yield from self._begin(key, port, strict, number)
 
-    def _begin(self, key: Key, port: Port, strict: bool) -> Iterator[bytes]:
+    def _begin(self, key: Key, port: Port, strict: bool, number: int) -> Iterator[bytes]:
         try:
             if len(self.by_fd) >= MOST:
                 raise KernelError(errno.EMFILE, f"a capture takes {MOST} attachments of a node at a time")
-            tap = _Tap(self._numbers, port, self._program)
+            tap = _Tap(self._numbers, port, self._program, self._room)
         except (K8slanError, OSError) as error:
             if strict:
                 raise
@@ -236,6 +251,7 @@ class _Taps:
                 self._excused.add(key)
                 yield from self._excuse(port, str(error))
             return
+        tap.share(number)
         self._numbers += 1
         self.by_fd[tap.socket.fileno()] = self._by_key[key] = tap
         self._waiting.register(tap.socket, select.EPOLLIN)
@@ -258,10 +274,11 @@ class _Taps:
             tap.close()
 
 
-def serve(client: socket.socket, watched: Watched, news: int, program: bytes, application: str) -> None:
+def serve(begin: Callable[[str], socket.socket], watched: Watched, news: int, program: bytes, application: str) -> None:
     """Capture until the client says a byte or goes away, or nothing is left; then say what was lost.
 
-    ``news`` is an eventfd(2) by which there is word of a change, ``program`` the compiled filter of every port.
+    ``begin`` begins the answer to the client, of a media type; ``news`` is an eventfd(2) by which there is word of a
+    change, ``program`` the compiled filter of every port.
 
     Raises:
         KernelError: a port is not there or cannot be listened at, unless ``watched`` is lasting. Nothing has been
@@ -271,12 +288,12 @@ def serve(client: socket.socket, watched: Watched, news: int, program: bytes, ap
     """
     with select.epoll() as waiting, contextlib.closing(_Taps(watched, program, waiting)) as taps:
         described = b"".join(taps.look(strict=not watched.lasting))
-        head = b"HTTP/1.1 200 OK\r\nContent-Type: " + pcapng.MEDIA_TYPE.encode() + b"\r\nConnection: close\r\n\r\n"
-        client.sendall(head + pcapng.section(application) + described)
+        client = begin(pcapng.MEDIA_TYPE)
+        client.sendall(pcapng.section(application) + described)
         waiting.register(client, select.EPOLLIN)
         waiting.register(news, select.EPOLLIN)
         while watched.lasting or taps.wanted:
-            ready = [fd for fd, _ in waiting.poll()]
+            ready = [fd for fd, _ in waiting.poll(maxevents=_TURNS)]
             frames = [frame for fd in ready if fd in taps.by_fd for frame in taps.by_fd[fd].take()]
             if len(taps.by_fd) > 1:
                 frames.sort(key=lambda frame: frame[0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import os
+import re
 import socket
 import threading
 from collections.abc import Iterator, Mapping
@@ -248,6 +249,24 @@ def test_a_capture_of_nobody_sleeps_and_ends_with_its_client(lab: Lab) -> None:
     eventually("it is over", lambda: lab.agent.descriptors() <= before)
 
 
+def test_so_many_captures_at_a_time_and_one_more_when_one_has_ended(lab: Lab) -> None:
+    with contextlib.ExitStack() as stack:
+        eight = [stack.enter_context(recording(lab.node, lans=(lab.ref,))) for _ in range(8)]
+        with pytest.raises(AgentError, match="8 captures run on node") as caught, recording(lab.node, lans=(lab.ref,)):
+            pass
+        assert caught.value.hint == "end one of them"
+        eight[0].stop()
+        eventually("another has its turn", lambda: _captures(lab))
+
+
+def _captures(lab: Lab) -> bool:
+    try:
+        with recording(lab.node, lans=(lab.ref,)):
+            return True
+    except AgentError:
+        return False
+
+
 def test_an_agent_that_ends_ends_its_captures() -> None:
     with Node.create() as other, other.agent() as agent:
         eventually("it listens", lambda: f":{PORT}" in other.namespace.run("ss", "-Htln"))
@@ -423,7 +442,7 @@ def served(wires: Wires) -> Iterator[tuple[Stream, int]]:
 
     def run() -> None:
         try:
-            sniff.serve(there, wires, news, EVERYTHING, "test")
+            sniff.serve(lambda _media: there, wires, news, EVERYTHING, "test")
         except BaseException as error:  # noqa: BLE001 - it is shown by the test
             faults.append(error)
         there.close()
@@ -450,10 +469,6 @@ class Stream:
         self._socket = sock
         self._reader = pcapng.Reader()
         self._blocks: list[pcapng.Block] = []
-        data = b""
-        while b"\r\n\r\n" not in data:
-            data += sock.recv(1 << 16)
-        self._blocks += self._reader.feed(data.partition(b"\r\n\r\n")[2])
 
     def next(self, kind: Kind, text: bytes = b"") -> pcapng.Block:
         """The next block but for frames of the kernel's own; it has to be of ``kind``, and have ``text`` in it."""
@@ -495,6 +510,27 @@ def test_more_than_a_capture_takes_are_named_and_one_gets_its_turn_when_there_is
             assert stream.next(Kind.PACKET, b"a frame of this test").number == 4
 
 
+def test_the_ports_of_a_capture_share_what_it_may_take_of_the_kernels_memory() -> None:
+    with Namespace.create("s") as space, Namespace.create("t") as other:
+        wires = Wires(space)
+        for name in ("p0", "p1", "p2", "p3"):
+            wire(space, name, other, name)
+        wires.put("p0")
+        with served(wires) as (stream, news):
+            stream.next(Kind.SECTION)
+            assert _queues(space) == [sniff.ROOM // 2]
+            for name in ("p1", "p2", "p3"):
+                wires.put(name)
+            os.eventfd_write(news, 1)
+            assert [stream.next(Kind.INTERFACE).name() for _ in range(4)] == ["p0", "p1", "p2", "p3"]
+            assert _queues(space) == [sniff.ROOM // 4] * 4
+
+
+def _queues(space: Namespace) -> list[int]:
+    """How many bytes may wait at each packet socket of a namespace."""
+    return [int(found) for found in re.findall(r"skmem:\(r\d+,rb(\d+),", space.run("ss", "-0", "-H", "-m"))]
+
+
 def test_a_port_that_is_not_there_yet_is_waited_for_but_not_where_it_was_named() -> None:
     with Namespace.create("s") as space, Namespace.create("t") as other:
         wires = Wires(space)
@@ -508,4 +544,4 @@ def test_a_port_that_is_not_there_yet_is_waited_for_but_not_where_it_was_named()
         wires.put("p1")
         here, there = socket.socketpair()
         with here, there, pytest.raises(KernelError, match="the port p1 of p1 is not there"):
-            sniff.serve(there, wires, news, EVERYTHING, "test")
+            sniff.serve(lambda _media: there, wires, news, EVERYTHING, "test")

@@ -78,7 +78,7 @@ def raw(node: Node, data: bytes) -> bytes:
 
 
 def head(node: Node, path: str = protocol.ATTACHMENTS, **headers: str) -> bytes:
-    lines = [f"POST {path} HTTP/1.1", f"Authorization: Bearer {token(node)}"]
+    lines = [f"POST {path} HTTP/1.1", "Host: agent", f"Authorization: Bearer {token(node)}"]
     return "\r\n".join([*lines, *(f"{k.replace('_', '-')}: {v}" for k, v in headers.items()), "", ""]).encode()
 
 
@@ -111,18 +111,21 @@ def test_the_token_of_one_node_is_none_on_another(scene: Scene) -> None:
     ("data", "status"),
     [
         (b"\x16\x03\x01 no HTTP at all \r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\n\r\n", 401),
-        (b"POST /v1/attachments HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n", 400),
-        (b"POST /v1/attachments HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400),
-        (b"POST /v1/attachments HTTP/1.1\r\nContent-Length: 3\r\n\r\n{{{", 400),
-        (b"POST /v1/attachments HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}and more", 400),
+        (b"POST /v1/attachments HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n", 413),
+        (b"POST /v1/attachments HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", 400),
         (b"x" * (protocol.MAX_HEAD + 8192), 400),
     ],
 )
-def test_what_is_no_request_is_refused_in_words(data: bytes, status: int, scene: Scene) -> None:
-    answer = raw(scene.a, data)
-    assert answer.startswith(f"HTTP/1.1 {status} ".encode())
-    assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
+def test_what_is_no_request_is_refused(data: bytes, status: int, scene: Scene) -> None:
+    assert raw(scene.a, data).split(b" ")[1] == str(status).encode()
+
+
+def test_what_makes_no_sense_is_refused_in_words(scene: Scene) -> None:
+    without = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+    for data, status in ((without, 401), (head(scene.a, Content_Length="3") + b"{{{", 400)):
+        answer = raw(scene.a, data)
+        assert answer.startswith(f"HTTP/1.1 {status} ".encode())
+        assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
 
 
 @pytest.mark.parametrize(

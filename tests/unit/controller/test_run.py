@@ -16,7 +16,7 @@ from k8slan_cli.controller.run import Controller, Options
 from k8slan_cli.errors import K8slanError
 from k8slan_cli.kube.client import ApiError
 from k8slan_cli.kube.kinds import LANS, LEASES, NADS, NODES, SECRETS, WEBHOOKS, Kind
-from k8slan_cli.serve.http import HttpServer
+from k8slan_cli.serve import health
 from tests.unit.controller.rig import document, path
 from tests.unit.kube.fake_api import FakeApi
 from tests.unit.kube.fake_time import run as run_fast
@@ -232,11 +232,11 @@ def test_metrics_say_what_there_is() -> None:
     run_fast(run())
 
 
-def test_health_is_served_from_another_thread() -> None:
+def test_health_and_metrics_are_served() -> None:
     async def run() -> None:
         api = FakeApi()
         async with replicas(api, "one") as (one,):
-            server = HttpServer("127.0.0.1:0", registry(one.controller, lambda: None), one.controller.missing)
+            server = health.serve("127.0.0.1:0", registry(one.controller, lambda: None), one.controller.missing)
 
             def fetch(at: str) -> str:
                 with urllib.request.urlopen(f"http://{server.address}{at}", timeout=10) as answer:
@@ -247,7 +247,7 @@ def test_health_is_served_from_another_thread() -> None:
                 assert await asyncio.to_thread(fetch, "/readyz") == "ok\n"
                 assert "k8slan_leader 1.0" in await asyncio.to_thread(fetch, "/metrics")
             finally:
-                await asyncio.to_thread(server.close)
+                await server.close()
 
     asyncio.run(run())
 
