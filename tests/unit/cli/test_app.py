@@ -55,9 +55,14 @@ def test_the_help_of_all_commands_is_under_their_headings() -> None:
     [
         (
             ["--help"],
-            {"rich", "pydantic", "yaml", "jinja2", "kubernetes", "aiohttp", "http.client"},
+            {"rich", "pydantic", "yaml", "jinja2", "kubernetes", "aiohttp", "http.client", "pyroute2"},
         ),
-        (["lan", "list"], {"rich", "pydantic", "jinja2", "kubernetes", "aiohttp", "asyncio", "h2", "cryptography"}),
+        (
+            ["lan", "list"],
+            {"rich", "pydantic", "jinja2", "kubernetes", "aiohttp", "asyncio", "h2", "cryptography", "pyroute2"},
+        ),
+        (["doctor"], {"pyroute2"}),
+        (["cni"], {"pyroute2", "asyncio", "yaml", "typer"}),
     ],
 )
 def test_nothing_costly_is_imported(words: list[str], unwanted: set[str]) -> None:
