@@ -15,7 +15,7 @@ from k8slan_cli.agent.sources import Source
 from k8slan_cli.agent.store import Attachments, KnownLans
 from k8slan_cli.errors import KernelError
 from k8slan_cli.lan.model import Lan, LanRef, Snapshot
-from k8slan_cli.net import netlink, netns
+from k8slan_cli.net import netlink, netns, sockets
 from k8slan_cli.net.mounts import MountListener
 from k8slan_cli.net.node import Node
 from k8slan_cli.net.sockets import Listener
@@ -170,24 +170,14 @@ class _HostWatch:
     """Listens to links and addresses of the node's own namespace."""
 
     def __init__(self, on_change: Callable[[frozenset[str], frozenset[int], bool], None]) -> None:
-        groups = (netlink.GROUP_LINK, netlink.GROUP_IPV4_ADDRESS, netlink.GROUP_IPV6_ADDRESS)
-        self._listener = Listener(groups)
+        self._listener = Listener(sockets.LINKS | sockets.ADDRESSES)
         self._on_change = on_change
         asyncio.get_running_loop().add_reader(self._listener.fileno(), self._read)
 
     def _read(self) -> None:
-        names: set[str] = set()
-        indexes: set[int] = set()
-        lost: list[None] = []
-        for reply in self._listener.events(lambda: lost.append(None)):
-            if reply.type in (netlink.RTM_NEWLINK, netlink.RTM_DELLINK):
-                link = netlink.parse_link(reply)
-                names.add(link.name)
-                indexes.add(link.index)
-            elif reply.type in (netlink.RTM_NEWADDR, netlink.RTM_DELADDR):
-                indexes.add(netlink.parse_address(reply).index)
-        if names or indexes or lost:
-            self._on_change(frozenset(names), frozenset(indexes), bool(lost))
+        messages, lost = self._listener.read()
+        if messages or lost:
+            self._on_change(*netlink.concerned(messages), lost)
 
     def close(self) -> None:
         asyncio.get_running_loop().remove_reader(self._listener.fileno())

@@ -7,6 +7,7 @@ it. What may be asked and in which words is in operate/protocol.py.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import logging
 import os
@@ -190,14 +191,11 @@ class Answers:
 
 def _plugged(node: Node, name: str, attachment: Attachment, lan: Lan | None, fault: str) -> Plugged:
     handle = node.lan(lan.netns) if lan else None
-    link = None
+    link, counters = None, dict[str, int]()
     if handle:
         with contextlib.suppress(KernelError):  # one that has gone this moment is as one without a link
-            asked = netlink.get_link_with_counters(attachment.port)
-            link = netlink.parse_link(handle.netlink.ask(asked, doing="read counters")[0])
-    flags = link.flags if link else 0
-    counters = link.counters if link and link.counters else (0,) * 8
-    rx_packets, tx_packets, rx_bytes, tx_bytes, rx_errors, tx_errors, rx_dropped, tx_dropped = counters
+            (told,) = handle.netlink.ask(netlink.get_link(attachment.port), doing="read counters")
+            link, counters = netlink.parse_link(told), netlink.counters(told)
     return Plugged(
         node=name,
         lan=str(attachment.lan),
@@ -211,12 +209,17 @@ def _plugged(node: Node, name: str, attachment: Attachment, lan: Lan | None, fau
         pod=attachment.pod,
         addresses=attachment.addresses,
         up=not (lan and lan.is_down(attachment.spoke, attachment.plug)),
-        carrier=bool(flags & netlink.IFF_UP and flags & netlink.IFF_LOWER_UP),
+        carrier=bool(link and link.up and link.carrier),
         fault=fault or ("" if link else f"its bridge port {attachment.port} is not there"),
         # What comes in at the port was sent by the pod.
-        sent=Traffic(packets=rx_packets, bytes=rx_bytes, errors=rx_errors, dropped=rx_dropped),
-        received=Traffic(packets=tx_packets, bytes=tx_bytes, errors=tx_errors, dropped=tx_dropped),
+        sent=_traffic("rx", counters),
+        received=_traffic("tx", counters),
     )
+
+
+def _traffic(way: str, counters: Mapping[str, int]) -> Traffic:
+    """What was counted in one direction, ``rx`` or ``tx``."""
+    return Traffic(**{item.name: counters.get(f"{way}_{item.name}", 0) for item in dataclasses.fields(Traffic)})
 
 
 def _facts(agent: Agent, reaches: list[Reach], ill: list[Check]) -> NodeFacts:

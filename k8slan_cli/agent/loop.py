@@ -14,14 +14,13 @@ import signal
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from socket import AF_UNSPEC
 
 from k8slan_cli.agent.passes import Aim, Outcome, Self, run_pass, run_quick_pass
 from k8slan_cli.agent.store import Attachments, Key
 from k8slan_cli.errors import K8slanError, KernelError, PodGone
 from k8slan_cli.lan import names
 from k8slan_cli.lan.model import Lan, LanRef
-from k8slan_cli.net import netlink, observe
+from k8slan_cli.net import netlink, observe, sockets
 from k8slan_cli.net.netlink import OURS, RawLink
 from k8slan_cli.net.node import Handle, Node
 from k8slan_cli.net.sockets import Listener
@@ -249,7 +248,7 @@ class _Watch:
 
     def __init__(self, handle: Handle, look: Callable[[], None]) -> None:
         self.handle = handle
-        self._listener = Listener([netlink.GROUP_LINK], handle.fd)
+        self._listener = Listener(sockets.LINKS, handle.fd)
         self._look = look
         self._loop = asyncio.get_running_loop()
         self._due: asyncio.TimerHandle | None = None
@@ -264,32 +263,9 @@ class _Watch:
         self._due = self._loop.call_later(_GATHER_SECONDS, self._look)
 
     def read(self) -> tuple[dict[str, RawLink | None], dict[str, int], bool]:
-        """What was told last of each link (None: it is gone), and whether the kernel had to drop something.
-
-        In between: the forwarding masks of ports of which a bridge has told in its own family since. It does so for
-        each change a second time, with less in it; but for what is written to sysfs only so.
-        """
-        lost: list[None] = []
-        last: dict[int, netlink.Reply] = {}
-        told: dict[int, netlink.Reply] = {}
-        for reply in self._listener.events(lambda: lost.append(None)):
-            if reply.type not in (netlink.RTM_NEWLINK, netlink.RTM_DELLINK):
-                continue
-            index = netlink.link_index(reply)
-            if reply.data[reply.start] == AF_UNSPEC:
-                last[index] = reply
-                told.pop(index, None)
-            elif reply.type == netlink.RTM_NEWLINK:
-                told[index] = reply
-        links: dict[str, RawLink | None] = {}
-        for reply in last.values():
-            link = netlink.parse_link(reply)
-            if reply.type == netlink.RTM_NEWLINK:
-                links[link.name] = link
-            else:
-                links.setdefault(link.name, None)  # unless another link has its name by now
-        masks = {name: mask for name, mask in map(netlink.told_mask, told.values()) if mask is not None}
-        return links, masks, bool(lost)
+        """What was told last of links and of forwarding masks, and whether the kernel had to drop something."""
+        messages, lost = self._listener.read()
+        return *netlink.last_told(messages), lost
 
     def close(self) -> None:
         if self._due:

@@ -47,7 +47,7 @@ from k8slan_cli.demo.scene import (
 from k8slan_cli.errors import K8slanError, KernelError
 from k8slan_cli.lan import names
 from k8slan_cli.net import netlink, netns, sockets
-from k8slan_cli.net.netlink import IFF_UP, IFLA_GROUP, IFLA_IFNAME, RawLink
+from k8slan_cli.net.netlink import RawLink
 from k8slan_cli.net.sockets import Netlink
 from k8slan_cli.probe.endpoint import Endpoint, Interface, Tap
 from k8slan_cli.probe.run import Probe, cross
@@ -119,7 +119,7 @@ class _Lab:
         if fd is None:
             raise K8slanError(f"the namespace {name} is gone again")
         with Netlink(fd) as inside:
-            inside.apply([_up("lo")], doing="set lo up")
+            inside.apply([netlink.set_link("lo", up=True)], doing="set lo up")
         self._fds[name] = fd
         return fd
 
@@ -128,7 +128,7 @@ class _Lab:
         switch = self._namespace("underlay")
         netns.make_quiet(switch)
         with Netlink(switch) as at_switch:
-            at_switch.apply([netlink.bridge("br0", UNDERLAY_MTU, "02:18:00:00:00:00"), _up("br0")], doing="underlay")
+            at_switch.apply([netlink.bridge("br0", UNDERLAY_MTU, "02:18:00:00:00:00")], doing="underlay")
             bridge = _link(at_switch, "br0")
             if netlink.loud(bridge):
                 at_switch.apply([netlink.silence(bridge)], doing="underlay")
@@ -143,7 +143,7 @@ class _Lab:
                 at_switch.apply([cable], doing=f"plug {machine.name} into the underlay")
                 with Netlink(node) as at_node:
                     # The node's uplink is not k8slan's: it has no mark of it, as on any machine.
-                    at_node.apply([_up(UPLINK, netlink.u32(IFLA_GROUP, 0))], doing=f"set {UPLINK} up")
+                    at_node.apply([netlink.set_link(UPLINK, up=True, group=0)], doing=f"set {UPLINK} up")
                     index = _link(at_node, UPLINK).index
                     length = 64 if self.scene.ipv6 else 24
                     at_node.apply([netlink.add_address(index, f"{machine.address}/{length}")], doing="address")
@@ -279,10 +279,9 @@ class _Lab:
             return Part(machine=machine)
         try:
             with Netlink(fd) as inside:
-                replies = inside.ask(netlink.get_links(), doing="list links")
+                links = sockets.links(inside)
         finally:
             os.close(fd)
-        links = [netlink.parse_link(reply) for reply in replies]
         bridge = next((link for link in links if link.kind == "bridge"), None)
         if bridge is None:
             return Part(machine=machine)
@@ -364,10 +363,6 @@ def _environment() -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("CNI_", "K8SLAN_", "NOTIFY_", "NODE_"))}
     path = os.pathsep.join(filter(None, (str(Path(k8slan_cli.__file__).parents[1]), kept.get("PYTHONPATH"))))
     return kept | {"PYTHONPATH": path}
-
-
-def _up(name: str, *attributes: bytes) -> netlink.Message:
-    return netlink.set_link(netlink.text(IFLA_IFNAME, name), *attributes, flags=IFF_UP, change=IFF_UP)
 
 
 def _link(inside: Netlink, name: str) -> RawLink:

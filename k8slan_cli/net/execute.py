@@ -11,7 +11,6 @@ from functools import singledispatch
 from k8slan_cli.errors import KernelError, PodGone, UnderlayMissing
 from k8slan_cli.lan import names
 from k8slan_cli.net import netlink, netns, sockets
-from k8slan_cli.net.netlink import IF_OPER_UP, IFF_ALLMULTI, IFF_LOWER_UP, IFF_UP, IFLA_IFNAME, IFLA_MASTER, IFLA_MTU
 from k8slan_cli.net.node import Handle, Node
 from k8slan_cli.net.sockets import Netlink
 from k8slan_cli.plan import operations as op
@@ -106,7 +105,7 @@ def _(operation: op.SetBridge, context: Context) -> None:
 def _set_bridge(lan: Netlink, operation: op.SetBridge | op.CreateBridge) -> None:
     bridge = operation.bridge
     raw = _link(lan, bridge.name)
-    changes = [netlink.set_link(netlink.u32(IFLA_MTU, bridge.mtu), index=raw.index, flags=IFF_UP, change=IFF_UP)]
+    changes = [netlink.set_link(raw.index, mtu=bridge.mtu, up=True)]
     if netlink.loud(raw):
         changes.append(netlink.silence(raw))
     lan.apply(changes, doing=operation.describe())
@@ -145,8 +144,7 @@ def _(operation: op.SetPort, context: Context) -> None:
 
 def _set_port(lan: Netlink, port: Port, doing: str) -> None:
     master = _link(lan, port.bridge).index if port.bridge else 0
-    name = netlink.text(IFLA_IFNAME, port.name)
-    change = netlink.set_link(name, netlink.u32(IFLA_MTU, port.mtu), netlink.u32(IFLA_MASTER, master))
+    change = netlink.set_link(port.name, mtu=port.mtu, master=master)
     lan.apply([change, netlink.port_settings(port.name, port.forwards, port.owner, up=port.up)], doing=doing)
 
 
@@ -171,7 +169,7 @@ def _(operation: op.CreateVeth, context: Context) -> None:
             netlink.port_settings(port.name, port.forwards, port.owner, up=port.up),
         ]
         if stub:
-            messages.append(netlink.set_link(netlink.text(IFLA_IFNAME, stub.name), flags=IFF_UP, change=IFF_UP))
+            messages.append(netlink.set_link(stub.name, up=True))
         try:
             handle.netlink.apply(messages, doing=operation.describe())
         except KernelError as error:
@@ -189,10 +187,8 @@ def _(operation: op.CreateVeth, context: Context) -> None:
 @execute.register
 def _(operation: op.SetStub, context: Context) -> None:
     stub = operation.stub
-    name, mtu = netlink.text(IFLA_IFNAME, stub.name), netlink.u32(IFLA_MTU, stub.mtu)
-    context.handle().netlink.apply(
-        [netlink.set_link(name, mtu, flags=IFF_UP, change=IFF_UP)], doing=operation.describe()
-    )
+    change = netlink.set_link(stub.name, mtu=stub.mtu, up=True)
+    context.handle().netlink.apply([change], doing=operation.describe())
 
 
 @execute.register
@@ -230,8 +226,8 @@ def _(operation: op.ConfigurePod, context: Context) -> None:
         with Netlink(fd) as pod:
             raw = _link(pod, attachment.ifname)
             # A macvtap without ALLMULTI keeps LLDP, LACP, STP, OSPF, IS-IS and IPv6 ND from the guest.
-            flags = IFF_UP | IFF_ALLMULTI if attachment.kind is Kind.MACVTAP else IFF_UP
-            changes = [netlink.set_link(index=raw.index, flags=flags, change=flags)]
+            everything = True if attachment.kind is Kind.MACVTAP else None
+            changes = [netlink.set_link(raw.index, up=True, all_multicast=everything)]
             changes += [netlink.add_address(raw.index, address) for address in attachment.addresses]
             pod.apply(changes, doing=operation.describe())
             routes = [
@@ -263,7 +259,7 @@ def _await_carrier(lan: Netlink, port: str) -> None:
     once; an older one is asked until it has.
     """
     until = time.monotonic() + _CARRIER_SECONDS
-    while (link := sockets.link(lan, port)) and link.flags & IFF_LOWER_UP and link.operstate != IF_OPER_UP:
+    while (link := sockets.link(lan, port)) and link.carrier and link.operstate != "UP":
         if time.monotonic() > until:
             return
         time.sleep(_LOOK_SECONDS)

@@ -16,7 +16,6 @@ from pathlib import Path
 from k8slan_cli.errors import K8slanError, KernelError
 from k8slan_cli.lan.model import IpAddress
 from k8slan_cli.net import netlink, sockets
-from k8slan_cli.net.netlink import IFF_UP, IFLA_IFNAME
 from k8slan_cli.net.node import Node
 from k8slan_cli.net.sockets import Netlink
 from k8slan_cli.operate import scratch
@@ -57,7 +56,7 @@ def _bridge(inside: Netlink, _fd: int) -> None:
 def _veth(inside: Netlink, fd: int) -> None:
     bridge = sockets.link(inside, "bridge")
     message = netlink.veth("port", _MAC, _MTU, bridge.index if bridge else 0, "stub", _MAC, _MTU, fd)
-    up = netlink.set_link(netlink.text(IFLA_IFNAME, "stub"), flags=IFF_UP, change=IFF_UP)
+    up = netlink.set_link("stub", up=True)
     inside.apply([message, up], doing="make a veth link")
 
 

@@ -11,7 +11,6 @@ from ipaddress import IPv6Address
 
 from k8slan_cli.lan.model import IpAddress, Lan, LanRef, NodeStatus
 from k8slan_cli.net import netlink, netns, observe, sockets
-from k8slan_cli.net.netlink import IFF_UP, IFLA_IFNAME
 from k8slan_cli.net.node import Node
 from k8slan_cli.net.sockets import Netlink
 from k8slan_cli.operate.protocol import Reach, UnderlayFacts
@@ -109,7 +108,7 @@ def vxlan(node: Node, address: IpAddress | None, reach: Reach) -> Iterator[Trial
         try:
             link = sockets.link(inside, _DEVICE)
             index = link.index if link else 0
-            up = netlink.set_link(netlink.text(IFLA_IFNAME, _DEVICE), flags=IFF_UP, change=IFF_UP)
+            up = netlink.set_link(_DEVICE, up=True)
             inside.apply(
                 [*(netlink.add_peer(index, peer) for peer in sorted(state.vxlan.peers, key=str)), up], doing=doing
             )

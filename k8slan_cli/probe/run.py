@@ -17,9 +17,12 @@ import struct
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from k8slan_cli.probe.endpoint import Endpoint
 from k8slan_cli.probe.frames import CLASSES, MARK, TOKEN_BYTES, FrameClass, difference, token_in
+
+if TYPE_CHECKING:  # a workstation judges what endpoints have seen, and has none
+    from k8slan_cli.probe.endpoint import Endpoint
 
 _TOKEN = struct.Struct(">4s8sHH")  # MARK, the probe's id, the number of the class, which of its frames
 _BY_KEY = {c.key: number for number, c in enumerate(CLASSES)}

@@ -57,12 +57,14 @@ def test_the_help_of_all_commands_is_under_their_headings() -> None:
     [
         (
             ["--help"],
-            {"rich", "pydantic", "yaml", "jinja2", "kubernetes", "aiohttp", "http.client"},
+            {"rich", "pydantic", "yaml", "jinja2", "kubernetes", "aiohttp", "http.client", "pyroute2"},
         ),
         (
             ["lan", "list"],
-            {"rich", "jinja2", "aiohttp", "asyncio", "h2", "cryptography", "kubernetes.client.models.v1_pod"},
+            {"rich", "jinja2", "aiohttp", "asyncio", "h2", "cryptography", "pyroute2", "kubernetes.client.models.v1_pod"},
         ),
+        (["doctor"], {"pyroute2"}),
+        (["cni"], {"pyroute2", "asyncio", "yaml", "typer"}),
     ],
 )
 def test_nothing_costly_is_imported(words: list[str], unwanted: set[str], tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from k8slan_cli.net import netlink, sockets
 from k8slan_cli.net.sockets import Netlink
 
 NETLINK_USERSOCK = 2  # linux/netlink.h: a protocol where programs talk to each other, and the kernel never answers
-GONE = netlink.set_link(netlink.text(netlink.IFLA_IFNAME, "nowhere"))
+GONE = netlink.set_link("nowhere", up=True)
 
 
 @pytest.fixture
@@ -24,8 +24,19 @@ def stranger() -> Iterator[socket.socket]:
         yield stranger
 
 
+@pytest.fixture
+def asking(monkeypatch: pytest.MonkeyPatch, stranger: socket.socket) -> Iterator[Netlink]:
+    """A request socket whose requests go to that stranger instead of the kernel."""
+    monkeypatch.setattr(sockets, "_ANSWER_SECONDS", 0.05)
+    with Netlink() as asking, socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_USERSOCK) as led_astray:
+        led_astray.settimeout(sockets._ANSWER_SECONDS)
+        led_astray.connect((stranger.getsockname()[0], 0))
+        monkeypatch.setattr(asking, "_socket", led_astray)
+        yield asking
+
+
 def test_more_answers_than_the_buffer_holds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sockets, "_RECEIVE_BUFFER", 4096)
+    monkeypatch.setattr(sockets, "_ROOM", 4096)
     with Netlink() as asking:
         monkeypatch.setattr(sockets, "_PIECE", 1000)
         with pytest.raises(KernelError, match="change many links: No buffer space available") as refused:
@@ -42,26 +53,13 @@ def test_a_thousand_requests_are_all_answered() -> None:
     assert refused.value.errno in (errno.ENODEV, errno.EPERM)
 
 
-def test_an_answer_that_does_not_come(monkeypatch: pytest.MonkeyPatch, stranger: socket.socket) -> None:
-    monkeypatch.setattr(sockets, "_ANSWER_SECONDS", 0.05)
-    with Netlink() as asking:
-        _turn_to(asking, stranger)
-        for ask in (lambda: asking.apply([GONE], doing="set port"), lambda: asking.ask(GONE, doing="set port")):
-            with pytest.raises(KernelError, match=r"set port: the kernel has given no answer for 0\.05 s"):
-                ask()
+def test_an_answer_that_does_not_come(asking: Netlink) -> None:
+    for ask in (lambda: asking.apply([GONE], doing="set port"), lambda: asking.ask(GONE, doing="set port")):
+        with pytest.raises(KernelError, match=r"set port: the kernel has given no answer for 0\.05 s"):
+            ask()
 
 
-def test_a_request_that_cannot_be_sent(stranger: socket.socket) -> None:
-    with Netlink() as asking:
-        _turn_to(asking, stranger)
-        stranger.close()
-        with pytest.raises(KernelError, match="set port: Connection refused"):
-            asking.apply([GONE], doing="set port")
-
-
-def _turn_to(asking: Netlink, stranger: socket.socket) -> None:
-    """Have requests go to another program instead of the kernel."""
-    asking._socket.close()
-    asking._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_USERSOCK)
-    asking._socket.settimeout(sockets._ANSWER_SECONDS)
-    asking._socket.connect((stranger.getsockname()[0], 0))
+def test_a_request_that_cannot_be_sent(asking: Netlink, stranger: socket.socket) -> None:
+    stranger.close()
+    with pytest.raises(KernelError, match="set port: Connection refused"):
+        asking.apply([GONE], doing="set port")
