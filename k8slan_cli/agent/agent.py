@@ -42,7 +42,7 @@ class Agent:
         self.host_root = host_root
         self.node = Node(paths.netns, host_root)
         self.attachments = Attachments(paths.attachments)
-        self.lans = Lans(KnownLans(paths.lans))
+        self.lans = Lans(KnownLans(paths.lans), self.attachments.lans)
         self.loops: dict[tuple[LanRef, str], LanLoop] = {}
         self.observers: list[Callable[[LanLoop], None]] = []
         """Called after each pass of a LAN, with its loop."""

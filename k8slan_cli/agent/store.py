@@ -20,7 +20,7 @@ from typing import Any
 
 from k8slan_cli.errors import Invalid, StoreError
 from k8slan_cli.lan import codec, names
-from k8slan_cli.lan.model import Lan, LanRef
+from k8slan_cli.lan.model import CONFLICT, Lan, LanRef
 from k8slan_cli.plan.state import Attachment, Kind, Route
 
 log = logging.getLogger(__name__)
@@ -217,4 +217,6 @@ def _document(lan: Lan) -> dict[str, Any]:
     if lan.deleting:
         document["metadata"]["deletionTimestamp"] = "unknown"
     document["status"] = {"nodes": [codec.encode_node(node) for node in lan.nodes]}
+    if lan.granted is not None:
+        document["status"]["conditions"] = [{"type": CONFLICT, "status": str(not lan.granted)}]
     return document

@@ -18,13 +18,13 @@ from typing import ClassVar
 from k8slan_cli.errors import Problem
 from k8slan_cli.kube import nads as kube_nads
 from k8slan_cli.kube.events import Event
-from k8slan_cli.kube.lans import PROTECTION, LanObject
+from k8slan_cli.kube.lans import LanObject
 from k8slan_cli.kube.nads import FoundNad
 from k8slan_cli.kube.nodes import NodeHealth, written
-from k8slan_cli.kube.status import CONFLICT, DEGRADED, MAX_MESSAGE, NODE_READY, READY, Condition, LanStatus
+from k8slan_cli.kube.status import DEGRADED, MAX_MESSAGE, NODE_READY, READY, Condition, LanStatus
 from k8slan_cli.kube.watch import Key
-from k8slan_cli.lan import names
-from k8slan_cli.lan.model import LanRef, NodeStatus
+from k8slan_cli.lan import names, validate
+from k8slan_cli.lan.model import CONFLICT, PROTECTION, LanRef, NodeStatus
 from k8slan_cli.plan import objects
 from k8slan_cli.plan.attached import Pod, Shared, attached, shared
 from k8slan_cli.plan.objects import Nad
@@ -42,8 +42,9 @@ _NAMED = 10
 class View:
     """All that matters for one LAN.
 
-    ``clashes``  what it has in common with older LANs
-    ``names``    the names of the NADs that it wants; if it breaks rules, of those that it owns
+    ``clashes``  what other LANs have of it
+    ``names``    the names of the NADs that it wants; if it clashes or is about to go, of those among them that it owns
+                 and that are not for another's spoke; if it breaks rules, of all that it owns
     ``nads``     the NADs of those names, whosever they are, and all that it owns; all in its namespace
     ``pods``     the pods that want or have one of them, there or not
     ``nodes``    the nodes of the cluster
@@ -253,13 +254,19 @@ def _sound(view: View) -> bool:
 
 
 def _nads(view: View, foreign: list[str]) -> Iterator[Action]:
-    """What is to be done about NADs; those that are in the way are named in ``foreign``."""
+    """What is to be done about NADs; those that are in the way are named in ``foreign``.
+
+    A LAN that clashes gets none. Those that it has stay, for it may be in use, but for spokes that are another LAN's.
+    """
     found = view.found
     if found.lan is None:
         return  # what it was before works on
-    wanted = {nad.name: nad for nad in objects.nads(found.lan)} if not view.clashes else {}
+    lan = replace(found.lan, spokes=validate.own_spokes(found.lan, view.clashes))
+    wanted = {nad.name: nad for nad in objects.nads(lan)}
     for name, nad in wanted.items():
         there = view.nads.get(name)
+        if view.clashes and (there is None or there.owner_uid != found.uid):
+            continue
         if there is None:
             yield CreateNad(nad)
         elif not there.owner:

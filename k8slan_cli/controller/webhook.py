@@ -42,7 +42,7 @@ class Webhook:
     """Serves one address, ``HOST:PORT``, from the first certificate on."""
 
     def __init__(self, address: str, clashes: Clashes) -> None:
-        """``clashes`` says what a LAN has in common with older ones."""
+        """``clashes`` says what other LANs have of a LAN."""
         split(address)
         self._address = address
         self._clashes = clashes

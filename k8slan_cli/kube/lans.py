@@ -21,10 +21,8 @@ from k8slan_cli.kube.kinds import LANS, Document
 from k8slan_cli.kube.status import LanStatus
 from k8slan_cli.kube.watch import Api, Cache, Informer, Key
 from k8slan_cli.lan import codec
-from k8slan_cli.lan.model import API_VERSION, GROUP, KIND, Lan, LanRef, NodeStatus, Snapshot
+from k8slan_cli.lan.model import API_VERSION, GROUP, KIND, PROTECTION, Lan, LanRef, NodeStatus, Snapshot
 
-PROTECTION = f"{GROUP}/protection"
-"""The controller's own finalizer: on each LAN before it has its first NAD, so before anything can be attached."""
 FORCE = f"{GROUP}/force-delete"
 """An annotation, "true": whoever asked for the LAN's deletion wants it gone from under the pods that use it."""
 CONTROLLER = "k8slan-controller"

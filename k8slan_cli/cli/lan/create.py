@@ -326,7 +326,7 @@ def checked(drafts: Sequence[Draft], seen: Surroundings) -> Plan:
         else:
             new[lan.ref] = (document, lan, subject)
     everybody = [found.lan for found in seen.lans if found.lan] + [lan for _, lan, _ in new.values()]
-    for ref, clashes in validate.clashes(everybody).items():
+    for ref, clashes in validate.settle(everybody).clashes.items():
         if ref in new:
             problems[new[ref][2]] += clashes
     _raise(problems)

@@ -172,7 +172,7 @@ def _check_valid(here: Here, lan: Lan) -> None:
     except client.MissingError:  # others may not be seen; the webhook sees them
         others = []
     # As the newest of all: what others have already, this LAN cannot get.
-    problems += validate.clashes([*others, replace(lan, created="")]).get(lan.ref, ())
+    problems += validate.settle([*others, validate.as_newest(lan)]).clashes.get(lan.ref, ())
     if problems:
         raise Invalid(f"LAN {lan.ref}", problems)
 
