@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from k8slan_cli.agent.agent import Agent
+from k8slan_cli.agent.host import Host
 from k8slan_cli.agent.ipam import Ipam
 from k8slan_cli.agent.store import Key
 from k8slan_cli.cni import request as cni
@@ -37,7 +38,7 @@ class Attacher:
     def __init__(self, agent: Agent, handover: float) -> None:
         self._agent = agent
         self._handover = handover
-        self._ipam = Ipam(agent.host_root)
+        self._ipam = Ipam(Host(agent.host_root))
         self._turns: dict[Key, _Turn] = {}
         self._unplugged = asyncio.Event()
         """Set when an attachment goes; then there is another one for those that go after it."""

@@ -372,14 +372,29 @@ def test_records_hold_what_is_needed_to_give_an_address_back(node: Node, pod: Na
 # ---------------------------------------------------------------- an agent in a container
 
 
+IMAGE_PATH = "/opt/k8slan/bin:/usr/local/bin:/usr/bin:/bin"
+"""The PATH of the Containerfile."""
+
+
+def test_a_node_root_that_is_none_is_said_at_the_start() -> None:
+    with Node.create() as other, other.agent("--host-root", "/nowhere", ready=False) as agent:
+        assert agent.wait() != 0
+        agent.log.join()
+        assert "cannot use --host-root /nowhere: No such file or directory" in str(agent.log)
+
+
 def test_the_nodes_file_system_is_elsewhere(spoke: str, tmp_path: Path) -> None:
-    """As in a container: plugins run in the node's own file system, where pods' namespaces are found for a repair."""
+    """As in a container: plugins run in the node's own file system, where pods' namespaces are found for a repair.
+
+    Their folder is behind a link with an absolute path, as on k3s.
+    """
     with Node.create() as node, Namespace.create("pod") as pod:
         # A node's root with nothing but a plugin, a place for its leases, and the file of a pod's namespace.
         here = tmp_path / "var/run/pod"
-        for folder in ("opt/cni/bin", "leases", "var/run"):
+        for folder in ("opt/cni", "var/lib/rancher/bin", "leases", "var/run"):
             (tmp_path / folder).mkdir(parents=True)
-        shutil.copy(PLUGINS / "host-local", tmp_path / "opt/cni/bin/here")
+        (tmp_path / "opt/cni/bin").symlink_to("/var/lib/rancher/bin")
+        shutil.copy(PLUGINS / "host-local", tmp_path / "var/lib/rancher/bin/here")
         for library in re.findall(r"/\S+", command("sh", "-c", f"ldd {PLUGINS}/host-local || true")):
             (tmp_path / library.lstrip("/")).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(library, tmp_path / library.lstrip("/"))
@@ -389,7 +404,7 @@ def test_the_nodes_file_system_is_elsewhere(spoke: str, tmp_path: Path) -> None:
             lan = node.lan(spokes=[spoke])
             config = veth(spoke, ipam=host_local(node) | {"type": "here", "dataDir": "/leases"})
             # The namespace's path as the node has it: the client, which is on the node, could open it there.
-            with node.agent("--host-root", str(tmp_path)) as agent:
+            with node.agent("--host-root", str(tmp_path), PATH=IMAGE_PATH) as agent:
                 (outcome,) = call_with(node, "/var/run/pod", pod, config)
                 assert addresses(pod) == {"198.51.100.10/24"}
                 assert outcome["interfaces"][1]["sandbox"] == "/var/run/pod"
