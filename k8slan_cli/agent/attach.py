@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from k8slan_cli.agent.agent import Agent
 from k8slan_cli.agent.host import Host
 from k8slan_cli.agent.ipam import Ipam
+from k8slan_cli.agent.passes import Outcome
 from k8slan_cli.agent.store import Key
 from k8slan_cli.cni import request as cni
 from k8slan_cli.cni import wire
@@ -57,15 +58,7 @@ class Attacher:
         async with self._turn(key):
             attachment = await self._admit(request, key, pod)
             try:
-                result = await self._addresses(request)
-                if result.ips or result.routes:
-                    attachment = dataclasses.replace(
-                        attachment,
-                        addresses=tuple(ip.address for ip in result.ips),
-                        routes=tuple(_route(route) for route in result.routes),
-                    )
-                    self._agent.attachments.put(attachment)
-                await self._realise(attachment, pod)
+                attachment, result = await self._plug(request, attachment, pod)
                 self._agent.attachments.put(dataclasses.replace(attachment, complete=True))
             except BaseException:
                 await self._undo(attachment)
@@ -155,20 +148,27 @@ class Attacher:
         lan = self._agent.lans.get(attachment.lan)
         return lan.netns if lan else ""
 
-    async def _addresses(self, request: cni.Add) -> Result:
-        """What IPAM gives; without an IPAM section, what the runtime asked for."""
-        config = request.config
-        if config.ipam:
-            return await self._ipam.add(config.ipam, request.environ, request.stdin)
-        return Result(ips=tuple(Ip(address=address) for address in config.ips))
+    async def _plug(self, request: cni.Add, attachment: Attachment, pod: int) -> tuple[Attachment, Result]:
+        """Make the interface, with the addresses that the runtime asked for or IPAM gives.
 
-    async def _realise(self, attachment: Attachment, pod: int | None) -> None:
-        lan = self._agent.lans.of_name(attachment.lan)
-        loop = self._agent.loop_of(lan)
-        with loop.pod(attachment.key, pod):
-            outcome = await loop.wake([attachment.port])
-        if error := outcome.failure_of(attachment.key):
-            raise error
+        IPAM is asked once the interface is there and up, since DHCP goes through it.
+        """
+        plugin, key = request.config.ipam, attachment.key
+        loop = self._agent.loop_of(self._agent.lans.of_name(attachment.lan))
+        with loop.pod(key, pod):
+            given = Result(ips=tuple(Ip(address=address) for address in request.config.ips))
+            if plugin:
+                await _realised(loop.wake([attachment.port]), key)
+                given = await self._ipam.add(plugin, request.environ, request.stdin)
+            if given.ips:
+                attachment = dataclasses.replace(
+                    attachment,
+                    addresses=tuple(ip.address for ip in given.ips),
+                    routes=tuple(_route(route) for route in given.routes),
+                )
+                self._agent.attachments.put(attachment)
+            await _realised(loop.address(attachment) if plugin else loop.wake([attachment.port]), key)
+        return attachment, given
 
     async def _undo(self, attachment: Attachment) -> None:
         """Leave nothing of an ADD that failed. The runtime's DEL, which has to follow, asks IPAM a second time."""
@@ -348,6 +348,17 @@ class _Turn:
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
         self.users = 0
+
+
+async def _realised(passed: asyncio.Future[Outcome], key: Key) -> None:
+    """Wait for a pass.
+
+    Raises:
+        K8slanError: why the attachment does not work after it.
+
+    """
+    if error := (await passed).failure_of(key):
+        raise error
 
 
 def _route(route: object) -> Route:

@@ -233,7 +233,8 @@ def _(operation: op.ConfigurePod, context: Context) -> None:
             flags = IFF_UP | IFF_ALLMULTI if attachment.kind is Kind.MACVTAP else IFF_UP
             changes = [netlink.set_link(index=raw.index, flags=flags, change=flags)]
             changes += [netlink.add_address(raw.index, address) for address in attachment.addresses]
-            pod.apply(changes, doing=operation.describe())
+            there = frozenset({errno.EEXIST})  # an address that it has already, by an earlier try
+            pod.apply(changes, doing=operation.describe(), ignore=there)
             routes = [
                 netlink.add_route(
                     raw.index,
@@ -249,7 +250,7 @@ def _(operation: op.ConfigurePod, context: Context) -> None:
             ]
             # A route that the pod has already, by another network, stays as it is: usually the default route.
             if routes:
-                pod.apply(routes, doing=operation.describe(), ignore=frozenset({errno.EEXIST}))
+                pod.apply(routes, doing=operation.describe(), ignore=there)
 
     context.with_pod(attachment, configure)
     _await_carrier(context.handle().netlink, attachment.port)

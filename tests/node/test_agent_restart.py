@@ -209,7 +209,7 @@ def half_done(node: Node, pod: Namespace, config: dict[str, Any], step: int) -> 
 
 def test_what_is_half_done_is_undone_even_if_its_lan_is_gone_by_then(node: Node, pod: Namespace) -> None:
     lan = node.lan(spokes=["a"])
-    with half_done(node, pod, with_lease(node, "a"), 18):
+    with half_done(node, pod, with_lease(node, "a"), 22):
         assert node.records()
         assert node.held()
         (node.files / f"{lan}.yaml").unlink()

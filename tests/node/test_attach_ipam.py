@@ -291,7 +291,8 @@ def test_a_slow_plugin_does_not_keep_others_waiting(node: Node, pod: Namespace, 
     slow = node.start("ADD", pod, veth(spoke, ipam={"type": "slow"}), plugins=str(node.folder))
     with fifo.open("w") as gate, Namespace.create("pod") as quick:  # open waits for the plugin to be there
         node.add(quick, veth(other)).result()
-        assert pod.links() == {}
+        assert "UP" in pod.links()["net1"]["flags"]
+        assert addresses(pod) == set()
         gate.write("go\n")
         gate.flush()
         assert slow().result()["ips"][0]["address"] == "198.51.100.3/24"
@@ -367,6 +368,37 @@ def test_records_hold_what_is_needed_to_give_an_address_back(node: Node, pod: Na
     assert Path(path).stat().st_mode & 0o777 == 0o600
     node.delete(pod, config).ok()
     assert eventually("the record goes", lambda: not path.exists())
+
+
+# ---------------------------------------------------------------- DHCP
+
+
+def test_dhcp_gets_an_address_over_the_lan(node: Node, pod: Namespace) -> None:
+    """The containernetworking daemon asks through the interface, so that has to be there and up before."""
+    require("node", (PLUGINS / "dhcp").exists(), f"needs {PLUGINS / 'dhcp'} (Debian: containernetworking-plugins)")
+    require("node", shutil.which("busybox") is not None, "needs a DHCP server (Debian: busybox-static)")
+    path = str(node.folder / "dhcp.sock")
+    lan = node.lan(dynamic=True)
+    config = dynamic(f"default/{lan}", ipam={"type": "dhcp", "daemonSocketPath": path})
+    settings, leases = node.folder / "udhcpd.conf", node.folder / "udhcpd.leases"
+    leases.touch()
+    settings.write_text(
+        "start 198.51.100.50\nend 198.51.100.60\ninterface net1\noption subnet 255.255.255.0\n"
+        f"option router 198.51.100.1\noption lease 600\nlease_file {leases}\npidfile {node.folder}/udhcpd.pid\n"
+    )
+    with Namespace.create("dhcp") as server:
+        node.add(server, dynamic(f"default/{lan}", runtimeConfig={"ips": ["198.51.100.1/24"]})).result()
+        daemon = (str(PLUGINS / "dhcp"), "daemon", "-socketpath", path)
+        with server.start("busybox", "udhcpd", "-f", str(settings)), node.namespace.start(*daemon):
+            eventually("the daemon listens", lambda: Path(path).is_socket())
+            result = node.add(pod, config).result()
+            (given,) = addresses(pod)
+            assert given.startswith("198.51.100.5")
+            assert [(ip["address"], ip["gateway"]) for ip in result["ips"]] == [(given, "198.51.100.1")]
+            assert "1 packets received" in pod.run("busybox", "ping", "-c", "1", "-W", "5", "198.51.100.1")
+            node.delete(pod, config).ok()
+        node.delete(server, dynamic(f"default/{lan}")).ok()
+    node.assert_nothing_left()
 
 
 # ---------------------------------------------------------------- an agent in a container
