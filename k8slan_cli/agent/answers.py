@@ -25,7 +25,7 @@ from k8slan_cli.lan.model import Lan
 from k8slan_cli.net import netlink, netns
 from k8slan_cli.net.node import Node
 from k8slan_cli.operate import checks, protocol, scratch, session, sniff
-from k8slan_cli.operate.protocol import FAIL, Check, NodeFacts, Place, Plugged, Reach, Traffic
+from k8slan_cli.operate.protocol import FAIL, WARN, Check, NodeFacts, Place, Plugged, Reach, Traffic
 from k8slan_cli.plan.state import Attachment
 from k8slan_cli.probe.endpoint import Interface
 from k8slan_cli.serve.server import Begin
@@ -128,6 +128,10 @@ class Answers:
             for loop in agent.loops.values()
             if loop.lan and loop.outcome and (trouble := loop.outcome.trouble)
         ]
+        if owed := list(agent.unreleased):
+            words = f"addresses of {len(owed)} interfaces are not released, first of {owed[0].who}: {owed[0].why}"
+            advice = "mend the plugin: it is asked again within five minutes"
+            ill.append(Check(what="IPAM", state=WARN, words=words, advice=advice))
         return lambda: _facts(agent, reaches, ill).encode()
 
     # ------------------------------------------------------------ streams

@@ -61,6 +61,7 @@ class LanLoop:
         self._pods: dict[Key, int] = {}
         self._dead: set[Key] = set()  # attachments whose pods are gone: their DELs are still to come
         self._wanted: set[str] | None = set()  # ports to look at; None: all
+        self._addressed: set[Key] = set()  # attachments whose interfaces are there and are to get addresses
         self._waiting: list[asyncio.Future[Outcome]] = []
         self._running = False
         self._task: asyncio.Task[None] | None = None
@@ -99,6 +100,11 @@ class LanLoop:
         if not self._running:
             self._start()
         return done
+
+    def address(self, attachment: Attachment) -> asyncio.Future[Outcome]:
+        """Ask for a pass that gives an interface, which is there already, the addresses of its attachment."""
+        self._addressed.add(attachment.key)
+        return self.wake([attachment.port])
 
     def close(self) -> None:
         """Stop listening; what is on the node stays."""
@@ -149,9 +155,10 @@ class LanLoop:
     async def _pass(self, ports: Collection[str] | None) -> Outcome:
         attachments = self._attachments.of(self.ref)
         self._dead &= {a.key for a in attachments} - self._pods.keys()
-        # One that is recorded but waits for IPAM is not to be made yet: it would come up without its addresses.
+        # One whose ADD has only begun, or was cut short, is not to be made.
         due = [a for a in attachments if a.key not in self._dead and (a.complete or a.key in self._pods)]
-        aim = Aim(lan=self.lan, netns=self.netns, me=self._me, attachments=due)
+        addressed, self._addressed = self._addressed, set()
+        aim = Aim(lan=self.lan, netns=self.netns, me=self._me, attachments=due, addressed=addressed)
         last = self.outcome
         if ports is None or last is None or last.trouble or last.underlay is None or self._watch is None:
             return await asyncio.to_thread(run_pass, self._node, aim, self._pods)

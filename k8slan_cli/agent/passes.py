@@ -86,12 +86,16 @@ def mtu_inside(node: Node, lan: Lan, me: Self) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Aim:
-    """What a pass is about: a LAN (None: one that is gone) with its namespace, the node, and all attachments."""
+    """What a pass is about: a LAN (None: one that is gone) with its namespace, the node, and all attachments.
+
+    ``addressed`` are those that have got addresses and routes since their interfaces were made.
+    """
 
     lan: Lan | None
     netns: str
     me: Self
     attachments: Collection[Attachment]
+    addressed: Collection[Key] = ()
 
 
 def plan_pass(node: Node, aim: Aim) -> tuple[Outcome, LanState]:
@@ -149,6 +153,8 @@ def run_quick_pass(
 
 def _carry_out(node: Node, aim: Aim, pods: Mapping[Key, int], outcome: Outcome, observed: LanState) -> Outcome:
     operations = diff(outcome.desired, observed, underlay=outcome.underlay.name if outcome.underlay else "")
+    late = (op.ConfigurePod(a) for a in outcome.desired.attachments.values() if a.key in aim.addressed)
+    operations += tuple(operation for operation in late if operation not in operations)
     failures: list[tuple[Operation, KernelError]] = []
     failed: set[Key] = set()
     context = Context(node, aim.netns, pods)

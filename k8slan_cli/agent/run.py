@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 _FIRST_SIGHT_SECONDS = 3.0
 """How long to wait for the source at the start; after that, what was known last has to do."""
 
+_FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS = 1.0, 300.0
+"""How long to wait before what is left of a DEL is tried again."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
@@ -72,6 +75,7 @@ async def run(options: Options, source: Source, edges: Sequence[Edge] = ()) -> N
         await agent.settle()
         server = CniServer(options.paths.socket, attacher, metrics.answered)
         spool = asyncio.create_task(_watch_spool(options.paths.spool, attacher), name="spool")
+        releasing = asyncio.create_task(_again(attacher.release, attacher.owing), name="releasing addresses")
         serving = asyncio.create_task(server.serve(), name="CNI server")
         beside = {asyncio.ensure_future(edge(agent)) for edge in edges}
         missing[0] = ""
@@ -80,7 +84,7 @@ async def run(options: Options, source: Source, edges: Sequence[Edge] = ()) -> N
         )
         notify("READY=1")
         stopping = asyncio.create_task(stop.wait(), name="stop")
-        tasks = {following, spool, serving, stopping, *beside}
+        tasks = {following, spool, releasing, serving, stopping, *beside}
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         notify("STOPPING=1")
         for task in tasks - done:
@@ -118,10 +122,18 @@ async def _watch_spool(folder: Path, attacher: Attacher) -> None:
 
     with Inotify() as inotify:
         inotify.add_watch(folder, Mask.MOVED_TO)
-        await attacher.empty_spool()
-        while True:
-            await inotify.get()
-            await attacher.empty_spool()
+        await _again(attacher.empty_spool, inotify.get)
+
+
+async def _again(work: Callable[[], Awaitable[int]], news: Callable[[], Awaitable[object]]) -> None:
+    """Do some work at once and at all news; while something is left of it, also after pauses, each twice as long."""
+    pause = _FIRST_PAUSE_SECONDS
+    while True:
+        left = await work()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(pause if left else None):
+                await news()
+        pause = min(2 * pause, _LAST_PAUSE_SECONDS) if left else _FIRST_PAUSE_SECONDS
 
 
 @contextlib.contextmanager

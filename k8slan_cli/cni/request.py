@@ -74,7 +74,8 @@ class Pod:
 class Config:
     """A network's configuration: exactly one of ``spoke`` and ``lan`` is set; ``ipam`` is a plugin's name or "".
 
-    ``mtu`` None means the LAN's own. ``ips`` are addresses with prefix lengths that the runtime asks for.
+    ``mtu`` None means the LAN's own. ``ips`` are addresses with prefix lengths that the runtime asks for; with an IPAM
+    plugin they are the plugin's to read.
     """
 
     version: str
@@ -272,6 +273,8 @@ def _config(source: Field, verb: str) -> Config:
         kind.fail(f"{kind.text()!r} is neither {' nor '.join(Plugin)}")
     plugin = Plugin(kind.text())
     spoke, lan = _target(source, plugin)
+    ipam = _ipam(source)
+    ips = () if ipam else tuple(item.interface() for item in source.at("runtimeConfig").at("ips").items())
     return Config(
         version=version,
         name=name.text(),
@@ -279,8 +282,8 @@ def _config(source: Field, verb: str) -> Config:
         spoke=spoke,
         lan=lan,
         mtu=_mtu(source.at("mtu")),
-        ips=tuple(item.interface(bare=True) for item in source.at("runtimeConfig").at("ips").items()),
-        ipam=_ipam(source),
+        ips=ips,
+        ipam=ipam,
         dns=decode_dns(source.at("dns")),
     )
 

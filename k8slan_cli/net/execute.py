@@ -229,7 +229,8 @@ def _(operation: op.ConfigurePod, context: Context) -> None:
             everything = True if attachment.kind is Kind.MACVTAP else None
             changes = [netlink.set_link(raw.index, up=True, all_multicast=everything)]
             changes += [netlink.add_address(raw.index, address) for address in attachment.addresses]
-            pod.apply(changes, doing=operation.describe())
+            there = frozenset({errno.EEXIST})  # an address that it has already, by an earlier try
+            pod.apply(changes, doing=operation.describe(), ignore=there)
             routes = [
                 netlink.add_route(
                     raw.index,
@@ -245,7 +246,7 @@ def _(operation: op.ConfigurePod, context: Context) -> None:
             ]
             # A route that the pod has already, by another network, stays as it is: usually the default route.
             if routes:
-                pod.apply(routes, doing=operation.describe(), ignore=frozenset({errno.EEXIST}))
+                pod.apply(routes, doing=operation.describe(), ignore=there)
 
     context.with_pod(attachment, configure)
     _await_carrier(context.handle().netlink, attachment.port)

@@ -527,8 +527,8 @@ class Node:
         return {path.name for path in self.leases.glob("*/[0-9]*")}
 
     def assert_nothing_left(self) -> None:
-        """No attachment, no namespace, no mount, no lease and no request in the spool."""
-        folders = (self.run / name for name in ("attachments", "netns", "spool"))
+        """No attachment, no namespace, no mount, no lease, and nothing left to do."""
+        folders = (self.run / name for name in ("attachments", "netns", "spool", "unreleased"))
         left = [*(path for folder in folders for path in folder.iterdir()), *self.mounts(), *self.held()]
         assert not left, f"left behind: {', '.join(map(str, left))}"
 

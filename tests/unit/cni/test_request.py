@@ -258,6 +258,7 @@ FAULTS = {
         {"ips": "10.0.0.1/24"},
         {"ips": [1]},
         {"ips": ["10.0.0.1/33"]},
+        {"ips": ["10.0.0.1"]},
         {"ips": [""]},
         {"ips": ["fe80::1%eth0/64"]},
         {"ips": ["10.0.0.1/24", "x"]},
@@ -287,6 +288,10 @@ def test_a_faulty_field_is_refused_by_its_path_but_does_not_hinder_del(name: str
         ({"args": {"cni": {"mac": {}}}}, "args.cni.mac: must be a string, not an object"),
         ({"runtimeConfig": {"ips": 7}}, "runtimeConfig.ips: must be a list, not the number 7"),
         ({"runtimeConfig": {"ips": [None]}}, "runtimeConfig.ips[0]: '' is not an IP address with a prefix length"),
+        (
+            {"runtimeConfig": {"ips": ["10.0.0.2"]}},
+            "runtimeConfig.ips[0]: '10.0.0.2' has no prefix length: write it as ADDRESS/LENGTH",
+        ),
         ({"mac": "02:00"}, "mac: '02:00' is not a MAC address of six bytes"),
         ({"spoke": "a"}, "type: k8slanveth needs 'veth' or 'lan', not veth and spoke"),
         ({"veth": ...}, "type: k8slanveth needs 'veth' or 'lan', not none of them"),
@@ -339,16 +344,21 @@ def test_a_lan_that_is_none(lan: object) -> None:
 def test_optional_fields() -> None:
     config = ask(
         mtu=1400,
-        ipam={"type": "host-local", "subnet": "10.0.0.0/24"},
-        runtimeConfig={"ips": ["10.0.0.5/24", "2001:DB8::0:5/64", "10.0.0.6"]},
+        runtimeConfig={"ips": ["10.0.0.5/24", "2001:DB8::0:5/64"]},
         dns={"nameservers": ["10.0.0.1"], "domain": "lab", "search": ["a", "b"], "options": ["ndots:2"]},
         deviceID="/dev/tap7",
         something={"else": [1]},
         cniVersions=["1.0.0"],
     ).config
-    assert (config.mtu, config.ipam) == (1400, "host-local")
-    assert config.ips == ("10.0.0.5/24", "2001:db8::5/64", "10.0.0.6/32")
+    assert (config.mtu, config.ipam) == (1400, "")
+    assert config.ips == ("10.0.0.5/24", "2001:db8::5/64")
     assert config.dns == Dns(nameservers=("10.0.0.1",), domain="lab", search=("a", "b"), options=("ndots:2",))
+
+
+def test_addresses_that_are_asked_for_are_the_ipam_plugins_to_read() -> None:
+    """Some take them without a prefix length, which their own configuration has."""
+    config = ask(ipam={"type": "host-local"}, runtimeConfig={"ips": ["10.0.0.5"]}).config
+    assert (config.ipam, config.ips) == ("host-local", ())
 
 
 @pytest.mark.parametrize(
