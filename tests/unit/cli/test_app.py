@@ -61,7 +61,16 @@ def test_the_help_of_all_commands_is_under_their_headings() -> None:
         ),
         (
             ["lan", "list"],
-            {"rich", "jinja2", "aiohttp", "asyncio", "h2", "cryptography", "pyroute2", "kubernetes.client.models.v1_pod"},
+            {
+                "rich",
+                "jinja2",
+                "aiohttp",
+                "asyncio",
+                "h2",
+                "cryptography",
+                "pyroute2",
+                "kubernetes.client.models.v1_pod",
+            },
         ),
         (["doctor"], {"pyroute2"}),
         (["cni"], {"pyroute2", "asyncio", "yaml", "typer"}),
