@@ -208,7 +208,7 @@ def test_the_webhook_lets_a_lan_that_is_being_deleted_gain_nothing(leaving: Lan,
         attack(leaving, first)
     with pytest.raises(KubectlError, match=rf"spec\.dynamic: cannot be set {late}"):
         leaving.patch({"spec": {"dynamic": True}})
-    with pytest.raises(KubectlError, match=r"spec\.ns: is immutable"):
+    with pytest.raises(KubectlError, match=r"spec\.ns: .*is immutable"):
         leaving.patch({"spec": {"ns": first.netns}})
     leaving.patch({"spec": {"spokes": list(leaving.spokes[:1]), "mtu": 1400}, "metadata": {"labels": {"a": "b"}}})
     assert leaving.get()["spec"]["spokes"] == list(leaving.spokes[:1])
@@ -235,7 +235,6 @@ def test_a_lan_that_is_being_deleted_takes_nothing_from_one_in_use(
     back = request.getfixturevalue(f"no_{missing}")
     with undisturbed(one, two, least=250):
         attack(leaving, first)
-        leaving.patch({"spec": {"ns": first.netns}})
         for node in (node1, node2):
             box, third = sandbox(node), veth(first.spokes[2])
             box.call("ADD", third).result()

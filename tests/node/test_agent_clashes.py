@@ -108,7 +108,10 @@ def test_of_two_in_use_neither_is_torn_down(node: Node, field: str) -> None:
             (node.files / "young.yaml").unlink()
             agent.log.wait("LAN default/old has changed", since=mark)
             netns = CLAIMS[field].get("ns", "old")
-            eventually("it follows", lambda: {"o1p", "o2p"} < set(node.inside(netns).links()))
+            eventually("it follows", lambda: f"/netns/{netns}" in "\n".join(node.mounts()))
+            for pod, _ in at[2:]:
+                eventually("its pods are plugged in", lambda p=pod: p.links().get("net1", {}).get("operstate") == "UP")
+            assert {"o1p", "o2p"} < set(node.inside(netns).links())
             for pod, spoke in at[2:]:
                 node.delete(pod, veth(spoke)).ok()
             node.assert_nothing_left()
