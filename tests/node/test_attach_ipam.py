@@ -214,11 +214,12 @@ def test_a_plugin_that_misbehaves(node: Node, pod: Namespace, spoke: str, script
 
 
 def programs(node: Node, **scripts: str) -> None:
-    """Write programs into the node's folder, to be found by CNI_PATH."""
+    """Write programs into the node's folder, to be found by CNI_PATH; one that runs at the moment is replaced."""
     for name, script in scripts.items():
-        path = node.folder / name
+        path = node.folder / f"{name}.new"
         path.write_text(script)
         path.chmod(0o755)
+        path.rename(node.folder / name)
 
 
 @pytest.mark.parametrize("name", ["../host-local", "/usr/lib/cni/host-local", "..", "a/b", "a\nb"])
@@ -532,7 +533,7 @@ def test_dhcp_gets_an_address_over_the_lan(node: Node, pod: Namespace) -> None:
         "start 198.51.100.50\nend 198.51.100.60\ninterface net1\noption subnet 255.255.255.0\n"
         f"option router 198.51.100.1\noption lease 600\nlease_file {leases}\npidfile {node.folder}/udhcpd.pid\n"
     )
-    with Namespace.create("dhcp") as server:
+    with Namespace.create("d") as server:
         node.add(server, dynamic(f"default/{lan}", runtimeConfig={"ips": ["198.51.100.1/24"]})).result()
         daemon = (str(PLUGINS / "dhcp"), "daemon", "-socketpath", path)
         with server.start("busybox", "udhcpd", "-f", str(settings)), node.namespace.start(*daemon):

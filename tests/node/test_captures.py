@@ -20,7 +20,8 @@ from k8slan_cli.capture.pcapng import Kind
 from k8slan_cli.cli.exits import AbsentError
 from k8slan_cli.cli.lan.capture import capture
 from k8slan_cli.errors import K8slanError, KernelError
-from k8slan_cli.kube import apply, portforward
+from k8slan_cli.kube import kinds, portforward
+from k8slan_cli.kube.client import ApiError, MissingError
 from k8slan_cli.operate import filters, sniff
 from k8slan_cli.operate.client import AgentError, SocketWire
 from k8slan_cli.operate.protocol import PORT, Place
@@ -291,7 +292,7 @@ class Workstation:
         """The cluster."""
         return self
 
-    def get(self, ref: apply.Ref) -> dict[str, Any] | None:
+    def get(self, ref: kinds.Ref) -> dict[str, Any] | None:
         """The LAN, which is on this node; nothing else."""
         return {"status": {"nodes": [{"name": self.lab.node.name}]}} if ref.name == self.lab.lan else None
 
@@ -304,7 +305,7 @@ class Workstation:
 
     def follow(self, _: object) -> Iterator[Any]:
         """Nothing changes."""
-        raise apply.ClusterError("there is nothing to watch", status=403)
+        raise ApiError("there is nothing to watch", status=403)
 
     def capture(self, *what: str, to: Path, expression: str = "", count: int = 0) -> None:
         """Run it."""
@@ -351,10 +352,10 @@ def test_a_file_is_left_alone_by_a_capture_that_does_not_begin(
             workstation.capture("two", to=path)
 
         def unreachable(*_: object) -> None:
-            raise apply.ClusterError("there is no way to it")
+            raise ApiError("there is no way to it")
 
         monkeypatch.setattr(portforward, "forward", unreachable)
-        with pytest.raises(apply.MissingError, match="cannot be reached"):
+        with pytest.raises(MissingError, match="cannot be reached"):
             workstation.capture(lab.lan, to=path)
         lab.unplug(pod)
     assert path.read_bytes() == b"the capture of yesterday"
