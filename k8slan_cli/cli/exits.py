@@ -92,4 +92,4 @@ def words(error: K8slanError) -> str:
     """An error for people: one sentence, then all problems or what to do, each on a line of its own."""
     if isinstance(error, Invalid):
         return "\n  ".join([f"{error.subject} is not valid:", *map(str, error.problems)])
-    return "\n  ".join([*error.message.splitlines(), *([error.hint] if error.hint else [])])
+    return error.message + (f"\n  {error.hint}" if error.hint else "")

@@ -157,9 +157,6 @@ def test_a_message_of_many_lines_is_one_line(api: Api, kubeconfig: Path) -> None
     done = call("lan", "inspect", "red", "-n", "lab", "--kubeconfig", str(kubeconfig))
     assert len([line for line in done.stdout.splitlines() if line.startswith("LAN lab/red")]) == 1
     assert done.stdout.count("b c") == 3
-    api.refuse[f"{LANS}/red"] = (500, "a\nk8slan: done")
-    done = call("lan", "inspect", "red", "-n", "lab", "--kubeconfig", str(kubeconfig), status=1)
-    assert "\nk8slan: done" not in done.stderr
 
 
 def test_a_terminal_has_its_colours(api: Api, kubeconfig: Path) -> None:
