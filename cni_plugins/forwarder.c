@@ -311,7 +311,7 @@ static int enter(int parent, const char *name, mode_t mode)
     int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &found) < 0)
         return -1;
-    if (found.st_uid == geteuid() && !(found.st_mode & (S_IWGRP | S_IWOTH)))
+    if (found.st_uid == geteuid() && (!(found.st_mode & (S_IWGRP | S_IWOTH)) || found.st_mode & S_ISVTX))
         return fd;
     errno = 0;
     return -1;

@@ -28,9 +28,14 @@ def main() -> int:
 
         sys.stderr.write(f"k8slan: {exits.words(error)}\n")
         return exits.status(error)
-    except Exception as error:  # the last edge: a fault of k8slan itself, said in one line
+    except Exception as error:  # the last edge: a limit that is reached, or a fault of k8slan itself
         if "--debug" in sys.argv[1:]:
             raise
+        from k8slan_cli import limits
+
+        if shortage := limits.shortage(error):
+            sys.stderr.write(f"k8slan: {shortage.message}\n  {shortage.hint}\n")
+            return 1
         sys.stderr.write(f"k8slan: internal error: {type(error).__name__}: {error}\n")
         sys.stderr.write("  please report it with what the same command says with --debug\n")
         return 1

@@ -12,6 +12,7 @@ import errno
 import os
 import select
 import socket
+import stat
 import struct
 import sys
 import time
@@ -199,7 +200,7 @@ def _enter(parent: int | None, name: str, mode: int) -> int:
         os.mkdir(name, mode, dir_fd=parent)
     fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
     found = os.fstat(fd)
-    if found.st_uid == os.geteuid() and not found.st_mode & 0o022:
+    if found.st_uid == os.geteuid() and (not found.st_mode & 0o022 or found.st_mode & stat.S_ISVTX):
         return fd
     os.close(fd)
     raise PermissionError(errno.EPERM, "it or its parent belongs to another user, or others may write to it: remove it")

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from k8slan_cli import limits
 from k8slan_cli.errors import K8slanError
 from k8slan_cli.kubelet import grpc, messages
 from k8slan_cli.kubelet.messages import Device, DeviceNode
@@ -92,10 +93,9 @@ class Plugins:
 
     async def run(self) -> None:
         """Serve and register until cancelled."""
-        from asyncinotify import Inotify, Mask
+        from asyncinotify import Mask
 
-        with Inotify() as inotify:
-            inotify.add_watch(self._folder, Mask.CREATE | Mask.MOVED_TO | Mask.ONLYDIR)
+        with limits.watch("the kubelet's folder", self._folder, Mask.CREATE | Mask.MOVED_TO | Mask.ONLYDIR) as inotify:
             watching = asyncio.create_task(self._watch(inotify), name="kubelet's folder")
             try:
                 self._changed.set()

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.cluster.conftest import Pods
 from tests.cluster.harness import Cluster, Kubectl, Node
+from tests.cluster.harness.pods import Pods
 from tests.cluster.harness.versions import TEST_IMAGE
 from tests.support import names
 from tests.support.agents import eventually
