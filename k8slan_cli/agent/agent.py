@@ -161,7 +161,7 @@ class Agent:
         for watch in (self._host, self._mounts):
             if watch:
                 watch.close()
-        for loop in self.loops.values():
+        for loop in tuple(self.loops.values()):  # a pass may end a loop meanwhile
             await loop.rest()
             loop.close()
         self.node.close()
@@ -222,6 +222,6 @@ def check_rights() -> None:
         fd = netns.own()
         with netns.inside(fd):
             pass
-    except OSError as error:
+    except PermissionError as error:
         hint = "run it as root, or in a user namespace of your own"
         raise KernelError(error.errno or 1, "the agent needs CAP_SYS_ADMIN and CAP_NET_ADMIN", hint=hint) from error

@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
+from k8slan_cli import limits
 from k8slan_cli.agent.passes import Aim, Outcome, Self, run_pass, run_quick_pass
 from k8slan_cli.agent.store import Attachments, Key
 from k8slan_cli.errors import K8slanError, KernelError, PodGone
@@ -133,7 +134,7 @@ class LanLoop:
                 known = (
                     error
                     if isinstance(error, K8slanError)
-                    else KernelError(error.errno or errno.EIO, error.strerror or str(error))
+                    else KernelError(error.errno or errno.EIO, limits.describe(error), hint=limits.advice(error))
                 )
                 outcome = Outcome(desired=LanState(netns=self.netns), unplanned=known)
             except BaseException:

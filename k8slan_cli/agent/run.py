@@ -8,13 +8,13 @@ import errno
 import fcntl
 import logging
 import os
-import resource
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from k8slan_cli import limits
 from k8slan_cli.agent.agent import Agent, check_rights
 from k8slan_cli.agent.attach import Attacher
 from k8slan_cli.agent.cni_server import CniServer
@@ -58,7 +58,7 @@ async def run(options: Options, source: Source, edges: Sequence[Edge] = ()) -> N
 
     """
     check_rights()
-    _take_descriptors()
+    limits.raise_own()
     with locked(options.paths):
         agent = Agent(options.paths, options.me, options.host_root)
         attacher = Attacher(agent, options.handover)
@@ -99,12 +99,6 @@ async def run(options: Options, source: Source, edges: Sequence[Edge] = ()) -> N
             await task  # a task that ends by itself has failed: its error ends the agent
 
 
-def _take_descriptors() -> None:
-    """Take as many descriptors as may be had: each LAN needs three, and what starts an agent may allow but 1,024."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
 async def _first_sight(agent: Agent, following: asyncio.Task[None]) -> None:
     """Wait until the source has been heard, or for a while, or until it fails."""
     heard = asyncio.create_task(agent.lans.heard.wait())
@@ -118,10 +112,9 @@ async def _first_sight(agent: Agent, following: asyncio.Task[None]) -> None:
 
 async def _watch_spool(folder: Path, attacher: Attacher) -> None:
     """Carry out DELs that clients leave because an answer took too long."""
-    from asyncinotify import Inotify, Mask
+    from asyncinotify import Mask
 
-    with Inotify() as inotify:
-        inotify.add_watch(folder, Mask.MOVED_TO)
+    with limits.watch("the spool", folder, Mask.MOVED_TO) as inotify:
         await _again(attacher.empty_spool, inotify.get)
 
 

@@ -16,6 +16,7 @@ from typing import ClassVar, NoReturn, Protocol
 
 import yaml
 
+from k8slan_cli import limits
 from k8slan_cli.errors import Invalid, K8slanError, Problem
 from k8slan_cli.lan import codec
 from k8slan_cli.lan.model import Lan, LanRef, Snapshot
@@ -143,15 +144,11 @@ class FolderSource:
             K8slanError: there is no such folder.
 
         """
-        from asyncinotify import Inotify, Mask
+        from asyncinotify import Mask
 
         self._folder = folder
-        self._inotify = Inotify(sync_timeout=0)
         mask = Mask.CLOSE_WRITE | Mask.MOVED_TO | Mask.MOVED_FROM | Mask.DELETE | Mask.DELETE_SELF | Mask.MOVE_SELF
-        try:
-            self._inotify.add_watch(folder, mask | Mask.ONLYDIR)
-        except OSError as error:
-            raise K8slanError(f"cannot watch the LAN folder {folder}: {error.strerror}") from error
+        self._inotify = limits.watch("the LAN folder", folder, mask | Mask.ONLYDIR)
         self._gone = Mask.DELETE_SELF | Mask.MOVE_SELF | Mask.IGNORED
         self._lost = Mask.Q_OVERFLOW
         self._first = True

@@ -18,6 +18,7 @@ from ipaddress import ip_address, ip_interface
 from pathlib import Path
 from typing import Any
 
+from k8slan_cli import limits
 from k8slan_cli.cni import request as cni
 from k8slan_cli.errors import CniError, Invalid, StoreError
 from k8slan_cli.lan import codec, names
@@ -51,7 +52,7 @@ def write_whole(path: Path, data: bytes) -> None:
             raise
     except OSError as error:
         raise StoreError(
-            f"cannot write a record into {path.parent}: {error.strerror}", hint=f"see df {path.parent}"
+            f"cannot write a record into {path.parent}: {error.strerror}", hint=limits.advice(error, path.parent)
         ) from error
 
 

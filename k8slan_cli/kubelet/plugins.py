@@ -22,6 +22,7 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 from grpclib.server import Server, Stream
 
+from k8slan_cli import limits
 from k8slan_cli.kubelet import deviceplugin_pb2 as api
 from k8slan_cli.kubelet.deviceplugin_grpc import DevicePluginBase, RegistrationStub
 
@@ -144,10 +145,9 @@ class Plugins:
 
     async def run(self) -> None:
         """Serve and register until cancelled."""
-        from asyncinotify import Inotify, Mask
+        from asyncinotify import Mask
 
-        with Inotify() as inotify:
-            inotify.add_watch(self._folder, Mask.CREATE | Mask.MOVED_TO | Mask.ONLYDIR)
+        with limits.watch("the kubelet's folder", self._folder, Mask.CREATE | Mask.MOVED_TO | Mask.ONLYDIR) as inotify:
             watching = asyncio.create_task(self._watch(inotify), name="kubelet's folder")
             try:
                 self._changed.set()

@@ -16,7 +16,10 @@ from k8slan_cli.lan import names
 from k8slan_cli.lan.model import Lan, LanRef
 
 MAX_VNI = (1 << 24) - 1
-MAX_SPOKES = 4095
+MAX_SPOKES = 1022
+"""A bridge has 1,023 ports, and VXLAN takes one."""
+TOLERATED_SPOKES = 4095
+"""As many as lists of before have: they go on, as only the ports in use count, but a new list is not as long."""
 MIN_MTU, MAX_MTU = 68, 65535 - 74
 """RFC 791 demands 68 bytes of every link; a packet has 65,535 at the most, VXLAN's own headers included."""
 _KERNELS_OWN = frozenset({"lo", "all", "default"})
@@ -66,7 +69,7 @@ def device_field(node: str) -> str:
 def _spokes(lan: Lan) -> Iterator[Problem]:
     if not lan.spokes and not lan.dynamic:
         yield Problem(field="spec.spokes", message="needs at least one spoke, or spec.dynamic: true")
-    if len(lan.spokes) > MAX_SPOKES:
+    if len(lan.spokes) > TOLERATED_SPOKES:
         yield Problem(field="spec.spokes", message=f"has {len(lan.spokes)} spokes, {MAX_SPOKES} at the most")
     taken = {lan.bridge: "spec.bridge", lan.vxlan: "spec.vxlan"}
     seen: dict[str, int] = {}

@@ -32,7 +32,10 @@ def is_orphan(node: Node, name: str, attachment: Attachment) -> bool:
         return True
     if attachment.kind is Kind.VETH:
         return False
-    fd = netns.open_under(node.host_root, attachment.netns)
+    try:
+        fd = netns.open_under(node.host_root, attachment.netns)
+    except KernelError:
+        return False
     if fd is None:
         return not (node.host_root / attachment.netns.lstrip("/")).exists()
     try:

@@ -214,6 +214,19 @@ def _networks(annotations: Mapping[str, str], namespace: str) -> tuple[Network, 
     return tuple({(network.nad, network.interface): network for network in networks}.values())
 
 
+def request(nad: str, interface: str = "", ips: Iterable[str] = ()) -> str:
+    """Return the ``networks`` annotation that asks for one network.
+
+    It has the short form where that will do. That has no place for addresses, and multus takes DNS labels alone there:
+    of a LAN with a dot in its name, or an interface with one, JSON has to tell.
+    """
+    more = {"interface": interface} if interface else {}
+    addresses = list(ips)
+    if addresses or any(names.label_fault(name, names.MAX_SUBDOMAIN) for name in (nad, *more.values())):
+        return json.dumps([{"name": nad, **more, **({"ips": addresses} if addresses else {})}])
+    return f"{nad}@{interface}" if interface else nad
+
+
 def _requests(text: str, namespace: str, unnamed: str = "") -> list[Network]:
     """The ``networks`` annotation in either of its forms; multus names what is not named net1, net2, … by position.
 

@@ -260,6 +260,17 @@ def test_without_an_agent(node: Node, pod: Namespace, which: str) -> None:
         assert f"detached {pod.name} (net1)" in str(agent.log)
 
 
+@pytest.mark.parametrize("which", CLIENTS)
+def test_a_del_before_the_first_agent_since_the_boot_is_left_for_it(node: Node, pod: Namespace, which: str) -> None:
+    node.lan(spokes=["a"])
+    assert not node.run.exists()
+    node.delete(pod, veth("a"), which=which).ok()
+    assert len(list((node.run / "spool").iterdir())) == 1
+    with node.agent():
+        assert list((node.run / "spool").iterdir()) == []
+        node.assert_nothing_left()
+
+
 def test_a_request_in_the_spool_that_is_none_is_removed(node: Node) -> None:
     with node.agent():
         pass

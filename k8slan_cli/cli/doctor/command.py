@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
@@ -11,6 +10,7 @@ from typing import Annotated
 import typer
 
 from k8slan_cli.cli.context import Here, in_cluster
+from k8slan_cli.cli.lan.output import json_text
 from k8slan_cli.errors import K8slanError
 from k8slan_cli.operate.protocol import FAIL, OK, WARN, Check
 
@@ -51,7 +51,7 @@ def doctor(
     warned = [check for area in areas for check in area.checks if check.state == WARN]
     if output is Format.JSON:
         found = [{"area": area.name, **check.encode()} for area in areas for check in area.checks]
-        typer.echo(json.dumps({"ok": not failed, "checks": found}, indent=2, ensure_ascii=False))
+        typer.echo(json_text({"ok": not failed, "checks": found}), nl=False)
     else:
         typer.echo(conclusion(len(failed), len(warned)))
     raise typer.Exit(1 if failed else 0)

@@ -423,6 +423,7 @@ def _words(document: Document, here: Here) -> Iterator[str]:
     """What was made, and what to put into a pod or a VM next."""
     from k8slan_cli.cli.lan.found import read, sound
     from k8slan_cli.lan import names
+    from k8slan_cli.plan import attached
 
     lan = sound(read(document))
     what = [f"VNI {lan.vni}"]
@@ -434,7 +435,8 @@ def _words(document: Document, here: Here) -> Iterator[str]:
     nad = names.veth_nad(lan.spokes[0]) if lan.spokes else names.lan_nad(lan.ref.name)
     where = f"{lan.ref.name}/{lan.spokes[0]}" if lan.spokes else lan.ref.name
     yield f"A pod of namespace {lan.ref.namespace} is on it with this annotation:"
-    yield f"  k8s.v1.cni.cncf.io/networks: {nad}"
+    asked = attached.request(nad)
+    yield f"  {attached.NETWORKS_ANNOTATION}: " + (asked if asked == nad else f"'{asked}'")
     yield f"A whole one prints:  k8slan lan example pod {where}{place}"
     if lan.spokes:
         yield "A KubeVirt VM with this network, its interface bound by macvtap:"

@@ -152,15 +152,10 @@ def check(wanted: Wanted, what: What, socket: Socket) -> None:
 
 
 def _annotations(socket: Socket, wanted: Wanted) -> Document:
-    """The annotation for multus: in its short form, which has no place for addresses, or else as JSON."""
-    import json
+    """Return the annotation for multus."""
+    from k8slan_cli.plan import attached
 
-    from k8slan_cli.plan.attached import NETWORKS_ANNOTATION
-
-    if not wanted.ips:
-        return {NETWORKS_ANNOTATION: f"{socket.nad}@{wanted.interface}" if wanted.interface else socket.nad}
-    interface = {"interface": wanted.interface} if wanted.interface else {}
-    return {NETWORKS_ANNOTATION: json.dumps([{"name": socket.nad, **interface, "ips": list(wanted.ips)}])}
+    return {attached.NETWORKS_ANNOTATION: attached.request(socket.nad, wanted.interface, wanted.ips)}
 
 
 def _pod_spec(image: str) -> Document:

@@ -126,6 +126,7 @@ def topology(item: Found, attached: Iterable[Attached]) -> Topology:
 def _node(item: Found, name: str, attached: Iterable[Attached], shares: Sequence[Shared]) -> Node:
     from k8slan_cli.cli.lan.found import sound
     from k8slan_cli.cli.lan.text import cut
+    from k8slan_cli.cli.terminal import one_line
     from k8slan_cli.cli.topology import Node
     from k8slan_cli.kube.status import NODE_READY
 
@@ -143,7 +144,7 @@ def _node(item: Found, name: str, attached: Iterable[Attached], shares: Sequence
         tunnel=lan.vxlan if said else "",
         uplink=" ".join(filter(None, (said.device, str(said.vtep or "")))) if said else "",
         members=tuple(_member(each, shares) for each in attached),
-        note=cut(note, _NOTE),
+        note=cut(one_line(note), _NOTE),
     )
 
 

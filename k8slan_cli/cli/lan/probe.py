@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import enum
 import itertools
-import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +12,7 @@ import typer
 
 from k8slan_cli.cli import completion
 from k8slan_cli.cli.context import Here, in_cluster
+from k8slan_cli.cli.lan.output import json_text
 
 if TYPE_CHECKING:
     from k8slan_cli.cli.agents import Agents, Attachments
@@ -78,7 +78,7 @@ def probe(
             ways += [there, back]
     _progress("")
     if output is Format.JSON:
-        typer.echo(json.dumps(document(name, here.namespace, ways, faults, notes), indent=2))
+        typer.echo(json_text(document(name, here.namespace, ways, faults, notes)), nl=False)
     else:
         typer.echo("\n".join(report(ways, faults, notes, keys)))
     if faults or not all(way.ok for way in ways):
@@ -89,8 +89,10 @@ def _progress(words: str) -> None:
     """A line that the next one takes the place of, for whoever watches."""
     import sys
 
+    from k8slan_cli.cli.terminal import CLEAR_LINE
+
     if sys.stderr.isatty():
-        sys.stderr.write(f"\r\033[K{words}")
+        sys.stderr.write(f"{CLEAR_LINE}{words}")
         sys.stderr.flush()
 
 

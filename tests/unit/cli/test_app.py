@@ -127,7 +127,7 @@ def test_a_fault_of_our_own_is_said_in_two_lines(
     monkeypatch.setattr(sys, "argv", ["k8slan", "lan", "list", "--kubeconfig", __file__])
     assert main() == 1
     first, second = capsys.readouterr().err.splitlines()
-    assert first.startswith("k8slan: this is a fault of k8slan itself: AttributeError: ")
+    assert first.startswith("k8slan: internal error: AttributeError: ")
     assert "--debug" in second
     monkeypatch.setattr(sys, "argv", [*sys.argv, "--debug"])
     with pytest.raises(AttributeError):

@@ -19,6 +19,7 @@ from k8slan_cli.plan.attached import (
     Network,
     attached,
     decode_pod,
+    request,
     shared,
 )
 
@@ -243,3 +244,21 @@ def test_what_no_terminal_can_take_does_not_get_through() -> None:
     (network,) = found.networks
     assert found.vm == "fw\ufffd"
     assert (network.interface, network.ips, network.mac) == ("\ufffd[2Jnet1", ("\ufffd1",), "\ufffd")
+
+
+@pytest.mark.parametrize(
+    ("asked", "text"),
+    [
+        (("k8slan-lan-red",), "k8slan-lan-red"),
+        (("k8slan-lan-red", "eth1"), "k8slan-lan-red@eth1"),
+        (("k8slan-lan-site.a",), '[{"name": "k8slan-lan-site.a"}]'),
+        (("k8slan-lan-red", "eth1.7"), '[{"name": "k8slan-lan-red", "interface": "eth1.7"}]'),
+        (("k8slan-lan-red", "E1,2"), '[{"name": "k8slan-lan-red", "interface": "E1,2"}]'),
+        (("k8slan-lan-red", "", ["192.0.2.1/24"]), '[{"name": "k8slan-lan-red", "ips": ["192.0.2.1/24"]}]'),
+    ],
+)
+def test_what_is_asked_for_is_short_where_multus_can_read_that(asked: tuple[Any, ...], text: str) -> None:
+    assert request(*asked) == text
+    (network,) = decode_pod(pod(text)).networks
+    nad, interface, ips = (*asked, "", "")[:3]
+    assert (network.nad.name, network.interface, list(network.ips)) == (nad, interface or "net1", list(ips))

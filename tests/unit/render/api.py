@@ -212,8 +212,8 @@ class _Handler(BaseHTTPRequestHandler):
 def _in(at: str, collection: str, query: dict[str, str]) -> bool:
     """Whether the object at a path is of a collection, over all namespaces if it names none."""
     parent, _, name = at.rpartition("/")
-    wanted = query.get("fieldSelector", "").removeprefix("metadata.name=")
-    if wanted and name != wanted:
+    field, _, wanted = query.get("fieldSelector", "").partition("=")
+    if field == "metadata.name" and name != wanted:
         return False
     if parent == collection:
         return True

@@ -38,5 +38,5 @@ def call(*arguments: str, stdin: str | None = None, status: int = 0) -> Done:
     )
     assert done.status == status, done
     assert "Traceback" not in done.stderr, done.stderr
-    assert "fault of k8slan" not in done.stderr
+    assert "internal error" not in done.stderr
     return done
