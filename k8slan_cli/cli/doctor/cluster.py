@@ -9,7 +9,7 @@ from typing import Any
 
 from k8slan_cli import __version__
 from k8slan_cli.cli.agents import namespace
-from k8slan_cli.cli.context import Here
+from k8slan_cli.cli.here import Here
 from k8slan_cli.cli.install import MIN_MINOR
 from k8slan_cli.cli.lan import found as reading
 from k8slan_cli.cli.lan.found import Found

@@ -10,7 +10,8 @@ from typing import Annotated
 
 import typer
 
-from k8slan_cli.cli.context import Here, in_cluster
+from k8slan_cli.cli.context import in_cluster
+from k8slan_cli.cli.here import Here
 from k8slan_cli.errors import K8slanError
 from k8slan_cli.operate.protocol import FAIL, OK, WARN, Check
 

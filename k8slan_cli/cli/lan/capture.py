@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from k8slan_cli.cli import completion
-from k8slan_cli.cli.context import Here, in_cluster
+from k8slan_cli.cli.context import in_cluster
+from k8slan_cli.cli.here import Here
 
 if TYPE_CHECKING:
     from k8slan_cli.cli.agents import Agents

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from k8slan_cli.cli import completion
-from k8slan_cli.cli.context import Here, in_cluster
+from k8slan_cli.cli.context import in_cluster
 from k8slan_cli.cli.exits import AbsentError, UsageError, near
+from k8slan_cli.cli.here import Here
 from k8slan_cli.cli.lan.output import Format, dump, yaml_text
 from k8slan_cli.errors import Invalid, K8slanError, Problem
 from k8slan_cli.lan.model import API_VERSION, KIND, Lan, LanRef

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from k8slan_cli.cli import completion
-from k8slan_cli.cli.context import Here, in_cluster
+from k8slan_cli.cli.context import in_cluster
 from k8slan_cli.cli.exits import AbsentError, UsageError
+from k8slan_cli.cli.here import Here
 from k8slan_cli.cli.lan.output import yaml_text
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from k8slan_cli.cli import completion
-from k8slan_cli.cli.context import Here, in_cluster
+from k8slan_cli.cli.context import in_cluster
+from k8slan_cli.cli.here import Here
 from k8slan_cli.cli.lan.listing import Output
 from k8slan_cli.cli.lan.output import Format, dump, for_programs, tidy
 

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from k8slan_cli.cli import completion
-from k8slan_cli.cli.context import Here, in_cluster
+from k8slan_cli.cli.context import in_cluster
 from k8slan_cli.cli.exits import AbsentError, InUseError
+from k8slan_cli.cli.here import Here
 from k8slan_cli.errors import Invalid, K8slanError, Problem
 
 if TYPE_CHECKING:
