@@ -13,7 +13,7 @@
     ├── StoreError                  a record under the run directory could not be read or written
     ├── kube.ApiError               the API server refused a request
     │   └── kube.MissingError       it does not answer, or a kubeconfig, a right or k8slan itself is missing
-    ├── operate.AgentError          an agent's endpoint refused an operator, or did not answer
+    ├── diagnose.AgentError         an agent's diagnostics endpoint refused a request, or did not answer
     └── cli.exits                   what has an exit status of its own
 
 An edge (CNI answer, exit code, gRPC status, admission verdict) maps this tree once; everything below an edge

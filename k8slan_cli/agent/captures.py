@@ -14,10 +14,10 @@ from collections.abc import Collection, Iterator, Mapping
 from k8slan_cli.agent.agent import Agent
 from k8slan_cli.agent.loop import LanLoop
 from k8slan_cli.capture import pcapng
+from k8slan_cli.diagnose import filters, protocol
+from k8slan_cli.diagnose.sniff import Key, Port
 from k8slan_cli.lan.model import Lan, LanRef
 from k8slan_cli.net import netlink, netns
-from k8slan_cli.operate import filters, protocol
-from k8slan_cli.operate.sniff import Key, Port
 from k8slan_cli.plan.state import Attachment, Kind
 
 

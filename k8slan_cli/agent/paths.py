@@ -39,7 +39,7 @@ class Paths:
 
     @property
     def token(self) -> Path:
-        """The token of the operator's endpoint, where there is no cluster to know tokens."""
+        """The token of the diagnostics endpoint, where there is no cluster to know tokens."""
         return self.private / "token"
 
     @property

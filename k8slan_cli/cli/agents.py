@@ -1,7 +1,7 @@
 """The nodes' agents as a workstation reaches them: through the API server, with rights in k8slan's own namespace only.
 
-``Agents`` finds their pods, asks the API server for a token that they take, and connects by port-forward. Whoever may
-do that is an operator: the role ``k8slan-operator`` says what it takes.
+``Agents`` finds their pods, asks the API server for a token that they take, and connects by port-forward. The role
+``k8slan-operator`` has the rights that this takes.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from k8slan_cli.cli.exits import AbsentError
+from k8slan_cli.diagnose import protocol
+from k8slan_cli.diagnose.client import AgentError, Call, Wire
+from k8slan_cli.diagnose.protocol import Plugged
 from k8slan_cli.errors import K8slanError
 from k8slan_cli.kube import apply, kinds, portforward
 from k8slan_cli.kube.client import ApiError, MissingError
-from k8slan_cli.operate import protocol
-from k8slan_cli.operate.client import AgentError, Call, Wire
-from k8slan_cli.operate.protocol import Plugged
 
 if TYPE_CHECKING:
     from k8slan_cli.kube.apply import Cluster

@@ -8,11 +8,11 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from k8slan_cli.cli.agents import Agents
+from k8slan_cli.diagnose import exchange, protocol
+from k8slan_cli.diagnose.client import Call
+from k8slan_cli.diagnose.exchange import Reached, Site
+from k8slan_cli.diagnose.protocol import FAIL, WARN, Check, Reach
 from k8slan_cli.lan.model import DEFAULT_PORT, IpAddress, Lan
-from k8slan_cli.operate import exchange, protocol
-from k8slan_cli.operate.client import Call
-from k8slan_cli.operate.exchange import Reached, Site
-from k8slan_cli.operate.protocol import FAIL, WARN, Check, Reach
 
 SITES = 24
 """As many nodes at a time try to reach each other."""

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from k8slan_cli.cni import wire
-from k8slan_cli.operate.protocol import NODE, WARN, Check, NodeFacts
-from tests.node.operator import call
+from k8slan_cli.diagnose.protocol import NODE, WARN, Check, NodeFacts
+from tests.node.diagnostics import call
 from tests.support import names
 from tests.support.agents import CLIENTS, PLUGINS, Node, dynamic, eventually, macvtap, pods, veth
 from tests.support.netns import Namespace, command

@@ -13,12 +13,12 @@ from k8slan_cli.cli.here import Here
 from k8slan_cli.cli.install import MIN_MINOR
 from k8slan_cli.cli.lan import found as reading
 from k8slan_cli.cli.lan.found import Found
+from k8slan_cli.diagnose.protocol import FAIL, OK, WARN, Check
 from k8slan_cli.errors import K8slanError
 from k8slan_cli.kube import apply, client, kinds
 from k8slan_cli.kube.apply import Cluster
 from k8slan_cli.kube.client import ApiError
 from k8slan_cli.lan.model import API_VERSION, GROUP, KIND
-from k8slan_cli.operate.protocol import FAIL, OK, WARN, Check
 
 _CLOCK_SECONDS = 5.0
 """How far this machine's clock may be from the API server's, whose answers are dated to the second."""

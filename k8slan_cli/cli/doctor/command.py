@@ -12,8 +12,8 @@ import typer
 
 from k8slan_cli.cli.context import in_cluster
 from k8slan_cli.cli.here import Here
+from k8slan_cli.diagnose.protocol import FAIL, OK, WARN, Check
 from k8slan_cli.errors import K8slanError
-from k8slan_cli.operate.protocol import FAIL, OK, WARN, Check
 
 
 class Format(enum.StrEnum):

@@ -10,11 +10,11 @@ from k8slan_cli import __version__
 from k8slan_cli.cli.agents import Agents, namespace
 from k8slan_cli.cli.between import Way, groups, trial, verdict
 from k8slan_cli.cli.doctor.cluster import unseen
+from k8slan_cli.diagnose import protocol
+from k8slan_cli.diagnose.protocol import FAIL, OK, WARN, Check, NodeFacts, UnderlayFacts
 from k8slan_cli.errors import K8slanError
 from k8slan_cli.kube import apply, kinds
 from k8slan_cli.kube.apply import Cluster
-from k8slan_cli.operate import protocol
-from k8slan_cli.operate.protocol import FAIL, OK, WARN, Check, NodeFacts, UnderlayFacts
 
 _CLOCKS_SECONDS = 1.0
 """How far nodes' clocks may be from each other."""

@@ -17,9 +17,9 @@ from k8slan_cli.cli.here import Here
 
 if TYPE_CHECKING:
     from k8slan_cli.cli.agents import Agents
+    from k8slan_cli.diagnose.client import Call
+    from k8slan_cli.diagnose.protocol import Capture, Plugged
     from k8slan_cli.errors import K8slanError
-    from k8slan_cli.operate.client import Call
-    from k8slan_cli.operate.protocol import Capture, Plugged
 
 
 @in_cluster
@@ -60,7 +60,7 @@ def capture(
     from k8slan_cli.cli.agents import Agents
     from k8slan_cli.cli.exits import UsageError
     from k8slan_cli.cli.lan.recording import Recording
-    from k8slan_cli.operate import protocol
+    from k8slan_cli.diagnose import protocol
 
     if not write and sys.stdout.isatty():
         raise UsageError(
@@ -198,7 +198,7 @@ def _nodes(here: Here, what: Sequence[str]) -> list[str] | None:
 def _begin_at_pods(agents: Agents, places: Iterable[Plugged], wanted: Capture) -> dict[str, Call]:
     from dataclasses import replace
 
-    from k8slan_cli.operate import protocol
+    from k8slan_cli.diagnose import protocol
 
     by_node: dict[str, list[Plugged]] = {}
     for item in places:
@@ -229,7 +229,7 @@ class Spreading:
             K8slanError: an agent refuses it, or none answers and ``alone`` nothing else is captured.
 
         """
-        from k8slan_cli.operate.client import AgentError
+        from k8slan_cli.diagnose.client import AgentError
 
         unreachable: dict[str, K8slanError] = {}
         calls = self._agents.each(sorted(nodes), self.open, unreachable=unreachable)
@@ -258,9 +258,9 @@ class Spreading:
             AgentError: it refuses.
 
         """
+        from k8slan_cli.diagnose import protocol
+        from k8slan_cli.diagnose.client import AgentError
         from k8slan_cli.kube.client import MissingError
-        from k8slan_cli.operate import protocol
-        from k8slan_cli.operate.client import AgentError
 
         if node not in self._agents.pods:  # it may be a new one
             self._agents.forget()

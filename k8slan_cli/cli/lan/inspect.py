@@ -18,10 +18,10 @@ from k8slan_cli.cli.lan.output import Format, dump, for_programs, tidy
 if TYPE_CHECKING:
     from k8slan_cli.cli.agents import Agents
     from k8slan_cli.cli.lan.found import Found
+    from k8slan_cli.diagnose.exchange import Reached
+    from k8slan_cli.diagnose.protocol import Plugged, Traffic
     from k8slan_cli.kube.apply import Cluster
     from k8slan_cli.lan.model import Lan
-    from k8slan_cli.operate.exchange import Reached
-    from k8slan_cli.operate.protocol import Plugged, Traffic
     from k8slan_cli.plan.attached import Attached
 
 _EVENTS = 10  # how many are shown
@@ -120,8 +120,8 @@ def _ask_agents(
     from concurrent.futures import ThreadPoolExecutor
 
     from k8slan_cli.cli.agents import Agents
+    from k8slan_cli.diagnose.protocol import ACCOUNT
     from k8slan_cli.kube.client import ApiError
-    from k8slan_cli.operate.protocol import ACCOUNT
 
     nodes = sorted({item.pod.node for item in attached if item.network.present} - {""})
     lan = found.lan

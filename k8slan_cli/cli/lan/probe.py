@@ -17,8 +17,8 @@ from k8slan_cli.cli.here import Here
 
 if TYPE_CHECKING:
     from k8slan_cli.cli.agents import Agents, Attachments
-    from k8slan_cli.operate.exchange import Site, Way
-    from k8slan_cli.operate.protocol import Plugged
+    from k8slan_cli.diagnose.exchange import Site, Way
+    from k8slan_cli.diagnose.protocol import Plugged
 
 MOST = 6
 """As many attachments are probed by themselves: fifteen pairs, a few seconds."""
@@ -56,8 +56,8 @@ def probe(
     nothing that anybody acts on, so that a LAN can be probed while it is in use. Exit status 1 if a class fails.
     """
     from k8slan_cli.cli.agents import Agents
+    from k8slan_cli.diagnose import exchange
     from k8slan_cli.errors import K8slanError
-    from k8slan_cli.operate import exchange
 
     keys = _keys(classes or [])
     agents = Agents(here.cluster)
@@ -190,8 +190,8 @@ def open_sites(stack: contextlib.ExitStack, agents: Agents, wanted: Sequence[Plu
         K8slanError: there is none to be had at one of them.
 
     """
-    from k8slan_cli.operate import protocol
-    from k8slan_cli.operate.exchange import Site
+    from k8slan_cli.diagnose import protocol
+    from k8slan_cli.diagnose.exchange import Site
 
     agents.token()  # once, before several threads want it
     by_name = {item.name: item for item in wanted}

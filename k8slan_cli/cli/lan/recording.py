@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from k8slan_cli import __version__
 from k8slan_cli.capture.merge import Merger
+from k8slan_cli.diagnose.client import AgentError
 from k8slan_cli.errors import K8slanError
-from k8slan_cli.operate.client import AgentError
 
 if TYPE_CHECKING:
-    from k8slan_cli.operate.client import Call
+    from k8slan_cli.diagnose.client import Call
 
 _LOOK_SECONDS = 0.2
 """How soon an interruption, or the end of the time, is noticed."""

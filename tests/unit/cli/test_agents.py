@@ -14,11 +14,11 @@ import pytest
 
 from k8slan_cli.cli.agents import Agents, Attachments, matching
 from k8slan_cli.cli.exits import AbsentError
+from k8slan_cli.diagnose.protocol import Plugged
 from k8slan_cli.errors import K8slanError
 from k8slan_cli.kube.apply import Cluster
 from k8slan_cli.kube.client import ApiError
 from k8slan_cli.kube.kubeconfig import Access
-from k8slan_cli.operate.protocol import Plugged
 
 
 def plugged(pod: str, ifname: str = "net1", *, spoke: str = "", node: str = "w1", kind: str = "veth") -> Plugged:

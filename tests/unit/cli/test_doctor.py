@@ -10,9 +10,9 @@ from k8slan_cli import __version__
 from k8slan_cli.cli import between
 from k8slan_cli.cli.doctor import command, nodes
 from k8slan_cli.cli.doctor.command import Area
+from k8slan_cli.diagnose.exchange import Reached
+from k8slan_cli.diagnose.protocol import FAIL, OK, WARN, Check, NodeFacts
 from k8slan_cli.lan.model import Lan, LanRef, NodeStatus
-from k8slan_cli.operate.exchange import Reached
-from k8slan_cli.operate.protocol import FAIL, OK, WARN, Check, NodeFacts
 
 NODES = ("a", "b", "c")
 

@@ -23,12 +23,12 @@ from k8slan_cli.cli.exits import AbsentError
 from k8slan_cli.cli.files import Output, writing
 from k8slan_cli.cli.lan.capture import Spreading, choose
 from k8slan_cli.cli.lan.recording import Recording
+from k8slan_cli.diagnose import protocol
+from k8slan_cli.diagnose.client import AgentError
+from k8slan_cli.diagnose.protocol import Plugged
 from k8slan_cli.errors import K8slanError
 from k8slan_cli.kube.client import ApiError
 from k8slan_cli.kube.kinds import Ref
-from k8slan_cli.operate import protocol
-from k8slan_cli.operate.client import AgentError
-from k8slan_cli.operate.protocol import Plugged
 
 SECONDS = 10.0
 

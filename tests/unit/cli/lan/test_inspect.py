@@ -9,8 +9,8 @@ import pytest
 from k8slan_cli.cli.lan import found as lans
 from k8slan_cli.cli.lan import inspect, listing
 from k8slan_cli.cli.lan.inspect import Event, View, why
-from k8slan_cli.operate.exchange import Reached
-from k8slan_cli.operate.protocol import Plugged, Traffic
+from k8slan_cli.diagnose.exchange import Reached
+from k8slan_cli.diagnose.protocol import Plugged, Traffic
 from k8slan_cli.plan.attached import decode_pod
 from tests.unit.cli.lan import scene
 from tests.unit.cli.lan.scene import NOW, Object

@@ -9,8 +9,8 @@ import pytest
 from k8slan_cli.cli.agents import Attachments
 from k8slan_cli.cli.exits import AbsentError, UsageError
 from k8slan_cli.cli.lan import probe
-from k8slan_cli.operate.exchange import Way
-from k8slan_cli.operate.protocol import Plugged
+from k8slan_cli.diagnose.exchange import Way
+from k8slan_cli.diagnose.protocol import Plugged
 from k8slan_cli.probe.frames import CLASSES
 from k8slan_cli.probe.run import Result, Verdict
 from tests.unit.cli.test_agents import plugged

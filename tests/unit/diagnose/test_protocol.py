@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k8slan_cli.errors import Invalid
-from k8slan_cli.operate import protocol
-from k8slan_cli.operate.protocol import (
+from k8slan_cli.diagnose import protocol
+from k8slan_cli.diagnose.protocol import (
     Capture,
     Check,
     NodeFacts,
@@ -23,6 +22,7 @@ from k8slan_cli.operate.protocol import (
     Traffic,
     UnderlayFacts,
 )
+from k8slan_cli.errors import Invalid
 from k8slan_cli.probe.run import Arrival, Probe, Sent
 
 PLACE = Place(container="c1", ifname="net1")

@@ -31,7 +31,7 @@ PORT = 9403
 AUDIENCE = "k8slan-agent"
 """Whom a token has to be meant for."""
 ACCOUNT = "k8slan-operator"
-"""The service account whose tokens agents take: who may ask the API server for one may operate."""
+"""The service account whose tokens agents take: who may ask the API server for one may ask agents."""
 
 ATTACHMENTS, NODE, SESSION, CAPTURE = "/v1/attachments", "/v1/node", "/v1/session", "/v1/capture"
 LINES = "application/x-ndjson"

@@ -25,10 +25,10 @@ from typing import Protocol
 
 from k8slan_cli.capture import pcapng
 from k8slan_cli.capture.pcapng import Counters, Direction
+from k8slan_cli.diagnose import filters
 from k8slan_cli.errors import K8slanError, KernelError
 from k8slan_cli.net import netns, sockets
 from k8slan_cli.net.sockets import Netlink
-from k8slan_cli.operate import filters
 
 _ALL = 0x0003  # ETH_P_ALL
 ROOM = 32 << 20

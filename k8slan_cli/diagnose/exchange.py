@@ -14,9 +14,9 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from k8slan_cli.diagnose import protocol
+from k8slan_cli.diagnose.client import Call
 from k8slan_cli.errors import K8slanError
-from k8slan_cli.operate import protocol
-from k8slan_cli.operate.client import Call
 from k8slan_cli.probe.run import Arrival, Probe, Result, Sent, judge
 
 _READY_SECONDS = 10.0

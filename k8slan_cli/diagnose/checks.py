@@ -1,6 +1,6 @@
 """What a node has and lacks for LANs: tried out where trying says more than looking. Nothing of it stays.
 
-Each function looks at one thing and says it as a ``Check``, in a sentence that an operator can act on.
+Each function looks at one thing and says it as a ``Check``, in a sentence that can be acted on.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from k8slan_cli.diagnose import scratch
+from k8slan_cli.diagnose.protocol import FAIL, OK, WARN, Check, Reach
 from k8slan_cli.errors import K8slanError, KernelError
 from k8slan_cli.lan.model import IpAddress
 from k8slan_cli.net import netlink, sockets
 from k8slan_cli.net.node import Node
 from k8slan_cli.net.sockets import Netlink
-from k8slan_cli.operate import scratch
-from k8slan_cli.operate.protocol import FAIL, OK, WARN, Check, Reach
 from k8slan_cli.plan.state import ALL_BUT_PAUSE
 
 _TAPS = range(1 << 23, 1 << 24)  # below those that k8slan gives (lan/names.py), above what a kernel gives by itself

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv6Address
 
+from k8slan_cli.diagnose.protocol import Reach, UnderlayFacts
 from k8slan_cli.lan.model import IpAddress, Lan, LanRef, NodeStatus
 from k8slan_cli.net import netlink, netns, observe, sockets
 from k8slan_cli.net.node import Node
 from k8slan_cli.net.sockets import Netlink
-from k8slan_cli.operate.protocol import Reach, UnderlayFacts
 from k8slan_cli.plan import desired as planner
 from k8slan_cli.plan.state import LanState, Underlay
 from k8slan_cli.probe.endpoint import Interface

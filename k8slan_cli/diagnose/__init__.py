@@ -1,4 +1,4 @@
-"""What a node's agent does for people who operate LANs: it lists attachments, probes, captures, and checks its node.
+"""Diagnostics: what a person asks of nodes' agents. They list attachments, probe, capture, and check their nodes.
 
 ::
 
@@ -8,6 +8,6 @@
     scratch    namespaces that nobody else sees, for trying things out; checks  what a node has and lacks
     client     one request to an agent, over whatever way there is to it: the workstation's half
 
-The agent's half is driven from agent: operator.py takes requests, guard.py knows who may ask, answers.py the state that
-a request is about. Nothing in here listens, and nothing changes a LAN or a pod.
+The agent's half is driven from agent: diagnostics.py takes requests, guard.py knows who may ask, answers.py the state
+that a request is about. Nothing in here listens, and nothing changes a LAN or a pod.
 """

@@ -1,4 +1,4 @@
-"""One request to a node's agent, over whatever way there is to it: the half of operate that a workstation has.
+"""One request to a node's agent, over whatever way there is to it: the workstation's half.
 
 The way is a ``Wire``: a port-forward through the API server (kube/portforward.py), or a plain socket. Reading blocks,
 so that whoever has several streams reads each in a thread of its own.
@@ -12,8 +12,8 @@ import socket
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
+from k8slan_cli.diagnose import protocol
 from k8slan_cli.errors import K8slanError
-from k8slan_cli.operate import protocol
 
 
 class Wire(Protocol):

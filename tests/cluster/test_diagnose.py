@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
+from k8slan_cli.diagnose import protocol
+from k8slan_cli.diagnose.client import AgentError, Call
 from k8slan_cli.kube import apply, portforward
-from k8slan_cli.operate import protocol
-from k8slan_cli.operate.client import AgentError, Call
 from k8slan_cli.probe.frames import CLASSES
 from tests.cluster import probing
 from tests.cluster.harness import Cluster, Kubectl, Node
@@ -428,31 +428,31 @@ def test_an_unreachable_cluster_is_a_check_that_fails(k8s: Workstation, tmp_path
 
 
 @pytest.fixture
-def operator(scene: Scene, tmp_path: Path) -> Iterator[Workstation]:
-    """Somebody who has the role for operators, and no other right."""
+def granted(scene: Scene, tmp_path: Path) -> Iterator[Workstation]:
+    """Somebody who has the role for diagnostics, and no other right."""
     system, user = scene.cluster.kubectl.within(SYSTEM), names.unique("u")
     system("create", "rolebinding", user, f"--role={ROLE}", f"--user={user}")
     yield Workstation.of(scene.cluster, tmp_path, scene.namespace, user)
     system("delete", "rolebinding", user)
 
 
-def test_an_operator_needs_no_other_right(operator: Workstation, scene: Scene, tmp_path: Path) -> None:
-    found = operator("lan", "probe", "blue", "--class", "lldp", "-o", "json").json
+def test_diagnostics_need_no_other_right(granted: Workstation, scene: Scene, tmp_path: Path) -> None:
+    found = granted("lan", "probe", "blue", "--class", "lldp", "-o", "json").json
     assert (found["passed"], len(found["ways"])) == (True, 6)
-    path = tmp_path / "operator.pcapng"
-    operator("lan", "capture", "one:net1", "-w", str(path), "--seconds", "0.5")
+    path = tmp_path / "granted.pcapng"
+    granted("lan", "capture", "one:net1", "-w", str(path), "--seconds", "0.5")
     assert path.stat().st_size > 0
-    said = operator("lan", "capture", "blue", "-w", str(path), "--seconds", "1").stderr
+    said = granted("lan", "capture", "blue", "-w", str(path), "--seconds", "1").stderr
     assert f"and whoever comes to LAN {scene.namespace}/blue (node worker1, worker2)" in said
     assert re.search("later are not captured: user .* may not list lans", said), said
-    assert "may not" in operator("lan", "link", "one:e1", "down", status=3).stderr
-    found_checks = checks(operator("doctor", "-o", "json"))
+    assert "may not" in granted("lan", "link", "one:e1", "down", status=3).stderr
+    found_checks = checks(granted("doctor", "-o", "json"))
     assert found_checks["between nodes", "VXLAN at UDP port 4789"]["state"] == "ok"
     assert found_checks["k8slan", "controller"]["state"] == "warn"  # it may not be looked at
     assert scene.namespace
 
 
-def test_nobody_else_may_operate_and_the_words_say_what_it_takes(scene: Scene, tmp_path: Path) -> None:
+def test_nobody_else_may_diagnose_and_the_words_say_what_it_takes(scene: Scene, tmp_path: Path) -> None:
     stranger = Workstation.of(scene.cluster, tmp_path, scene.namespace, names.unique("u"))
     for words in (["lan", "probe", "blue"], ["lan", "capture", "one", "-w", os.devnull]):
         said = stranger(*words, status=3).stderr

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from k8slan_cli.capture.pcapng import Block, Kind, Reader
+from k8slan_cli.diagnose import protocol
+from k8slan_cli.diagnose.client import Call, SocketWire
+from k8slan_cli.diagnose.exchange import Site
+from k8slan_cli.diagnose.protocol import Capture, Place, Plugged, Reach
 from k8slan_cli.errors import K8slanError
 from k8slan_cli.net import netns
-from k8slan_cli.operate import protocol
-from k8slan_cli.operate.client import Call, SocketWire
-from k8slan_cli.operate.exchange import Site
-from k8slan_cli.operate.protocol import Capture, Place, Plugged, Reach
 from tests.support.agents import SECONDS, Node
 from tests.support.tshark import frames
 

@@ -1,4 +1,4 @@
-"""The agent's endpoint for operators: who may ask, what it tells, what it sends, receives and captures."""
+"""The agent's diagnostics endpoint: who may ask, what it tells, what it sends, receives and captures."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from pathlib import Path
 import pytest
 
 from k8slan_cli.capture.pcapng import Kind
+from k8slan_cli.diagnose import exchange, filters, protocol, session
+from k8slan_cli.diagnose.client import AgentError, Call, SocketWire
+from k8slan_cli.diagnose.protocol import FAIL, OK, NodeFacts, Place, Reach
 from k8slan_cli.errors import K8slanError
-from k8slan_cli.operate import exchange, filters, protocol, session
-from k8slan_cli.operate.client import AgentError, Call, SocketWire
-from k8slan_cli.operate.protocol import FAIL, OK, NodeFacts, Place, Reach
 from k8slan_cli.probe.endpoint import Interface
 from k8slan_cli.probe.frames import CLASSES, MARK
 from k8slan_cli.probe.run import Probe, Verdict
-from tests.node.operator import call, connect, plugged, recording, site, token, trial, tshark
+from tests.node.diagnostics import call, connect, plugged, recording, site, token, trial, tshark
 from tests.support import names
 from tests.support.agents import Agent, Node, eventually, macvtap, pods, veth
 from tests.support.netns import Namespace

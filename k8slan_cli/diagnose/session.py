@@ -19,8 +19,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from k8slan_cli.diagnose import filters, protocol
 from k8slan_cli.errors import K8slanError, KernelError
-from k8slan_cli.operate import filters, protocol
 from k8slan_cli.probe.endpoint import Endpoint
 from k8slan_cli.probe.frames import MARK, TAG_BYTES, difference, token_in
 from k8slan_cli.probe.run import Arrival, Probe, Sent, sending

@@ -1,4 +1,4 @@
-"""The agent's endpoint for people who operate LANs: HTTP on the node's loopback address, for those who have a token.
+"""The agent's diagnostics endpoint: HTTP on the node's loopback address, for those who have a token.
 
 Nobody reaches it over the network. The way in is the API server's port-forward to the agent's pod, and who may take it
 is a matter of RBAC. As every program on the node can connect to a loopback address, each request has to carry a token
@@ -18,8 +18,8 @@ from concurrent.futures import ThreadPoolExecutor
 from k8slan_cli.agent.agent import Agent
 from k8slan_cli.agent.answers import Answers, Refused, Stream
 from k8slan_cli.agent.guard import Guard
+from k8slan_cli.diagnose import protocol
 from k8slan_cli.errors import Invalid, K8slanError
-from k8slan_cli.operate import protocol
 from k8slan_cli.serve.server import Answer, Limits, Request, Server, split
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ _AT_ONCE = 4
 """So many answers are worked out at a time, beside streams; the others wait."""
 
 
-class Operator:
+class Diagnostics:
     """Serves one address, ``HOST:PORT``, for the clients that ``guard`` admits."""
 
     def __init__(self, agent: Agent, address: str, guard: Guard) -> None:
@@ -41,12 +41,12 @@ class Operator:
         """
         host, _ = split(address)
         if host not in ("127.0.0.1", "::1", "localhost"):
-            words = f"--operate: {address!r} is not a loopback address and port"
+            words = f"--diagnostics-address: {address!r} is not a loopback address and port"
             raise K8slanError(words, hint=f"it is 127.0.0.1:{protocol.PORT} by default")
         self._guard = guard
         self._answers = Answers(agent)
-        self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="operate")
-        self._server = Server(address, self._answer, limits=_LIMITS, hint="choose another --operate")
+        self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="diagnose")
+        self._server = Server(address, self._answer, limits=_LIMITS, hint="choose another --diagnostics-address")
 
     async def serve(self) -> None:
         """Answer until cancelled."""
@@ -80,7 +80,7 @@ class Operator:
         try:
             good = await self._guard.admits(token)
         except K8slanError as error:
-            log.warning("whether an operator's token is good cannot be found out: %s", error)
+            log.warning("whether a token is good cannot be found out: %s", error)
             raise Refused(503, f"the agent cannot check the token: {error.message}") from error
         if not good:
             log.warning("somebody without a good token asked for %s", request.path[:80])

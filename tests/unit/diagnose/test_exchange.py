@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k8slan_cli.operate.exchange import difference_of_clocks
+from k8slan_cli.diagnose.exchange import difference_of_clocks
 from k8slan_cli.probe.run import Arrival, Sent
 
 delays = st.lists(st.integers(20_000, 5_000_000), min_size=1, max_size=20)
