@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-    from k8slan_cli.cli.topology import Member, Topology
-    from k8slan_cli.demo.scene import Built, Options, Part, Plugged, Probed
+    from k8slan_cli.demo.scene import Built, Options, Probed
     from k8slan_cli.probe.run import Result
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -208,19 +207,20 @@ class _Show:
 
     def _draw(self, built: Built) -> None:
         from k8slan_cli.cli import files
-        from k8slan_cli.cli.topology import mermaid, svg, text
+        from k8slan_cli.demo.picture import topology
+        from k8slan_cli.picture import mermaid, svg, text
 
-        topology = _topology(built)
+        drawn = topology(built)
         if self._mermaid:
-            typer.echo(mermaid.write(topology), nl=False)
+            typer.echo(mermaid.write(drawn), nl=False)
         else:
             width = self._out.width if self._out.is_terminal else max(self._out.width, 80)
             self._say("")
-            for line in text.draw(topology, width=width, unicode=self._unicode):
+            for line in text.draw(drawn, width=width, unicode=self._unicode):
                 self._say(line, "bold" if line.startswith("LAN ") else "")
             self._say("")
         if self._svg:
-            files.write(self._svg, svg.write(topology))
+            files.write(self._svg, svg.write(drawn))
             self._line(f"the picture is in {self._svg}")
 
     # ------------------------------------------------------------ the end
@@ -300,32 +300,3 @@ def _cell(result: Result) -> Text:
     if result.ok:
         return Text(f"{result.latency:.0f}" if result.latency is not None else "passed", style="green")
     return Text(result.verdict, style="bold red")
-
-
-def _topology(built: Built) -> Topology:
-    from k8slan_cli.cli.topology import Node, Topology
-    from k8slan_cli.demo.scene import LAN, UNDERLAY_MTU, UPLINK, VNI
-
-    def node(part: Part) -> Node:
-        return Node(
-            name=part.machine.name,
-            bridge=part.bridge,
-            tunnel=part.vxlan,
-            uplink=f"{UPLINK} {part.machine.address}",
-            members=tuple(map(_member, part.guests)),
-        )
-
-    way = f"group {built.scene.group}" if built.scene.group else "unicast"
-    return Topology(
-        title=f"LAN {LAN}: VNI {VNI}, {way}, MTU {built.mtu}",
-        underlay=f"underlay, MTU {UNDERLAY_MTU}",
-        nodes=tuple(map(node, built.parts)),
-    )
-
-
-def _member(plugged: Plugged) -> Member:
-    from k8slan_cli.cli.topology import Member
-
-    guest = plugged.guest
-    first = plugged.tap.removeprefix("/dev/") if plugged.tap else f"{guest.interface} {guest.address.partition('/')[0]}"
-    return Member(name=guest.spoke, port=plugged.port, lines=(first, plugged.mac), vm=guest.vm)

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from k8slan_cli.kube.apply import Cluster, Rollout, State
     from k8slan_cli.kube.kinds import Document, Kind, Ref
 
-MIN_MINOR = 30
-"""Kubernetes 1.30: there are admission policies, and the API server knows which node an agent speaks from."""
-
 PART_OF = {"app.kubernetes.io/part-of": "k8slan"}
 
 Kubeconfig = Annotated[str | None, typer.Option(help="kubeconfig file; $KUBECONFIG or ~/.kube/config otherwise")]
@@ -81,8 +78,8 @@ def _check_cluster(cluster: Cluster, settings: Settings, documents: Iterable[Doc
     found: list[str] = []
     version = cluster.call("GET", "/version")
     minor = int("".join(c for c in version["minor"] if c.isdigit()) or 0)
-    if (int(version["major"]), minor) < (1, MIN_MINOR):
-        found.append(f"Kubernetes 1.{MIN_MINOR} or newer; this is {version['gitVersion']}")
+    if (int(version["major"]), minor) < (1, kinds.MIN_MINOR):
+        found.append(f"Kubernetes 1.{kinds.MIN_MINOR} or newer; this is {version['gitVersion']}")
     for api, words in (
         ("k8s.cni.cncf.io/v1", "multus: the cluster does not know NetworkAttachmentDefinition (k8s.cni.cncf.io/v1)"),
         ("monitoring.coreos.com/v1", "the Prometheus operator, for --service-monitor"),

@@ -17,13 +17,12 @@ import pytest
 
 from k8slan_cli.capture import pcapng
 from k8slan_cli.capture.pcapng import Kind
-from k8slan_cli.cli.exits import AbsentError
 from k8slan_cli.cli.lan.capture import capture
 from k8slan_cli.diagnose import filters, sniff
 from k8slan_cli.diagnose.client import AgentError, SocketWire
 from k8slan_cli.diagnose.protocol import PORT, Place
 from k8slan_cli.diagnose.sniff import Key, Port
-from k8slan_cli.errors import K8slanError, KernelError
+from k8slan_cli.errors import AbsentError, K8slanError, KernelError
 from k8slan_cli.kube import apply, portforward
 from k8slan_cli.probe.endpoint import Interface
 from tests.node.diagnostics import Recording, connect, recording, token, tshark

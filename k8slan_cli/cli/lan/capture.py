@@ -16,7 +16,7 @@ from k8slan_cli.cli.context import in_cluster
 from k8slan_cli.cli.here import Here
 
 if TYPE_CHECKING:
-    from k8slan_cli.cli.agents import Agents
+    from k8slan_cli.diagnose.agents import Agents
     from k8slan_cli.diagnose.client import Call
     from k8slan_cli.diagnose.protocol import Capture, Plugged
     from k8slan_cli.errors import K8slanError
@@ -57,10 +57,10 @@ def capture(
     on whatever node, and waits if nobody is.
     """
     from k8slan_cli.cli import files
-    from k8slan_cli.cli.agents import Agents
     from k8slan_cli.cli.exits import UsageError
-    from k8slan_cli.cli.lan.recording import Recording
     from k8slan_cli.diagnose import protocol
+    from k8slan_cli.diagnose.agents import Agents
+    from k8slan_cli.diagnose.recording import Recording
 
     if not write and sys.stdout.isatty():
         raise UsageError(
@@ -149,8 +149,8 @@ def _places(
     agents: Agents, here: Here, what: Sequence[str], lans: dict[str, frozenset[str]]
 ) -> Mapping[object, Plugged]:
     """The attachments of pods; LANs that this user may not see, but the agents do, go into ``lans``."""
-    from k8slan_cli.cli.agents import matching
-    from k8slan_cli.cli.exits import AbsentError
+    from k8slan_cli.diagnose.agents import matching
+    from k8slan_cli.errors import AbsentError
 
     seen = agents.plugged(nodes=_nodes(here, what))
     chosen: dict[object, Plugged] = {}

@@ -13,14 +13,14 @@ import typer
 
 from k8slan_cli.cli import completion
 from k8slan_cli.cli.context import in_cluster
-from k8slan_cli.cli.exits import AbsentError, UsageError, near
+from k8slan_cli.cli.exits import UsageError
 from k8slan_cli.cli.here import Here
 from k8slan_cli.cli.lan.output import Format, dump, yaml_text
-from k8slan_cli.errors import Invalid, K8slanError, Problem
+from k8slan_cli.errors import AbsentError, Invalid, K8slanError, Problem, near
 from k8slan_cli.lan.model import API_VERSION, KIND, Lan, LanRef
 
 if TYPE_CHECKING:
-    from k8slan_cli.cli.lan.found import Found
+    from k8slan_cli.inventory.lans import Found
 
 FIRST_VNI = 10_000
 """Free VNIs are looked for from here on: below are the numbers that other overlays give themselves."""
@@ -272,7 +272,7 @@ class Surroundings:
     @classmethod
     def of(cls, here: Here) -> Surroundings:
         """Look around."""
-        from k8slan_cli.cli.lan import found as lans
+        from k8slan_cli.inventory import lans
         from k8slan_cli.kube import apply, client, kinds
 
         blind = ""
@@ -392,7 +392,7 @@ def _create(here: Here, plan: Plan, *, dry_run: bool) -> list[Document]:
 
 
 def _post(here: Here, document: Document, *, dry_run: bool) -> Document:
-    from k8slan_cli.cli.lan.found import as_error
+    from k8slan_cli.inventory.lans import as_error
     from k8slan_cli.kube import apply, client, kinds
 
     metadata = document["metadata"]
@@ -422,7 +422,7 @@ def _no_namespace(here: Here, namespace: str) -> AbsentError:
 
 def _words(document: Document, here: Here) -> Iterator[str]:
     """What was made, and what to put into a pod or a VM next."""
-    from k8slan_cli.cli.lan.found import read, sound
+    from k8slan_cli.inventory.lans import read, sound
     from k8slan_cli.lan import names
 
     lan = sound(read(document))
@@ -446,7 +446,7 @@ def _words(document: Document, here: Here) -> Iterator[str]:
 def _wait(here: Here, created: Sequence[Mapping[str, Any]], seconds: float) -> None:
     """Follow LANs until all are ready, and say what each that is not waits for."""
     from k8slan_cli.cli.exits import LateError
-    from k8slan_cli.cli.lan import found as lans
+    from k8slan_cli.inventory import lans
     from k8slan_cli.kube import apply, kinds
 
     sources = {

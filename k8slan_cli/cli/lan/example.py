@@ -10,9 +10,10 @@ import typer
 
 from k8slan_cli.cli import completion
 from k8slan_cli.cli.context import in_cluster
-from k8slan_cli.cli.exits import AbsentError, UsageError
+from k8slan_cli.cli.exits import UsageError
 from k8slan_cli.cli.here import Here
 from k8slan_cli.cli.lan.output import yaml_text
+from k8slan_cli.errors import AbsentError
 
 if TYPE_CHECKING:
     from k8slan_cli.lan.model import Lan
@@ -56,7 +57,7 @@ def example(
     ] = "",
 ) -> None:
     """Print a manifest that is plugged into a LAN, to change and to apply with kubectl."""
-    from k8slan_cli.cli.lan import found as lans
+    from k8slan_cli.inventory import lans
 
     name, _, spoke = where.partition("/")
     lan = lans.sound(lans.one(here.cluster, here.namespace, name))

@@ -16,7 +16,7 @@ from k8slan_cli.cli.context import in_cluster
 from k8slan_cli.cli.here import Here
 
 if TYPE_CHECKING:
-    from k8slan_cli.cli.agents import Agents, Attachments
+    from k8slan_cli.diagnose.agents import Agents, Attachments
     from k8slan_cli.diagnose.exchange import Site, Way
     from k8slan_cli.diagnose.protocol import Plugged
 
@@ -55,8 +55,8 @@ def probe(
     The nodes' agents send and listen at the pods' own interfaces; the pods need nothing and notice nothing. Frames say
     nothing that anybody acts on, so that a LAN can be probed while it is in use. Exit status 1 if a class fails.
     """
-    from k8slan_cli.cli.agents import Agents
     from k8slan_cli.diagnose import exchange
+    from k8slan_cli.diagnose.agents import Agents
     from k8slan_cli.errors import K8slanError
 
     keys = _keys(classes or [])
@@ -96,7 +96,7 @@ def _progress(words: str) -> None:
 
 
 def _keys(wanted: Sequence[str]) -> list[str]:
-    from k8slan_cli.cli.exits import AbsentError
+    from k8slan_cli.errors import AbsentError
     from k8slan_cli.probe.frames import CLASSES
 
     known = [c.key for c in CLASSES]
@@ -119,8 +119,8 @@ def attached(agents: Agents, here: Here, name: str) -> tuple[Attachments, list[s
 
     The LAN's status says which nodes take part. Without the right to see it, all agents are asked.
     """
-    from k8slan_cli.cli.exits import AbsentError
-    from k8slan_cli.cli.lan import found as lans
+    from k8slan_cli.errors import AbsentError
+    from k8slan_cli.inventory import lans
     from k8slan_cli.kube.client import MissingError
 
     notes: list[str] = []
@@ -152,7 +152,8 @@ def choose(seen: Attachments, space: str, src: str, dst: str, *, everything: boo
         AbsentError: an end is not attached, or there is no second one.
 
     """
-    from k8slan_cli.cli.exits import AbsentError, UsageError
+    from k8slan_cli.cli.exits import UsageError
+    from k8slan_cli.errors import AbsentError
 
     notes = [f"{item.name} has its link down (k8slan lan link)" for item in seen.items if not item.up]
     ends = [seen.named(text, space) for text in (src, dst) if text]

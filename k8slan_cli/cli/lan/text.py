@@ -15,6 +15,8 @@ from datetime import UTC, datetime
 
 import typer
 
+from k8slan_cli.picture.text import cut
+
 _GAP = 2
 _SHORTEST = 6  # columns that a cell keeps
 _PROSE = 32  # columns that prose is given before others are left out
@@ -108,11 +110,6 @@ class Table:
 
 def _total(wide: Sequence[int], chosen: Sequence[int]) -> int:
     return sum(wide[i] + _GAP for i in chosen) - _GAP
-
-
-def cut(text: str, room: int) -> str:
-    """``text``, or its beginning and an ellipsis."""
-    return text if len(text) <= room else text[: max(0, room - 1)] + "…"
 
 
 def coloured(text: str) -> str:

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from k8slan_cli.cli.lan import create
-from k8slan_cli.cli.lan import found as lans
 from k8slan_cli.cli.lan.create import Options, Surroundings, checked, spec_of
 from k8slan_cli.errors import Invalid, Problem
-from tests.unit.cli.lan import scene
-from tests.unit.cli.lan.scene import Object
+from k8slan_cli.inventory import lans
+from tests.support import scene
+from tests.support.scene import Object
 
 
 def test_defaults() -> None:

@@ -6,14 +6,15 @@ import itertools
 
 import pytest
 
-from k8slan_cli.cli.agents import Attachments
-from k8slan_cli.cli.exits import AbsentError, UsageError
+from k8slan_cli.cli.exits import UsageError
 from k8slan_cli.cli.lan import probe
+from k8slan_cli.diagnose.agents import Attachments
 from k8slan_cli.diagnose.exchange import Way
 from k8slan_cli.diagnose.protocol import Plugged
+from k8slan_cli.errors import AbsentError
 from k8slan_cli.probe.frames import CLASSES
 from k8slan_cli.probe.run import Result, Verdict
-from tests.unit.cli.test_agents import plugged
+from tests.unit.diagnose.test_agents import plugged
 
 A, B, C = plugged("lab/a"), plugged("lab/b", node="w2"), plugged("lab/c")
 KEYS = [c.key for c in CLASSES]

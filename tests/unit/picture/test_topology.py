@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k8slan_cli.cli.topology import Member, Node, Topology, mermaid, svg
-from k8slan_cli.cli.topology.text import draw
+from k8slan_cli.picture import Member, Node, Topology, mermaid, svg
+from k8slan_cli.picture.text import draw
 
 
 def pod(number: int) -> Member:

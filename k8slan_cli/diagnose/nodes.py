@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 
 from k8slan_cli import __version__
-from k8slan_cli.cli.agents import Agents, namespace
-from k8slan_cli.cli.between import Way, groups, trial, verdict
-from k8slan_cli.cli.doctor.cluster import unseen
 from k8slan_cli.diagnose import protocol
+from k8slan_cli.diagnose.agents import Agents, namespace
+from k8slan_cli.diagnose.between import Way, groups, trial, verdict
+from k8slan_cli.diagnose.cluster import unseen
 from k8slan_cli.diagnose.protocol import FAIL, OK, WARN, Check, NodeFacts, UnderlayFacts
 from k8slan_cli.errors import K8slanError
 from k8slan_cli.kube import apply, kinds

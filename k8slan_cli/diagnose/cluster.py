@@ -8,16 +8,15 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from k8slan_cli import __version__
-from k8slan_cli.cli.agents import namespace
-from k8slan_cli.cli.here import Here
-from k8slan_cli.cli.install import MIN_MINOR
-from k8slan_cli.cli.lan import found as reading
-from k8slan_cli.cli.lan.found import Found
+from k8slan_cli.diagnose import agents
 from k8slan_cli.diagnose.protocol import FAIL, OK, WARN, Check
 from k8slan_cli.errors import K8slanError
+from k8slan_cli.inventory import lans as reading
+from k8slan_cli.inventory.lans import Found
 from k8slan_cli.kube import apply, client, kinds
 from k8slan_cli.kube.apply import Cluster
 from k8slan_cli.kube.client import ApiError
+from k8slan_cli.kube.kinds import MIN_MINOR
 from k8slan_cli.lan.model import API_VERSION, GROUP, KIND
 
 _CLOCK_SECONDS = 5.0
@@ -134,7 +133,7 @@ def _fields(crd: Mapping[str, Any]) -> set[str]:
 
 def controller(cluster: Cluster) -> Iterator[Check]:
     """Whether a controller is at work."""
-    what, where = "controller", namespace()
+    what, where = "controller", agents.namespace()
     try:
         found = cluster.get(kinds.Ref(kinds.DEPLOYMENTS, where, "k8slan-controller"))
     except K8slanError as error:
@@ -155,13 +154,13 @@ def controller(cluster: Cluster) -> Iterator[Check]:
         yield Check(what=what, state=WARN if state.ready else FAIL, words=words, advice=advice)
 
 
-def webhook(here: Here) -> Iterator[Check]:
+def webhook(cluster: Cluster, namespace: str) -> Iterator[Check]:
     """Whether what is wrong with a LAN is refused when it is written."""
     what = "webhook"
     path = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/k8slan"
     advice = "see the controller's log: it makes the certificate and writes it into the configuration"
     try:
-        found = here.cluster.call("GET", path)
+        found = cluster.call("GET", path)
     except ApiError as error:
         if error.status == 404:
             words = "there is none: what is wrong with a LAN is seen only after it was written"
@@ -173,7 +172,7 @@ def webhook(here: Here) -> Iterator[Check]:
             words = "its certificate's authority is not in its configuration, so the API server cannot call it"
             yield Check(what=what, state=FAIL, words=words, advice=advice)
             return
-    yield _refuses(here, what)
+    yield _refuses(cluster, namespace, what)
 
 
 _WRONG = {"vni": 1, "spokes": ["doctor"], "bridge": "doctorp"}
@@ -181,12 +180,12 @@ _WRONG = {"vni": 1, "spokes": ["doctor"], "bridge": "doctorp"}
 _REFUSAL = "has the name of spec.bridge"
 
 
-def _refuses(here: Here, what: str) -> Check:
+def _refuses(cluster: Cluster, namespace: str, what: str) -> Check:
     """A LAN that is wrong has to be refused, in our words."""
-    metadata = {"name": "k8slan-doctor", "namespace": here.namespace}
+    metadata = {"name": "k8slan-doctor", "namespace": namespace}
     body = {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": _WRONG}
     try:
-        here.cluster.call("POST", kinds.LANS.path(here.namespace), query={"dryRun": "All"}, body=body)
+        cluster.call("POST", kinds.LANS.path(namespace), query={"dryRun": "All"}, body=body)
     except client.ApiError as error:
         if _REFUSAL in error.message or any(_REFUSAL in problem.message for problem in error.problems):
             return Check(what=what, state=OK, words="it refuses a LAN that is wrong (tried with a dry run)")
@@ -199,15 +198,15 @@ def _refuses(here: Here, what: str) -> Check:
 # ---------------------------------------------------------------- LANs
 
 
-def lans(here: Here) -> tuple[list[Found], tuple[Check, ...]]:
+def lans(cluster: Cluster, namespace: str) -> tuple[list[Found], tuple[Check, ...]]:
     """The LANs that this user can see, and whether they are ready."""
     what, checks = "status", list[Check]()
     try:
-        items = reading.several(here.cluster)
+        items = reading.several(cluster)
     except ApiError as error:
         checks.append(unseen("LANs of other namespaces", error))
         try:
-            items = reading.several(here.cluster, here.namespace)
+            items = reading.several(cluster, namespace)
         except ApiError as again:
             return [], (unseen(what, again),)
     ill = [item for item in items if not (item.ready and item.ready.status) and not item.deleting]

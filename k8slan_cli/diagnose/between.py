@@ -7,8 +7,8 @@ import secrets
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from k8slan_cli.cli.agents import Agents
 from k8slan_cli.diagnose import exchange, protocol
+from k8slan_cli.diagnose.agents import Agents
 from k8slan_cli.diagnose.client import Call
 from k8slan_cli.diagnose.exchange import Reached, Site
 from k8slan_cli.diagnose.protocol import FAIL, WARN, Check, Reach

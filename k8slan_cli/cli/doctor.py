@@ -1,19 +1,20 @@
-"""The command: areas in the order in which one thing needs another, each printed as soon as it is known."""
+"""``k8slan doctor``: the areas of diagnose/doctor.py, each printed as soon as it is known."""
 
 from __future__ import annotations
 
 import enum
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from k8slan_cli.cli.context import in_cluster
 from k8slan_cli.cli.here import Here
-from k8slan_cli.diagnose.protocol import FAIL, OK, WARN, Check
-from k8slan_cli.errors import K8slanError
+from k8slan_cli.diagnose.protocol import FAIL, OK, WARN
+
+if TYPE_CHECKING:
+    from k8slan_cli.diagnose.doctor import Area
 
 
 class Format(enum.StrEnum):
@@ -21,14 +22,6 @@ class Format(enum.StrEnum):
 
     TABLE = "table"
     JSON = "json"
-
-
-@dataclass(frozen=True, slots=True)
-class Area:
-    """Checks under a heading."""
-
-    name: str
-    checks: tuple[Check, ...]
 
 
 @in_cluster
@@ -42,8 +35,10 @@ def doctor(
     Nodes try out what their kernels can do, and send each other VXLAN frames of full size. Exit status 1 if a check
     fails.
     """
+    from k8slan_cli.diagnose.doctor import examine
+
     areas: list[Area] = []
-    for area in examine(here):
+    for area in examine(here.cluster, here.namespace):
         areas.append(area)
         if output is Format.TABLE:
             for line in lines(area, quiet=quiet):
@@ -85,35 +80,3 @@ def conclusion(failed: int, warned: int) -> str:
     if failed:
         return f"{failed} of the checks failed" + (f", and {warned} more {look}" if warned else "")
     return f"nothing failed, but {warned} of the checks {look}" if warned else "all is in order"
-
-
-# ---------------------------------------------------------------- the order of things
-
-
-def examine(here: Here) -> Iterator[Area]:
-    """All areas, as far as one can get: nothing can be looked at behind what is not there."""
-    from k8slan_cli.cli import between
-    from k8slan_cli.cli.agents import Agents
-    from k8slan_cli.cli.doctor import cluster as api
-    from k8slan_cli.cli.doctor import nodes
-
-    try:
-        version = tuple(api.version(here.cluster))
-    except K8slanError as error:
-        yield Area("cluster", (Check(what="API server", state=FAIL, words=error.message, advice=error.hint),))
-        return
-    yield Area("cluster", (*version, *api.multus(here.cluster)))
-    known = tuple(api.crd(here.cluster))
-    yield Area("k8slan", (*known, *api.controller(here.cluster), *api.webhook(here)))
-    if any(check.state == FAIL for check in known):
-        return
-    found, checks = api.lans(here)
-    yield Area("LANs", checks)
-    lans = [item.lan for item in found if item.lan]
-    agents, ways = Agents(here.cluster), between.ways(lans)
-    facts, checks = nodes.examine(agents, here.cluster, ways)
-    yield Area("agents", checks)
-    for node, said in sorted(facts.items()):
-        yield Area(f"node {node}", said.checks)
-    if len(facts) > 1:
-        yield Area("between nodes", tuple(nodes.between(agents, facts, ways, {lan.vni for lan in lans})))

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
 
-from k8slan_cli.cli.topology import NOTHING, Member, Node, Topology
+from k8slan_cli.picture import NOTHING, Member, Node, Topology
 
 _CHAR, _LINE, _HEAD = 7.3, 16, 24  # pixels: width of a character, height of a line, height of a title
 _PAD, _GAP, _MARGIN, _TITLE = 12, 24, 24, 32

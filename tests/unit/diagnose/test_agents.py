@@ -12,10 +12,9 @@ from typing import Any
 
 import pytest
 
-from k8slan_cli.cli.agents import Agents, Attachments, matching
-from k8slan_cli.cli.exits import AbsentError
+from k8slan_cli.diagnose.agents import Agents, Attachments, matching
 from k8slan_cli.diagnose.protocol import Plugged
-from k8slan_cli.errors import K8slanError
+from k8slan_cli.errors import AbsentError, K8slanError
 from k8slan_cli.kube.apply import Cluster
 from k8slan_cli.kube.client import ApiError
 from k8slan_cli.kube.kubeconfig import Access

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from k8slan_cli.cli.topology import NOTHING, Member, Node, Topology
+from k8slan_cli.picture import NOTHING, Member, Node, Topology
 
 _GAP, _GUTTER = 2, 2  # columns between nodes; columns for the line that joins several rows
 _NARROWEST = 8  # columns of a member's box
@@ -49,7 +49,7 @@ def draw(topology: Topology, *, width: int = 80, unicode: bool = True) -> list[s
     if len(topology.nodes) <= (width + _GAP) // (widths.node + _GAP):
         per_row = max(1, len(topology.nodes))
     rows = [topology.nodes[at : at + per_row] for at in range(0, len(topology.nodes), per_row)]
-    lines = [_cut(topology.title, width), ""]
+    lines = [cut(topology.title, width), ""]
     for number, row in enumerate(rows):
         lines += _row(topology, row, widths, number, len(rows))
     return [line.rstrip() if unicode else line.rstrip().translate(_ASCII) for line in lines]
@@ -80,7 +80,7 @@ def _row(topology: Topology, row: tuple[Node, ...], widths: _Widths, number: int
     for at, node in enumerate(row):
         if node.tunnel:
             bus[len(margin) + at * (widths.node + _GAP) + widths.node - 3] = "╧"
-    label = f" {_cut(topology.underlay, widths.node - 8)} "
+    label = f" {cut(topology.underlay, widths.node - 8)} "
     if first:
         bus[2 : 2 + len(label)] = label
     yield "".join(bus)
@@ -94,7 +94,7 @@ def _height(node: Node) -> int:
 def _node(node: Node, widths: _Widths, height: int) -> list[str]:
     """A node's box as lines of the same length; ``height`` of them, filled up below the members."""
     inner = widths.node - 4
-    lines = [f"┌ {_cut(node.name, inner - 1)} ".ljust(widths.node - 1, "─") + "┐"]
+    lines = [f"┌ {cut(node.name, inner - 1)} ".ljust(widths.node - 1, "─") + "┐"]
     lines += [f"│ {line.ljust(inner)} │" for line in _inside(node, widths, height - 2)]
     end = "┼─┘" if node.tunnel else "──┘"
     return [*lines, "└" + "─" * (widths.node - 4) + end]
@@ -103,17 +103,17 @@ def _node(node: Node, widths: _Widths, height: int) -> list[str]:
 def _inside(node: Node, widths: _Widths, height: int) -> Iterator[str]:
     inner = widths.node - 4
     if not node.bridge:
-        yield from [_cut(node.note or NOTHING, inner), *[""] * (height - 1)]
+        yield from [cut(node.note or NOTHING, inner), *[""] * (height - 1)]
         return
-    note = [_cut(node.note, inner)] if node.note else []
+    note = [cut(node.note, inner)] if node.note else []
     yield from note
-    yield f"{_cut(node.bridge, inner - 2)} ┓".rjust(inner)
+    yield f"{cut(node.bridge, inner - 2)} ┓".rjust(inner)
     lines = [line for member in node.members for line in _member(member, widths)]
     yield from lines
     for _ in range(height - len(note) - len(lines) - 3):
         yield "┃".rjust(inner)
-    yield f"{_cut(node.tunnel, inner - 2)} {'╿' if node.tunnel else '┃'}".rjust(inner)
-    yield f"{_cut(node.uplink, inner - 2)} {'│' if node.tunnel else ' '}".rjust(inner)
+    yield f"{cut(node.tunnel, inner - 2)} {'╿' if node.tunnel else '┃'}".rjust(inner)
+    yield f"{cut(node.uplink, inner - 2)} {'│' if node.tunnel else ' '}".rjust(inner)
 
 
 def _member(member: Member, widths: _Widths) -> Iterator[str]:
@@ -121,9 +121,9 @@ def _member(member: Member, widths: _Widths) -> Iterator[str]:
     edge = "═" if member.vm else "─"
     room = widths.box - 4
     rest = widths.node - 5 - widths.box
-    yield f"{corners[0]} {_cut(member.name, room)} ".ljust(widths.box - 1, edge) + corners[1] + "┃".rjust(rest + 1)
+    yield f"{corners[0]} {cut(member.name, room)} ".ljust(widths.box - 1, edge) + corners[1] + "┃".rjust(rest + 1)
     for number, line in enumerate(member.lines or ("",)):
-        text = f"{left} {_cut(line, room).ljust(room)} "
+        text = f"{left} {cut(line, room).ljust(room)} "
         if number == 0:
             yield text + plug + f" {member.port} ".center(rest, "─") + "┨"
         else:
@@ -131,5 +131,6 @@ def _member(member: Member, widths: _Widths) -> Iterator[str]:
     yield corners[2] + edge * (widths.box - 2) + corners[3] + "┃".rjust(rest + 1)
 
 
-def _cut(text: str, room: int) -> str:
+def cut(text: str, room: int) -> str:
+    """Return ``text``, or its beginning and an ellipsis."""
     return text if len(text) <= room else text[: max(0, room - 1)] + "…"

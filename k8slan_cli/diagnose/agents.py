@@ -17,11 +17,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from k8slan_cli.cli.exits import AbsentError
 from k8slan_cli.diagnose import protocol
 from k8slan_cli.diagnose.client import AgentError, Call, Wire
 from k8slan_cli.diagnose.protocol import Plugged
-from k8slan_cli.errors import K8slanError
+from k8slan_cli.errors import AbsentError, K8slanError
 from k8slan_cli.kube import apply, kinds, portforward
 from k8slan_cli.kube.client import ApiError, MissingError
 

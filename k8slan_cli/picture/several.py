@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from k8slan_cli.cli.topology import Topology, svg
-from k8slan_cli.cli.topology.mermaid import quoted
+from k8slan_cli.picture import Topology, mermaid, svg
+from k8slan_cli.picture.mermaid import quoted
 
 _SIZE = re.compile(r'<svg [^>]*width="(\d+)" height="(\d+)">')
 _GAP = 16
@@ -97,6 +97,8 @@ def _rows(topology: Topology) -> Iterator[str]:
 
 def write_mermaid(topologies: Sequence[Topology]) -> str:
     """A flowchart of pods and VMs on their nodes, and of the LANs that join them."""
+    if len(topologies) == 1:
+        return mermaid.write(topologies[0])
     lines = ["flowchart LR"]
     nodes: dict[str, dict[str, str]] = {}
     edges: list[str] = []

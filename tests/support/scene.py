@@ -7,6 +7,10 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
+from k8slan_cli.diagnose.lan import View
+from k8slan_cli.inventory import lans
+from k8slan_cli.plan.attached import decode_pod
+
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 Object = dict[str, Any]
 
@@ -128,3 +132,10 @@ EVENTS: list[Object] = [
         "type": "Normal",
     },
 ]
+
+
+def view(lan: Object, pods: list[Object], **more: Any) -> View:
+    """All that is known of a LAN."""
+    item = lans.read(lan)
+    seen = lans.Pods(pods=tuple(map(decode_pod, pods)))
+    return View(found=item, attached=lans.on([item], seen), **more)

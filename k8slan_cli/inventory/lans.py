@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from k8slan_cli.cli.exits import AbsentError
-from k8slan_cli.errors import Invalid, K8slanError, Problem
+from k8slan_cli.errors import AbsentError, Invalid, K8slanError, Problem
 from k8slan_cli.kube import client, kinds
 from k8slan_cli.kube.status import READY, Condition, LanStatus
 from k8slan_cli.kube.status import decode as decode_status

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from k8slan_cli.cli.topology import NOTHING, Topology
+from k8slan_cli.picture import NOTHING, Topology
 
 
 def write(topology: Topology) -> str:

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from k8slan_cli.cli.topology import NOTHING, Member, Node, Topology, several
 from k8slan_cli.lan.names import MAX_INTERFACE, MAX_LABEL, MAX_SUBDOMAIN
+from k8slan_cli.picture import NOTHING, Member, Node, Topology, several
 from tests.support.require import require
-from tests.unit.cli.browser import Browser, View, find, start
+from tests.unit.picture.browser import Browser, View, find, start
 
 
 @pytest.fixture(scope="module")

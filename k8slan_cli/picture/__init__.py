@@ -1,8 +1,8 @@
 """A LAN as a picture: who is plugged in where, and what joins the nodes.
 
 A small frozen model, and pure functions from it to text: ``text`` draws for a terminal, ``mermaid`` writes Mermaid,
-``svg`` writes SVG, ``several`` a page. ``k8slan demo`` and ``k8slan lan graph`` fill the model, each from what it
-knows; no drawing asks the kernel or a cluster anything.
+``svg`` writes SVG, ``several`` a page. ``lans`` fills the model from a cluster's LANs, demo/picture.py from the
+demo's; no drawing asks the kernel or a cluster anything.
 """
 
 from __future__ import annotations
