@@ -27,7 +27,7 @@ from k8slan_cli.lan.model import Lan
 from k8slan_cli.net import netlink, netns
 from k8slan_cli.net.node import Node
 from k8slan_cli.plan.state import Attachment
-from k8slan_cli.probe.endpoint import Interface
+from k8slan_cli.probe.endpoint import PacketSocket
 from k8slan_cli.serve.server import Begin
 
 log = logging.getLogger(__name__)
@@ -148,7 +148,7 @@ class Answers:
             try:
                 if fd is None or netns.identity(fd) != attachment.netns_id:
                     raise PodGone(0, f"the network namespace of {attachment.who} is gone")
-                endpoint = Interface(fd, attachment.ifname)
+                endpoint = PacketSocket(fd, attachment.ifname)
             finally:
                 if fd is not None:
                     os.close(fd)

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-    from k8slan_cli.demo.scene import Built, Options, Probed
-    from k8slan_cli.probe.run import Result
+    from k8slan_cli.demo.scene import Built, DemoOptions, Probed
+    from k8slan_cli.probe.run import ClassResult
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -66,16 +66,16 @@ def demo(
             raise K8slanError(f"--svg: there is no folder {svg.parent}")
         from secrets import token_hex
 
-        from k8slan_cli.demo.scene import Options
+        from k8slan_cli.demo.scene import DemoOptions
 
-        options = Options(
+        options = DemoOptions(
             nodes=nodes, ipv6=ipv6, multicast=multicast, keep=keep, commands=tuple(commands or ()), spare=token_hex(2)
         )
         passed = _play(_Show(out, svg, mermaid=mermaid), options)
     raise typer.Exit(0 if passed else 1)
 
 
-def _play(show: _Show, options: Options) -> bool:
+def _play(show: _Show, options: DemoOptions) -> bool:
     """Play it and show it; whether every class of frames passed."""
     from k8slan_cli.demo import lab
     from k8slan_cli.demo.sandbox import sandbox
@@ -294,7 +294,7 @@ class _Show:
             self._say(line)
 
 
-def _cell(result: Result) -> Text:
+def _cell(result: ClassResult) -> Text:
     from rich.text import Text
 
     if result.ok:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
@@ -11,23 +10,17 @@ import typer
 
 from k8slan_cli.cli.context import in_cluster
 from k8slan_cli.cli.here import Here
+from k8slan_cli.cli.lan.output import ReportFormat
 from k8slan_cli.diagnose.protocol import FAIL, OK, WARN
 
 if TYPE_CHECKING:
     from k8slan_cli.diagnose.doctor import Area
 
 
-class Format(enum.StrEnum):
-    """What ``-o`` takes."""
-
-    TABLE = "table"
-    JSON = "json"
-
-
 @in_cluster
 def doctor(
     here: Here,
-    output: Annotated[Format, typer.Option("--output", "-o", help="How to print it.")] = Format.TABLE,
+    output: Annotated[ReportFormat, typer.Option("--output", "-o", help="How to print it.")] = ReportFormat.TABLE,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only what is not in order.")] = False,
 ) -> None:
     """Check the cluster, its nodes and the network between them for all that LANs need.
@@ -40,12 +33,12 @@ def doctor(
     areas: list[Area] = []
     for area in examine(here.cluster, here.namespace):
         areas.append(area)
-        if output is Format.TABLE:
+        if output is ReportFormat.TABLE:
             for line in lines(area, quiet=quiet):
                 typer.echo(line)
     failed = [check for area in areas for check in area.checks if check.state == FAIL]
     warned = [check for area in areas for check in area.checks if check.state == WARN]
-    if output is Format.JSON:
+    if output is ReportFormat.JSON:
         found = [{"area": area.name, **check.encode()} for area in areas for check in area.checks]
         typer.echo(json.dumps({"ok": not failed, "checks": found}, indent=2, ensure_ascii=False))
     else:

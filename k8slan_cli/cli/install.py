@@ -154,7 +154,7 @@ def _ours(found: Document) -> bool:
 def _wait_established(cluster: Cluster, target: Ref, deadline: float) -> None:
     from k8slan_cli.kube import apply
 
-    source = apply.Source(target.kind, field_selector=f"metadata.name={target.name}")
+    source = apply.Selection(target.kind, field_selector=f"metadata.name={target.name}")
     for state in cluster.follow({"crd": source}, deadline - time.monotonic()):
         for found in state["crd"].values():
             conditions = apply.conditions(found)
@@ -171,9 +171,9 @@ def _wait_ready(cluster: Cluster, settings: Settings, deadline: float) -> None:
     from k8slan_cli.kube import apply, kinds
 
     sources = {
-        "deployments": apply.Source(kinds.DEPLOYMENTS, settings.namespace, "metadata.name=k8slan-controller"),
-        "agents": apply.Source(kinds.DAEMON_SETS, settings.namespace, "metadata.name=k8slan-node-agent"),
-        "pods": apply.Source(kinds.PODS, settings.namespace),
+        "deployments": apply.Selection(kinds.DEPLOYMENTS, settings.namespace, "metadata.name=k8slan-controller"),
+        "agents": apply.Selection(kinds.DAEMON_SETS, settings.namespace, "metadata.name=k8slan-node-agent"),
+        "pods": apply.Selection(kinds.PODS, settings.namespace),
     }
     state: State = {}
     said: list[str] = []

@@ -14,7 +14,7 @@ from k8slan_cli.errors import K8slanError
 
 if TYPE_CHECKING:
     from k8slan_cli.agent.agent import Agent
-    from k8slan_cli.agent.run import Edge, Options
+    from k8slan_cli.agent.run import AgentOptions, Edge
     from k8slan_cli.kube.client import Client
     from k8slan_cli.kube.lans import NodeWriter
 
@@ -70,12 +70,12 @@ def _level(name: str) -> int:
     return levels[name.upper()]
 
 
-def _options(node_name: str, node_ip: str, run_dir: Path, host_root: Path, http: str, handover: float) -> Options:
+def _options(node_name: str, node_ip: str, run_dir: Path, host_root: Path, http: str, handover: float) -> AgentOptions:
     import socket
 
     from k8slan_cli.agent.passes import Self
     from k8slan_cli.agent.paths import Paths
-    from k8slan_cli.agent.run import Options
+    from k8slan_cli.agent.run import AgentOptions
 
     try:
         address = ip_address(node_ip) if node_ip else None
@@ -83,11 +83,13 @@ def _options(node_name: str, node_ip: str, run_dir: Path, host_root: Path, http:
         raise K8slanError(f"--node-ip: {node_ip!r} is not an IP address") from None
     host = socket.gethostname()
     me = Self(name=node_name or host, aliases=frozenset({host}), address=address)
-    return Options(paths=Paths(run_dir.absolute()), me=me, host_root=host_root, http=http or None, handover=handover)
+    return AgentOptions(
+        paths=Paths(run_dir.absolute()), me=me, host_root=host_root, http=http or None, handover=handover
+    )
 
 
 async def _on_folder(
-    options: Options, folder: Path, device_plugins: Path | None, diagnostics: str, *, dry_run: bool
+    options: AgentOptions, folder: Path, device_plugins: Path | None, diagnostics: str, *, dry_run: bool
 ) -> None:
     from k8slan_cli.agent import run
     from k8slan_cli.agent.sources import FolderSource
@@ -100,7 +102,7 @@ async def _on_folder(
         await run.run(options, source, [*edges, *_serve_diagnostics(diagnostics)])
 
 
-async def _in_cluster(options: Options, device_plugins: Path, diagnostics: str, *, dry_run: bool) -> None:
+async def _in_cluster(options: AgentOptions, device_plugins: Path, diagnostics: str, *, dry_run: bool) -> None:
     from k8slan_cli.agent import run
     from k8slan_cli.kube.client import Client
     from k8slan_cli.kube.kubeconfig import access

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class ControllerOptions:
     """How a controller is to run.
 
     ``namespace``  where its Lease and the webhook's Secret are
@@ -56,7 +56,7 @@ class Options:
 class Controller:
     """One replica."""
 
-    def __init__(self, client: Client, options: Options) -> None:
+    def __init__(self, client: Client, options: ControllerOptions) -> None:
         self.client = client
         identity = options.identity or os.uname().nodename
         self.loop = Loop(client, Events(client, CONTROLLER, identity), self._fresh)
@@ -161,7 +161,7 @@ async def _until(stop: asyncio.Event, *parts: Coroutine[Any, Any, None]) -> None
         task.result()
 
 
-async def run(options: Options) -> None:
+async def run(options: ControllerOptions) -> None:
     """Run a controller until SIGTERM or SIGINT.
 
     Raises:

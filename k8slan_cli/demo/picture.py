@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from k8slan_cli.demo.scene import LAN, UNDERLAY_MTU, UPLINK, VNI, Built, Part, Plugged
-from k8slan_cli.picture import Member, Node, Topology
+from k8slan_cli.demo.scene import LAN, UNDERLAY_MTU, UPLINK, VNI, Built, BuiltGuest, BuiltNode
+from k8slan_cli.picture import Member, NodePart, Topology
 
 
 def topology(built: Built) -> Topology:
     """Return the picture of what has been built."""
-    from k8slan_cli.picture import Node, Topology
+    from k8slan_cli.picture import NodePart, Topology
 
-    def node(part: Part) -> Node:
-        return Node(
+    def node(part: BuiltNode) -> NodePart:
+        return NodePart(
             name=part.machine.name,
             bridge=part.bridge,
             tunnel=part.vxlan,
@@ -27,7 +27,7 @@ def topology(built: Built) -> Topology:
     )
 
 
-def _member(plugged: Plugged) -> Member:
+def _member(plugged: BuiltGuest) -> Member:
     guest = plugged.guest
     first = plugged.tap.removeprefix("/dev/") if plugged.tap else f"{guest.interface} {guest.address.partition('/')[0]}"
     return Member(name=guest.spoke, port=plugged.port, lines=(first, plugged.mac), vm=guest.vm)

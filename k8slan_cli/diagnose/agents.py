@@ -44,7 +44,7 @@ def namespace() -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Pod:
+class AgentPod:
     """An agent's pod; ``trouble`` is why it cannot be asked, "" if it can."""
 
     name: str
@@ -62,7 +62,7 @@ class Agents:
         self._until = None if seconds is None else time.monotonic() + seconds
 
     @functools.cached_property
-    def pods(self) -> dict[str, Pod]:
+    def pods(self) -> dict[str, AgentPod]:
         """The agents' pods by their nodes.
 
         Raises:
@@ -91,7 +91,7 @@ class Agents:
             ApiError: this user may not.
 
         """
-        source = apply.Source(kinds.PODS, self._namespace, f"spec.nodeName={node}", _LABEL)
+        source = apply.Selection(kinds.PODS, self._namespace, f"spec.nodeName={node}", _LABEL)
         for state in self._cluster.follow({"agent": source}):
             staying = [item for item in state["agent"].values() if "deletionTimestamp" not in item["metadata"]]
             pod = _by_node(staying).get(node)
@@ -196,12 +196,12 @@ class Agents:
         return Attachments(tuple(sorted(items, key=lambda p: (p.lan, p.spoke, p.name))), unreachable)
 
 
-def _by_node(items: Iterable[Mapping[str, Any]]) -> dict[str, Pod]:
+def _by_node(items: Iterable[Mapping[str, Any]]) -> dict[str, AgentPod]:
     """Pods of agents by their nodes; of two on one node that which can be asked, or is not about to go."""
-    found: dict[str, Pod] = {}
+    found: dict[str, AgentPod] = {}
     for item in items:
         node = (item.get("spec") or {}).get("nodeName") or ""
-        pod = Pod(item["metadata"]["name"], node, apply.waits_for(item))
+        pod = AgentPod(item["metadata"]["name"], node, apply.waits_for(item))
         leaving = "deletionTimestamp" in item["metadata"]
         if node and not (leaving and node in found) and not (node in found and not found[node].trouble):
             found[node] = pod

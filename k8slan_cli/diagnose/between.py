@@ -21,7 +21,7 @@ _MANY = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class VxlanPath:
     """A way in which nodes carry LANs: a UDP port, a group or unicast, a device on each node; ``lan`` is one of them.
 
     Without a LAN it is the default, which the next LAN will have.
@@ -49,11 +49,11 @@ class Way:
         return f"VXLAN at UDP port {self.port}{group}" + (f", as for LAN {self.lan.ref}" if self.lan else "")
 
 
-def ways(lans: Iterable[Lan]) -> list[Way]:
+def ways(lans: Iterable[Lan]) -> list[VxlanPath]:
     """The default, and each other way that a LAN has beside it, once."""
-    found: dict[object, Way] = {(DEFAULT_PORT, None, (), None): Way(DEFAULT_PORT)}
+    found: dict[object, VxlanPath] = {(DEFAULT_PORT, None, (), None): VxlanPath(DEFAULT_PORT)}
     for lan in lans:
-        found.setdefault((lan.port, lan.underlay, lan.underlays, lan.group), Way(lan.port, lan))
+        found.setdefault((lan.port, lan.underlay, lan.underlays, lan.group), VxlanPath(lan.port, lan))
     return list(found.values())
 
 
@@ -65,7 +65,7 @@ def groups(nodes: Sequence[str]) -> list[list[str]]:
 
 
 def trial(
-    agents: Agents, way: Way, vteps: Mapping[str, IpAddress], nodes: Sequence[str], taken: Container[int]
+    agents: Agents, way: VxlanPath, vteps: Mapping[str, IpAddress], nodes: Sequence[str], taken: Container[int]
 ) -> list[Reached]:
     """Have some nodes, whose addresses are ``vteps``, send to each other; ``taken`` are the VNIs of LANs.
 
@@ -89,7 +89,7 @@ def trial(
         return exchange.reach(sites)
 
 
-def verdict(way: Way, found: Sequence[Reached]) -> Iterator[Check]:
+def verdict(way: VxlanPath, found: Sequence[Reached]) -> Iterator[Check]:
     """What is wrong with the network that carries a trial's frames, or nothing."""
     what = str(way)
     silent = [r for r in found if not r.small and not r.full]

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from k8slan_cli.diagnose import protocol
 from k8slan_cli.diagnose.client import Call
 from k8slan_cli.errors import K8slanError
-from k8slan_cli.probe.run import Arrival, Probe, Result, Sent, judge
+from k8slan_cli.probe.run import Arrival, ClassResult, Probe, Sent, judge
 
 _READY_SECONDS = 10.0
 _SEND_SECONDS = 60.0
@@ -130,7 +130,7 @@ class Way:
 
     src: str
     dst: str
-    results: tuple[Result, ...]
+    results: tuple[ClassResult, ...]
 
     @property
     def ok(self) -> bool:
@@ -166,7 +166,7 @@ def _send(src: Site, dst: Site, probe: Probe) -> tuple[list[Sent], list[Arrival]
     return sent, dst.arrivals(probe, sum(not one.refused for one in sent))
 
 
-def _judged(probe: Probe, sent: Iterable[Sent], came: Iterable[Arrival], offset: int | None) -> tuple[Result, ...]:
+def _judged(probe: Probe, sent: Iterable[Sent], came: Iterable[Arrival], offset: int | None) -> tuple[ClassResult, ...]:
     by_our_clock = [dataclasses.replace(arrival, at=arrival.at - (offset or 0)) for arrival in came]
     return judge(probe, sent, by_our_clock, one_clock=offset is not None)
 

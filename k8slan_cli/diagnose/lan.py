@@ -37,7 +37,7 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class View:
+class LanDetails:
     """All that is known of a LAN. ``blind`` are sentences about what this user may not see.
 
     ``plugged`` is what agents say of attachments, by pod (``namespace/name``) and interface; ``reached`` what became of
@@ -56,7 +56,7 @@ class View:
         return self.plugged.get((f"{item.pod.namespace}/{item.pod.name}", item.network.interface))
 
 
-def look(cluster: Cluster, namespace: str, name: str) -> View:
+def look(cluster: Cluster, namespace: str, name: str) -> LanDetails:
     """Ask the cluster.
 
     Raises:
@@ -78,7 +78,7 @@ def look(cluster: Cluster, namespace: str, name: str) -> View:
         blind.append(f"events cannot be seen: {error.message}")
     attached = lans.on([found], seen)
     plugged, reached, unseen = _ask_agents(cluster, found, attached)
-    return View(
+    return LanDetails(
         found=found,
         attached=attached,
         plugged=plugged,
@@ -123,7 +123,7 @@ def _try_peers(agents: Agents, lan: Lan) -> tuple[tuple[Reached, ...] | None, st
     if len(able) < 2:
         return None, ""
     try:
-        found = between.trial(agents, between.Way(lan.port, lan), vteps, able[: between.SITES], {lan.vni})
+        found = between.trial(agents, between.VxlanPath(lan.port, lan), vteps, able[: between.SITES], {lan.vni})
     except K8slanError as error:
         return None, f"whether peers are reached cannot be tried: {error.message}"
     return tuple(found), ""
@@ -147,12 +147,12 @@ def _event(document: Mapping[str, Any]) -> Event:
 # ---------------------------------------------------------------- why it is not ready
 
 
-def why(view: View) -> tuple[str, ...]:
+def why(view: LanDetails) -> tuple[str, ...]:
     """Why a LAN is not all that it should be, in sentences, the first cause first; none if all is well."""
     return tuple(_why(view))
 
 
-def _why(view: View) -> Iterator[str]:
+def _why(view: LanDetails) -> Iterator[str]:
     found = view.found
     ready = found.ready
     if found.deleting:
@@ -177,7 +177,7 @@ def _why(view: View) -> Iterator[str]:
     yield from _unreached(view)
 
 
-def _shared(view: View) -> Iterator[str]:
+def _shared(view: LanDetails) -> Iterator[str]:
     """Spokes and MAC addresses in use more than once, where the controller has not just said so."""
     said = view.found.ready.message if view.found.ready else ""
     for words in (share.describe() for share in shared(view.attached)):
@@ -185,7 +185,7 @@ def _shared(view: View) -> Iterator[str]:
             yield f"{words[0].upper()}{words[1:]}"
 
 
-def _silent_nodes(view: View) -> Iterator[str]:
+def _silent_nodes(view: LanDetails) -> Iterator[str]:
     """Nodes that have someone attached, and of which no agent has said anything."""
     heard = {node.name for node in view.found.lan.nodes} if view.found.lan else set()
     silent = sorted({item.pod.node for item in view.attached if item.network.present} - heard - {""})
@@ -202,7 +202,7 @@ def _waiting(attached: Iterable[Attached]) -> Iterator[str]:
         yield f"These have not got their interface yet: {_some(starting)}. Why says: kubectl describe pod"
 
 
-def _faults(view: View) -> Iterator[str]:
+def _faults(view: LanDetails) -> Iterator[str]:
     """Attachments that their nodes' agents find broken."""
     for item in view.attached:
         plugged = view.plugged_at(item)
@@ -210,10 +210,10 @@ def _faults(view: View) -> Iterator[str]:
             yield f"{plugged.ifname} of {item.who} on {plugged.node} does not work: {plugged.fault}"
 
 
-def _unreached(view: View) -> Iterator[str]:
+def _unreached(view: LanDetails) -> Iterator[str]:
     """Frames that the network between nodes does not carry."""
     if view.found.lan and view.reached:
-        way = between.Way(view.found.lan.port, view.found.lan)
+        way = between.VxlanPath(view.found.lan.port, view.found.lan)
         for check in between.verdict(way, view.reached):
             yield f"Of frames between its nodes, {check.words}: {check.advice}"
 

@@ -9,7 +9,7 @@ from statistics import median
 from k8slan_cli import __version__
 from k8slan_cli.diagnose import protocol
 from k8slan_cli.diagnose.agents import Agents, namespace
-from k8slan_cli.diagnose.between import Way, groups, trial, verdict
+from k8slan_cli.diagnose.between import VxlanPath, groups, trial, verdict
 from k8slan_cli.diagnose.cluster import unseen
 from k8slan_cli.diagnose.protocol import FAIL, OK, WARN, Check, NodeFacts, UnderlayFacts
 from k8slan_cli.errors import K8slanError
@@ -24,7 +24,9 @@ _MANY = 5
 # ---------------------------------------------------------------- nodes
 
 
-def examine(agents: Agents, cluster: Cluster, tried: Sequence[Way]) -> tuple[dict[str, NodeFacts], tuple[Check, ...]]:
+def examine(
+    agents: Agents, cluster: Cluster, tried: Sequence[VxlanPath]
+) -> tuple[dict[str, NodeFacts], tuple[Check, ...]]:
     """What each agent says of its node, and checks about the agents."""
     what, where, checks = "agents", namespace(), list[Check]()
     try:
@@ -55,7 +57,7 @@ def examine(agents: Agents, cluster: Cluster, tried: Sequence[Way]) -> tuple[dic
     return facts, (*checks, *versions(facts), *agreement(clocks))
 
 
-def _nodes(cluster: Cluster, there: set[str], tried: Sequence[Way]) -> Iterator[Check]:
+def _nodes(cluster: Cluster, there: set[str], tried: Sequence[VxlanPath]) -> Iterator[Check]:
     """Nodes that pods may go to without an agent (those with one are ``there``), and nodes that only LANs know."""
     try:
         nodes = cluster.objects(kinds.NODES)
@@ -106,7 +108,9 @@ def agreement(clocks: Mapping[str, float]) -> Iterator[Check]:
 # ---------------------------------------------------------------- between nodes
 
 
-def between(agents: Agents, facts: Mapping[str, NodeFacts], tried: Sequence[Way], taken: set[int]) -> Iterator[Check]:
+def between(
+    agents: Agents, facts: Mapping[str, NodeFacts], tried: Sequence[VxlanPath], taken: set[int]
+) -> Iterator[Check]:
     """Whether nodes reach each other in every way; ``taken`` are the VNIs of LANs."""
     for way in tried:
         part = {node: _underlay(facts[node], way) for node in sorted(facts) if way.takes_part(node)}
@@ -135,5 +139,5 @@ def sizes(mtus: set[int]) -> Iterator[Check]:
         yield Check(what="MTU", state=WARN, words=words, advice=advice)
 
 
-def _underlay(facts: NodeFacts, way: Way) -> UnderlayFacts | None:
+def _underlay(facts: NodeFacts, way: VxlanPath) -> UnderlayFacts | None:
     return facts.underlays.get(way.on(facts.node).device)

@@ -30,7 +30,7 @@ _END_SECONDS = 5.0
 _CHUNKS = 256
 
 
-class Output(Protocol):
+class Sink(Protocol):
     """Where the capture goes. ``write`` raises K8slanError, or BrokenPipeError if the reader of a pipe is gone."""
 
     def write(self, data: bytes, /) -> object:
@@ -76,7 +76,7 @@ class Recording:
     The file that was there is replaced when the first agent captures, not before: an agent may refuse.
     """
 
-    out: Output
+    out: Sink
     say: Callable[[str], None]
     limit: int = 0
     seconds: float = 0

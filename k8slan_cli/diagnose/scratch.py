@@ -16,7 +16,7 @@ from k8slan_cli.net.node import Node
 from k8slan_cli.net.sockets import Netlink
 from k8slan_cli.plan import desired as planner
 from k8slan_cli.plan.state import LanState, Underlay
-from k8slan_cli.probe.endpoint import Interface
+from k8slan_cli.probe.endpoint import PacketSocket
 
 _DEVICE = "trial"
 _MAC = "02:6b:38:%02x:%02x:%02x"
@@ -75,7 +75,7 @@ def underlay_facts(node: Node, address: IpAddress | None, device: str, group: Ip
 class Trial:
     """A trial VXLAN that is up: the endpoint on it, and the MTU that a LAN over it has."""
 
-    endpoint: Interface
+    endpoint: PacketSocket
     mtu: int
 
 
@@ -112,7 +112,7 @@ def vxlan(node: Node, address: IpAddress | None, reach: Reach) -> Iterator[Trial
             inside.apply(
                 [*(netlink.add_peer(index, peer) for peer in sorted(state.vxlan.peers, key=str)), up], doing=doing
             )
-            with Interface(fd, _DEVICE) as endpoint:
+            with PacketSocket(fd, _DEVICE) as endpoint:
                 yield Trial(endpoint, mtu)
         finally:  # it would go with its namespace, but some time after: its VNI is to be free at once
             inside.apply([netlink.delete_link(_DEVICE)], doing="remove a trial VXLAN", ignore=_GONE)

@@ -56,7 +56,7 @@ Key = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Port:
+class CapturePort:
     """A bridge port to listen at, in the namespace that is mounted at ``path``, and how its interface is described."""
 
     path: Path
@@ -92,7 +92,7 @@ class Watched(Protocol):
     lasting: bool
     """Whether it goes on where there is no port (yet)."""
 
-    def ports(self) -> Mapping[Key, Port]:
+    def ports(self) -> Mapping[Key, CapturePort]:
         """The ports that there are now."""
 
     def why(self, key: Key) -> str:
@@ -102,7 +102,7 @@ class Watched(Protocol):
 class _Tap:
     """A socket at one port; ``program`` is its filter, compiled."""
 
-    def __init__(self, number: int, port: Port, program: bytes, room: bytearray) -> None:
+    def __init__(self, number: int, port: CapturePort, program: bytes, room: bytearray) -> None:
         self.number = number
         self.port = port
         self.began = time.time_ns()
@@ -123,7 +123,7 @@ class _Tap:
             words = f"cannot capture at {wanted.name}: {error.strerror}"
             raise KernelError(error.errno or errno.EIO, words) from error
 
-    def _open(self, port: Port, program: bytes) -> None:
+    def _open(self, port: CapturePort, program: bytes) -> None:
         self.socket.setblocking(False)
         self.socket.setsockopt(_SOL_PACKET, _AUXDATA, 1)
         self.socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
@@ -204,7 +204,7 @@ class _Taps:
 
     def __init__(self, watched: Watched, program: bytes, waiting: select.epoll) -> None:
         self._room = bytearray(pcapng.SNAPLEN)
-        self.wanted: Mapping[Key, Port] = {}
+        self.wanted: Mapping[Key, CapturePort] = {}
         self.by_fd: dict[int, _Tap] = {}
         self._by_key: dict[Key, _Tap] = {}
         self._watched = watched
@@ -238,7 +238,7 @@ class _Taps:
         for key, port in new:
             yield from self._begin(key, port, strict, number)
 
-    def _begin(self, key: Key, port: Port, strict: bool, number: int) -> Iterator[bytes]:
+    def _begin(self, key: Key, port: CapturePort, strict: bool, number: int) -> Iterator[bytes]:
         try:
             if len(self.by_fd) >= MOST:
                 raise KernelError(errno.EMFILE, f"a capture takes {MOST} attachments of a node at a time")
@@ -257,7 +257,7 @@ class _Taps:
         self._waiting.register(tap.socket, select.EPOLLIN)
         yield pcapng.interface(port.interface)
 
-    def _excuse(self, port: Port, words: str) -> Iterator[bytes]:
+    def _excuse(self, port: CapturePort, words: str) -> Iterator[bytes]:
         """An interface at which nothing is captured, and why: so whoever reads the stream knows."""
         now = time.time_ns()
         counters = Counters(comment=f"not captured: {words}")

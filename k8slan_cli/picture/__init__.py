@@ -23,7 +23,7 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Node:
+class NodePart:
     """A node's part of the LAN; a node without one has neither bridge nor tunnel nor members.
 
     ``tunnel`` names its VXLAN device, ``uplink`` what carries it ("eth0 198.18.0.1"); ``note`` is for what a person
@@ -44,4 +44,4 @@ class Topology:
 
     title: str
     underlay: str
-    nodes: tuple[Node, ...]
+    nodes: tuple[NodePart, ...]

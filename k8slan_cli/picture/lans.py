@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from k8slan_cli.lan.model import NODE_READY, Lan
-from k8slan_cli.picture import Member, Node, Topology
+from k8slan_cli.picture import Member, NodePart, Topology
 from k8slan_cli.picture.text import cut
 from k8slan_cli.plan.attached import Attached, Shared, shared
 
@@ -30,7 +30,7 @@ def topology(lan: Lan, attached: Iterable[Attached], *, ready: bool) -> Topology
     )
 
 
-def _node(lan: Lan, name: str, attached: Iterable[Attached], shares: Sequence[Shared]) -> Node:
+def _node(lan: Lan, name: str, attached: Iterable[Attached], shares: Sequence[Shared]) -> NodePart:
     said = next((node for node in lan.nodes if node.name == name), None)
     if said is None:
         note = "nothing heard of it yet"
@@ -38,7 +38,7 @@ def _node(lan: Lan, name: str, attached: Iterable[Attached], shares: Sequence[Sh
         note = f"{said.state}: {said.message}" if said.message else said.state
     else:
         note = ""
-    return Node(
+    return NodePart(
         name=name,
         bridge=lan.bridge,
         tunnel=lan.vxlan if said else "",
@@ -61,5 +61,5 @@ def _member(each: Attached, shares: Iterable[Shared]) -> Member:
     )
 
 
-def _waiting(homeless: Sequence[Attached]) -> Node:
-    return Node(name=_NOWHERE, note=cut("waiting: " + ", ".join(each.who for each in homeless), _NOTE))
+def _waiting(homeless: Sequence[Attached]) -> NodePart:
+    return NodePart(name=_NOWHERE, note=cut("waiting: " + ", ".join(each.who for each in homeless), _NOTE))

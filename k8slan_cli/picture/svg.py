@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
 
-from k8slan_cli.picture import NOTHING, Member, Node, Topology
+from k8slan_cli.picture import NOTHING, Member, NodePart, Topology
 
 _CHAR, _LINE, _HEAD = 7.3, 16, 24  # pixels: width of a character, height of a line, height of a title
 _PAD, _GAP, _MARGIN, _TITLE = 12, 24, 24, 32
@@ -90,7 +90,7 @@ def _box_height(member: Member) -> float:
     return _HEAD + _LINE * len(member.lines) + 6
 
 
-def _height(node: Node) -> float:
+def _height(node: NodePart) -> float:
     inside = sum(_box_height(m) + _PAD for m in node.members)
     if not node.bridge:
         return 2 * _HEAD
@@ -113,7 +113,7 @@ def _rows(topology: Topology, size: _Size, top: float) -> Iterator[str]:
     yield _text(_MARGIN, top - 4, topology.underlay, "quiet")
 
 
-def _node(node: Node, x: float, y: float, height: float, bus: float, size: _Size) -> Iterator[str]:
+def _node(node: NodePart, x: float, y: float, height: float, bus: float, size: _Size) -> Iterator[str]:
     yield f'<rect class="node" x="{x:.0f}" y="{y:.0f}" width="{size.node:.0f}" height="{height:.0f}" rx="8"/>'
     yield _text(x + _PAD, y + 17, node.name, "title")
     top = y + _HEAD

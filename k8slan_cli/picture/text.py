@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from k8slan_cli.picture import NOTHING, Member, Node, Topology
+from k8slan_cli.picture import NOTHING, Member, NodePart, Topology
 
 _GAP, _GUTTER = 2, 2  # columns between nodes; columns for the line that joins several rows
 _NARROWEST = 8  # columns of a member's box
@@ -67,7 +67,7 @@ def _widths(topology: Topology, width: int) -> _Widths:
     return _Widths(min(box, node - fixed), wire, node)
 
 
-def _row(topology: Topology, row: tuple[Node, ...], widths: _Widths, number: int, rows: int) -> Iterator[str]:
+def _row(topology: Topology, row: tuple[NodePart, ...], widths: _Widths, number: int, rows: int) -> Iterator[str]:
     """The nodes of one row beside each other, and the underlay below them."""
     height = max(_height(node) for node in row)
     blocks = [_node(node, widths, height) for node in row]
@@ -86,12 +86,12 @@ def _row(topology: Topology, row: tuple[Node, ...], widths: _Widths, number: int
     yield "".join(bus)
 
 
-def _height(node: Node) -> int:
+def _height(node: NodePart) -> int:
     members = sum(2 + max(1, len(m.lines)) for m in node.members)
     return 2 + bool(node.note) + 3 + members if node.bridge else 3
 
 
-def _node(node: Node, widths: _Widths, height: int) -> list[str]:
+def _node(node: NodePart, widths: _Widths, height: int) -> list[str]:
     """A node's box as lines of the same length; ``height`` of them, filled up below the members."""
     inner = widths.node - 4
     lines = [f"┌ {cut(node.name, inner - 1)} ".ljust(widths.node - 1, "─") + "┐"]
@@ -100,7 +100,7 @@ def _node(node: Node, widths: _Widths, height: int) -> list[str]:
     return [*lines, "└" + "─" * (widths.node - 4) + end]
 
 
-def _inside(node: Node, widths: _Widths, height: int) -> Iterator[str]:
+def _inside(node: NodePart, widths: _Widths, height: int) -> Iterator[str]:
     inner = widths.node - 4
     if not node.bridge:
         yield from [cut(node.note or NOTHING, inner), *[""] * (height - 1)]

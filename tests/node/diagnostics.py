@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from k8slan_cli.capture.pcapng import Block, Kind, Reader
+from k8slan_cli.capture.pcapng import Block, BlockType, Reader
 from k8slan_cli.diagnose import protocol
 from k8slan_cli.diagnose.client import Call, SocketWire
 from k8slan_cli.diagnose.exchange import Site
@@ -83,30 +83,30 @@ class Recording:
             self._ended = True
             self._news.notify_all()
 
-    def of(self, kind: Kind) -> list[Block]:
+    def of(self, kind: BlockType) -> list[Block]:
         """The blocks of a kind so far."""
         return [block for block in self.blocks if block.kind == kind]
 
     def begun(self) -> None:
         """Wait until everything that there is is listened to: the agent says nothing before."""
-        self._wait(lambda: bool(self.of(Kind.SECTION)))
+        self._wait(lambda: bool(self.of(BlockType.SECTION)))
 
     def names(self) -> list[str]:
         """The interfaces so far."""
-        return [block.name() for block in self.of(Kind.INTERFACE)]
+        return [block.name() for block in self.of(BlockType.INTERFACE)]
 
     def interfaces(self, number: int) -> None:
         """Wait until so many have been described."""
-        self._wait(lambda: len(self.of(Kind.INTERFACE)) >= number)
+        self._wait(lambda: len(self.of(BlockType.INTERFACE)) >= number)
 
     def ends(self, number: int) -> list[tuple[int, str]]:
         """Wait until so many interfaces have ended; which, and why."""
-        self._wait(lambda: len(self.of(Kind.STATISTICS)) >= number)
-        return [(block.number, block.counters().comment) for block in self.of(Kind.STATISTICS)]
+        self._wait(lambda: len(self.of(BlockType.STATISTICS)) >= number)
+        return [(block.number, block.counters().comment) for block in self.of(BlockType.STATISTICS)]
 
     def packets(self, number: int) -> None:
         """Wait for so many frames."""
-        self._wait(lambda: len(self.of(Kind.PACKET)) >= number)
+        self._wait(lambda: len(self.of(BlockType.PACKET)) >= number)
 
     def ended(self) -> bytes:
         """Wait until the agent has ended it, and return all of it."""

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import pytest
 
-from k8slan_cli.capture.pcapng import Kind
+from k8slan_cli.capture.pcapng import BlockType
 from k8slan_cli.diagnose import exchange, filters, protocol, session
 from k8slan_cli.diagnose.client import AgentError, Call, SocketWire
 from k8slan_cli.diagnose.protocol import FAIL, OK, NodeFacts, Place, Reach
 from k8slan_cli.errors import K8slanError
-from k8slan_cli.probe.endpoint import Interface
+from k8slan_cli.probe.endpoint import PacketSocket
 from k8slan_cli.probe.frames import CLASSES, MARK
 from k8slan_cli.probe.run import Probe, Verdict
 from tests.node.diagnostics import call, connect, plugged, recording, site, token, trial, tshark
@@ -173,7 +173,7 @@ def test_attachments_are_told_as_they_are(scene: Scene) -> None:
 def test_counters_are_seen_from_the_pod(scene: Scene) -> None:
     spoke, pod = scene.spokes[0], scene.pods[0]
     before = plugged(scene.a)[spoke]
-    with Interface(pod.fd(), "net1") as endpoint:
+    with PacketSocket(pod.fd(), "net1") as endpoint:
         for number in range(5):
             endpoint.send(b"\xff" * 6 + endpoint.mac + b"\x88\xb5" + bytes([number]) * 86)
     after = eventually(
@@ -290,7 +290,7 @@ def test_the_kernel_passes_over_what_is_not_a_probes() -> None:
     """Of every class a frame comes through, with its tag beside it, lost or added; what has no mark never does."""
     with Namespace.create("a") as a, Namespace.create("b") as b:
         wire(a, "eth0", b, "eth0")
-        with Interface(a.fd(), "eth0") as sender, Interface(b.fd(), "eth0") as receiver:
+        with PacketSocket(a.fd(), "eth0") as sender, PacketSocket(b.fd(), "eth0") as receiver:
             probe = Probe(src=sender.mac, dst=receiver.mac, mtu=1500)
             offsets = session.offsets([probe])
             with socket.socket(fileno=os.dup(receiver.fileno())) as same:
@@ -447,7 +447,7 @@ def test_frames_of_both_directions_are_captured_with_their_tags(scene: Scene, tm
         assert any(row[0] == "4001" and row[2] == "0x8100" for row in mine), mine
         assert any(row[0] == "4001" and row[2:] == ["0x88a8", "4002"] for row in mine), mine
         assert any(row[1] == str(1446 + 14 + 4) for row in mine), mine
-    counters = found.of(Kind.STATISTICS)[0].counters()
+    counters = found.of(BlockType.STATISTICS)[0].counters()
     assert (counters.dropped, counters.comment) == (0, "")
     assert counters.accepted == len(rows)
 
@@ -485,8 +485,8 @@ def test_a_filter_takes_what_it_says(expression: str, wanted: str, scene: Scene,
         data = found.stop()
     protocols = {row[0] for row in tshark(data, tmp_path, "frame.protocols")}
     assert protocols == {wanted}
-    assert len(found.of(Kind.PACKET)) == 2  # one there, one back
-    assert found.of(Kind.STATISTICS)[0].counters().accepted == 2
+    assert len(found.of(BlockType.PACKET)) == 2  # one there, one back
+    assert found.of(BlockType.STATISTICS)[0].counters().accepted == 2
 
 
 def test_a_filter_that_is_none_is_refused_in_libpcaps_words(scene: Scene) -> None:
@@ -516,7 +516,7 @@ def test_a_reader_that_does_not_read_costs_frames_and_nothing_else(scene: Scene)
     with call(scene.a, protocol.CAPTURE, wanted.encode()) as asked:
         rss = _resident(scene.agents[0])
         frame = b"\xff" * 6 + bytes(6) + b"\x88\xb5" + bytes(1400)
-        with Interface(scene.pods[0].fd(), "net1") as endpoint:
+        with PacketSocket(scene.pods[0].fd(), "net1") as endpoint:
             for _ in range(FLOOD):
                 endpoint.send(frame)
         assert plugged(scene.a)[scene.spokes[0]].carrier  # the agent has time for others
@@ -529,8 +529,8 @@ def test_a_reader_that_does_not_read_costs_frames_and_nothing_else(scene: Scene)
             if not stopped and len(blocks) > 100:
                 asked.stop()
                 stopped = True
-    (end,) = [block for block in blocks if block.kind == Kind.STATISTICS]
-    came = sum(block.kind == Kind.PACKET for block in blocks)
+    (end,) = [block for block in blocks if block.kind == BlockType.STATISTICS]
+    came = sum(block.kind == BlockType.PACKET for block in blocks)
     counters = end.counters()
     assert counters.accepted >= FLOOD
     assert counters.dropped > 0
@@ -553,13 +553,13 @@ def test_a_capture_outlives_its_link_and_ends_with_its_attachment(scene: Scene) 
             port = scene.a.inside(lan)
             gone.ip("link", "set", "net1", "down")
             gone.ip("link", "set", "net1", "up")
-            with Interface(gone.fd(), "net1") as endpoint:
+            with PacketSocket(gone.fd(), "net1") as endpoint:
                 endpoint.send(b"\xff" * 6 + endpoint.mac + b"\x88\xb5" + bytes(50))
             found.packets(1)
             assert port.links()[f"{spoke}p"]
             scene.a.delete(gone, veth(spoke)).ok()
             found.ended()
-            (end,) = found.of(Kind.STATISTICS)
+            (end,) = found.of(BlockType.STATISTICS)
             assert "is detached" in end.counters().comment
             scene.a.add(gone, veth(spoke)).result()
             scene.a.delete(gone, veth(spoke)).ok()

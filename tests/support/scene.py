@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from k8slan_cli.diagnose.lan import View
+from k8slan_cli.diagnose.lan import LanDetails
 from k8slan_cli.inventory import lans
 from k8slan_cli.plan.attached import decode_pod
 
@@ -134,8 +134,8 @@ EVENTS: list[Object] = [
 ]
 
 
-def view(lan: Object, pods: list[Object], **more: Any) -> View:
+def view(lan: Object, pods: list[Object], **more: Any) -> LanDetails:
     """All that is known of a LAN."""
     item = lans.read(lan)
     seen = lans.Pods(pods=tuple(map(decode_pod, pods)))
-    return View(found=item, attached=lans.on([item], seen), **more)
+    return LanDetails(found=item, attached=lans.on([item], seen), **more)

@@ -243,10 +243,10 @@ class Spreading:
         """Which nodes that are: now, and again after each change."""
         from k8slan_cli.kube import apply, kinds
 
-        sources: dict[str, apply.Source] = {}
+        sources: dict[str, apply.Selection] = {}
         for lan in self.lans:
             space, _, name = lan.partition("/")
-            sources[lan] = apply.Source(kinds.LANS, space, f"metadata.name={name}")
+            sources[lan] = apply.Selection(kinds.LANS, space, f"metadata.name={name}")
         for state in self._here.cluster.follow(sources):
             yield frozenset(node for found in state.values() for lan in found.values() for node in _nodes_of(lan))
 

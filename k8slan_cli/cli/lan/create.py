@@ -29,7 +29,7 @@ Document = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class LanOptions:
     """What the command line says of a LAN; "", 0, False and nothing mean that it says nothing."""
 
     name: str
@@ -90,7 +90,7 @@ def create(
     Its VNI is a free one, and without spokes any number of pods may attach, unless options say otherwise. What is
     wrong is all said at once, and nothing is created then.
     """
-    options = Options(
+    options = LanOptions(
         name=name,
         vni=vni or "auto",
         spokes=tuple(spoke or ()),
@@ -104,7 +104,7 @@ def create(
         bridge=bridge,
         vxlan=vxlan,
     )
-    if file and (vni or options != Options(name="")):
+    if file and (vni or options != LanOptions(name="")):
         raise UsageError("-f says all about the LANs: give no name and no options about them beside it")
     if not file and not name:
         raise UsageError("a LAN needs a name", hint="k8slan lan create NAME, or -f FILE")
@@ -144,7 +144,7 @@ class Plan:
     warnings: tuple[str, ...] = ()
 
 
-def from_options(here: Here, options: Options) -> Plan:
+def from_options(here: Here, options: LanOptions) -> Plan:
     """What the options of a command line ask for.
 
     Raises:
@@ -158,7 +158,7 @@ def from_options(here: Here, options: Options) -> Plan:
     return checked([(document, f"LAN {here.namespace}/{options.name}", problems)], seen)
 
 
-def spec_of(options: Options, taken: set[int]) -> tuple[dict[str, Any], list[Problem]]:
+def spec_of(options: LanOptions, taken: set[int]) -> tuple[dict[str, Any], list[Problem]]:
     """The ``spec`` that options make, and what is wrong with them; ``taken`` are the VNIs that are not free."""
     problems: list[Problem] = []
     spec: dict[str, Any] = {}
@@ -450,7 +450,7 @@ def _wait(here: Here, created: Sequence[Mapping[str, Any]], seconds: float) -> N
     from k8slan_cli.kube import apply, kinds
 
     sources = {
-        f"{item['namespace']}/{item['name']}": apply.Source(
+        f"{item['namespace']}/{item['name']}": apply.Selection(
             kinds.LANS, item["namespace"], f"metadata.name={item['name']}"
         )
         for item in created

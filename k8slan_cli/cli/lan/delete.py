@@ -90,7 +90,7 @@ def _wait(here: Here, items: Sequence[Found], held: Mapping[str, Sequence[Attach
 
     waiting = {str(item.ref): item for item in items}
     sources = {
-        name: apply.Source(kinds.LANS, item.ref.namespace, f"metadata.name={item.ref.name}")
+        name: apply.Selection(kinds.LANS, item.ref.namespace, f"metadata.name={item.ref.name}")
         for name, item in waiting.items()
     }
     said: dict[str, str] = {}

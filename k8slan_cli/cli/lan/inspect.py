@@ -17,7 +17,7 @@ from k8slan_cli.cli.lan.output import Format, dump, for_programs, tidy
 
 if TYPE_CHECKING:
     from k8slan_cli.diagnose.exchange import Reached
-    from k8slan_cli.diagnose.lan import Event, View
+    from k8slan_cli.diagnose.lan import Event, LanDetails
     from k8slan_cli.diagnose.protocol import Plugged, Traffic
     from k8slan_cli.inventory.lans import Found
     from k8slan_cli.lan.model import Lan
@@ -48,7 +48,7 @@ def inspect(
 # ---------------------------------------------------------------- for people
 
 
-def report(view: View, *, limit: int | None, wide: bool, now: datetime | None = None) -> Iterator[str]:
+def report(view: LanDetails, *, limit: int | None, wide: bool, now: datetime | None = None) -> Iterator[str]:
     """All of it as text; ``limit`` is the terminal's width, None for none."""
     from k8slan_cli.cli.lan import text
     from k8slan_cli.diagnose.lan import why
@@ -110,7 +110,7 @@ def _underlays(lan: Lan) -> Iterator[str]:
         yield f"{device} on {node}"
 
 
-def _nodes(view: View, limit: int | None, *, wide: bool) -> Iterator[str]:
+def _nodes(view: LanDetails, limit: int | None, *, wide: bool) -> Iterator[str]:
     from k8slan_cli.cli.lan.text import Column, Table
 
     lan = view.found.lan
@@ -155,7 +155,7 @@ def _peers(lan: Lan, node: str, reached: Iterable[Reached] | None) -> str:
     return f"{sum(other.name != node and other.vtep is not None for other in lan.nodes)} of {others} known"
 
 
-def _attachments(view: View, limit: int | None, *, wide: bool) -> Iterator[str]:
+def _attachments(view: LanDetails, limit: int | None, *, wide: bool) -> Iterator[str]:
     from k8slan_cli.cli.lan.text import Column, Table
 
     if not view.attached:
@@ -187,7 +187,7 @@ def _attachments(view: View, limit: int | None, *, wide: bool) -> Iterator[str]:
     yield from Table(columns, rows, _inside(limit, wide=wide)).lines()
 
 
-def _traffic(view: View, limit: int | None, *, wide: bool) -> Iterator[str]:
+def _traffic(view: LanDetails, limit: int | None, *, wide: bool) -> Iterator[str]:
     from k8slan_cli.cli.lan.text import Column, Table
 
     columns = [
@@ -268,7 +268,7 @@ def _inside(limit: int | None, *, wide: bool) -> int | None:
 # ---------------------------------------------------------------- for programs
 
 
-def as_document(view: View) -> dict[str, Any]:
+def as_document(view: LanDetails) -> dict[str, Any]:
     """All of it as one document: the LAN, and beside it what is read from elsewhere."""
     from k8slan_cli.diagnose.lan import why
 

@@ -115,7 +115,7 @@ def _changes(here: Here, namespace: str, selector: str, before: Sequence[Found])
     from k8slan_cli.kube import apply, kinds
 
     known = {str(item.ref): item for item in before}
-    source = apply.Source(kinds.LANS, namespace, label_selector=selector)
+    source = apply.Selection(kinds.LANS, namespace, label_selector=selector)
     for state in here.cluster.follow({"lans": source}):
         for name in [name for name in known if name not in state["lans"]]:
             yield known.pop(name), True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import enum
 import itertools
 import json
 from collections.abc import Iterator, Sequence
@@ -14,6 +13,7 @@ import typer
 from k8slan_cli.cli import completion
 from k8slan_cli.cli.context import in_cluster
 from k8slan_cli.cli.here import Here
+from k8slan_cli.cli.lan.output import ReportFormat
 
 if TYPE_CHECKING:
     from k8slan_cli.diagnose.agents import Agents, Attachments
@@ -24,13 +24,6 @@ MOST = 6
 """As many attachments are probed by themselves: fifteen pairs, a few seconds."""
 _WIDE = 4
 """As many ways get a column each."""
-
-
-class Format(enum.StrEnum):
-    """What ``-o`` takes."""
-
-    TABLE = "table"
-    JSON = "json"
 
 
 @in_cluster
@@ -48,7 +41,7 @@ def probe(
     classes: Annotated[
         list[str] | None, typer.Option("--class", metavar="KEY", help="Only this class; may be given again.")
     ] = None,
-    output: Annotated[Format, typer.Option("--output", "-o", help="How to print it.")] = Format.TABLE,
+    output: Annotated[ReportFormat, typer.Option("--output", "-o", help="How to print it.")] = ReportFormat.TABLE,
 ) -> None:
     """Send every class of frames between attachments of a LAN, and say what became of them.
 
@@ -78,7 +71,7 @@ def probe(
                 continue
             ways += [there, back]
     _progress("")
-    if output is Format.JSON:
+    if output is ReportFormat.JSON:
         typer.echo(json.dumps(document(name, here.namespace, ways, faults, notes), indent=2))
     else:
         typer.echo("\n".join(report(ways, faults, notes, keys)))

@@ -14,7 +14,7 @@ from prometheus_client import generate_latest
 from prometheus_client.utils import floatToGoString
 
 from k8slan_cli.controller import certs
-from k8slan_cli.controller.run import Controller, Options
+from k8slan_cli.controller.run import Controller, ControllerOptions
 from k8slan_cli.errors import K8slanError
 from k8slan_cli.kube.client import ApiError
 from k8slan_cli.kube.kinds import LANS, LEASES, NADS, NODES, SECRETS, WEBHOOKS, Kind
@@ -31,7 +31,7 @@ class Replica:
     """A controller, and its end."""
 
     def __init__(self, api: Any, name: str, **options: Any) -> None:
-        self.controller = Controller(api, Options(namespace="s", identity=name, **options))
+        self.controller = Controller(api, ControllerOptions(namespace="s", identity=name, **options))
         self.stop = asyncio.Event()
         self.task = asyncio.create_task(self.controller.run(self.stop))
 

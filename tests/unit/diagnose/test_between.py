@@ -21,7 +21,7 @@ def reached(**lost: tuple[int, int]) -> list[Reached]:
 
 
 def said(found: list[Reached]) -> list[tuple[str, str]]:
-    return [(check.state, check.words) for check in between.verdict(between.Way(4789), found)]
+    return [(check.state, check.words) for check in between.verdict(between.VxlanPath(4789), found)]
 
 
 def test_nodes_that_reach_each_other_are_nothing_to_speak_of() -> None:

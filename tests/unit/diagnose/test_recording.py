@@ -16,7 +16,7 @@ import pytest
 from typer import Exit
 
 from k8slan_cli.capture import pcapng
-from k8slan_cli.capture.pcapng import Counters, Direction, Interface, Kind, Reader
+from k8slan_cli.capture.pcapng import BlockType, Counters, Direction, Interface, Reader
 from k8slan_cli.cli.files import Output, writing
 from k8slan_cli.diagnose.client import AgentError
 from k8slan_cli.diagnose.recording import Recording
@@ -107,7 +107,7 @@ def kinds(data: bytes) -> list[int]:
 
 
 def names(data: bytes) -> list[str]:
-    return [block.name() for block in Reader().feed(data) if block.kind == Kind.INTERFACE]
+    return [block.name() for block in Reader().feed(data) if block.kind == BlockType.INTERFACE]
 
 
 class Said(list[str]):
@@ -165,7 +165,7 @@ def test_it_ends_at_its_count_and_the_file_is_whole() -> None:
     agent = Agent("a", 100, dropped=3)
     say = Said()
     found, data = run({"w1": agent}, say, limit=7)
-    assert kinds(data) == [Kind.SECTION, Kind.INTERFACE, *[Kind.PACKET] * 7, Kind.STATISTICS]
+    assert kinds(data) == [BlockType.SECTION, BlockType.INTERFACE, *[BlockType.PACKET] * 7, BlockType.STATISTICS]
     assert agent.asked_to_stop == 1
     assert list(found.words()) == ["a: 100 frames, 3 lost as they came too fast for this connection"]
     assert found.faults == []
@@ -176,7 +176,7 @@ def test_it_ends_at_its_time() -> None:
     say = Said()
     found, data = run({"w1": Agent("a", 2), "w2": Agent("b", 2)}, say, seconds=0.6)
     assert sorted(kinds(data)) == sorted(
-        [Kind.SECTION, *[Kind.INTERFACE] * 2, *[Kind.PACKET] * 4, *[Kind.STATISTICS] * 2]
+        [BlockType.SECTION, *[BlockType.INTERFACE] * 2, *[BlockType.PACKET] * 4, *[BlockType.STATISTICS] * 2]
     )
     assert found.faults == []
     assert len(say) == 1
@@ -186,8 +186,8 @@ def test_it_ends_at_its_time() -> None:
 def test_ctrl_c_ends_it_in_good_order() -> None:
     before = signal.getsignal(signal.SIGINT)
     found, data = run({"w1": Agent("a", 3)}, Said(("capturing", interrupt)))
-    assert kinds(data)[-1] == Kind.STATISTICS
-    assert kinds(data).count(Kind.PACKET) == 3
+    assert kinds(data)[-1] == BlockType.STATISTICS
+    assert kinds(data).count(BlockType.PACKET) == 3
     assert list(found.words()) == ["a: 3 frames"]
     assert signal.getsignal(signal.SIGINT) is before
 
@@ -203,7 +203,7 @@ def test_it_ends_when_nothing_is_left() -> None:
 def test_an_agent_that_breaks_off_is_named_and_the_others_go_on() -> None:
     say = Said()
     found, data = run({"w1": Agent("a", 1, breaks="gone"), "w2": Agent("b", 5)}, say, seconds=1)
-    assert kinds(data).count(Kind.PACKET) == 6
+    assert kinds(data).count(BlockType.PACKET) == 6
     assert found.faults == ["the capture on node w1 broke off: gone"]
     assert found.faults[0] in say
 
@@ -216,7 +216,7 @@ def test_if_all_break_off_it_ends() -> None:
 def test_an_agent_that_does_not_say_how_it_ended_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("k8slan_cli.diagnose.recording._END_SECONDS", 0.3)
     found, data = run({"w1": Agent("a", 1, silent=True)}, seconds=0.1)
-    assert kinds(data).count(Kind.PACKET) == 1
+    assert kinds(data).count(BlockType.PACKET) == 1
     assert len(found.faults) == 1
 
 
@@ -236,7 +236,7 @@ def test_it_is_kept_once_an_agent_captures() -> None:
     out = Out()
     Recording(out, Said(), limit=1).run({"w1": Agent("a", 1)})  # type: ignore[dict-item]
     assert out.kept is not None
-    assert kinds(out.kept)[:2] == [Kind.SECTION, Kind.INTERFACE]
+    assert kinds(out.kept)[:2] == [BlockType.SECTION, BlockType.INTERFACE]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -277,7 +277,7 @@ def test_a_lan_that_nobody_has_come_to_is_an_empty_capture(tmp_path: Path) -> No
     path = tmp_path / "file"
     with writing(path) as out:
         Recording(out, Said(("capturing at", interrupt))).run({}, Spread(), {})  # type: ignore[arg-type]
-    assert kinds(path.read_bytes()) == [Kind.SECTION]
+    assert kinds(path.read_bytes()) == [BlockType.SECTION]
 
 
 # ---------------------------------------------------------------- LANs
@@ -316,7 +316,7 @@ def test_it_goes_on_after_the_last_attachment_and_nothing_is_left_to_wait_for_at
     say = Said(("a: it is detached", interrupt))
     found, data = follow(say, Spread(), {"w1": Agent("a", 2, why="it is detached"), "w2": Agent("", 0)})
     say.checked()
-    assert kinds(data).count(Kind.PACKET) == 2
+    assert kinds(data).count(BlockType.PACKET) == 2
     assert found.faults == []
     assert list(found.words()) == ["a: 2 frames (it is detached)"]
 
@@ -369,7 +369,7 @@ def test_pods_that_end_do_not_end_a_lan_beside_them() -> None:
     found, data = follow(say, Spread(), {"w1": Agent("a", 1)}, {"w1": pod})
     say.checked()
     assert sorted(names(data)) == ["a", "p"]
-    assert kinds(data).count(Kind.STATISTICS) == 2
+    assert kinds(data).count(BlockType.STATISTICS) == 2
     assert found.faults == []
 
 

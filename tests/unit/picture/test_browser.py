@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from k8slan_cli.lan.names import MAX_INTERFACE, MAX_LABEL, MAX_SUBDOMAIN
-from k8slan_cli.picture import NOTHING, Member, Node, Topology, several
+from k8slan_cli.picture import NOTHING, Member, NodePart, Topology, several
 from tests.support.require import require
 from tests.unit.picture.browser import Browser, View, find, start
 
@@ -36,8 +36,8 @@ def member(node: int, number: int) -> Member:
     return Member(name=f"router-{node}-{number}", port=f"e{number}", lines=lines, vm=number % 3 == 2)
 
 
-def node(number: int, members: int) -> Node:
-    return Node(
+def node(number: int, members: int) -> NodePart:
+    return NodePart(
         name=f"worker{number}",
         bridge="br0",
         tunnel="vxlan0",
@@ -46,7 +46,7 @@ def node(number: int, members: int) -> Node:
     )
 
 
-def lan(name: str, *nodes: Node) -> Topology:
+def lan(name: str, *nodes: NodePart) -> Topology:
     underlay = "underlay, UDP port 4789" if nodes else "nobody is attached"
     return Topology(title=f"LAN lab/{name}: VNI 10000, unicast", underlay=underlay, nodes=nodes)
 
@@ -56,7 +56,7 @@ LONG = Topology(
     title=f"LAN {'n' * MAX_LABEL}/{'l' * MAX_SUBDOMAIN}: VNI 16777215, multicast {ADDRESS}, dynamic, not ready",
     underlay="underlay, UDP port 65535",
     nodes=(
-        Node(
+        NodePart(
             name="n" * MAX_SUBDOMAIN,
             bridge="b" * MAX_INTERFACE,
             tunnel="v" * MAX_INTERFACE,
@@ -76,7 +76,7 @@ LONG = Topology(
 )
 ODD = lan(
     'a"b<&>',
-    Node(
+    NodePart(
         name="</svg><script>alert(1)</script>",
         bridge="br<0>",
         tunnel="vx&lan;",
@@ -87,17 +87,17 @@ ODD = lan(
 )
 UNWELL = lan(
     "unwell",
-    Node(name="worker1"),
-    Node(name="worker2", bridge="br0", note="nothing heard of it yet", members=(member(2, 0), member(2, 1))),
-    Node(
+    NodePart(name="worker1"),
+    NodePart(name="worker2", bridge="br0", note="nothing heard of it yet", members=(member(2, 0), member(2, 1))),
+    NodePart(
         name="worker3",
         bridge="br0",
         tunnel="vxlan0",
         uplink="eth1 192.0.2.3",
         note="Degraded: there is no device bond0 here; it may…",
     ),
-    Node(name="no node yet", note="waiting: pod lab/a, VM lab/b"),
-    Node(name="worker5", bridge="br0", members=(Member(name="bare", port="dynamic"),)),
+    NodePart(name="no node yet", note="waiting: pod lab/a, VM lab/b"),
+    NodePart(name="worker5", bridge="br0", members=(Member(name="bare", port="dynamic"),)),
 )
 
 SCENES: dict[str, tuple[Topology, ...]] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from k8slan_cli.picture import Member, Node, Topology
+from k8slan_cli.picture import Member, NodePart, Topology
 from tests.support import scene
 from tests.unit.picture.cluster import BLUE, RED, topology
 
@@ -12,14 +12,14 @@ def test_a_lan_in_use() -> None:
         title="LAN lab/red: VNI 10000, unicast",
         underlay="underlay, UDP port 4789",
         nodes=(
-            Node(
+            NodePart(
                 name="worker1",
                 bridge="br0",
                 tunnel="vxlan0",
                 uplink="eth1 192.0.2.1",
                 members=(Member(name="router-a", port="e1", lines=("net1 10.9.0.1/24", "02:a1:00:00:00:01")),),
             ),
-            Node(
+            NodePart(
                 name="worker2",
                 bridge="br0",
                 tunnel="vxlan0",

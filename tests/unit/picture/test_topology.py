@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k8slan_cli.picture import Member, Node, Topology, mermaid, svg
+from k8slan_cli.picture import Member, NodePart, Topology, mermaid, svg
 from k8slan_cli.picture.text import draw
 
 
@@ -22,12 +22,12 @@ def pod(number: int) -> Member:
 VM = Member(name="vm3f9a", port="vm3f9ap", lines=("tap1234567890", "02:00:00:00:00:99"), vm=True)
 
 
-def node(number: int, *members: Member) -> Node:
+def node(number: int, *members: Member) -> NodePart:
     uplink = f"eth0 198.18.0.{number}"
-    return Node(name=f"node{number}", bridge="br0", tunnel="vxlan0", uplink=uplink, members=members)
+    return NodePart(name=f"node{number}", bridge="br0", tunnel="vxlan0", uplink=uplink, members=members)
 
 
-def lan(*nodes: Node) -> Topology:
+def lan(*nodes: NodePart) -> Topology:
     return Topology(title="LAN default/demo: VNI 7, unicast, MTU 1446", underlay="underlay, MTU 1500", nodes=nodes)
 
 
@@ -95,7 +95,9 @@ def test_a_wide_terminal_has_them_in_one_row_and_a_narrow_one_below_each_other()
 
 
 def test_a_node_without_a_part_of_the_lan_and_one_with_a_note() -> None:
-    lines = draw(lan(Node(name="a"), Node(name="b", bridge="br0", members=(pod(1),), note="Degraded: no underlay")))
+    lines = draw(
+        lan(NodePart(name="a"), NodePart(name="b", bridge="br0", members=(pod(1),), note="Degraded: no underlay"))
+    )
     picture = "\n".join(lines)
     assert picture.count("nothing of the LAN here") == 1
     assert "Degraded: no underlay" in picture
@@ -113,7 +115,7 @@ members = st.builds(
     vm=st.booleans(),
 )
 nodes = st.builds(
-    Node,
+    NodePart,
     name=words,
     bridge=st.sampled_from(["", "br0", "thirteenchars"]),
     tunnel=st.sampled_from(["", "vxlan0"]),
@@ -144,7 +146,7 @@ def test_any_svg_is_well_formed_and_says_all_of_it(topology: Topology) -> None:
 
 @given(st.text(st.characters()))
 def test_any_text_can_be_in_an_svg(text: str) -> None:
-    document = ElementTree.fromstring(svg.write(lan(Node(name=text))))  # noqa: S314
+    document = ElementTree.fromstring(svg.write(lan(NodePart(name=text))))  # noqa: S314
     assert len(document.findall("{http://www.w3.org/2000/svg}text")) == 4
 
 
@@ -165,7 +167,7 @@ def test_mermaid_has_every_link() -> None:
 
 @pytest.mark.parametrize("text", ['say "hi"', "#1;", "a]b"])
 def test_mermaid_quotes_what_would_be_syntax(text: str) -> None:
-    written = mermaid.write(lan(Node(name=text, note="x")))
+    written = mermaid.write(lan(NodePart(name=text, note="x")))
     label = re.search(r"subgraph n0\[(.*)\]$", written, re.MULTILINE)
     assert label
     assert re.fullmatch(r'"[^"]*"', label[1])

@@ -8,7 +8,7 @@ import pytest
 
 from k8slan_cli.cli.lan import inspect, listing
 from k8slan_cli.diagnose.exchange import Reached
-from k8slan_cli.diagnose.lan import Event, View, why
+from k8slan_cli.diagnose.lan import Event, LanDetails, why
 from k8slan_cli.diagnose.protocol import Plugged, Traffic
 from k8slan_cli.inventory import lans
 from tests.support import scene
@@ -26,7 +26,7 @@ EVENTS = (
 )
 
 
-def report(what: View, limit: int | None) -> str:
+def report(what: LanDetails, limit: int | None) -> str:
     return "\n".join(inspect.report(what, limit=limit, wide=False, now=NOW)) + "\n"
 
 
