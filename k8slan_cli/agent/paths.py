@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-DEFAULT_RUN_DIR = Path("/run/k8slan")
-
 
 @dataclass(frozen=True, slots=True)
 class Paths:

@@ -48,7 +48,6 @@ class BlockType(enum.IntEnum):
 class Direction(enum.IntEnum):
     """Which way a frame went, seen from the pod or VM (epb_flags, bits 0 and 1)."""
 
-    UNKNOWN = 0
     IN = 1
     OUT = 2
 

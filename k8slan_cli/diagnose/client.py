@@ -1,14 +1,12 @@
 """One request to a node's agent, over whatever way there is to it: the workstation's half.
 
-The way is a ``Wire``: a port-forward through the API server (kube/portforward.py), or a plain socket. Reading blocks,
+The way is a ``Wire``: a port-forward through the API server (kube/portforward.py). Reading blocks,
 so that whoever has several streams reads each in a thread of its own.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import socket
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
@@ -27,33 +25,6 @@ class Wire(Protocol):
 
     def close(self) -> None:
         """Give it up; a ``receive`` that waits in another thread ends."""
-
-
-class SocketWire:
-    """A plain connection."""
-
-    def __init__(self, connected: socket.socket) -> None:
-        self._socket = connected
-
-    def send(self, data: bytes) -> None:
-        """Send all of ``data``."""
-        try:
-            self._socket.sendall(data)
-        except OSError as error:
-            raise K8slanError(f"the agent is gone: {error.strerror or error}") from error
-
-    def receive(self) -> bytes:
-        """What has come, nothing at the end."""
-        try:
-            return self._socket.recv(1 << 18)
-        except OSError as error:
-            raise K8slanError(f"the agent is gone: {error.strerror or error}") from error
-
-    def close(self) -> None:
-        """Give it up."""
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
 
 
 class AgentError(K8slanError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from collections.abc import Iterator, Mapping
@@ -11,13 +12,40 @@ from typing import Any
 
 from k8slan_cli.capture.pcapng import Block, BlockType, Reader
 from k8slan_cli.diagnose import protocol
-from k8slan_cli.diagnose.client import Call, SocketWire
+from k8slan_cli.diagnose.client import Call
 from k8slan_cli.diagnose.exchange import Site
 from k8slan_cli.diagnose.protocol import Capture, Place, Plugged, Reach
 from k8slan_cli.errors import K8slanError
 from k8slan_cli.net import netns
 from tests.support.agents import SECONDS, Node
 from tests.support.tshark import frames
+
+
+class SocketWire:
+    """A plain connection."""
+
+    def __init__(self, connected: socket.socket) -> None:
+        self._socket = connected
+
+    def send(self, data: bytes) -> None:
+        """Send all of ``data``."""
+        try:
+            self._socket.sendall(data)
+        except OSError as error:
+            raise K8slanError(f"the agent is gone: {error.strerror or error}") from error
+
+    def receive(self) -> bytes:
+        """What has come, nothing at the end."""
+        try:
+            return self._socket.recv(1 << 18)
+        except OSError as error:
+            raise K8slanError(f"the agent is gone: {error.strerror or error}") from error
+
+    def close(self) -> None:
+        """Give it up."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
 
 
 def connect(node: Node, host: str = "127.0.0.1", port: int = protocol.PORT) -> socket.socket:

@@ -26,12 +26,6 @@ def node() -> Iterator[Node]:
         yield node
 
 
-@pytest.fixture
-def pod() -> Iterator[Namespace]:
-    with Namespace.create("pod") as pod:
-        yield pod
-
-
 def with_lease(node: Node, spoke: str) -> dict[str, Any]:
     """A veth that gets its address from host-local."""
     require("node", (PLUGINS / "host-local").exists(), "needs host-local (Debian: containernetworking-plugins)")

@@ -16,6 +16,8 @@ from tests.support.agents import CLIENTS, Node, eventually, macvtap, pods, veth
 from tests.support.netns import Namespace
 from tests.support.require import require
 
+pytestmark = pytest.mark.usefixtures("swept")
+
 
 @pytest.fixture(scope="module")
 def node() -> Iterator[Node]:
@@ -23,19 +25,6 @@ def node() -> Iterator[Node]:
     require("node", devices, "needs devtmpfs at /dev, where /dev/tapN appear")
     with Node.create() as node, node.agent():
         yield node
-
-
-@pytest.fixture(autouse=True)
-def swept(node: Node) -> Iterator[None]:
-    """A test that fails does not make the next one fail."""
-    yield
-    node.sweep()
-
-
-@pytest.fixture
-def pod() -> Iterator[Namespace]:
-    with Namespace.create("pod") as pod:
-        yield pod
 
 
 @pytest.fixture

@@ -15,6 +15,8 @@ from tests.support import names
 from tests.support.agents import CLIENTS, SECONDS, Inside, Node, dynamic, pods, veth
 from tests.support.netns import Namespace
 
+pytestmark = pytest.mark.usefixtures("swept")
+
 OURS = "7026796"
 """The group of every link that k8slan makes."""
 _ALL = 0x0003  # ETH_P_ALL (if_ether.h)
@@ -32,19 +34,6 @@ def lan(node: Node) -> str:
     return node.lan(
         spokes=["a", "b", "c"], peers=["192.0.2.1", "192.0.2.7", "192.0.2.8"], bridge="br5", vxlan="vx5", vni=77
     )
-
-
-@pytest.fixture(autouse=True)
-def swept(node: Node) -> Iterator[None]:
-    """A test that fails does not make the next one fail."""
-    yield
-    node.sweep()
-
-
-@pytest.fixture
-def pod() -> Iterator[Namespace]:
-    with Namespace.create("pod") as pod:
-        yield pod
 
 
 @pytest.mark.parametrize("which", CLIENTS)

@@ -19,13 +19,13 @@ from k8slan_cli.capture import pcapng
 from k8slan_cli.capture.pcapng import BlockType
 from k8slan_cli.cli.lan.capture import capture
 from k8slan_cli.diagnose import filters, sniff
-from k8slan_cli.diagnose.client import AgentError, SocketWire
+from k8slan_cli.diagnose.client import AgentError
 from k8slan_cli.diagnose.protocol import PORT, Place
 from k8slan_cli.diagnose.sniff import CapturePort, Key
 from k8slan_cli.errors import AbsentError, K8slanError, KernelError
 from k8slan_cli.kube import apply, portforward
 from k8slan_cli.probe.endpoint import PacketSocket
-from tests.node.diagnostics import Recording, connect, recording, token, tshark
+from tests.node.diagnostics import Recording, SocketWire, connect, recording, token, tshark
 from tests.support import names
 from tests.support.agents import SECONDS, Agent, Node, dynamic, eventually, macvtap, pods
 from tests.support.netns import Namespace, command

@@ -19,13 +19,13 @@ import pytest
 
 from k8slan_cli.capture.pcapng import BlockType
 from k8slan_cli.diagnose import exchange, filters, protocol, session
-from k8slan_cli.diagnose.client import AgentError, Call, SocketWire
+from k8slan_cli.diagnose.client import AgentError, Call
 from k8slan_cli.diagnose.protocol import FAIL, OK, NodeFacts, Place, Reach
 from k8slan_cli.errors import K8slanError
 from k8slan_cli.probe.endpoint import PacketSocket
 from k8slan_cli.probe.frames import CLASSES, MARK
 from k8slan_cli.probe.run import Probe, Verdict
-from tests.node.diagnostics import call, connect, plugged, recording, site, token, trial, tshark
+from tests.node.diagnostics import SocketWire, call, connect, plugged, recording, site, token, trial, tshark
 from tests.support import names
 from tests.support.agents import Agent, Node, eventually, macvtap, pods, veth
 from tests.support.netns import Namespace
