@@ -12,7 +12,7 @@ from k8slan_cli.agent.loop import LanLoop
 from k8slan_cli.agent.passes import Outcome, Self, mtu_inside
 from k8slan_cli.agent.paths import Paths
 from k8slan_cli.agent.sources import Source
-from k8slan_cli.agent.store import Attachments, KnownLans, Unreleased
+from k8slan_cli.agent.store import AttachmentRecords, KnownLans, Unreleased
 from k8slan_cli.errors import KernelError
 from k8slan_cli.lan.model import Lan, LanRef, Snapshot
 from k8slan_cli.net import netlink, netns, sockets
@@ -41,7 +41,7 @@ class Agent:
         self.me = me
         self.host_root = host_root
         self.node = Node(paths.netns, host_root)
-        self.attachments = Attachments(paths.attachments)
+        self.attachments = AttachmentRecords(paths.attachments)
         self.unreleased = Unreleased(paths.unreleased)
         self.lans = Lans(KnownLans(paths.lans), self.attachments.lans)
         self.loops: dict[tuple[LanRef, str], LanLoop] = {}

@@ -1,7 +1,7 @@
-"""What an operator's requests are about: here they meet the agent's state, and become work for a thread.
+"""What requests for diagnostics are about: here they meet the agent's state, and become work for a thread.
 
-The state is looked at in the agent's own loop; the work (operate) is done elsewhere, so that the loop never waits for
-it. What may be asked and in which words is in operate/protocol.py.
+The state is looked at in the agent's own loop; the work (diagnose) is done elsewhere, so that the loop never waits for
+it. What may be asked and in which words is in diagnose/protocol.py.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from typing import Any
 from k8slan_cli import __version__
 from k8slan_cli.agent.agent import Agent
 from k8slan_cli.agent.captures import Attended, News
+from k8slan_cli.diagnose import checks, protocol, scratch, session, sniff
+from k8slan_cli.diagnose.protocol import FAIL, WARN, Check, NodeFacts, Place, Plugged, Reach, Traffic
 from k8slan_cli.errors import K8slanError, KernelError, PodGone
 from k8slan_cli.lan.model import Lan
 from k8slan_cli.net import netlink, netns
 from k8slan_cli.net.node import Node
-from k8slan_cli.operate import checks, protocol, scratch, session, sniff
-from k8slan_cli.operate.protocol import FAIL, WARN, Check, NodeFacts, Place, Plugged, Reach, Traffic
 from k8slan_cli.plan.state import Attachment
-from k8slan_cli.probe.endpoint import Interface
+from k8slan_cli.probe.endpoint import PacketSocket
 from k8slan_cli.serve.server import Begin
 
 log = logging.getLogger(__name__)
@@ -141,14 +141,14 @@ class Answers:
         if read.part("reach") is not None:
             return self._reaching(Reach.decode(read.part("reach")))
         attachment, _lan = self._attachment(Place.decode(read.part("place")))
-        log.info("an operator probes at %s", attachment.who)
+        log.info("probing at %s", attachment.who)
 
         def carry_out(begin: Begin) -> None:
             fd = netns.open_under(self._agent.host_root, attachment.netns)
             try:
                 if fd is None or netns.identity(fd) != attachment.netns_id:
                     raise PodGone(0, f"the network namespace of {attachment.who} is gone")
-                endpoint = Interface(fd, attachment.ifname)
+                endpoint = PacketSocket(fd, attachment.ifname)
             finally:
                 if fd is not None:
                     os.close(fd)
@@ -171,7 +171,7 @@ class Answers:
         wanted = protocol.Capture.decode(body)
         places = [self._attachment(place)[0] for place in wanted.places]
         for what in (*(place.who for place in places), *(f"LAN {lan}" for lan in wanted.lans)):
-            log.info("an operator captures at %s", what)
+            log.info("capturing at %s", what)
         attended = Attended(self._agent, wanted, places)
 
         def carry_out(begin: Begin) -> None:

@@ -24,7 +24,7 @@ from k8slan_cli.errors import CniError, K8slanError
 from k8slan_cli.lan import names
 from k8slan_cli.lan.model import Lan
 from k8slan_cli.net import inspect, netns
-from k8slan_cli.plan.state import Attachment, Kind, Route
+from k8slan_cli.plan.state import Attachment, AttachmentKind, Route
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ class Attacher:
                 advice = "a spoke takes one pod at a time; a dynamic LAN takes any number"
                 raise CniError(wire.SPOKE_IN_USE, text, advice) from None
 
-    async def _holder(self, config: cni.Config, lan: Lan, port: str) -> Attachment | None:
+    async def _holder(self, config: cni.NetConf, lan: Lan, port: str) -> Attachment | None:
         """Who has a port and is alive; those whose pod is gone without a DEL lose it."""
         for holder in self._holders(config, lan, port):
             async with self._turn(holder.key):  # its ADD or DEL may be under way
@@ -112,7 +112,7 @@ class Attacher:
                     await self.remove(holder)
         return None
 
-    def _holders(self, config: cni.Config, lan: Lan, port: str) -> list[Attachment]:
+    def _holders(self, config: cni.NetConf, lan: Lan, port: str) -> list[Attachment]:
         """Who has a port, or the tap that goes with its spoke: a VM may be on it by a LAN that had the spoke before."""
         tap = names.tap_index(config.spoke) if config.plugin is cni.Plugin.MACVTAP and config.spoke else None
         return [a for a in self._agent.attachments if (a.lan == lan.ref and a.port == port) or a.tap == tap]
@@ -122,7 +122,7 @@ class Attacher:
         config = request.config
         if config.mtu is not None and config.mtu > mtu:
             raise CniError(wire.INVALID_CONFIG, f"mtu: {config.mtu} is more than the {mtu} of LAN {lan.ref} here")
-        kind = Kind.MACVTAP if config.plugin is cni.Plugin.MACVTAP else Kind.VETH
+        kind = AttachmentKind.MACVTAP if config.plugin is cni.Plugin.MACVTAP else AttachmentKind.VETH
         identity = (config.spoke,) if config.spoke else (request.who, request.ifname)
         return Attachment(
             container=request.container,
@@ -133,7 +133,7 @@ class Attacher:
             mac=request.mac or names.mac(str(lan.ref), *identity),
             mtu=config.mtu or mtu,
             spoke=config.spoke,
-            tap=names.tap_index(config.spoke) if kind is Kind.MACVTAP and config.spoke else 0,
+            tap=names.tap_index(config.spoke) if kind is AttachmentKind.MACVTAP and config.spoke else 0,
             netns=request.netns,
             netns_id=netns.identity(pod),
             pod=str(request.pod),
@@ -142,7 +142,7 @@ class Attacher:
             environ=tuple(request.environ.items()) if config.ipam else (),
         )
 
-    def _lan(self, config: cni.Config) -> Lan:
+    def _lan(self, config: cni.NetConf) -> Lan:
         if config.lan is None:
             return self._agent.lans.of_spoke(config.spoke or "")
         lan = self._agent.lans.of_name(config.lan)

@@ -17,7 +17,7 @@ from dataclasses import replace
 
 from k8slan_cli import limits
 from k8slan_cli.agent.passes import Aim, Outcome, Self, run_pass, run_quick_pass
-from k8slan_cli.agent.store import Attachments, Key
+from k8slan_cli.agent.store import AttachmentRecords, Key
 from k8slan_cli.errors import K8slanError, KernelError, PodGone
 from k8slan_cli.lan import names
 from k8slan_cli.lan.model import Lan, LanRef
@@ -47,7 +47,7 @@ class LanLoop:
         netns: str,
         node: Node,
         me: Self,
-        attachments: Attachments,
+        attachments: AttachmentRecords,
         on_outcome: Callable[[LanLoop], None],
     ) -> None:
         """For the LAN ``ref`` in the namespace ``netns``; ``on_outcome`` is called after each pass."""

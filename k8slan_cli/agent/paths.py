@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-DEFAULT_RUN_DIR = Path("/run/k8slan")
-
 
 @dataclass(frozen=True, slots=True)
 class Paths:
@@ -39,7 +37,7 @@ class Paths:
 
     @property
     def token(self) -> Path:
-        """The token of the operator's endpoint, where there is no cluster to know tokens."""
+        """The token of the diagnostics endpoint, where there is no cluster to know tokens."""
         return self.private / "token"
 
     @property

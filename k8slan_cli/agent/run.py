@@ -36,7 +36,7 @@ _FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS = 1.0, 300.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class AgentOptions:
     """How an agent is to run; ``http`` None means no HTTP server, ``handover`` is for the ``Attacher``, in seconds."""
 
     paths: Paths
@@ -50,7 +50,7 @@ Edge = Callable[[Agent], Awaitable[None]]
 """What an agent does for the world beside CNI, as long as it runs: device plugins, its status in the cluster."""
 
 
-async def run(options: Options, source: Source, edges: Sequence[Edge] = ()) -> None:
+async def run(options: AgentOptions, source: Source, edges: Sequence[Edge] = ()) -> None:
     """Run an agent until SIGTERM or SIGINT. What is on the node stays, and so does the traffic.
 
     Raises:
@@ -166,7 +166,7 @@ def notify(state: str) -> None:
         sock.send(state.encode())
 
 
-async def preview(options: Options, source: Source) -> list[tuple[str, list[str]]]:
+async def preview(options: AgentOptions, source: Source) -> list[tuple[str, list[str]]]:
     """What an agent would do if it started now, and does not: (namespace, operations in words) of each LAN concerned.
 
     Raises:

@@ -23,7 +23,7 @@ from k8slan_cli.cni import request as cni
 from k8slan_cli.errors import CniError, Invalid, StoreError
 from k8slan_cli.lan import codec, names
 from k8slan_cli.lan.model import CONFLICT, Lan, LanRef
-from k8slan_cli.plan.state import Attachment, Kind, Route
+from k8slan_cli.plan.state import Attachment, AttachmentKind, Route
 
 log = logging.getLogger(__name__)
 Key = tuple[str, str]
@@ -56,7 +56,7 @@ def write_whole(path: Path, data: bytes) -> None:
         ) from error
 
 
-class Attachments:
+class AttachmentRecords:
     """The attachments of this node, by container and interface, each in a file of its own."""
 
     def __init__(self, directory: Path) -> None:
@@ -152,7 +152,7 @@ def _attachment(data: object) -> Attachment:
         **{
             **data,
             "lan": lan,
-            "kind": Kind(data["kind"]),
+            "kind": AttachmentKind(data["kind"]),
             "addresses": tuple(str(ip_interface(address)) for address in data["addresses"]),
             "environ": tuple((str(name), str(value)) for name, value in data["environ"]),
             "routes": tuple(routes),

@@ -38,7 +38,7 @@ class _Commands(Panels):
             _CLUSTER,
         ),
         "doctor": Late(
-            f"{_HERE}.doctor.command:doctor",
+            f"{_HERE}.doctor:doctor",
             "Check the cluster, its nodes and the network between them for all that LANs need.",
             _CLUSTER,
         ),

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from k8slan_cli.cli.here import Here
 from k8slan_cli.errors import K8slanError
 
 if TYPE_CHECKING:
-    from k8slan_cli.cli.context import Here
     from k8slan_cli.kube.kinds import Kind
 
 _SECONDS = 2.0
@@ -22,8 +22,6 @@ Offer = tuple[str, str]
 
 
 def _here(ctx: typer.Context) -> Here:
-    from k8slan_cli.cli.context import Here
-
     given = ctx.params
     return Here(given.get("kubeconfig"), given.get("context"), given.get("namespace"), given.get("as_user"))
 

@@ -43,7 +43,7 @@ def controller(
     logging.basicConfig(
         stream=sys.stderr, level=levels[log_level.upper()], format="%(asctime)s %(levelname)-7s %(message)s", force=True
     )
-    options = run.Options(
+    options = run.ControllerOptions(
         namespace=namespace,
         identity=name,
         kubeconfig=kubeconfig,

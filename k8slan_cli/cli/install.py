@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from k8slan_cli.kube.apply import Cluster, Rollout, State
     from k8slan_cli.kube.kinds import Document, Kind, Ref
 
-MIN_MINOR = 30
-"""Kubernetes 1.30: there are admission policies, and the API server knows which node an agent speaks from."""
-
 PART_OF = {"app.kubernetes.io/part-of": "k8slan"}
 
 Kubeconfig = Annotated[str | None, typer.Option(help="kubeconfig file; $KUBECONFIG or ~/.kube/config otherwise")]
@@ -81,8 +78,8 @@ def _check_cluster(cluster: Cluster, settings: Settings, documents: Iterable[Doc
     found: list[str] = []
     version = cluster.call("GET", "/version")
     minor = int("".join(c for c in version["minor"] if c.isdigit()) or 0)
-    if (int(version["major"]), minor) < (1, MIN_MINOR):
-        found.append(f"Kubernetes 1.{MIN_MINOR} or newer; this is {version['gitVersion']}")
+    if (int(version["major"]), minor) < (1, kinds.MIN_MINOR):
+        found.append(f"Kubernetes 1.{kinds.MIN_MINOR} or newer; this is {version['gitVersion']}")
     for api, words in (
         ("k8s.cni.cncf.io/v1", "multus: the cluster does not know NetworkAttachmentDefinition (k8s.cni.cncf.io/v1)"),
         ("monitoring.coreos.com/v1", "the Prometheus operator, for --service-monitor"),
@@ -157,7 +154,7 @@ def _ours(found: Document) -> bool:
 def _wait_established(cluster: Cluster, target: Ref, deadline: float) -> None:
     from k8slan_cli.kube import apply
 
-    source = apply.Source(target.kind, field_selector=f"metadata.name={target.name}")
+    source = apply.Selection(target.kind, field_selector=f"metadata.name={target.name}")
     for state in cluster.follow({"crd": source}, deadline - time.monotonic()):
         for found in state["crd"].values():
             conditions = apply.conditions(found)
@@ -174,9 +171,9 @@ def _wait_ready(cluster: Cluster, settings: Settings, deadline: float) -> None:
     from k8slan_cli.kube import apply, kinds
 
     sources = {
-        "deployments": apply.Source(kinds.DEPLOYMENTS, settings.namespace, "metadata.name=k8slan-controller"),
-        "agents": apply.Source(kinds.DAEMON_SETS, settings.namespace, "metadata.name=k8slan-node-agent"),
-        "pods": apply.Source(kinds.PODS, settings.namespace),
+        "deployments": apply.Selection(kinds.DEPLOYMENTS, settings.namespace, "metadata.name=k8slan-controller"),
+        "agents": apply.Selection(kinds.DAEMON_SETS, settings.namespace, "metadata.name=k8slan-node-agent"),
+        "pods": apply.Selection(kinds.PODS, settings.namespace),
     }
     state: State = {}
     said: list[str] = []

@@ -58,7 +58,7 @@ class Plugin(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pod:
+class PodRef:
     """Whose interface it is, as far as the runtime tells (``K8S_POD_*`` of CNI_ARGS)."""
 
     namespace: str = ""
@@ -71,7 +71,7 @@ class Pod:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
+class NetConf:
     """A network's configuration: exactly one of ``spoke`` and ``lan`` is set; ``ipam`` is a plugin's name or "".
 
     ``mtu`` None means the LAN's own. ``ips`` are addresses with prefix lengths that the runtime asks for; with an IPAM
@@ -104,9 +104,9 @@ class Add(_Request):
     container: str
     ifname: str
     netns: str
-    config: Config
+    config: NetConf
     mac: str | None = None
-    pod: Pod = Pod()
+    pod: PodRef = PodRef()
 
     @property
     def who(self) -> str:
@@ -131,7 +131,7 @@ class Check(_Request):
     container: str
     ifname: str
     netns: str
-    config: Config
+    config: NetConf
     previous: Result
 
 
@@ -139,14 +139,14 @@ class Check(_Request):
 class Status(_Request):
     """Say whether an ADD with this configuration would work."""
 
-    config: Config
+    config: NetConf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gc(_Request):
     """Remove what this configuration's network has beyond ``valid``: (container, interface) pairs."""
 
-    config: Config
+    config: NetConf
     valid: frozenset[tuple[str, str]]
 
 
@@ -208,7 +208,7 @@ def parse(environ: Mapping[str, str], stdin: bytes) -> Request:
         netns=netns,
         config=config,
         mac=_wanted_mac(source, args.get("MAC", "")),
-        pod=Pod(
+        pod=PodRef(
             namespace=args.get("K8S_POD_NAMESPACE", ""),
             name=args.get("K8S_POD_NAME", ""),
             uid=args.get("K8S_POD_UID", ""),
@@ -263,7 +263,7 @@ def _args(text: str) -> dict[str, str]:
 # ---------------------------------------------------------------- the configuration
 
 
-def _config(source: Field, verb: str) -> Config:
+def _config(source: Field, verb: str) -> NetConf:
     version = _version(source.at("cniVersion"), verb)
     name = source.at("name")
     if fault := container_fault(name.text()):
@@ -275,7 +275,7 @@ def _config(source: Field, verb: str) -> Config:
     spoke, lan = _target(source, plugin)
     ipam = _ipam(source)
     ips = () if ipam else tuple(item.interface() for item in source.at("runtimeConfig").at("ips").items())
-    return Config(
+    return NetConf(
         version=version,
         name=name.text(),
         plugin=plugin,

@@ -21,10 +21,10 @@ from k8slan_cli.kube.events import Event
 from k8slan_cli.kube.lans import LanObject
 from k8slan_cli.kube.nads import FoundNad
 from k8slan_cli.kube.nodes import NodeHealth, written
-from k8slan_cli.kube.status import DEGRADED, MAX_MESSAGE, NODE_READY, READY, Condition, LanStatus
+from k8slan_cli.kube.status import DEGRADED, MAX_MESSAGE, READY, Condition, LanStatus
 from k8slan_cli.kube.watch import Key
 from k8slan_cli.lan import names, validate
-from k8slan_cli.lan.model import CONFLICT, PROTECTION, LanRef, NodeStatus
+from k8slan_cli.lan.model import CONFLICT, NODE_READY, PROTECTION, LanRef, NodeStatus
 from k8slan_cli.plan import objects
 from k8slan_cli.plan.attached import Pod, Shared, attached, shared
 from k8slan_cli.plan.objects import Nad

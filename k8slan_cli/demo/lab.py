@@ -28,15 +28,15 @@ from k8slan_cli.demo.scene import (
     UNDERLAY_MTU,
     UPLINK,
     Built,
+    BuiltGuest,
+    BuiltNode,
     Called,
+    DemoOptions,
     Doing,
     Done,
     Guest,
     Machine,
-    Options,
     Over,
-    Part,
-    Plugged,
     Probed,
     Ran,
     Remark,
@@ -49,7 +49,7 @@ from k8slan_cli.lan import names
 from k8slan_cli.net import netlink, netns, sockets
 from k8slan_cli.net.netlink import RawLink
 from k8slan_cli.net.sockets import Netlink
-from k8slan_cli.probe.endpoint import Endpoint, Interface, Tap
+from k8slan_cli.probe.endpoint import Endpoint, PacketSocket, Tap
 from k8slan_cli.probe.run import Probe, cross
 
 _NAMESPACES = RUN / "netns"  # where ip-netns(8) looks
@@ -59,7 +59,7 @@ _CALL_SECONDS = 70.0  # above the longest that a CNI client waits
 _COMMAND_SECONDS = 60.0
 
 
-def play(options: Options, teller: Teller) -> None:
+def play(options: DemoOptions, teller: Teller) -> None:
     """Play it once.
 
     Raises:
@@ -99,7 +99,7 @@ class _Lab:
         self._fds: dict[str, int] = {}  # network namespaces of nodes and guests
         self._agents: dict[str, subprocess.Popen[bytes]] = {}
         self._client: list[str] = []
-        self._plugged: dict[str, Plugged] = {}
+        self._plugged: dict[str, BuiltGuest] = {}
         self._mtu = 0
 
     @contextlib.contextmanager
@@ -228,7 +228,7 @@ class _Lab:
             raise K8slanError(f"CNI ADD says that {guest.spoke} has the MAC {mac}, and it has {link.mac}")
         self._mtu = max(self._mtu, link.mtu)
         tap = f"/dev/tap{link.index}" if guest.vm else ""
-        self._plugged[guest.spoke] = Plugged(guest=guest, port=names.port(guest.spoke), mac=link.mac, tap=tap)
+        self._plugged[guest.spoke] = BuiltGuest(guest=guest, port=names.port(guest.spoke), mac=link.mac, tap=tap)
 
     def call(self, verb: str, guest: Guest) -> dict[str, Any]:
         """One CNI call, as a container runtime makes it; what it answered.
@@ -273,10 +273,10 @@ class _Lab:
         """What the nodes have of the LAN, read from the kernel and not from what was wanted."""
         return Built(scene=self.scene, mtu=self._mtu, parts=tuple(map(self._part, self.scene.machines)))
 
-    def _part(self, machine: Machine) -> Part:
+    def _part(self, machine: Machine) -> BuiltNode:
         fd = netns.open_at(self._lan(machine))
         if fd is None:
-            return Part(machine=machine)
+            return BuiltNode(machine=machine)
         try:
             with Netlink(fd) as inside:
                 links = sockets.links(inside)
@@ -284,9 +284,9 @@ class _Lab:
             os.close(fd)
         bridge = next((link for link in links if link.kind == "bridge"), None)
         if bridge is None:
-            return Part(machine=machine)
+            return BuiltNode(machine=machine)
         ports = {link.name: link.kind for link in links if link.master == bridge.index}
-        return Part(
+        return BuiltNode(
             machine=machine,
             bridge=bridge.name,
             vxlan=next((name for name, kind in ports.items() if kind == "vxlan"), ""),
@@ -352,10 +352,10 @@ class _Lab:
                     results = cross(src, dst, Probe(src=src.mac, dst=dst.mac, mtu=self._mtu))
                     self.teller.tell(Probed(pair=pair, results=results))
 
-    def _endpoint(self, plugged: Plugged) -> Endpoint:
+    def _endpoint(self, plugged: BuiltGuest) -> Endpoint:
         if plugged.tap:
             return Tap(Path(plugged.tap), netlink.mac_bytes(plugged.mac))
-        return Interface(self._fds[plugged.guest.spoke], plugged.guest.interface)
+        return PacketSocket(self._fds[plugged.guest.spoke], plugged.guest.interface)
 
 
 def _environment() -> dict[str, str]:

@@ -125,7 +125,7 @@ class Cluster:
 
     # ------------------------------------------------------------ watching
 
-    def follow(self, sources: Mapping[str, Source], seconds: float = _A_YEAR) -> Iterator[State]:
+    def follow(self, sources: Mapping[str, Selection], seconds: float = _A_YEAR) -> Iterator[State]:
         """Yield what the ``sources`` hold, by source and name: now, and again after each change.
 
         It ends after ``seconds``, or in effect never. Each source is listed once and watched from there.
@@ -158,7 +158,7 @@ class Cluster:
             return []
         left = list(targets)
         sources = {
-            str(target): Source(target.kind, target.namespace, f"metadata.name={target.name}") for target in targets
+            str(target): Selection(target.kind, target.namespace, f"metadata.name={target.name}") for target in targets
         }
         for state in self.follow(sources, seconds):
             left = [target for target in targets if state[str(target)]]
@@ -168,7 +168,7 @@ class Cluster:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class Selection:
     """What ``Cluster.follow`` looks at: a kind, in a namespace or everywhere, all or some of its objects."""
 
     kind: Kind
@@ -194,7 +194,7 @@ class _StoppedError(Exception):
     """Following has ended."""
 
 
-def _follow(client: Client, name: str, source: Source, stop: threading.Event, changes: queue.Queue[Change]) -> None:
+def _follow(client: Client, name: str, source: Selection, stop: threading.Event, changes: queue.Queue[Change]) -> None:
     """Tell all objects of a source after each change, until it may not be watched or ``stop`` is set."""
     from k8slan_cli.kube.watch import Cache, Informer
 

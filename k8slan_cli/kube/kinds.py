@@ -15,6 +15,9 @@ from k8slan_cli.lan.model import API_VERSION, KIND
 
 Document = Mapping[str, Any]
 
+MIN_MINOR = 30
+"""Kubernetes 1.30: there are admission policies, and the API server knows which node an agent speaks from."""
+
 
 @dataclass(frozen=True, slots=True)
 class Kind:

@@ -29,7 +29,7 @@ _PING_SECONDS = 20.0
 
 
 class Forward:
-    """A connection to a pod's port. It has what operate/client.py wants of a ``Wire``."""
+    """A connection to a pod's port. It has what diagnose/client.py wants of a ``Wire``."""
 
     def __init__(self, connected: WebSocket) -> None:
         self._connected = connected

@@ -25,6 +25,8 @@ PROTECTION = f"{GROUP}/protection"
 """The controller's own finalizer: on each LAN before it has its first NAD, so before anything can be attached."""
 CONFLICT = "Conflict"
 """The condition that says whether a LAN wants what another has."""
+NODE_READY = "Ready"
+"""``NodeStatus.state`` of a node on which all is as it should be; every other word says that it is not."""
 LINKS_DOWN = f"{GROUP}/links-down"
 """The annotation that lists the links to have no carrier, separated by commas (see ``Lan.down``)."""
 

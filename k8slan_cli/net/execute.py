@@ -15,7 +15,7 @@ from k8slan_cli.net.node import Handle, Node
 from k8slan_cli.net.sockets import Netlink
 from k8slan_cli.plan import operations as op
 from k8slan_cli.plan.operations import Operation
-from k8slan_cli.plan.state import Attachment, Kind, Port
+from k8slan_cli.plan.state import Attachment, AttachmentKind, Port
 
 _GONE = frozenset({errno.ENODEV})
 _CARRIER_SECONDS, _LOOK_SECONDS = 1.0, 0.001
@@ -226,7 +226,7 @@ def _(operation: op.ConfigurePod, context: Context) -> None:
         with Netlink(fd) as pod:
             raw = _link(pod, attachment.ifname)
             # A macvtap without ALLMULTI keeps LLDP, LACP, STP, OSPF, IS-IS and IPv6 ND from the guest.
-            everything = True if attachment.kind is Kind.MACVTAP else None
+            everything = True if attachment.kind is AttachmentKind.MACVTAP else None
             changes = [netlink.set_link(raw.index, up=True, all_multicast=everything)]
             changes += [netlink.add_address(raw.index, address) for address in attachment.addresses]
             there = frozenset({errno.EEXIST})  # an address that it has already, by an earlier try

@@ -9,7 +9,7 @@ from k8slan_cli.net import netlink, netns, sockets
 from k8slan_cli.net.netlink import OURS
 from k8slan_cli.net.node import Node
 from k8slan_cli.net.sockets import Netlink
-from k8slan_cli.plan.state import Attachment, Kind
+from k8slan_cli.plan.state import Attachment, AttachmentKind
 
 
 def ports(node: Node, name: str) -> frozenset[str]:
@@ -30,7 +30,7 @@ def is_orphan(node: Node, name: str, attachment: Attachment) -> bool:
     handle = node.lan(name)
     if handle is None or sockets.link(handle.netlink, attachment.port) is None:
         return True
-    if attachment.kind is Kind.VETH:
+    if attachment.kind is AttachmentKind.VETH:
         return False
     try:
         fd = netns.open_under(node.host_root, attachment.netns)

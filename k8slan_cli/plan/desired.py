@@ -10,7 +10,18 @@ from k8slan_cli.errors import Invalid, Problem
 from k8slan_cli.lan import names
 from k8slan_cli.lan.model import IpAddress, Lan
 from k8slan_cli.lan.validate import MIN_MTU
-from k8slan_cli.plan.state import Attachment, Bridge, Kind, LanState, Port, Stub, Tunnel, Underlay, Vxlan, absent
+from k8slan_cli.plan.state import (
+    Attachment,
+    AttachmentKind,
+    Bridge,
+    LanState,
+    Port,
+    Stub,
+    Tunnel,
+    Underlay,
+    Vxlan,
+    absent,
+)
 
 OVERHEAD_V4 = 54
 """Ethernet 14 + VLAN tag 4 of the inner frame, VXLAN 8, UDP 8, IPv4 20 bytes (RFC 7348, section 5, and 802.1Q)."""
@@ -120,6 +131,6 @@ def port_of(lan: Lan, bridge: Bridge, attachment: Attachment) -> Port:
 
 def stub_of(attachment: Attachment) -> Stub | None:
     """The lower device of a macvtap attachment; a veth attachment has none."""
-    if attachment.kind is not Kind.MACVTAP:
+    if attachment.kind is not AttachmentKind.MACVTAP:
         return None
     return Stub(name=names.stub(attachment.port), mtu=attachment.mtu)

@@ -17,7 +17,7 @@ ALL_BUT_PAUSE = 0xFFFD
 """``group_fwd_mask`` of every port: all of 01:80:c2:00:00:0X but X=1, PAUSE, which no bridge passes on."""
 
 
-class Kind(enum.StrEnum):
+class AttachmentKind(enum.StrEnum):
     """The kind of an attachment."""
 
     VETH = "veth"
@@ -109,7 +109,7 @@ class Attachment:
     container: str
     ifname: str
     lan: LanRef
-    kind: Kind
+    kind: AttachmentKind
     port: str
     mac: str
     mtu: int

@@ -83,7 +83,7 @@ class _Closing:
         raise NotImplementedError
 
 
-class Interface(_Closing):
+class PacketSocket(_Closing):
     """An interface in a network namespace, by AF_PACKET. It hears what is for others too, but not itself."""
 
     def __init__(self, fd: int, name: str) -> None:

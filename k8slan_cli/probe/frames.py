@@ -25,7 +25,6 @@ MARK = bytes.fromhex("f7b635c1")
 """How every token begins, so that one search finds it in a frame. No builder writes these bytes elsewhere."""
 
 TOKEN_BYTES = 16
-HEADER_BYTES = 14  # destination, source, EtherType
 TAG_BYTES = 4
 MINIMUM_BYTES = 60  # IEEE 802.3, without the check sequence; a shorter frame would be padded on the way
 

@@ -1,4 +1,4 @@
-"""The one HTTP server: of metrics and health, of the admission webhook, of the agents' endpoint for operators.
+"""The one HTTP server: of metrics and health, of the admission webhook, of the agents' diagnostics endpoint.
 
 Those that answer see requests and answers as values; connections, TLS and HTTP are aiohttp's. What a client can take is
 bounded, so that one that is slow or greedy costs only itself: the time in which a request has to come and an answer be

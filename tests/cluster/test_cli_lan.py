@@ -27,7 +27,7 @@ import yaml
 from k8slan_cli import __main__ as entry
 from tests.cluster.bare import Api, api, lan_crd, namespace, until
 from tests.cluster.harness import build
-from tests.unit.cli.lan import scene
+from tests.support import scene
 from tests.unit.render.command import Done, call
 
 __all__ = ["api", "namespace"]

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from k8slan_cli.kube import kubeconfig, portforward, watch
-from k8slan_cli.kube.apply import Cluster, Source
+from k8slan_cli.kube.apply import Cluster, Selection
 from k8slan_cli.kube.client import ApiError, Client, MissingError
 from k8slan_cli.kube.kinds import LANS
 from k8slan_cli.kube.kubeconfig import Access, access
@@ -419,7 +419,7 @@ def test_many_watches_survive_an_api_server_that_restarts(lab: Lab) -> None:
 def test_a_command_that_follows_survives_it_too(lab: Lab) -> None:
     """Cut, then a restart of the API server."""
     seen: list[list[str]] = []
-    for state in Cluster(lab.access).follow({"lans": Source(LANS, lab.namespace)}, SECONDS):
+    for state in Cluster(lab.access).follow({"lans": Selection(LANS, lab.namespace)}, SECONDS):
         seen.append(sorted(state["lans"]))
         number = len(seen)
         if number == 1:
@@ -437,7 +437,7 @@ def test_a_command_that_follows_survives_it_too(lab: Lab) -> None:
 def test_a_command_may_not_follow_what_its_user_may_not_see(config: Config, namespace: str) -> None:
     cluster = Cluster(access(config(), as_user="eve"))
     with pytest.raises(MissingError, match=f"user eve may not list lans in namespace {namespace}"):
-        next(cluster.follow({"lans": Source(LANS, namespace)}, SECONDS))
+        next(cluster.follow({"lans": Selection(LANS, namespace)}, SECONDS))
 
 
 def test_documents_are_plain(api: Api, config: Config, namespace: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from k8slan_cli.probe.endpoint import Interface
+from k8slan_cli.probe.endpoint import PacketSocket
 from tests.node.test_agent_restart import Stream
 from tests.support import names
 from tests.support.agents import Node, document, eventually, pods, veth
@@ -46,7 +46,7 @@ def edit(node: Node, **spec: Any) -> None:
 @contextmanager
 def flowing(one: Namespace, other: Namespace) -> Iterator[None]:
     """Show that no frame between two pods is lost while a block runs, nor just after it."""
-    with Interface(one.fd(), "net1") as sender, Interface(other.fd(), "net1") as receiver:
+    with PacketSocket(one.fd(), "net1") as sender, PacketSocket(other.fd(), "net1") as receiver:
         with Stream(sender, receiver) as stream:
             yield
             begun = stream.sent

@@ -26,12 +26,6 @@ def node() -> Iterator[Node]:
         yield node
 
 
-@pytest.fixture
-def pod() -> Iterator[Namespace]:
-    with Namespace.create("pod") as pod:
-        yield pod
-
-
 def get(node: Node, path: str, port: int = 9402) -> tuple[int, str]:
     """What the agent's HTTP server answers: status and text."""
     script = (

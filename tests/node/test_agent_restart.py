@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from k8slan_cli.cni import wire
-from k8slan_cli.probe.endpoint import Interface
+from k8slan_cli.probe.endpoint import PacketSocket
 from tests.support import names
 from tests.support.agents import AT_ONCE, CLIENTS, PLUGINS, Agent, Node, dynamic, eventually, macvtap, pods, veth
 from tests.support.netns import Namespace, command
@@ -24,12 +24,6 @@ from tests.support.require import require
 def node() -> Iterator[Node]:
     with Node.create() as node:
         yield node
-
-
-@pytest.fixture
-def pod() -> Iterator[Namespace]:
-    with Namespace.create("pod") as pod:
-        yield pod
 
 
 def with_lease(node: Node, spoke: str) -> dict[str, Any]:
@@ -44,7 +38,7 @@ def with_lease(node: Node, spoke: str) -> dict[str, Any]:
 class Stream:
     """Numbered frames from one interface to another, one each millisecond, while a block runs."""
 
-    def __init__(self, sender: Interface, receiver: Interface) -> None:
+    def __init__(self, sender: PacketSocket, receiver: PacketSocket) -> None:
         self._sender, self._receiver = sender, receiver
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._send)
@@ -90,7 +84,7 @@ def test_no_frame_is_lost_when_agents_end_and_start(how: str) -> None:
         for node, pod, spoke in zip(nodes, both, "ab", strict=True):
             with node.agent():
                 node.add(pod, veth(spoke)).result()
-        with Interface(both[0].fd(), "net1") as sender, Interface(both[1].fd(), "net1") as receiver:
+        with PacketSocket(both[0].fd(), "net1") as sender, PacketSocket(both[1].fd(), "net1") as receiver:
             stream = Stream(sender, receiver)
             with stream:
                 for _ in range(2):

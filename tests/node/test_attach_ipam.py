@@ -14,12 +14,14 @@ from typing import Any
 import pytest
 
 from k8slan_cli.cni import wire
-from k8slan_cli.operate.protocol import NODE, WARN, Check, NodeFacts
-from tests.node.operator import call
+from k8slan_cli.diagnose.protocol import NODE, WARN, Check, NodeFacts
+from tests.node.diagnostics import call
 from tests.support import names
 from tests.support.agents import CLIENTS, PLUGINS, Node, dynamic, eventually, macvtap, pods, veth
 from tests.support.netns import Namespace, command
 from tests.support.require import require
+
+pytestmark = pytest.mark.usefixtures("swept")
 
 VERSIONS = ("0.3.1", "0.4.0", "1.0.0", "1.1.0")
 
@@ -30,19 +32,6 @@ def node() -> Iterator[Node]:
         require("node", (PLUGINS / plugin).exists(), f"needs {PLUGINS / plugin} (Debian: containernetworking-plugins)")
     with Node.create() as node, node.agent():
         yield node
-
-
-@pytest.fixture(autouse=True)
-def swept(node: Node) -> Iterator[None]:
-    """A test that fails does not make the next one fail."""
-    yield
-    node.sweep()
-
-
-@pytest.fixture
-def pod() -> Iterator[Namespace]:
-    with Namespace.create("pod") as pod:
-        yield pod
 
 
 @pytest.fixture

@@ -16,18 +16,17 @@ from typing import Any
 import pytest
 
 from k8slan_cli.capture import pcapng
-from k8slan_cli.capture.pcapng import Kind
-from k8slan_cli.cli.exits import AbsentError
+from k8slan_cli.capture.pcapng import BlockType
 from k8slan_cli.cli.lan.capture import capture
-from k8slan_cli.errors import K8slanError, KernelError
+from k8slan_cli.diagnose import filters, sniff
+from k8slan_cli.diagnose.client import AgentError
+from k8slan_cli.diagnose.protocol import PORT, Place
+from k8slan_cli.diagnose.sniff import CapturePort, Key
+from k8slan_cli.errors import AbsentError, K8slanError, KernelError
 from k8slan_cli.kube import kinds, portforward
 from k8slan_cli.kube.client import ApiError, MissingError
-from k8slan_cli.operate import filters, sniff
-from k8slan_cli.operate.client import AgentError, SocketWire
-from k8slan_cli.operate.protocol import PORT, Place
-from k8slan_cli.operate.sniff import Key, Port
-from k8slan_cli.probe.endpoint import Interface
-from tests.node.operator import Recording, connect, recording, token, tshark
+from k8slan_cli.probe.endpoint import PacketSocket
+from tests.node.diagnostics import Recording, SocketWire, connect, recording, token, tshark
 from tests.support import names
 from tests.support.agents import SECONDS, Agent, Node, dynamic, eventually, macvtap, pods
 from tests.support.netns import Namespace, command
@@ -78,13 +77,13 @@ def lab(node: tuple[Node, Agent]) -> Iterator[Lab]:
 
 def say(pod: Namespace, text: str) -> None:
     """Send a frame to everybody."""
-    with Interface(pod.fd(), "net1") as endpoint:
+    with PacketSocket(pod.fd(), "net1") as endpoint:
         endpoint.send(b"\xff" * 6 + endpoint.mac + b"\x88\xb5" + text.encode().ljust(50, b"\0"))
 
 
 def heard(found: Recording, text: str) -> set[str]:
     """At which interfaces the frame of ``say`` has been captured so far."""
-    packets = [block for block in found.of(Kind.PACKET) if text.encode() in block.data]
+    packets = [block for block in found.of(BlockType.PACKET) if text.encode() in block.data]
     return {found.names()[block.number] for block in packets}
 
 
@@ -122,7 +121,7 @@ def test_who_comes_later_is_captured_and_who_goes_ends_nothing(lab: Lab, tmp_pat
     assert {row[1].partition(" on ")[0] for row in rows if row[0] == "2"} == {"VM"}
     assert {row[2] for row in rows} == {"0x00000001", "0x00000002"}
     assert "is not there" not in str(lab.agent.log)
-    accepted = {block.number: block.counters().accepted for block in found.of(Kind.STATISTICS)}
+    accepted = {block.number: block.counters().accepted for block in found.of(BlockType.STATISTICS)}
     assert accepted == {number: sum(row[0] == str(number) for row in rows) for number in range(4)}
 
 
@@ -131,14 +130,14 @@ def test_what_still_waits_when_a_pod_goes_is_in_it(lab: Lab) -> None:
         lab.plug(pod, "one")
         found.interfaces(1)
         frame = b"\xff" * 6 + bytes(6) + b"\x88\xb5" + bytes(200)
-        with Interface(pod.fd(), "net1") as endpoint:
+        with PacketSocket(pod.fd(), "net1") as endpoint:
             for _ in range(3000):
                 endpoint.send(frame)
         lab.unplug(pod)
         found.ends(1)
-        counters = found.of(Kind.STATISTICS)[0].counters()
+        counters = found.of(BlockType.STATISTICS)[0].counters()
         assert counters.dropped == 0
-        assert counters.accepted == len(found.of(Kind.PACKET)) >= 3000
+        assert counters.accepted == len(found.of(BlockType.PACKET)) >= 3000
         found.stop()
 
 
@@ -413,19 +412,19 @@ class Wires:
     """Ports in a namespace, as an agent would have them."""
 
     namespace: Namespace
-    present: dict[Key, Port] = field(default_factory=dict)
+    present: dict[Key, CapturePort] = field(default_factory=dict)
     lasting: bool = True
 
     def put(self, name: str) -> None:
         """A port is there."""
         described = pcapng.Interface(name=name)
-        self.present = self.present | {(name,): Port(path=self.namespace.path, name=name, interface=described)}
+        self.present = self.present | {(name,): CapturePort(path=self.namespace.path, name=name, interface=described)}
 
     def drop(self, name: str) -> None:
         """It is not."""
         self.present = {key: port for key, port in self.present.items() if key != (name,)}
 
-    def ports(self) -> Mapping[Key, Port]:
+    def ports(self) -> Mapping[Key, CapturePort]:
         """Those that are there."""
         return self.present
 
@@ -471,13 +470,13 @@ class Stream:
         self._reader = pcapng.Reader()
         self._blocks: list[pcapng.Block] = []
 
-    def next(self, kind: Kind, text: bytes = b"") -> pcapng.Block:
+    def next(self, kind: BlockType, text: bytes = b"") -> pcapng.Block:
         """The next block but for frames of the kernel's own; it has to be of ``kind``, and have ``text`` in it."""
         while True:
             while not self._blocks:
                 self._blocks += self._reader.feed(self._socket.recv(1 << 16))
             block = self._blocks.pop(0)
-            if block.kind != Kind.PACKET or (text and text in block.data):
+            if block.kind != BlockType.PACKET or (text and text in block.data):
                 assert block.kind == kind
                 return block
 
@@ -492,23 +491,23 @@ def test_more_than_a_capture_takes_are_named_and_one_gets_its_turn_when_there_is
             wire(space, name, other, name)
             wires.put(name)
         with served(wires) as (stream, news):
-            stream.next(Kind.SECTION)
-            assert [stream.next(Kind.INTERFACE).name() for _ in range(3)] == ["p0", "p1", "p2"]
-            left = stream.next(Kind.STATISTICS)
+            stream.next(BlockType.SECTION)
+            assert [stream.next(BlockType.INTERFACE).name() for _ in range(3)] == ["p0", "p1", "p2"]
+            left = stream.next(BlockType.STATISTICS)
             assert (left.number, left.counters().comment) == (
                 2,
                 "not captured: a capture takes 2 attachments of a node at a time",
             )
-            assert stream.next(Kind.INTERFACE).name() == "p3"
-            stream.next(Kind.STATISTICS)
+            assert stream.next(BlockType.INTERFACE).name() == "p3"
+            stream.next(BlockType.STATISTICS)
             wires.drop("p0")
             os.eventfd_write(news, 1)
-            ended = stream.next(Kind.STATISTICS)
+            ended = stream.next(BlockType.STATISTICS)
             assert (ended.number, ended.counters().comment) == (0, "p0 is out")
-            assert stream.next(Kind.INTERFACE).name() == "p2"
-            with Interface(other.fd(), "p2") as endpoint:
+            assert stream.next(BlockType.INTERFACE).name() == "p2"
+            with PacketSocket(other.fd(), "p2") as endpoint:
                 endpoint.send(bytes(14) + b"a frame of this test".ljust(46))
-            assert stream.next(Kind.PACKET, b"a frame of this test").number == 4
+            assert stream.next(BlockType.PACKET, b"a frame of this test").number == 4
 
 
 def test_the_ports_of_a_capture_share_what_it_may_take_of_the_kernels_memory() -> None:
@@ -518,12 +517,12 @@ def test_the_ports_of_a_capture_share_what_it_may_take_of_the_kernels_memory() -
             wire(space, name, other, name)
         wires.put("p0")
         with served(wires) as (stream, news):
-            stream.next(Kind.SECTION)
+            stream.next(BlockType.SECTION)
             assert _queues(space) == [sniff.ROOM // 2]
             for name in ("p1", "p2", "p3"):
                 wires.put(name)
             os.eventfd_write(news, 1)
-            assert [stream.next(Kind.INTERFACE).name() for _ in range(4)] == ["p0", "p1", "p2", "p3"]
+            assert [stream.next(BlockType.INTERFACE).name() for _ in range(4)] == ["p0", "p1", "p2", "p3"]
             assert _queues(space) == [sniff.ROOM // 4] * 4
 
 
@@ -537,10 +536,10 @@ def test_a_port_that_is_not_there_yet_is_waited_for_but_not_where_it_was_named()
         wires = Wires(space)
         wires.put("p0")
         with served(wires) as (stream, news):
-            stream.next(Kind.SECTION)
+            stream.next(BlockType.SECTION)
             wire(space, "p0", other, "p0")
             os.eventfd_write(news, 1)
-            assert stream.next(Kind.INTERFACE).name() == "p0"
+            assert stream.next(BlockType.INTERFACE).name() == "p0"
         wires.lasting = False
         wires.put("p1")
         here, there = socket.socketpair()

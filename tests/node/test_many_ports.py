@@ -32,12 +32,6 @@ def lan(node: Node) -> Iterator[str]:
     assert node.current.log.lines == []
 
 
-@pytest.fixture
-def pod() -> Iterator[Namespace]:
-    with Namespace.create("pod") as pod:
-        yield pod
-
-
 def _attach_all(node: Node, lan: str, pod: Namespace) -> None:
     config = dynamic(f"default/{lan}")
     eventually("the LAN is known", lambda: node.add(pod, config, ifname="net1").status == 0)

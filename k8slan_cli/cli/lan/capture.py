@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from k8slan_cli.cli import completion
-from k8slan_cli.cli.context import Here, in_cluster
+from k8slan_cli.cli.context import in_cluster
+from k8slan_cli.cli.here import Here
 
 if TYPE_CHECKING:
-    from k8slan_cli.cli.agents import Agents
+    from k8slan_cli.diagnose.agents import Agents
+    from k8slan_cli.diagnose.client import Call
+    from k8slan_cli.diagnose.protocol import Capture, Plugged
     from k8slan_cli.errors import K8slanError
-    from k8slan_cli.operate.client import Call
-    from k8slan_cli.operate.protocol import Capture, Plugged
 
 
 @in_cluster
@@ -56,10 +57,10 @@ def capture(
     on whatever node, and waits if nobody is.
     """
     from k8slan_cli.cli import files
-    from k8slan_cli.cli.agents import Agents
     from k8slan_cli.cli.exits import UsageError
-    from k8slan_cli.cli.lan.recording import Recording
-    from k8slan_cli.operate import protocol
+    from k8slan_cli.diagnose import protocol
+    from k8slan_cli.diagnose.agents import Agents
+    from k8slan_cli.diagnose.recording import Recording
 
     if not write and sys.stdout.isatty():
         raise UsageError(
@@ -148,8 +149,8 @@ def _places(
     agents: Agents, here: Here, what: Sequence[str], lans: dict[str, frozenset[str]]
 ) -> Mapping[object, Plugged]:
     """The attachments of pods; LANs that this user may not see, but the agents do, go into ``lans``."""
-    from k8slan_cli.cli.agents import matching
-    from k8slan_cli.cli.exits import AbsentError
+    from k8slan_cli.diagnose.agents import matching
+    from k8slan_cli.errors import AbsentError
 
     seen = agents.plugged(nodes=_nodes(here, what))
     chosen: dict[object, Plugged] = {}
@@ -197,7 +198,7 @@ def _nodes(here: Here, what: Sequence[str]) -> list[str] | None:
 def _begin_at_pods(agents: Agents, places: Iterable[Plugged], wanted: Capture) -> dict[str, Call]:
     from dataclasses import replace
 
-    from k8slan_cli.operate import protocol
+    from k8slan_cli.diagnose import protocol
 
     by_node: dict[str, list[Plugged]] = {}
     for item in places:
@@ -228,7 +229,7 @@ class Spreading:
             K8slanError: an agent refuses it, or none answers and ``alone`` nothing else is captured.
 
         """
-        from k8slan_cli.operate.client import AgentError
+        from k8slan_cli.diagnose.client import AgentError
 
         unreachable: dict[str, K8slanError] = {}
         calls = self._agents.each(sorted(nodes), self.open, unreachable=unreachable)
@@ -242,10 +243,10 @@ class Spreading:
         """Which nodes that are: now, and again after each change."""
         from k8slan_cli.kube import apply, kinds
 
-        sources: dict[str, apply.Source] = {}
+        sources: dict[str, apply.Selection] = {}
         for lan in self.lans:
             space, _, name = lan.partition("/")
-            sources[lan] = apply.Source(kinds.LANS, space, f"metadata.name={name}")
+            sources[lan] = apply.Selection(kinds.LANS, space, f"metadata.name={name}")
         for state in self._here.cluster.follow(sources):
             yield frozenset(node for found in state.values() for lan in found.values() for node in _nodes_of(lan))
 
@@ -257,9 +258,9 @@ class Spreading:
             AgentError: it refuses.
 
         """
+        from k8slan_cli.diagnose import protocol
+        from k8slan_cli.diagnose.client import AgentError
         from k8slan_cli.kube.client import MissingError
-        from k8slan_cli.operate import protocol
-        from k8slan_cli.operate.client import AgentError
 
         if node not in self._agents.pods:  # it may be a new one
             self._agents.forget()

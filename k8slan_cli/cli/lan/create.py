@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from k8slan_cli.cli import completion
-from k8slan_cli.cli.context import Here, in_cluster
-from k8slan_cli.cli.exits import AbsentError, UsageError, near
+from k8slan_cli.cli.context import in_cluster
+from k8slan_cli.cli.exits import UsageError
+from k8slan_cli.cli.here import Here
 from k8slan_cli.cli.lan.output import Format, dump, yaml_text
-from k8slan_cli.errors import Invalid, K8slanError, Problem
+from k8slan_cli.errors import AbsentError, Invalid, K8slanError, Problem, near
 from k8slan_cli.lan.model import API_VERSION, KIND, Lan, LanRef
 
 if TYPE_CHECKING:
-    from k8slan_cli.cli.lan.found import Found
+    from k8slan_cli.inventory.lans import Found
 
 FIRST_VNI = 10_000
 """Free VNIs are looked for from here on: below are the numbers that other overlays give themselves."""
@@ -28,7 +29,7 @@ Document = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class LanOptions:
     """What the command line says of a LAN; "", 0, False and nothing mean that it says nothing."""
 
     name: str
@@ -89,7 +90,7 @@ def create(
     Its VNI is a free one, and without spokes any number of pods may attach, unless options say otherwise. What is
     wrong is all said at once, and nothing is created then.
     """
-    options = Options(
+    options = LanOptions(
         name=name,
         vni=vni or "auto",
         spokes=tuple(spoke or ()),
@@ -103,7 +104,7 @@ def create(
         bridge=bridge,
         vxlan=vxlan,
     )
-    if file and (vni or options != Options(name="")):
+    if file and (vni or options != LanOptions(name="")):
         raise UsageError("-f says all about the LANs: give no name and no options about them beside it")
     if not file and not name:
         raise UsageError("a LAN needs a name", hint="k8slan lan create NAME, or -f FILE")
@@ -143,7 +144,7 @@ class Plan:
     warnings: tuple[str, ...] = ()
 
 
-def from_options(here: Here, options: Options) -> Plan:
+def from_options(here: Here, options: LanOptions) -> Plan:
     """What the options of a command line ask for.
 
     Raises:
@@ -157,7 +158,7 @@ def from_options(here: Here, options: Options) -> Plan:
     return checked([(document, f"LAN {here.namespace}/{options.name}", problems)], seen)
 
 
-def spec_of(options: Options, taken: set[int]) -> tuple[dict[str, Any], list[Problem]]:
+def spec_of(options: LanOptions, taken: set[int]) -> tuple[dict[str, Any], list[Problem]]:
     """The ``spec`` that options make, and what is wrong with them; ``taken`` are the VNIs that are not free."""
     problems: list[Problem] = []
     spec: dict[str, Any] = {}
@@ -271,7 +272,7 @@ class Surroundings:
     @classmethod
     def of(cls, here: Here) -> Surroundings:
         """Look around."""
-        from k8slan_cli.cli.lan import found as lans
+        from k8slan_cli.inventory import lans
         from k8slan_cli.kube import apply, client, kinds
 
         blind = ""
@@ -391,7 +392,7 @@ def _create(here: Here, plan: Plan, *, dry_run: bool) -> list[Document]:
 
 
 def _post(here: Here, document: Document, *, dry_run: bool) -> Document:
-    from k8slan_cli.cli.lan.found import as_error
+    from k8slan_cli.inventory.lans import as_error
     from k8slan_cli.kube import apply, client, kinds
 
     metadata = document["metadata"]
@@ -421,7 +422,7 @@ def _no_namespace(here: Here, namespace: str) -> AbsentError:
 
 def _words(document: Document, here: Here) -> Iterator[str]:
     """What was made, and what to put into a pod or a VM next."""
-    from k8slan_cli.cli.lan.found import read, sound
+    from k8slan_cli.inventory.lans import read, sound
     from k8slan_cli.lan import names
     from k8slan_cli.plan import attached
 
@@ -447,11 +448,11 @@ def _words(document: Document, here: Here) -> Iterator[str]:
 def _wait(here: Here, created: Sequence[Mapping[str, Any]], seconds: float) -> None:
     """Follow LANs until all are ready, and say what each that is not waits for."""
     from k8slan_cli.cli.exits import LateError
-    from k8slan_cli.cli.lan import found as lans
+    from k8slan_cli.inventory import lans
     from k8slan_cli.kube import apply, kinds
 
     sources = {
-        f"{item['namespace']}/{item['name']}": apply.Source(
+        f"{item['namespace']}/{item['name']}": apply.Selection(
             kinds.LANS, item["namespace"], f"metadata.name={item['name']}"
         )
         for item in created

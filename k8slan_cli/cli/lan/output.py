@@ -23,6 +23,13 @@ class Format(enum.StrEnum):
     NAME = "name"
 
 
+class ReportFormat(enum.StrEnum):
+    """What ``-o`` takes where what is printed is no object."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
 def for_programs(output: Format) -> bool:
     """Whether it is for programs rather than for people."""
     return output not in (Format.TABLE, Format.WIDE)

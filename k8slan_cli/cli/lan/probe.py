@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import enum
 import itertools
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,25 +10,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from k8slan_cli.cli import completion
-from k8slan_cli.cli.context import Here, in_cluster
-from k8slan_cli.cli.lan.output import json_text
+from k8slan_cli.cli.context import in_cluster
+from k8slan_cli.cli.here import Here
+from k8slan_cli.cli.lan.output import ReportFormat, json_text
 
 if TYPE_CHECKING:
-    from k8slan_cli.cli.agents import Agents, Attachments
-    from k8slan_cli.operate.exchange import Site, Way
-    from k8slan_cli.operate.protocol import Plugged
+    from k8slan_cli.diagnose.agents import Agents, Attachments
+    from k8slan_cli.diagnose.exchange import Site, Way
+    from k8slan_cli.diagnose.protocol import Plugged
 
 MOST = 6
 """As many attachments are probed by themselves: fifteen pairs, a few seconds."""
 _WIDE = 4
 """As many ways get a column each."""
-
-
-class Format(enum.StrEnum):
-    """What ``-o`` takes."""
-
-    TABLE = "table"
-    JSON = "json"
 
 
 @in_cluster
@@ -47,16 +40,16 @@ def probe(
     classes: Annotated[
         list[str] | None, typer.Option("--class", metavar="KEY", help="Only this class; may be given again.")
     ] = None,
-    output: Annotated[Format, typer.Option("--output", "-o", help="How to print it.")] = Format.TABLE,
+    output: Annotated[ReportFormat, typer.Option("--output", "-o", help="How to print it.")] = ReportFormat.TABLE,
 ) -> None:
     """Send every class of frames between attachments of a LAN, and say what became of them.
 
     The nodes' agents send and listen at the pods' own interfaces; the pods need nothing and notice nothing. Frames say
     nothing that anybody acts on, so that a LAN can be probed while it is in use. Exit status 1 if a class fails.
     """
-    from k8slan_cli.cli.agents import Agents
+    from k8slan_cli.diagnose import exchange
+    from k8slan_cli.diagnose.agents import Agents
     from k8slan_cli.errors import K8slanError
-    from k8slan_cli.operate import exchange
 
     keys = _keys(classes or [])
     agents = Agents(here.cluster)
@@ -77,7 +70,7 @@ def probe(
                 continue
             ways += [there, back]
     _progress("")
-    if output is Format.JSON:
+    if output is ReportFormat.JSON:
         typer.echo(json_text(document(name, here.namespace, ways, faults, notes)), nl=False)
     else:
         typer.echo("\n".join(report(ways, faults, notes, keys)))
@@ -97,7 +90,7 @@ def _progress(words: str) -> None:
 
 
 def _keys(wanted: Sequence[str]) -> list[str]:
-    from k8slan_cli.cli.exits import AbsentError
+    from k8slan_cli.errors import AbsentError
     from k8slan_cli.probe.frames import CLASSES
 
     known = [c.key for c in CLASSES]
@@ -120,8 +113,8 @@ def attached(agents: Agents, here: Here, name: str) -> tuple[Attachments, list[s
 
     The LAN's status says which nodes take part. Without the right to see it, all agents are asked.
     """
-    from k8slan_cli.cli.exits import AbsentError
-    from k8slan_cli.cli.lan import found as lans
+    from k8slan_cli.errors import AbsentError
+    from k8slan_cli.inventory import lans
     from k8slan_cli.kube.client import MissingError
 
     notes: list[str] = []
@@ -153,7 +146,8 @@ def choose(seen: Attachments, space: str, src: str, dst: str, *, everything: boo
         AbsentError: an end is not attached, or there is no second one.
 
     """
-    from k8slan_cli.cli.exits import AbsentError, UsageError
+    from k8slan_cli.cli.exits import UsageError
+    from k8slan_cli.errors import AbsentError
 
     notes = [f"{item.name} has its link down (k8slan lan link)" for item in seen.items if not item.up]
     ends = [seen.named(text, space) for text in (src, dst) if text]
@@ -191,8 +185,8 @@ def open_sites(stack: contextlib.ExitStack, agents: Agents, wanted: Sequence[Plu
         K8slanError: there is none to be had at one of them.
 
     """
-    from k8slan_cli.operate import protocol
-    from k8slan_cli.operate.exchange import Site
+    from k8slan_cli.diagnose import protocol
+    from k8slan_cli.diagnose.exchange import Site
 
     agents.token()  # once, before several threads want it
     by_name = {item.name: item for item in wanted}

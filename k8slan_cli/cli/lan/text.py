@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from k8slan_cli.cli.terminal import BOLD, GREEN, GREY, PLAIN, RED, YELLOW, one_line
+from k8slan_cli.picture.text import cut
 
 _GAP = 2
 _SHORTEST = 6  # columns that a cell keeps
@@ -109,11 +110,6 @@ class Table:
 
 def _total(wide: Sequence[int], chosen: Sequence[int]) -> int:
     return sum(wide[i] + _GAP for i in chosen) - _GAP
-
-
-def cut(text: str, room: int) -> str:
-    """``text``, or its beginning and an ellipsis."""
-    return text if len(text) <= room else text[: max(0, room - 1)] + "…"
 
 
 def coloured(text: str) -> str:

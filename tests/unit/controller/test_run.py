@@ -6,13 +6,15 @@ import asyncio
 import contextlib
 import urllib.request
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from prometheus_client import generate_latest
+from prometheus_client.utils import floatToGoString
 
-from k8slan_cli.controller.metrics import registry
-from k8slan_cli.controller.run import Controller, Options
+from k8slan_cli.controller import certs
+from k8slan_cli.controller.run import Controller, ControllerOptions
 from k8slan_cli.errors import K8slanError
 from k8slan_cli.kube.client import ApiError
 from k8slan_cli.kube.kinds import LANS, LEASES, NADS, NODES, SECRETS, WEBHOOKS, Kind
@@ -29,7 +31,7 @@ class Replica:
     """A controller, and its end."""
 
     def __init__(self, api: Any, name: str, **options: Any) -> None:
-        self.controller = Controller(api, Options(namespace="s", identity=name, **options))
+        self.controller = Controller(api, ControllerOptions(namespace="s", identity=name, **options))
         self.stop = asyncio.Event()
         self.task = asyncio.create_task(self.controller.run(self.stop))
 
@@ -212,12 +214,15 @@ def test_a_controller_that_cannot_serve_ends_with_the_reason() -> None:
 
 
 def test_metrics_say_what_there_is() -> None:
+    chain = certs.renewed(None, ("localhost",), datetime.now(UTC), certs.Policy())
+
     async def run() -> None:
         api = FakeApi()
         put_lan(api)
         put_lan(api, "b", 5)
         async with replicas(api, "one") as (one,):
-            text = generate_latest(registry(one.controller, lambda: 12.5)).decode()
+            one.controller.chain = chain
+            text = generate_latest(one.controller.registry()).decode()
         for line in (
             "k8slan_leader 1.0",
             "k8slan_lans 2.0",
@@ -225,7 +230,7 @@ def test_metrics_say_what_there_is() -> None:
             'k8slan_lan_conditions{condition="Ready"} 1.0',
             'k8slan_lan_conditions{condition="Conflict"} 1.0',
             'k8slan_actions_total{action="CreateNad",result="done"} 2.0',
-            "k8slan_webhook_certificate_expires_seconds 12.5",
+            f"k8slan_webhook_certificate_expires_seconds {floatToGoString(certs.expires(chain).timestamp())}",
         ):
             assert line in text.splitlines()
 
@@ -236,7 +241,7 @@ def test_health_and_metrics_are_served() -> None:
     async def run() -> None:
         api = FakeApi()
         async with replicas(api, "one") as (one,):
-            server = health.serve("127.0.0.1:0", registry(one.controller, lambda: None), one.controller.missing)
+            server = health.serve("127.0.0.1:0", one.controller.registry(), one.controller.missing)
 
             def fetch(at: str) -> str:
                 with urllib.request.urlopen(f"http://{server.address}{at}", timeout=10) as answer:

@@ -237,7 +237,7 @@ def test_a_bare_pod_is_read() -> None:
 
 
 def test_what_no_terminal_can_take_does_not_get_through() -> None:
-    """Somebody who may make a pod is not somebody who may write to an operator's terminal."""
+    """Somebody who may make a pod is not somebody who may write to an administrator's terminal."""
     status = json.dumps([{"name": "k8slan-lan-red", "interface": "\x1b[2Jnet1", "ips": ["\ud8001"], "mac": "\x07"}])
     annotations = {STATUS_ANNOTATION: status, "vm.kubevirt.io/name": "fw\x1b"}
     found = decode_pod({"metadata": {"namespace": "lab", "name": "a", "annotations": annotations}})
