@@ -18,7 +18,7 @@ import yaml
 
 from k8slan_cli.__main__ import main
 from k8slan_cli.cli.terminal import BOLD, PLAIN, Terminal, visible
-from tests.unit.cli.lan import scene
+from tests.support import scene
 from tests.unit.render.api import Api, serve
 from tests.unit.render.command import call
 
