@@ -1,7 +1,7 @@
 /* k8slan-cni: the executable that a container runtime calls for every pod.
  *
  * It carries a CNI request and the pod's network namespace to k8slan's agent and carries the answer back. It decides
- * nothing about networks: it only knows what to say when nobody answers. The bytes on the socket are described
+ * nothing about networks: it only knows what to say when there is no answer. The bytes on the socket are described
  * in k8slan_cli/cni/wire.py; k8slan_cli/cli/cni.py is the same client in Python, and one test suite runs
  * both. There is no heap, no thread and no library: two static buffers, one sendmsg, one deadline over everything. */
 

@@ -9,7 +9,7 @@ from typing import TextIO, cast
 
 def main() -> int:
     """Run the command of ``sys.argv``."""
-    if sys.argv[1:] == ["cni"]:  # started by the container runtime for every pod: no look at other commands
+    if sys.argv[1:] == ["cni"]:  # started by the container runtime for every pod: other commands are not loaded
         from k8slan_cli.cli import cni
 
         return cni.main()

@@ -86,7 +86,7 @@ class Agent:
             self._tell()
 
     async def follow(self, source: Source) -> None:
-        """Take in every snapshot of a source, for ever."""
+        """Take in every snapshot of a source until cancelled."""
         while True:
             heard_before = self.lans.synced
             self.take_in(await source.next())

@@ -389,7 +389,7 @@ class Attacher:
         await self.empty_spool()
 
     async def empty_spool(self) -> int:
-        """Carry out the DELs that clients have left while nobody answered; returns how many failed, and stay."""
+        """Carry out the DELs that clients left while no agent answered; returns how many failed, and stay."""
         left = 0
         for path in sorted(self._agent.paths.spool.iterdir()):
             if path.name.startswith("."):

@@ -1,4 +1,4 @@
-"""What captures listen at: attachments that were named, or whoever is on some LANs, as they come and go.
+"""What captures listen at: named attachments, or all attachments of some LANs, as they come and go.
 
 After each pass over a LAN its captures are woken: an attachment can be listened at once a pass has made its port, and
 is over once one has taken it away. Captures run in threads; these look at the agent's state and change nothing of it.

@@ -1,7 +1,7 @@
 """The agent's diagnostics endpoint: HTTP on the node's loopback address, for those who have a token.
 
-Nobody reaches it over the network. The way in is the API server's port-forward to the agent's pod, and who may take it
-is a matter of RBAC. As every program on the node can connect to a loopback address, each request has to carry a token
+It cannot be reached over the network. The way in is the API server's port-forward to the agent's pod, and RBAC says
+who may take it. As every program on the node can connect to a loopback address, each request has to carry a token
 too: one of the service account ``k8slan-operator``, which the API server gives to those who may ask for it and tells
 the agent about. Without a cluster the token is one that lies in a file only root can read.
 

@@ -46,12 +46,12 @@ class FileGuard:
     """One token, in a file that only root reads; a new one each time the agent starts."""
 
     def __init__(self, path: Path) -> None:
-        """Write the file. If that fails nobody knows the token, and the agent does the rest of its work."""
+        """Write the file. If that fails the token is unknown to clients, and the agent does the rest of its work."""
         self._token = secrets.token_hex(32)
         try:
             write_whole(path, self._token.encode() + b"\n")
         except StoreError as error:
-            log.error("nobody can ask this agent anything: %s", error)
+            log.error("the diagnostics endpoint accepts no client: %s", error)
 
     async def admits(self, token: str) -> bool:
         """Whether it is the one."""
@@ -65,7 +65,7 @@ class ClusterGuard:
         self._user_of = user_of
         self._user = user
         self._good: OrderedDict[bytes, float] = OrderedDict()
-        self._turns = asyncio.Semaphore(_AT_ONCE)  # nobody floods the API server through an agent
+        self._turns = asyncio.Semaphore(_AT_ONCE)  # the API server is not flooded through an agent
 
     async def admits(self, token: str) -> bool:
         """Whether it is the user's; one that was good a moment ago is not asked about again."""

@@ -39,7 +39,7 @@ _FIRST_RETRY_SECONDS, _LAST_RETRY_SECONDS = 0.5, 60.0
 
 
 class LanLoop:
-    """Keeps one LAN's part of this node as it should be."""
+    """Reconciles one LAN's part of this node."""
 
     def __init__(
         self,
@@ -204,7 +204,7 @@ class LanLoop:
             self.wake()  # for what has happened before the watch was there
 
     def _look(self) -> None:
-        """Read the events that have come and ask for a pass if one of them tells of a link that is not as it should be.
+        """Read the events that have come and ask for a pass if one of them tells of a link that has drifted.
 
         During a pass the events of its own doing come in; they are read after it, when the last one of each link
         counts.
@@ -237,7 +237,7 @@ class LanLoop:
 def _fits(
     lan: Lan, name: str, link: RawLink | None, bridge: Bridge, vxlan: Port, members: Mapping[str, Attachment]
 ) -> bool:
-    """Whether a link is as it should be; None is one that is gone."""
+    """Return whether a link is as planned; None is one that is gone."""
     owner = members.get(names.port_of_stub(name) or name)
     if name != bridge.name and name != vxlan.name and owner is None:
         return link is None or link.group != OURS

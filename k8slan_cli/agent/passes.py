@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Self:
-    """What a node knows of itself: the names by which LANs may speak of it, and its InternalIP, if it was told."""
+    """The node itself: the names by which LANs may refer to it, and its InternalIP, if known."""
 
     name: str
     aliases: frozenset[str] = frozenset()
@@ -129,7 +129,7 @@ def run_pass(node: Node, aim: Aim, pods: Mapping[Key, int]) -> Outcome:
 def run_quick_pass(
     node: Node, aim: Aim, pods: Mapping[Key, int], ports: Collection[str], underlay: Underlay
 ) -> Outcome:
-    """A pass over some ports of a LAN that was as it should be, whatever number of others it has.
+    """A pass over some ports of a LAN that was in order, however many others it has.
 
     If that does not succeed, or the LAN is not as it was, a pass over the whole LAN follows.
 

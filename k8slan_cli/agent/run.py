@@ -167,7 +167,7 @@ def notify(state: str) -> None:
 
 
 async def preview(options: AgentOptions, source: Source) -> list[tuple[str, list[str]]]:
-    """What an agent would do if it started now, and does not: (namespace, operations in words) of each LAN concerned.
+    """Return what an agent would do if it started now: (namespace, descriptions of operations) for each LAN concerned.
 
     Raises:
         K8slanError: what is there cannot be read.

@@ -173,7 +173,7 @@ class FolderSource:
             self._first = False
 
     async def _rest(self) -> NoReturn:
-        """Wait for ever: a folder that vanishes is an accident, no wish that all its LANs go; what is known stays."""
+        """Never return: a folder that vanishes is an accident, not a request to delete its LANs."""
         log.error("the LAN folder %s is gone: its LANs stay as they are", self._folder)
         await asyncio.get_running_loop().create_future()
         raise AssertionError

@@ -58,7 +58,7 @@ class Merger:
         self.counters: dict[str, Counters] = {}
         """What became of the frames of each interface that has ended, by its name; of all that had it, if several."""
         self.turns: deque[Turn] = deque()
-        """Which interfaces have begun and ended, for whoever takes it from here."""
+        """Which interfaces have begun and ended, for the caller to take from here."""
 
     def add(self) -> int:
         """One more stream; returns its number."""

@@ -49,7 +49,7 @@ def main(environ: Mapping[str, str] | None = None, stdin: int = 0, stdout: int =
     try:
         while body:
             body = body[os.write(stdout, body) :]
-    except OSError:  # nobody listens any more
+    except OSError:  # the agent has stopped listening
         return 1
     return status
 

@@ -32,7 +32,7 @@ def controller(
     context: Annotated[str | None, typer.Option(help="Context of the kubeconfig.")] = None,
     log_level: Annotated[str, typer.Option(envvar="K8SLAN_LOG_LEVEL", help="debug, info, warning or error.")] = "info",
 ) -> None:
-    """Keep NADs, status and finalizers of all LANs, and answer the API server's questions about them."""
+    """Reconcile NADs, status and finalizers; serve the admission webhook."""
     import asyncio
 
     from k8slan_cli.controller import run

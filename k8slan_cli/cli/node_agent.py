@@ -50,7 +50,7 @@ def node_agent(
     log_level: Annotated[str, typer.Option(envvar="K8SLAN_LOG_LEVEL", help="debug, info, warning or error.")] = "info",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done now, and do nothing.")] = False,
 ) -> None:
-    """Keep this node's part of every LAN as it should be, and answer CNI calls."""
+    """Reconcile this node's LANs and serve CNI requests."""
     import asyncio
 
     logging.basicConfig(

@@ -242,7 +242,7 @@ def container_fault(text: str) -> str:
 
 
 def _args(text: str) -> dict[str, str]:
-    """CNI_ARGS: ``KEY=VALUE;KEY=VALUE``. A key that nobody knows is an error unless IgnoreUnknown says otherwise."""
+    """CNI_ARGS: ``KEY=VALUE;KEY=VALUE``. An unknown key is an error unless IgnoreUnknown says otherwise."""
     args: dict[str, str] = {}
     for pair in text.split(";"):
         key, equals, value = pair.strip().partition("=")

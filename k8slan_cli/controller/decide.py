@@ -75,7 +75,7 @@ class Protect:
     uid: str
 
     def describe(self) -> str:
-        """In words."""
+        """Describe the operation as logs, dry runs and status show it."""
         return f"protect LAN {self.ref} with the finalizer {PROTECTION}"
 
 
@@ -87,7 +87,7 @@ class CreateNad:
     nad: Nad
 
     def describe(self) -> str:
-        """In words."""
+        """Describe the operation as logs, dry runs and status show it."""
         return f"create NAD {self.nad.ref}"
 
 
@@ -99,7 +99,7 @@ class RepairNad:
     nad: Nad
 
     def describe(self) -> str:
-        """In words."""
+        """Describe the operation as logs, dry runs and status show it."""
         return f"repair NAD {self.nad.ref}"
 
 
@@ -111,7 +111,7 @@ class DeleteNad:
     ref: LanRef
 
     def describe(self) -> str:
-        """In words."""
+        """Describe the operation as logs, dry runs and status show it."""
         return f"delete NAD {self.ref}"
 
 
@@ -126,7 +126,7 @@ class WriteStatus:
     counts: bool = False
 
     def describe(self) -> str:
-        """In words."""
+        """Describe the operation as logs, dry runs and status show it."""
         ready = self.status.condition(READY)
         word = f"Ready={ready.status}, {ready.reason}" if ready else "no conditions"
         return f"write status of LAN {self.ref}: {word}, {self.status.attached} attached"
@@ -141,7 +141,7 @@ class RemoveNodes:
     nodes: tuple[str, ...]
 
     def describe(self) -> str:
-        """In words."""
+        """Describe the operation as logs, dry runs and status show it."""
         return f"take {', '.join(self.nodes)} out of the status of LAN {self.ref}"
 
 
@@ -153,7 +153,7 @@ class Tell:
     event: Event
 
     def describe(self) -> str:
-        """In words."""
+        """Describe the operation as logs, dry runs and status show it."""
         return f"event {self.event.reason} of {self.event.kind} {self.event.ref}: {self.event.note}"
 
 
@@ -166,7 +166,7 @@ class RemoveFinalizers:
     finalizers: tuple[str, ...]
 
     def describe(self) -> str:
-        """In words."""
+        """Describe the operation as logs, dry runs and status show it."""
         return f"take {', '.join(self.finalizers)} off LAN {self.ref}"
 
 
@@ -359,7 +359,7 @@ def _report(view: View, gone: tuple[str, ...], *, ready: Fault | None, trouble: 
     if gone:
         yield RemoveNodes(found.ref, gone)
     conditions = (
-        (READY, ready is None, ready or ("AsWanted", "all is as it should be")),
+        (READY, ready is None, ready or ("AsWanted", "the LAN is as specified")),
         (CONFLICT, bool(view.clashes), ("Conflict", _listed(view.clashes)) if view.clashes else ("NoConflict", "")),
         (DEGRADED, trouble is not None, trouble or ("AsWanted", "")),
     )

@@ -73,7 +73,7 @@ class Keeper:
             self._hand_on(new)
 
     async def run(self) -> None:
-        """Keep secret and trust as they should be, until cancelled. Both informers must run."""
+        """Renew secret and trust until cancelled. Both informers must run."""
         await self.secret.synced.wait()
         await self.trust.synced.wait()
         backoff = Backoff()

@@ -35,7 +35,7 @@ _LIMITS = Limits(
     answer=3.0,
 )
 _TOLD = 100
-"""So many of an object's problems are told: whoever sends a million gets an answer of some kilobytes."""
+"""So many of an object's problems are told: a request with a million problems gets an answer of some kilobytes."""
 
 
 class Webhook:

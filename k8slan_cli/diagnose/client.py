@@ -1,7 +1,7 @@
 """One request to a node's agent, over whatever way there is to it: the workstation's half.
 
 The way is a ``Wire``: a port-forward through the API server (kube/portforward.py). Reading blocks,
-so that whoever has several streams reads each in a thread of its own.
+so that a caller with several streams reads each in a thread of its own.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Wire(Protocol):
         """Send all of ``data``."""
 
     def receive(self) -> bytes:
-        """What has come, at least a byte of it; nothing at the end."""
+        """Receive at least one byte; empty at end of stream."""
 
     def close(self) -> None:
         """Give it up; a ``receive`` that waits in another thread ends."""

@@ -29,7 +29,7 @@ def version(cluster: Cluster) -> Iterator[Check]:
     """The API server, and this machine's clock by its answer's date.
 
     Raises:
-        MissingError: nobody answers.
+        MissingError: there is no answer.
 
     """
     before = time.time()
@@ -148,7 +148,7 @@ def controller(cluster: Cluster) -> Iterator[Check]:
     if state.done and state.wanted:
         yield Check(what=what, state=OK, words=f"{state.ready} of {state.wanted} are ready")
     else:
-        words = f"{state.ready} of {state.wanted} are ready: nobody makes NADs or writes the status of LANs"
+        words = f"{state.ready} of {state.wanted} are ready: NADs and LAN status are not being updated"
         words = words if not state.ready else f"{state.ready} of {state.wanted} are ready"
         advice = f"see: kubectl -n {where} get pods -o wide, and kubectl -n {where} logs POD"
         yield Check(what=what, state=WARN if state.ready else FAIL, words=words, advice=advice)

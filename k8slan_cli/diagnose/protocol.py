@@ -10,7 +10,7 @@ Requests are HTTP/1.1 POSTs with a JSON body and a bearer token. Their answers:
     /v1/capture      pcapng, until the client sends a byte or goes away; of each interface, how it ended comes last
 
 A refusal has an HTTP status of 400 or more and ``{"error": …, "hint": …}``. The protocol's version is in the path:
-fields may be added within one, and whoever reads passes over those it does not know.
+fields may be added within one, and readers ignore those that they do not know.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ class Reach:
     peers: tuple[IpAddress, ...] = ()
 
     def encode(self) -> Document:
-        """As JSON has it."""
+        """Return the JSON form."""
         return {
             "vni": self.vni,
             "port": self.port,
@@ -240,7 +240,7 @@ class Plugged:
         return f"{self.pod or self.container}:{self.ifname}"
 
     def encode(self) -> Document:
-        """As JSON has it."""
+        """Return the JSON form."""
         return asdict(self)
 
     @classmethod
@@ -328,7 +328,7 @@ class Capture:
     snaplen: int = SNAPLEN
 
     def encode(self) -> Document:
-        """As JSON has it."""
+        """Return the JSON form."""
         return asdict(self)
 
     @classmethod
@@ -367,7 +367,7 @@ class Check:
     advice: str = ""
 
     def encode(self) -> Document:
-        """As JSON has it."""
+        """Return the JSON form."""
         return asdict(self)
 
     @classmethod
@@ -397,7 +397,7 @@ class NodeFacts:
     underlays: Mapping[str, UnderlayFacts] = field(default_factory=dict)
 
     def encode(self) -> Document:
-        """As JSON has it."""
+        """Return the JSON form."""
         return {
             "node": self.node,
             "version": self.version,

@@ -71,7 +71,7 @@ _Event = tuple[_Stream, bytes | K8slanError | None] | K8slanError | str
 
 @dataclass
 class Recording:
-    """Captures until it is enough, it is interrupted, nobody reads any more, or all that ends by itself has.
+    """Captures until a limit, an interrupt, the end of the reader, or the end of all streams.
 
     The file that was there is replaced when the first agent captures, not before: an agent may refuse.
     """
@@ -149,10 +149,12 @@ class Recording:
             return
         self._announced = True
         at = [turn.name for turn in self.merger.turns if not turn.why]
-        lans = [f"whoever comes to LAN {name}" for name in (self._lans.lans if self._lans else ())]
+        lans = [
+            f"LAN {name}, including interfaces that attach later" for name in (self._lans.lans if self._lans else ())
+        ]
         what = " and ".join([", ".join(at)] * bool(at) + lans)
         nodes = ", ".join(dict.fromkeys(stream.node for stream in self._streams))
-        self.say(f"capturing at {what}{f' (node {nodes})' if nodes else ''}; Ctrl-C ends it")
+        self.say(f"Capturing on {what}{f' (node {nodes})' if nodes else ''}. Press Ctrl-C to stop.")
         ends = [turn for turn in self.merger.turns if turn.why]
         self.merger.turns.clear()
         self.merger.turns.extend(ends)

@@ -26,7 +26,7 @@ from k8slan_cli.probe.frames import MARK, TAG_BYTES, difference, token_in
 from k8slan_cli.probe.run import Arrival, Probe, Sent, sending
 
 _PACE = 0.001
-"""Seconds between frames: a queue never fills, and nobody's LAN is flooded."""
+"""Seconds between frames: queues do not fill, and the LAN is not flooded."""
 _LOOK_SECONDS = 1.0
 _IDLE_SECONDS = 120.0
 """A session whose client has been silent for so long is over."""

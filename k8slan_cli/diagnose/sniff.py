@@ -1,6 +1,6 @@
 """Captures frames at bridge ports, a stream of pcapng to a socket: what goes to and comes from a pod or VM.
 
-It listens on the LAN's end of an attachment, so that it works for VMs as for pods and nobody in the pod sees it. What
+It listens on the LAN's end of an attachment, so that it works for VMs as for pods and is invisible in the pod. What
 has not been sent waits in the kernel's queue of each port, and nowhere else: a reader that is too slow costs the agent
 no memory, and the kernel as much as one capture may have (``ROOM``), which its ports share. Frames that find the queue
 full are lost, and counted.
@@ -258,7 +258,7 @@ class _Taps:
         yield pcapng.interface(port.interface)
 
     def _excuse(self, port: CapturePort, words: str) -> Iterator[bytes]:
-        """An interface at which nothing is captured, and why: so whoever reads the stream knows."""
+        """An interface at which nothing is captured, and why: so that the reader of the stream knows."""
         now = time.time_ns()
         counters = Counters(comment=f"not captured: {words}")
         yield pcapng.interface(port.interface) + pcapng.statistics(self._numbers, now, now, counters)

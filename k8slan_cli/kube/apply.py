@@ -106,7 +106,7 @@ class Cluster:
         return True
 
     def lacking(self, verbs: Iterable[str], kind: Kind, namespace: str) -> str:
-        """Those of the ``verbs`` that this user may not do with a kind, in words; "" if none."""
+        """Those of the ``verbs`` that this user may not do with a kind, as text; "" if none."""
         refused = [verb for verb in verbs if not self._may(verb, kind, namespace)]
         if not refused:
             return ""

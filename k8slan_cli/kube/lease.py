@@ -85,7 +85,7 @@ def step(sight: Sight, me: str, now: float) -> Step:
     lease = sight.lease
     if sight.renewed is not None:
         if lease is not None and lease.holder != me:
-            return Lost(f"the lease is held by {lease.holder or 'nobody'}")
+            return Lost(f"the lease is held by {lease.holder or 'no replica'}")
         if now >= sight.renewed + RENEW_BEFORE:
             return Lost(f"the lease could not be renewed for {RENEW_BEFORE:.0f} s")
         return Renew() if now >= sight.renewed + RENEW_AFTER else Wait(sight.renewed + RENEW_AFTER)

@@ -47,7 +47,7 @@ def read(document: Document) -> FoundNad | None:
 
 
 def wanted(nad: Nad) -> FoundNad:
-    """What ``read`` makes of a NAD that is as it should be."""
+    """What ``read`` makes of a NAD that needs no repair."""
     return FoundNad(
         config=nad.config, resource=nad.resource or "", owner=nad.owner, owner_uid=nad.owner_uid, labelled=True
     )

@@ -56,7 +56,7 @@ class Forward:
         """Receive at least one byte; empty at the end.
 
         Raises:
-            ApiError: the connection has broken, or nobody listens at the port.
+            ApiError: the connection broke, or nothing listens on the port.
 
         """
         while message := self._message():

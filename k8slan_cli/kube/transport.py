@@ -24,7 +24,7 @@ T = TypeVar("T")
 _CONNECT_SECONDS = 10.0
 """How long a server may take to be there at all, whatever time its answer is given."""
 _IDEMPOTENT = ("GET", "PUT", "DELETE")
-"""What is sent once more if a kept connection ends without an answer; aiohttp does so of itself."""
+"""What is sent once more if a kept connection ends without an answer; aiohttp does so by default."""
 _READ_BYTES = 1 << 22
 """An event may be twice as large: etcd's objects are a megabyte and a half at the most, JSON makes more of some."""
 

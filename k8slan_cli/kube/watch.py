@@ -155,7 +155,7 @@ class Backoff:
         """The pause after one more failure, in seconds."""
         longest = min(self.limit, _FIRST_PAUSE * (1 << min(self.failures, 10)))
         self.failures += 1
-        return longest * random.uniform(0.5, 1.0)  # noqa: S311 - nobody must guess it
+        return longest * random.uniform(0.5, 1.0)  # noqa: S311 - not a secret
 
     def reset(self) -> None:
         """Begin anew: it worked."""
@@ -252,7 +252,7 @@ class Informer(Generic[T]):
         self._seen_all()
 
     async def _watch(self) -> None:
-        lasts = random.randint(*_WATCH_SECONDS)  # noqa: S311 - nobody must guess it
+        lasts = random.randint(*_WATCH_SECONDS)  # noqa: S311 - not a secret
         query = {
             **self._select,
             "watch": "true",
@@ -271,7 +271,7 @@ class Informer(Generic[T]):
         if not heard and time.monotonic() - began < _SHORT_SECONDS:
             raise ApiError("the watch ended as soon as it began")
         # An API server that ends does so to all watches at once: they need not all come back at once.
-        await self._pause(random.uniform(0, _FIRST_PAUSE))  # noqa: S311 - nobody must guess it
+        await self._pause(random.uniform(0, _FIRST_PAUSE))  # noqa: S311 - not a secret
 
     def _up(self) -> None:
         if self.trouble:

@@ -206,7 +206,7 @@ class Plugins:
         """Make new plugins known to the kubelet.
 
         All listen before the first is made known: from then on the kubelet writes into the same folder, and syncs it to
-        the disk for every plugin, and whoever makes a file there meanwhile has to wait for that.
+        the disk for every plugin, and every other writer waits for that meanwhile.
         """
         path = str(self._folder / "kubelet.sock")
         _, knock = await asyncio.open_unix_connection(path)  # while no kubelet listens, nothing else does either

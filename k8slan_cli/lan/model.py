@@ -26,7 +26,7 @@ PROTECTION = f"{GROUP}/protection"
 CONFLICT = "Conflict"
 """The condition that says whether a LAN wants what another has."""
 NODE_READY = "Ready"
-"""``NodeStatus.state`` of a node on which all is as it should be; every other word says that it is not."""
+"""``NodeStatus.state`` of a node on which the LAN is as specified; every other word says that it is not."""
 LINKS_DOWN = f"{GROUP}/links-down"
 """The annotation that lists the links to have no carrier, separated by commas (see ``Lan.down``)."""
 

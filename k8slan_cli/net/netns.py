@@ -136,7 +136,7 @@ def create(path: Path) -> None:
 
 
 def anonymous() -> int:
-    """A descriptor of a new network namespace that is mounted nowhere: it is gone once nobody holds it any more.
+    """A descriptor of a new network namespace that is mounted nowhere: it is gone once its last descriptor is closed.
 
     Raises:
         KernelError: no rights, or too many namespaces.

@@ -25,7 +25,7 @@ def topology(lan: Lan, attached: Iterable[Attached], *, ready: bool) -> Topology
     state = "" if ready else ", not ready"
     return Topology(
         title=f"LAN {lan.ref}: VNI {lan.vni}, {flooding}{', dynamic' if lan.dynamic else ''}{state}",
-        underlay=f"underlay, UDP port {lan.port}" if nodes else "nobody is attached",
+        underlay=f"underlay, UDP port {lan.port}" if nodes else "no attachments",
         nodes=tuple(nodes),
     )
 

@@ -291,7 +291,7 @@ def _texts(found: object) -> tuple[str, ...]:
 
 
 def _printable(text: str) -> str:
-    """Text that a terminal and a file can take: whoever may make a pod writes what he likes into its annotations."""
+    """Text that a terminal and a file can take: everyone who may create pods chooses their annotations."""
     if text.isprintable():
         return text
     return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)

@@ -115,7 +115,7 @@ def plan(
 
 
 def without_underlay(observed: LanState, attachments: Iterable[Attachment]) -> LanState:
-    """What the node can keep of a LAN while it cannot be planned: all that is there, but the ports of nobody."""
+    """What the node can keep of a LAN while it cannot be planned: all but ports without an attachment."""
     owners = {a.port: a.owner for a in attachments}
     if not owners:
         return absent(observed.netns)

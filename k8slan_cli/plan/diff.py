@@ -70,7 +70,7 @@ def _realise(desired: LanState, observed: LanState, underlay: str) -> Iterator[O
 
 
 def _doomed(desired: LanState, observed: LanState) -> tuple[str, ...]:
-    """Links that must go: ports of nobody or of somebody else, and what can only be changed by making it anew."""
+    """Links that must go: ports without their attachment, and what can only be changed by making it anew."""
     doomed = [name for name, port in observed.ports.items() if not _same_plug(name, port, desired, observed)]
     doomed += _lone_stubs(observed)
     found, wanted = observed.vxlan, desired.vxlan

@@ -275,7 +275,7 @@ class Server:
             )
         except (OSError, asyncio.CancelledError):  # TLS errors are OSErrors
             client.connection.close()
-            self._http.clients.pop(protocol, None)  # nobody tells it that the connection has ended: it never had one
+            self._http.clients.pop(protocol, None)  # it is not told that the connection ended: it never had one
             self._ended(client)
 
     def _make_room(self) -> bool:

@@ -142,7 +142,7 @@ def lab(api: Api, namespace: str) -> Iterator[Lab]:
 def test_a_lan_gets_its_nads_and_says_so(lab: Lab, start: Start) -> None:
     start()
     made = lab.lan("a", vni=100, spokes=["s1", "s2"], dynamic=True)
-    lab.until("a", "True AsWanted: all is as it should be")
+    lab.until("a", "True AsWanted: the LAN is as specified")
     assert lab.nads() == ["k8slan-lan-a", "k8slan-mac-s1", "k8slan-mac-s2", "k8slan-veth-s1", "k8slan-veth-s2"]
     found = lab.get("a")
     assert found["metadata"]["finalizers"] == [PROTECTION]

@@ -181,7 +181,7 @@ def test_a_whole_lan_is_captured_on_all_nodes_into_one_file(k8s: Workstation, sc
     with k8s.start("lan", "capture", "blue", "-w", str(path), "--filter", "arp or vlan") as capturing:
         assert capturing.stderr is not None
         said = capturing.stderr.readline().decode()
-        assert said.startswith("capturing at")
+        assert said.startswith("Capturing on")
         k8s("lan", "probe", "blue", "--class", "arp", "--class", "vlan", "--from", "one", "--to", "two")
         capturing.send_signal(signal.SIGINT)
         _, rest = capturing.communicate(timeout=SECONDS)
@@ -248,7 +248,7 @@ def capturing_late(k8s: Workstation, scene: Scene, path: Path) -> Iterator[tuple
             assert process.stderr is not None
             said = Log(process.stderr)
             try:
-                said.wait("^capturing at whoever comes to LAN .*/late; Ctrl-C ends it$")
+                said.wait("^Capturing on LAN .*/late, including interfaces that attach later. Press Ctrl-C to stop.$")
                 yield process, said
                 process.send_signal(signal.SIGINT)
                 process.wait(SECONDS)
@@ -443,7 +443,7 @@ def test_diagnostics_need_no_other_right(granted: Workstation, scene: Scene, tmp
     granted("lan", "capture", "one:net1", "-w", str(path), "--seconds", "0.5")
     assert path.stat().st_size > 0
     said = granted("lan", "capture", "blue", "-w", str(path), "--seconds", "1").stderr
-    assert f"and whoever comes to LAN {scene.namespace}/blue (node worker1, worker2)" in said
+    assert f"and LAN {scene.namespace}/blue, including interfaces that attach later (node worker1, worker2)" in said
     assert re.search("later are not captured: user .* may not list lans", said), said
     assert "may not" in granted("lan", "link", "one:e1", "down", status=3).stderr
     found_checks = checks(granted("doctor", "-o", "json"))

@@ -91,7 +91,7 @@ TWICE = [
 ]
 """Two pods on one spoke."""
 
-READY = condition("Ready", True, "AsWanted", "all is as it should be")
+READY = condition("Ready", True, "AsWanted", "the LAN is as specified")
 
 RED = lan(
     spokes=["e1", "e2", "vm1"],
@@ -128,7 +128,7 @@ EVENTS: list[Object] = [
         "lastTimestamp": "2026-11-24T11:45:00Z",
         "source": {"component": "k8slan-controller"},
         "reason": "Ready",
-        "message": "all is as it should be",
+        "message": "the LAN is as specified",
         "type": "Normal",
     },
 ]

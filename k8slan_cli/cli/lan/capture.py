@@ -53,8 +53,8 @@ def capture(
     Each attachment is an interface of its own in the file, with the direction of every frame as the pod or VM sees it.
     A LAN goes before a pod of the same name; with an interface it is always a pod.
 
-    Ctrl-C ends it. A capture of pods ends with the last of them, too. One of a LAN takes in whoever is attached later,
-    on whatever node, and waits if nobody is.
+    Press Ctrl-C to stop. A capture of pods also ends with the last of them. A capture of a LAN includes interfaces that
+    attach later, on any node, and waits for the first one.
     """
     from k8slan_cli.cli import files
     from k8slan_cli.cli.exits import UsageError

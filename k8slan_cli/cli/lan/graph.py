@@ -93,5 +93,5 @@ def _terminal(topologies: Sequence[Topology]) -> str:
     pictures = [draw_text(each, width=max(width() or _WIDE, 32), unicode=boxes) for each in topologies]
     for each, lines in zip(topologies, pictures, strict=True):
         if not each.nodes:
-            lines += ["  nobody is attached"]
+            lines += ["  no attachments"]
     return "\n\n".join("\n".join(lines) for lines in pictures) + "\n"

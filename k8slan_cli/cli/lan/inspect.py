@@ -115,7 +115,7 @@ def _nodes(view: LanDetails, limit: int | None, *, wide: bool) -> Iterator[str]:
 
     lan = view.found.lan
     if lan is None or not (nodes := lan.nodes):
-        yield "none takes part: nobody is attached"
+        yield "no node takes part: there are no attachments"
         return
     columns = [
         Column("NODE"),
@@ -159,7 +159,7 @@ def _attachments(view: LanDetails, limit: int | None, *, wide: bool) -> Iterator
     from k8slan_cli.cli.lan.text import Column, Table
 
     if not view.attached:
-        yield "nobody"
+        yield "no attachments"
         return
     columns = [
         Column("WHO"),

@@ -79,7 +79,7 @@ def probe(
 
 
 def _progress(words: str) -> None:
-    """A line that the next one takes the place of, for whoever watches."""
+    """A line on the terminal that the next one replaces."""
     import sys
 
     from k8slan_cli.cli.terminal import CLEAR_LINE
@@ -130,7 +130,7 @@ def attached(agents: Agents, here: Here, name: str) -> tuple[Attachments, list[s
     notes += [f"node {node} is left out: {error.message}" for node, error in seen.unreachable.items()]
     if not seen.items and not seen.unreachable:
         raise AbsentError(
-            f"nobody is attached to LAN {here.namespace}/{name}",
+            f"LAN {here.namespace}/{name} has no attachments",
             hint=f"a pod or two for it: k8slan lan example pod {name}",
         )
     return seen, notes
@@ -157,7 +157,9 @@ def choose(seen: Attachments, space: str, src: str, dst: str, *, everything: boo
         return [(ends[0], ends[1])], notes
     if len(seen.items) < 2:
         known = f" but {seen.items[0].name}" if seen.items else ""
-        raise AbsentError(f"there is nobody on the LAN{known}{seen.blind}", hint="a probe takes two attachments")
+        raise AbsentError(
+            f"there are no attachments on the LAN{known}{seen.blind}", hint="a probe takes two attachments"
+        )
     items, words = spread(seen.items, ends[0] if ends else None, len(seen.items) if everything else MOST)
     notes += words
     if ends:

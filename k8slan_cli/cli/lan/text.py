@@ -1,6 +1,7 @@
 """Laying out what people read: tables that fit, ages, colours where they are seen. No rich, whose import is a wait.
 
-Where nobody looks (a pipe, a file) nothing is wrapped, cut or left out, so that grep and awk find all of it.
+Where the output is not a terminal (a pipe, a file) nothing is wrapped, cut or left out, so that grep and awk find all
+of it.
 """
 
 from __future__ import annotations

@@ -169,7 +169,7 @@ def test_it_ends_at_its_count_and_the_file_is_whole() -> None:
     assert agent.asked_to_stop == 1
     assert list(found.words()) == ["a: 100 frames, 3 lost as they came too fast for this connection"]
     assert found.faults == []
-    assert say == ["capturing at a (node w1); Ctrl-C ends it"]
+    assert say == ["Capturing on a (node w1). Press Ctrl-C to stop."]
 
 
 def test_it_ends_at_its_time() -> None:
@@ -185,7 +185,7 @@ def test_it_ends_at_its_time() -> None:
 
 def test_ctrl_c_ends_it_in_good_order() -> None:
     before = signal.getsignal(signal.SIGINT)
-    found, data = run({"w1": Agent("a", 3)}, Said(("capturing", interrupt)))
+    found, data = run({"w1": Agent("a", 3)}, Said(("Capturing", interrupt)))
     assert kinds(data)[-1] == BlockType.STATISTICS
     assert kinds(data).count(BlockType.PACKET) == 3
     assert list(found.words()) == ["a: 3 frames"]
@@ -266,7 +266,7 @@ def test_a_file_is_left_alone_if_the_first_agent_of_a_lan_refuses(tmp_path: Path
     path = tmp_path / "file"
     path.write_text("old")
     spread = Spread({"w1": [AgentError("node w1: filter: syntax error", status=400)]})
-    say = Said(("capturing at", lambda: spread.comes_to("w1")))
+    say = Said(("Capturing on", lambda: spread.comes_to("w1")))
     with pytest.raises(AgentError, match="syntax error"), writing(path) as out:
         Recording(out, say, seconds=SECONDS).run({}, spread, {})  # type: ignore[arg-type]
     assert path.read_text() == "old"
@@ -276,7 +276,7 @@ def test_a_file_is_left_alone_if_the_first_agent_of_a_lan_refuses(tmp_path: Path
 def test_a_lan_that_nobody_has_come_to_is_an_empty_capture(tmp_path: Path) -> None:
     path = tmp_path / "file"
     with writing(path) as out:
-        Recording(out, Said(("capturing at", interrupt))).run({}, Spread(), {})  # type: ignore[arg-type]
+        Recording(out, Said(("Capturing on", interrupt))).run({}, Spread(), {})  # type: ignore[arg-type]
     assert kinds(path.read_bytes()) == [BlockType.SECTION]
 
 
@@ -285,10 +285,10 @@ def test_a_lan_that_nobody_has_come_to_is_an_empty_capture(tmp_path: Path) -> No
 
 def test_a_lan_with_nobody_on_it_waits_for_the_first_node() -> None:
     spread = Spread({"w1": [Agent("a", 2)]})
-    say = Said(("capturing at", lambda: spread.comes_to("w1")), ("a: captured as well", interrupt))
+    say = Said(("Capturing on", lambda: spread.comes_to("w1")), ("a: captured as well", interrupt))
     found, data = follow(say, spread, {})
     assert say.checked() == [
-        "capturing at whoever comes to LAN lab/blue; Ctrl-C ends it",
+        "Capturing on LAN lab/blue, including interfaces that attach later. Press Ctrl-C to stop.",
         "a: captured as well (node w1)",
     ]
     assert names(data) == ["a"]
@@ -304,9 +304,12 @@ def test_a_node_that_a_lan_comes_to_is_asked_once() -> None:
         spread.comes_to("w2", "w1")
         spread.comes_to("w3")
 
-    say = Said(("capturing at", spreads), ("c: captured as well", interrupt))
+    say = Said(("Capturing on", spreads), ("c: captured as well", interrupt))
     found, data = follow(say, spread, {"w1": Agent("a", 1)})
-    assert say.checked()[0] == "capturing at a and whoever comes to LAN lab/blue (node w1); Ctrl-C ends it"
+    assert (
+        say.checked()[0]
+        == "Capturing on a and LAN lab/blue, including interfaces that attach later (node w1). Press Ctrl-C to stop."
+    )
     assert spread.opened == ["w2", "w3"]
     assert set(names(data)) <= {"a", "b", "c"}
     assert found.faults == []
@@ -329,7 +332,7 @@ def test_an_agent_that_is_back_is_taken_in_again() -> None:
         ("a: captured as well", interrupt),
     )
     found, data = follow(say, spread, {"w1": Agent("a", 1, breaks="gone"), "w2": Agent("b", 1)})
-    assert [words for words in say.checked() if not words.startswith("capturing at")] == [
+    assert [words for words in say.checked() if not words.startswith("Capturing on")] == [
         "the capture on node w1 broke off: gone; it goes on there once its agent is back",
         "warning: node w1 is not captured for now: not yet",
         "a: captured as well (node w1)",
@@ -341,7 +344,7 @@ def test_an_agent_that_is_back_is_taken_in_again() -> None:
 
 def test_a_node_whose_agent_was_not_there_at_the_beginning_is_taken_in_later() -> None:
     spread = Spread({"w1": [Agent("a", 1)]})
-    say = Said(("capturing at", lambda: spread.returns("w1")), ("a: captured as well", interrupt))
+    say = Said(("Capturing on", lambda: spread.returns("w1")), ("a: captured as well", interrupt))
     found, data = follow(say, spread, {"w1": None})
     say.checked()
     assert names(data) == ["a"]
@@ -358,7 +361,7 @@ def test_without_the_right_to_watch_what_is_there_is_captured() -> None:
 
 def test_a_filter_that_an_agent_refuses_later_ends_it() -> None:
     spread = Spread({"w1": [AgentError("node w1: filter: syntax error", status=400)]})
-    say = Said(("capturing at", lambda: spread.comes_to("w1")))
+    say = Said(("Capturing on", lambda: spread.comes_to("w1")))
     with pytest.raises(AgentError, match="syntax error"):
         follow(say, spread, {})
 

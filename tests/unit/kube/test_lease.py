@@ -57,7 +57,7 @@ def test_step(sight: Sight, now: float, wanted: Step) -> None:
     ("sight", "now", "why"),
     [
         (Sight(lease=OTHERS, since=101, renewed=100), 101, "held by you"),
-        (Sight(lease=FREE, since=101, renewed=100), 101, "held by nobody"),
+        (Sight(lease=FREE, since=101, renewed=100), 101, "held by no replica"),
         (Sight(lease=MINE, since=100, renewed=100), 110, "not be renewed"),
         (Sight(lease=None, renewed=100), 111, "not be renewed"),
     ],

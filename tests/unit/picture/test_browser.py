@@ -47,7 +47,7 @@ def node(number: int, members: int) -> NodePart:
 
 
 def lan(name: str, *nodes: NodePart) -> Topology:
-    underlay = "underlay, UDP port 4789" if nodes else "nobody is attached"
+    underlay = "underlay, UDP port 4789" if nodes else "no attachments"
     return Topology(title=f"LAN lab/{name}: VNI 10000, unicast", underlay=underlay, nodes=nodes)
 
 

@@ -13,7 +13,7 @@ from tests.unit.picture.cluster import BLUE, RED, topology
 
 def test_a_lan_without_anybody() -> None:
     drawn = graph.draw([topology(scene.lan(spokes=["e1"]))], Picture.TERMINAL)
-    assert drawn == "LAN lab/red: VNI 10000, unicast\n\n  nobody is attached\n"
+    assert drawn == "LAN lab/red: VNI 10000, unicast\n\n  no attachments\n"
 
 
 @pytest.mark.parametrize("output", Picture)

@@ -37,7 +37,7 @@ def test_an_end_that_is_given_is_in_all_pairs() -> None:
 
 
 def test_who_is_alone_or_both_ends_is_told() -> None:
-    with pytest.raises(AbsentError, match="nobody on the LAN but lab/a:net1"):
+    with pytest.raises(AbsentError, match="no attachments on the LAN but lab/a:net1"):
         choose(A)
     with pytest.raises(UsageError, match="are both lab/a:net1"):
         choose(A, B, src="a", dst="a")
