@@ -10,8 +10,16 @@ from functools import singledispatch
 
 from k8slan_cli.errors import KernelError, PodGone, UnderlayMissing
 from k8slan_cli.lan import names
-from k8slan_cli.net import netlink, netns, sockets
-from k8slan_cli.net.netlink import IF_OPER_UP, IFF_ALLMULTI, IFF_LOWER_UP, IFF_UP, IFLA_IFNAME, IFLA_MASTER, IFLA_MTU
+from k8slan_cli.net import netlink, netns, sockets, taps
+from k8slan_cli.net.netlink import (
+    IF_OPER_UP,
+    IFF_ALLMULTI,
+    IFF_LOWER_UP,
+    IFF_UP,
+    IFLA_IFNAME,
+    IFLA_MASTER,
+    IFLA_MTU,
+)
 from k8slan_cli.net.node import Handle, Node
 from k8slan_cli.net.sockets import Netlink
 from k8slan_cli.plan import operations as op
@@ -218,6 +226,13 @@ def _(operation: op.CreateMacvtap, context: Context) -> None:
             raise
 
     context.with_pod(attachment, create)
+
+
+@execute.register
+def _(operation: op.GiveTap, context: Context) -> None:
+    attachment = operation.attachment
+    root = context.node.host_root
+    context.with_pod(attachment, lambda fd: taps.give(root, fd, attachment.tap, attachment.tap_owner))
 
 
 @execute.register

@@ -20,6 +20,8 @@ from k8slan_cli.errors import KernelError
 _CLONE_NEWNET = 0x40000000
 _MS_BIND, _MNT_DETACH = 4096, 2
 _SYS_OPENAT2, _RESOLVE_IN_ROOT = 437, 0x10  # the same number on every architecture
+_SYS_FSOPEN, _SYS_FSCONFIG, _SYS_FSMOUNT = 430, 431, 432
+_FSOPEN_CLOEXEC, _FSCONFIG_CMD_CREATE, _FSMOUNT_CLOEXEC, _MOUNT_ATTR_RDONLY = 1, 6, 1, 1  # linux/mount.h
 _NS_GET_NSTYPE = 0xB703  # ioctl_ns(2)
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -29,6 +31,14 @@ def _call(name: str, *arguments: object) -> None:
     if getattr(_libc, name)(*arguments) != 0:
         code = ctypes.get_errno()
         raise OSError(code, f"{name}: {os.strerror(code)}")
+
+
+def _syscall(number: int, *arguments: object) -> int:
+    found = _libc.syscall(number, *arguments)
+    if found < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return int(found)
 
 
 def own() -> int:
@@ -94,6 +104,22 @@ def open_under(root: Path, path: str) -> int | None:
         return int(fd)
     os.close(fd)
     return None
+
+
+def sysfs(fd: int) -> int:
+    """A descriptor of a sysfs as it is seen in a namespace, read-only and mounted nowhere; the caller closes it.
+
+    Raises:
+        OSError: no rights to mount it.
+
+    """
+    with inside(fd):
+        context = _syscall(_SYS_FSOPEN, b"sysfs", _FSOPEN_CLOEXEC)
+    try:
+        _syscall(_SYS_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0)
+        return _syscall(_SYS_FSMOUNT, context, _FSMOUNT_CLOEXEC, _MOUNT_ATTR_RDONLY)
+    finally:
+        os.close(context)
 
 
 def create(path: Path) -> None:

@@ -122,6 +122,19 @@ class CreateMacvtap:
 
 
 @dataclass(frozen=True, slots=True)
+class GiveTap:
+    """Give the device file of a macvtap to the user and group that open it, on the node before they do."""
+
+    attachment: Attachment
+
+    def describe(self) -> str:
+        """In words."""
+        attachment = self.attachment
+        user, group = attachment.tap_owner
+        return f"give /dev/tap{attachment.tap} of {attachment.who} to {user}:{group}"
+
+
+@dataclass(frozen=True, slots=True)
 class ConfigurePod:
     """Bring the pod's interface up and give it its addresses and routes."""
 
@@ -203,6 +216,7 @@ Operation = (
     | CreateVxlan
     | CreateVeth
     | CreateMacvtap
+    | GiveTap
     | ConfigurePod
     | SetPort
     | SetStub
