@@ -57,7 +57,8 @@ class Attacher:
             attachment = await self._admit(request, key, pod)
             try:
                 result = await self._addresses(request)
-                if result.ips or result.routes:
+                # A VM's addresses are its guest's to have: on the macvtap, the pod's kernel would speak for them.
+                if attachment.kind is Kind.VETH and (result.ips or result.routes):
                     attachment = dataclasses.replace(
                         attachment,
                         addresses=tuple(ip.address for ip in result.ips),

@@ -15,6 +15,8 @@ from k8slan_cli.net.netlink import (
     IF_OPER_UP,
     IFF_ALLMULTI,
     IFF_LOWER_UP,
+    IFF_MULTICAST,
+    IFF_NOARP,
     IFF_UP,
     IFLA_IFNAME,
     IFLA_MASTER,
@@ -27,6 +29,14 @@ from k8slan_cli.plan.operations import Operation
 from k8slan_cli.plan.state import Attachment, Kind, Port
 
 _GONE = frozenset({errno.ENODEV})
+_SILENT = IFF_UP | IFF_ALLMULTI | IFF_NOARP
+"""A macvtap's flags; IFF_MULTICAST is not among them.
+
+It has the VM's MAC, and the guest alone speaks with that: before it runs, and while it still runs on the node that it
+migrates from, a word of the pod's kernel turns the MAC to this port in every bridge. Without NOARP the kernel answers
+for addresses of the pod's other interfaces, and with MULTICAST for groups once somebody switches IPv6 on again. Without
+ALLMULTI the guest gets no LLDP, LACP, STP, OSPF, IS-IS and IPv6 ND.
+"""
 _CARRIER_SECONDS, _LOOK_SECONDS = 1.0, 0.001
 
 
@@ -238,15 +248,16 @@ def _(operation: op.GiveTap, context: Context) -> None:
 @execute.register
 def _(operation: op.ConfigurePod, context: Context) -> None:
     attachment = operation.attachment
+    silent = attachment.kind is Kind.MACVTAP
 
     def configure(fd: int) -> None:
-        if any(":" in address for address in attachment.addresses):
-            netns.allow_ipv6(fd, attachment.ifname)
+        # Off before it goes up; on because runtimes switch it off in pods that have no IPv6 of their own.
+        if silent or any(":" in address for address in attachment.addresses):
+            netns.switch_ipv6(fd, attachment.ifname, on=not silent)
+        flags, change = (_SILENT, _SILENT | IFF_MULTICAST) if silent else (IFF_UP, IFF_UP)
         with Netlink(fd) as pod:
             raw = _link(pod, attachment.ifname)
-            # A macvtap without ALLMULTI keeps LLDP, LACP, STP, OSPF, IS-IS and IPv6 ND from the guest.
-            flags = IFF_UP | IFF_ALLMULTI if attachment.kind is Kind.MACVTAP else IFF_UP
-            changes = [netlink.set_link(index=raw.index, flags=flags, change=flags)]
+            changes = [netlink.set_link(index=raw.index, flags=flags, change=change)]
             changes += [netlink.add_address(raw.index, address) for address in attachment.addresses]
             pod.apply(changes, doing=operation.describe())
             routes = [

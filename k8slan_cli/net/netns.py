@@ -240,12 +240,18 @@ def make_quiet(fd: int) -> None:
                 raise KernelError(error.errno or errno.EIO, f"set {name}: {error.strerror}") from error
 
 
-def allow_ipv6(fd: int, name: str) -> None:
-    """Switch IPv6 on for a link in a namespace: runtimes switch it off in pods that have no IPv6 of their own."""
+def switch_ipv6(fd: int, name: str, *, on: bool) -> None:
+    """Switch IPv6 on or off for a link in a namespace.
+
+    Raises:
+        KernelError: /proc/sys is read-only or not permitted.
+
+    """
     with inside(fd):
         try:
-            Path("/proc/sys/net/ipv6/conf", name, "disable_ipv6").write_text("0")
+            Path("/proc/sys/net/ipv6/conf", name, "disable_ipv6").write_text("0" if on else "1")
         except FileNotFoundError:
             return  # a kernel without IPv6
         except OSError as error:
-            raise KernelError(error.errno or errno.EIO, f"switch IPv6 on for {name}: {error.strerror}") from error
+            words = f"switch IPv6 {'on' if on else 'off'} for {name}: {error.strerror}"
+            raise KernelError(error.errno or errno.EIO, words) from error

@@ -136,7 +136,7 @@ class GiveTap:
 
 @dataclass(frozen=True, slots=True)
 class ConfigurePod:
-    """Bring the pod's interface up and give it its addresses and routes."""
+    """Bring the pod's interface up and give it its addresses and routes; a macvtap's is to be silent."""
 
     attachment: Attachment
 

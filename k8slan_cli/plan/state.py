@@ -104,7 +104,7 @@ class Attachment:
     ``container`` and ``ifname`` are CNI_CONTAINERID and CNI_IFNAME, together the identity; ``port`` is the bridge
     port in the LAN's namespace; ``spoke`` is None on a dynamic LAN; ``tap`` is the macvtap's link index, which
     names its ``/dev/tap<index>``, and ``tap_owner`` is who may open that; ``addresses`` (``10.0.0.2/24``) and
-    ``routes`` are what IPAM gave; ``netns`` and ``netns_id`` are the pod's namespace: its path
+    ``routes`` are what IPAM gave, but never for a macvtap; ``netns`` and ``netns_id`` are the pod's namespace: its path
     as the runtime wrote it, and its identity. ``network`` is the name in the network configuration, by which GC goes;
     ``config`` is all of it and ``environ`` the CNI_* variables that came with it, kept only where IPAM has to be asked
     to release. ``complete`` is false until the ADD is done, so that one cut short can be told and undone.

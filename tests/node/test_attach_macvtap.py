@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +15,9 @@ import pytest
 
 from k8slan_cli.errors import KernelError
 from k8slan_cli.lan import names as lan_names
+from k8slan_cli.net import netns
 from k8slan_cli.net.netlink import mac_bytes
+from k8slan_cli.net.sockets import open_packet
 from k8slan_cli.probe.endpoint import Interface, Tap
 from k8slan_cli.probe.run import Probe, cross
 from tests.support import names
@@ -320,3 +324,94 @@ def test_two_nodes_of_one_kernel_do_not_take_each_others_tap(spoke: str) -> None
             nodes[0].delete(first, macvtap(spoke)).ok()
         for node in nodes:
             node.assert_nothing_left()
+
+
+# ---------------------------------------------------------------- silence
+
+
+class Wire:
+    """Every frame that crosses any link of a LAN's namespace, from one MAC."""
+
+    def __init__(self, path: Path, mac: str) -> None:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            self._socket = open_packet(fd, socket.htons(0x0003))  # ETH_P_ALL
+        finally:
+            os.close(fd)
+        self._mac = mac_bytes(mac)
+        self.frames: set[bytes] = set()
+
+    def listen(self, seconds: float) -> set[bytes]:
+        """What has been sent until now, and in the next ``seconds``."""
+        until = time.monotonic() + seconds
+        with self._socket.dup() as waiting:
+            while (left := until - time.monotonic()) > 0:
+                waiting.settimeout(left)
+                try:
+                    frame = waiting.recv(1 << 16)
+                except TimeoutError:
+                    break
+                if frame[6:12] == self._mac:
+                    self.frames.add(frame)
+        return self.frames
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._socket.close()
+
+
+MAC = "02:aa:00:00:00:08"
+POD_ADDRESS, POD_ADDRESS_V6 = "203.0.113.9", "2001:db8:9::9"
+
+
+def ask(pod: Namespace) -> None:
+    """Let a pod ask the LAN for the addresses that the launcher has on the cluster's network."""
+    for family, address in ((socket.AF_INET, POD_ADDRESS), (socket.AF_INET6, POD_ADDRESS_V6)):
+        with netns.inside(pod.fd()), socket.socket(family, socket.SOCK_DGRAM) as sock:
+            sock.sendto(b"", (address, 9))
+
+
+def test_nothing_but_the_guest_speaks_with_a_vms_mac(node: Node, spoke: str) -> None:
+    """Over the whole life of a launcher: before its guest runs, while it does, over a repair, until it is gone."""
+    near = names.unique("v")
+    lan = node.lan(spokes=[spoke, near])
+    with pods(2) as (peer, vm), Namespace.create("pod") as outside:
+        node.add(peer, veth(near, runtimeConfig={"ips": ["203.0.113.1/24", "2001:db8:9::1/64"]})).result()
+        # The launcher has the cluster's network as any pod, and KubeVirt makes it forward for other interfaces.
+        vm.ip("link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", outside.name)
+        vm.ip("address", "add", f"{POD_ADDRESS}/32", "dev", "eth0")
+        vm.ip("address", "add", f"{POD_ADDRESS_V6}/128", "dev", "eth0", "nodad")
+        vm.ip("link", "set", "eth0", "up")
+        wire = Wire(node.inside(lan).path, MAC)
+        try:
+            node.add(vm, macvtap(spoke, mac=MAC)).result()
+            assert wire.listen(2.5) == set()  # the kernel asks for its own address within a second, for routers after
+            ask(peer)
+            assert wire.listen(0.5) == set()
+            vm.run(
+                "sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward; cd /proc/sys/net/ipv6/conf/all; echo 1 >forwarding"
+            )
+            assert wire.listen(1.5) == set()
+            vm.run("sh", "-c", "echo 0 >/proc/sys/net/ipv6/conf/all/disable_ipv6")
+            assert wire.listen(2.5) == set()
+            ask(peer)
+            assert wire.listen(0.5) == set()
+            said = bytes.fromhex("ffffffffffff") + mac_bytes(MAC) + bytes.fromhex("88b5") + b"the guest".ljust(50)
+            with launcher():
+                tap = Tap(device(spoke), mac_bytes(MAC))
+            with tap:
+                tap.send(said)
+                assert wire.listen(0.5) == {said}
+                ask(peer)
+                assert wire.listen(0.5) == {said}
+            node.inside(lan).run("ip", "link", "del", f"{spoke}p")
+            eventually("the tap is there again", lambda: "net1" in vm.links() and owner(device(spoke))[0] == QEMU)
+            assert wire.listen(2.5) == {said}
+            ask(peer)
+            assert wire.listen(0.5) == {said}
+            node.delete(vm, macvtap(spoke)).ok()
+            assert wire.listen(0.5) == {said}
+        finally:
+            wire.close()
+        node.delete(peer, veth(near)).ok()
+    node.assert_nothing_left()
