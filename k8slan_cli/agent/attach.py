@@ -23,7 +23,7 @@ from k8slan_cli.cni.result import Interface, Ip, Result
 from k8slan_cli.errors import CniError, K8slanError
 from k8slan_cli.lan import names
 from k8slan_cli.lan.model import Lan
-from k8slan_cli.net import inspect, netns
+from k8slan_cli.net import inspect, netns, taps
 from k8slan_cli.plan.state import Attachment, AttachmentKind, Route
 
 log = logging.getLogger(__name__)
@@ -134,6 +134,7 @@ class Attacher:
             mtu=config.mtu or mtu,
             spoke=config.spoke,
             tap=names.tap_index(config.spoke) if kind is AttachmentKind.MACVTAP and config.spoke else 0,
+            tap_owner=(config.owner, config.group),
             netns=request.netns,
             netns_id=netns.identity(pod),
             pod=str(request.pod),
@@ -171,7 +172,8 @@ class Attacher:
                 except PluginRefused:
                     self._empty_handed.add(key)
                     raise
-            if given.ips:
+            # A VM's addresses are its guest's to have: on the macvtap, the pod's kernel would speak for them.
+            if given.ips and attachment.kind is AttachmentKind.VETH:
                 attachment = dataclasses.replace(
                     attachment,
                     addresses=tuple(ip.address for ip in given.ips),
@@ -299,6 +301,8 @@ class Attacher:
         self._owing.clear()
 
     async def _unplug(self, attachment: Attachment) -> None:
+        if attachment.tap:  # before its record goes: until then, the path is no other's
+            await asyncio.to_thread(taps.remove, self._agent.host_root, attachment.tap)
         self._agent.attachments.delete(attachment.key)
         try:
             lan = self._agent.lans.get(attachment.lan)

@@ -105,7 +105,7 @@ def plan_pass(node: Node, aim: Aim) -> tuple[Outcome, LanState]:
         KernelError: what is there could not be read.
 
     """
-    observed = observe.lan_state(node, aim.netns)
+    observed = observe.lan_state(node, aim.netns, devices=_taps(aim.attachments))
     if aim.lan is None or not aim.attachments:
         return Outcome(desired=absent(aim.netns)), observed
     try:
@@ -142,7 +142,7 @@ def run_quick_pass(
     concerned = [a for a in aim.attachments if a.port in ports]
     desired = planner.plan(aim.lan, aim.me.name, underlay, concerned, others=True)
     looked_at = [aim.lan.bridge, *ports, *map(names.stub, ports)]
-    observed = observe.lan_state(node, aim.netns, only=looked_at)
+    observed = observe.lan_state(node, aim.netns, only=looked_at, devices=_taps(concerned))
     if observed.bridge != desired.bridge:
         return run_pass(node, aim, pods)
     outcome = Outcome(desired=desired, underlay=underlay)
@@ -151,11 +151,16 @@ def run_quick_pass(
     return run_pass(node, aim, pods) if lan_failed else outcome
 
 
+def _taps(attachments: Collection[Attachment]) -> list[int]:
+    return [a.tap for a in attachments if a.tap]
+
+
 def _carry_out(node: Node, aim: Aim, pods: Mapping[Key, int], outcome: Outcome, observed: LanState) -> Outcome:
     operations = diff(outcome.desired, observed, underlay=outcome.underlay.name if outcome.underlay else "")
     late = (op.ConfigurePod(a) for a in outcome.desired.attachments.values() if a.key in aim.addressed)
     operations += tuple(operation for operation in late if operation not in operations)
     failures: list[tuple[Operation, KernelError]] = []
+    begun: set[Key] = set()
     failed: set[Key] = set()
     context = Context(node, aim.netns, pods)
     for operation in operations:
@@ -169,10 +174,12 @@ def _carry_out(node: Node, aim: Aim, pods: Mapping[Key, int], outcome: Outcome, 
             log.warning("%s: cannot %s", aim.netns, error)
             if attachment is not None:
                 failed.add(attachment.key)
-                if not isinstance(operation, op.CreateVeth):
+                if attachment.key in begun:
                     _unmake(attachment, context)
         else:
             log.info("%s: %s", aim.netns, operation.describe())
+            if isinstance(operation, op.CreateVeth):
+                begun.add(operation.attachment.key)
     return replace(outcome, operations=operations, failures=tuple(failures))
 
 

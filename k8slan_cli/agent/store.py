@@ -20,10 +20,11 @@ from typing import Any
 
 from k8slan_cli import limits
 from k8slan_cli.cni import request as cni
+from k8slan_cli.cni.request import QEMU
 from k8slan_cli.errors import CniError, Invalid, StoreError
 from k8slan_cli.lan import codec, names
 from k8slan_cli.lan.model import CONFLICT, Lan, LanRef
-from k8slan_cli.plan.state import Attachment, AttachmentKind, Route
+from k8slan_cli.plan.state import Attachment, AttachmentKind, Owner, Route
 
 log = logging.getLogger(__name__)
 Key = tuple[str, str]
@@ -153,6 +154,7 @@ def _attachment(data: object) -> Attachment:
             **data,
             "lan": lan,
             "kind": AttachmentKind(data["kind"]),
+            "tap_owner": _owner(data.get("tap_owner", (QEMU, QEMU))),
             "addresses": tuple(str(ip_interface(address)) for address in data["addresses"]),
             "environ": tuple((str(name), str(value)) for name, value in data["environ"]),
             "routes": tuple(routes),
@@ -170,6 +172,13 @@ def _attachment(data: object) -> Attachment:
     if len(bytes.fromhex(attachment.mac.replace(":", ""))) != 6:
         raise ValueError(f"mac is {attachment.mac!r}")
     return attachment
+
+
+def _owner(data: object) -> Owner:
+    match data:
+        case [int(user), int(group)] if min(user, group) >= 0 and max(user, group) < (1 << 32) - 1:
+            return user, group
+    raise ValueError(f"tap_owner is {data!r}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,6 +33,7 @@ _REQUIRED: Mapping[str, tuple[str, ...]] = {
 _SINCE = {"CHECK": "0.4.0", "STATUS": "1.1.0", "GC": "1.1.0"}
 _MAX_IFNAME = 15  # IFNAMSIZ without its NUL
 _MAX_WORD = 253
+_MAX_ID = (1 << 32) - 2  # the highest user or group: the next is -1, which stands for none
 
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # container ids and network names, section 1 and 2
 _MAC = re.compile(r"[0-9a-f]{2}([:-]?)[0-9a-f]{2}(?:\1[0-9a-f]{2}){4}")
@@ -48,6 +49,10 @@ _KNOWN_ARGS = frozenset(
 )
 _TARGETS = ("veth", "spoke", "lan")
 _GC_LISTS = ("cni.dev/valid-attachments", "cni.dev/attachments")
+
+
+QEMU = 107
+"""User and group that KubeVirt runs a VM as, unless it is told otherwise."""
 
 
 class Plugin(enum.StrEnum):
@@ -75,7 +80,7 @@ class NetConf:
     """A network's configuration: exactly one of ``spoke`` and ``lan`` is set; ``ipam`` is a plugin's name or "".
 
     ``mtu`` None means the LAN's own. ``ips`` are addresses with prefix lengths that the runtime asks for; with an IPAM
-    plugin they are the plugin's to read.
+    plugin they are the plugin's to read. ``owner`` and ``group`` are whose a macvtap's device file is to be.
     """
 
     version: str
@@ -84,6 +89,8 @@ class NetConf:
     spoke: str | None = None
     lan: LanRef | None = None
     mtu: int | None = None
+    owner: int = QEMU
+    group: int = QEMU
     ips: tuple[str, ...] = ()
     ipam: str = ""
     dns: Dns = field(default_factory=Dns)
@@ -282,6 +289,8 @@ def _config(source: Field, verb: str) -> NetConf:
         spoke=spoke,
         lan=lan,
         mtu=_mtu(source.at("mtu")),
+        owner=_id(source.at("owner"), plugin),
+        group=_id(source.at("group"), plugin),
         ips=ips,
         ipam=ipam,
         dns=decode_dns(source.at("dns")),
@@ -324,6 +333,12 @@ def _target(source: Field, plugin: Plugin) -> tuple[str | None, LanRef | None]:
 def _mtu(source: Field) -> int | None:
     """0 means the same as none, as with other plugins; 68 is the least that IPv4 can do (RFC 791)."""
     return None if source.value == 0 else source.number(68, 65535)
+
+
+def _id(source: Field, plugin: Plugin) -> int:
+    """A user or group, of a macvtap only: for a veth it means nothing, whatever it is."""
+    found = source.number(0, _MAX_ID) if plugin is Plugin.MACVTAP else None
+    return QEMU if found is None else found
 
 
 def _ipam(source: Field) -> str:

@@ -13,11 +13,12 @@ import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from k8slan_cli.cni.request import QEMU
 from k8slan_cli.diagnose import scratch
 from k8slan_cli.diagnose.protocol import FAIL, OK, WARN, Check, Reach
 from k8slan_cli.errors import K8slanError, KernelError
 from k8slan_cli.lan.model import IpAddress
-from k8slan_cli.net import netlink, sockets
+from k8slan_cli.net import netlink, sockets, taps
 from k8slan_cli.net.node import Node
 from k8slan_cli.net.sockets import Netlink
 from k8slan_cli.plan.state import ALL_BUT_PAUSE
@@ -89,12 +90,13 @@ def _macvtap(node: Node, inside: Netlink, fd: int) -> Iterator[Check]:
         advice = "pods do without it, VMs do not: " + _MODULES.format("macvtap")
         yield Check(what=what, state=WARN, words=error.message, advice=advice)
         return
-    device = node.host_root / f"dev/tap{index}"
-    if device.is_char_device():
-        yield Check(what=what, state=OK, words="the kernel makes macvtap links, and /dev gets their tap devices")
-    else:
-        words = f"a macvtap link is there, but its tap device /dev/{device.name} is not"
-        yield Check(what=what, state=WARN, words=words, advice="is /dev of the node a devtmpfs? VMs need these devices")
+    try:
+        taps.give(node.host_root, fd, index, (QEMU, QEMU))
+        taps.remove(node.host_root, index)
+    except KernelError as error:
+        yield Check(what=what, state=WARN, words=error.message, advice="pods do without it, VMs do not")
+        return
+    yield Check(what=what, state=OK, words="the kernel makes macvtap links, and VMs can be given their devices in /dev")
 
 
 _CNI_FOLDERS = (

@@ -10,7 +10,7 @@ from functools import singledispatch
 
 from k8slan_cli.errors import KernelError, PodGone, UnderlayMissing
 from k8slan_cli.lan import names
-from k8slan_cli.net import netlink, netns, sockets
+from k8slan_cli.net import netlink, netns, sockets, taps
 from k8slan_cli.net.node import Handle, Node
 from k8slan_cli.net.sockets import Netlink
 from k8slan_cli.plan import operations as op
@@ -217,17 +217,24 @@ def _(operation: op.CreateMacvtap, context: Context) -> None:
 
 
 @execute.register
+def _(operation: op.GiveTap, context: Context) -> None:
+    attachment = operation.attachment
+    root = context.node.host_root
+    context.with_pod(attachment, lambda fd: taps.give(root, fd, attachment.tap, attachment.tap_owner))
+
+
+@execute.register
 def _(operation: op.ConfigurePod, context: Context) -> None:
     attachment = operation.attachment
+    silent = attachment.kind is AttachmentKind.MACVTAP
 
     def configure(fd: int) -> None:
-        if any(":" in address for address in attachment.addresses):
-            netns.allow_ipv6(fd, attachment.ifname)
+        # Off before it goes up; on because runtimes switch it off in pods that have no IPv6 of their own.
+        if silent or any(":" in address for address in attachment.addresses):
+            netns.switch_ipv6(fd, attachment.ifname, on=not silent)
         with Netlink(fd) as pod:
             raw = _link(pod, attachment.ifname)
-            # A macvtap without ALLMULTI keeps LLDP, LACP, STP, OSPF, IS-IS and IPv6 ND from the guest.
-            everything = True if attachment.kind is AttachmentKind.MACVTAP else None
-            changes = [netlink.set_link(raw.index, up=True, all_multicast=everything)]
+            changes = [netlink.set_link(raw.index, up=True, silent=silent)]
             changes += [netlink.add_address(raw.index, address) for address in attachment.addresses]
             there = frozenset({errno.EEXIST})  # an address that it has already, by an earlier try
             pod.apply(changes, doing=operation.describe(), ignore=there)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from k8slan_cli.errors import KernelError
-from k8slan_cli.net import netlink, netns, sockets
+from k8slan_cli.net import netlink, netns, sockets, taps
 from k8slan_cli.net.netlink import OURS
 from k8slan_cli.net.node import Node
 from k8slan_cli.net.sockets import Netlink
@@ -50,6 +50,9 @@ def faults(node: Node, name: str, attachment: Attachment, pod: int) -> list[str]
     handle = node.lan(name)
     if handle is None or sockets.link(handle.netlink, attachment.port) is None:
         found.append(f"its bridge port {attachment.port} is gone")
+    owners = taps.owners(node.host_root, [attachment.tap] if attachment.tap else ())
+    if attachment.tap and owners is not None and owners.get(attachment.tap) != attachment.tap_owner:
+        found.append(f"/dev/tap{attachment.tap} is gone, or not of {attachment.tap_owner[0]}:{attachment.tap_owner[1]}")
     try:
         with Netlink(pod) as inside:
             found += _pod_faults(inside, attachment)

@@ -42,7 +42,16 @@ from pyroute2.netlink.rtnl import (
     rt_type,
 )
 from pyroute2.netlink.rtnl.ifaddrmsg import IFA_F_NODAD, ifaddrmsg
-from pyroute2.netlink.rtnl.ifinfmsg import IFF_ALLMULTI, IFF_LOWER_UP, IFF_UP, ifinfbase, ifinfmsg, protinfo_bridge
+from pyroute2.netlink.rtnl.ifinfmsg import (
+    IFF_ALLMULTI,
+    IFF_LOWER_UP,
+    IFF_MULTICAST,
+    IFF_NOARP,
+    IFF_UP,
+    ifinfbase,
+    ifinfmsg,
+    protinfo_bridge,
+)
 from pyroute2.netlink.rtnl.ifinfmsg.plugins.vxlan import vxlan as vxlan_data
 from pyroute2.netlink.rtnl.ndmsg import NTF_SELF, NUD_PERMANENT, ndmsg
 from pyroute2.netlink.rtnl.rtmsg import RT_SCOPE_LINK, rtmsg
@@ -113,13 +122,16 @@ def get_links() -> nlmsg:
     return _message(_LinkRequest, RTM_GETLINK, _DUMP)
 
 
-def set_link(
-    which: str | int, *, up: bool | None = None, all_multicast: bool | None = None, **attributes: Any
-) -> nlmsg:
-    """Change a link: whether it is up, whether it takes frames of all groups, attributes. None leaves it as it is."""
-    flags = ((IFF_UP, up), (IFF_ALLMULTI, all_multicast))
-    change = sum(flag for flag, wanted in flags if wanted is not None)
-    on = sum(flag for flag, wanted in flags if wanted)
+def set_link(which: str | int, *, up: bool | None = None, silent: bool = False, **attributes: Any) -> nlmsg:
+    """Change a link: attributes, whether it is up (None leaves it as it is), and whether it is a VM's, so ``silent``.
+
+    A VM's macvtap has the VM's MAC, and the guest alone speaks with that: before it runs, and while it still runs on
+    the node that it migrates from, a frame of the pod's kernel would turn the MAC to this port in every bridge. Without
+    NOARP the kernel answers for addresses of the pod's other interfaces, and with MULTICAST for groups once somebody
+    switches IPv6 on again. Without ALLMULTI the guest gets no LLDP, LACP, STP, OSPF, IS-IS and IPv6 ND.
+    """
+    on = (IFF_UP if up else 0) | (IFF_ALLMULTI | IFF_NOARP if silent else 0)
+    change = on | (IFF_UP if up is not None else 0) | (IFF_MULTICAST if silent else 0)
     return _link(RTM_NEWLINK, _CHANGE, which, attributes, flags=on, change=change)
 
 

@@ -9,14 +9,14 @@ from ipaddress import IPv6Address
 from k8slan_cli.errors import UnderlayMissing
 from k8slan_cli.lan import names
 from k8slan_cli.lan.model import IpAddress
-from k8slan_cli.net import netlink, netns, sockets
+from k8slan_cli.net import netlink, netns, sockets, taps
 from k8slan_cli.net.netlink import OURS, RawLink
 from k8slan_cli.net.node import Handle, Node
 from k8slan_cli.plan.state import Bridge, LanState, Port, Stub, Tunnel, Underlay, Vxlan
 
 
-def lan_state(node: Node, name: str, *, only: Collection[str] | None = None) -> LanState:
-    """A LAN's part of the node, as it is; ``name`` is its namespace.
+def lan_state(node: Node, name: str, *, only: Collection[str] | None = None, devices: Collection[int] = ()) -> LanState:
+    """A LAN's part of the node, as it is; ``name`` is its namespace, and ``devices`` the taps that are looked for.
 
     With ``only``, no other links are looked up and the namespace's settings are taken for granted: so the cost of a CNI
     call does not grow with the number of attachments. Links that do not carry k8slan's mark are not seen, whatever
@@ -24,7 +24,8 @@ def lan_state(node: Node, name: str, *, only: Collection[str] | None = None) -> 
     """
     handle = node.lan(name)
     if handle is None:
-        return LanState(netns=name, exists=False, mounted=name in node.present())
+        owners = taps.owners(node.host_root, devices)
+        return LanState(netns=name, exists=False, mounted=name in node.present(), taps=owners)
     if only is None:
         links = sockets.links(handle.netlink)
     else:
@@ -53,6 +54,7 @@ def lan_state(node: Node, name: str, *, only: Collection[str] | None = None) -> 
         vxlan=vxlan,
         ports=ports,
         stubs=stubs,
+        taps=taps.owners(node.host_root, devices),
     )
 
 

@@ -111,6 +111,7 @@ def plan(
         ports={name: port_of(lan, bridge, a) for name, a in members.items()},
         attachments=members,
         stubs={stub.name: stub for a in members.values() if (stub := stub_of(a))},
+        taps={a.tap: a.tap_owner for a in members.values() if a.kind is AttachmentKind.MACVTAP},
     )
 
 

@@ -122,8 +122,21 @@ class CreateMacvtap:
 
 
 @dataclass(frozen=True, slots=True)
+class GiveTap:
+    """Give the device file of a macvtap to the user and group that open it, on the node before they do."""
+
+    attachment: Attachment
+
+    def describe(self) -> str:
+        """Describe the operation as logs, dry runs and status show it."""
+        attachment = self.attachment
+        user, group = attachment.tap_owner
+        return f"give /dev/tap{attachment.tap} of {attachment.who} to {user}:{group}"
+
+
+@dataclass(frozen=True, slots=True)
 class ConfigurePod:
-    """Bring the pod's interface up and give it its addresses and routes."""
+    """Bring the pod's interface up and give it its addresses and routes; a macvtap's is to be silent."""
 
     attachment: Attachment
 
@@ -203,6 +216,7 @@ Operation = (
     | CreateVxlan
     | CreateVeth
     | CreateMacvtap
+    | GiveTap
     | ConfigurePod
     | SetPort
     | SetStub

@@ -285,6 +285,10 @@ def test_a_faulty_field_is_refused_by_its_path_but_does_not_hinder_del(name: str
         ({"mtu": 1e300}, "mtu: must be a whole number, not a number"),
         ({"mtu": True}, "mtu: must be a whole number, not true or false"),
         ({"mtu": 60}, "mtu: must be 68..65535, not 60"),
+        (
+            {"type": "k8slanmacvtap", "veth": ..., "spoke": "a", "owner": -1},
+            "owner: must be 0..4294967294, not -1",
+        ),
         ({"ipam": []}, "ipam: must be an object, not a list"),
         ({"args": {"cni": {"mac": {}}}}, "args.cni.mac: must be a string, not an object"),
         ({"runtimeConfig": {"ips": 7}}, "runtimeConfig.ips: must be a list, not the number 7"),
@@ -329,6 +333,28 @@ def test_exactly_one_target_of_the_right_kind(fields: dict[str, Any]) -> None:
 def test_the_target_of_a_virtual_machine() -> None:
     config = ask(type="k8slanmacvtap", veth=..., spoke="vm").config
     assert (config.plugin, config.spoke, config.lan) == (Plugin.MACVTAP, "vm", None)
+
+
+@pytest.mark.parametrize(
+    ("fields", "owner", "group"),
+    [
+        ({}, 107, 107),
+        ({"owner": None, "group": None}, 107, 107),
+        ({"owner": 0}, 0, 107),
+        ({"group": 36}, 107, 36),
+        ({"owner": 1000, "group": 4294967294}, 1000, 4294967294),
+    ],
+)
+def test_who_a_macvtap_is_for(fields: dict[str, Any], owner: int, group: int) -> None:
+    config = ask(type="k8slanmacvtap", veth=..., spoke="vm", **fields).config
+    assert (config.owner, config.group) == (owner, group)
+
+
+@pytest.mark.parametrize("field", ["owner", "group"])
+@pytest.mark.parametrize("value", [-1, 4294967295, 10**30, "107", "qemu", 107.0, True, [107], {"uid": 107}])
+def test_who_a_macvtap_cannot_be_for(field: str, value: object) -> None:
+    error = refused(type="k8slanmacvtap", veth=..., spoke="vm", **{field: value})
+    assert (error.code, error.msg.startswith(f"{field}: must be ")) == (7, True)
 
 
 def test_the_target_on_a_dynamic_lan() -> None:
