@@ -127,7 +127,8 @@ def run_quick_pass(
 ) -> Outcome:
     """A pass over some ports of a LAN that was as it should be, whatever number of others it has.
 
-    If that does not succeed, or the LAN is not as it was, a pass over the whole LAN follows.
+    A port whose ADD is under way is not looked for: it is made, and the kernel says if it is there. If that does not
+    succeed, or the LAN is not as it was, a pass over the whole LAN follows.
 
     Raises:
         KernelError: what is there could not be read.
@@ -137,12 +138,14 @@ def run_quick_pass(
         return run_pass(node, aim, pods)
     concerned = [a for a in aim.attachments if a.port in ports]
     desired = planner.plan(aim.lan, aim.me.name, underlay, concerned, others=True)
-    looked_at = [aim.lan.bridge, *ports, *map(names.stub, ports)]
-    observed = observe.lan_state(node, aim.netns, only=looked_at)
-    if observed.bridge != desired.bridge:
-        return run_pass(node, aim, pods)
+    observed = replace(desired, ports={}, attachments={}, stubs={})
+    if old := set(ports) - {a.port for a in concerned if a.key in pods}:
+        found = observe.lan_state(node, aim.netns, only=[aim.lan.bridge, *old, *map(names.stub, old)])
+        if found.bridge != desired.bridge:
+            return run_pass(node, aim, pods)
+        observed = replace(found, vxlan=desired.vxlan)
     outcome = Outcome(desired=desired, underlay=underlay)
-    outcome = _carry_out(node, aim, pods, outcome, replace(observed, vxlan=desired.vxlan))
+    outcome = _carry_out(node, aim, pods, outcome, observed)
     lan_failed = any(not isinstance(error, PodGone) for _, error in outcome.failures)
     return run_pass(node, aim, pods) if lan_failed else outcome
 
