@@ -14,7 +14,7 @@ from k8slan_cli.agent.store import Key
 from k8slan_cli.errors import Invalid, K8slanError, KernelError, PodGone
 from k8slan_cli.lan import names
 from k8slan_cli.lan.model import IpAddress, Lan
-from k8slan_cli.net import observe
+from k8slan_cli.net import observe, taps
 from k8slan_cli.net.execute import Context, execute
 from k8slan_cli.net.node import Node
 from k8slan_cli.plan import desired as planner
@@ -131,7 +131,8 @@ def run_quick_pass(
 ) -> Outcome:
     """A pass over some ports of a LAN that was in order, however many others it has.
 
-    If that does not succeed, or the LAN is not as it was, a pass over the whole LAN follows.
+    A port whose ADD is under way is not looked for: it is made, and the kernel says if it is there. If that does not
+    succeed, or the LAN is not as it was, a pass over the whole LAN follows.
 
     Raises:
         KernelError: what is there could not be read.
@@ -141,12 +142,16 @@ def run_quick_pass(
         return run_pass(node, aim, pods)
     concerned = [a for a in aim.attachments if a.port in ports]
     desired = planner.plan(aim.lan, aim.me.name, underlay, concerned, others=True)
-    looked_at = [aim.lan.bridge, *ports, *map(names.stub, ports)]
-    observed = observe.lan_state(node, aim.netns, only=looked_at, devices=_taps(concerned))
-    if observed.bridge != desired.bridge:
-        return run_pass(node, aim, pods)
+    on_way = {a.port for a in concerned if a.key in pods and a.key not in aim.addressed}
+    observed = replace(desired, ports={}, attachments={}, stubs={}, taps=taps.owners(node.host_root, _taps(concerned)))
+    if old := set(ports) - on_way:
+        looked_at = [aim.lan.bridge, *old, *map(names.stub, old)]
+        found = observe.lan_state(node, aim.netns, only=looked_at, devices=_taps(concerned))
+        if found.bridge != desired.bridge:
+            return run_pass(node, aim, pods)
+        observed = replace(found, vxlan=desired.vxlan)
     outcome = Outcome(desired=desired, underlay=underlay)
-    outcome = _carry_out(node, aim, pods, outcome, replace(observed, vxlan=desired.vxlan))
+    outcome = _carry_out(node, aim, pods, outcome, observed)
     lan_failed = any(not isinstance(error, PodGone) for _, error in outcome.failures)
     return run_pass(node, aim, pods) if lan_failed else outcome
 

@@ -47,7 +47,7 @@ from k8slan_cli.demo.scene import (
 from k8slan_cli.errors import K8slanError, KernelError
 from k8slan_cli.lan import names
 from k8slan_cli.net import netlink, netns, sockets
-from k8slan_cli.net.netlink import RawLink
+from k8slan_cli.net.netlink import End, RawLink
 from k8slan_cli.net.sockets import Netlink
 from k8slan_cli.probe.endpoint import Endpoint, PacketSocket, Tap
 from k8slan_cli.probe.run import Probe, cross
@@ -136,11 +136,10 @@ class _Lab:
                 node = self._namespace(machine.name)
                 with netns.inside(node):
                     _settle_addressing(ipv6=self.scene.ipv6)
-                macs = (f"02:18:00:00:02:{number:02x}", f"02:18:00:00:01:{number:02x}")
-                cable = netlink.veth(
-                    machine.name, macs[0], UNDERLAY_MTU, bridge.index, UPLINK, macs[1], UNDERLAY_MTU, node
-                )
-                at_switch.apply([cable], doing=f"plug {machine.name} into the underlay")
+                uplink = End(UPLINK, f"02:18:00:00:01:{number:02x}", UNDERLAY_MTU, node)
+                cable = netlink.veth(End(machine.name, f"02:18:00:00:02:{number:02x}", UNDERLAY_MTU), uplink)
+                plug = netlink.set_link(machine.name, master=bridge.index, up=True)
+                at_switch.apply([cable, plug], doing=f"plug {machine.name} into the underlay")
                 with Netlink(node) as at_node:
                     # The node's uplink is not k8slan's: it has no mark of it, as on any machine.
                     at_node.apply([netlink.set_link(UPLINK, up=True, group=0)], doing=f"set {UPLINK} up")

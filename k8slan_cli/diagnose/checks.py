@@ -19,6 +19,7 @@ from k8slan_cli.diagnose.protocol import FAIL, OK, WARN, Check, Reach
 from k8slan_cli.errors import K8slanError, KernelError
 from k8slan_cli.lan.model import IpAddress
 from k8slan_cli.net import netlink, sockets, taps
+from k8slan_cli.net.netlink import End
 from k8slan_cli.net.node import Node
 from k8slan_cli.net.sockets import Netlink
 from k8slan_cli.plan.state import ALL_BUT_PAUSE
@@ -54,11 +55,11 @@ def _bridge(inside: Netlink, _fd: int) -> None:
         inside.apply([netlink.silence(found)], doing="make a bridge quiet")
 
 
-def _veth(inside: Netlink, fd: int) -> None:
+def _veth(inside: Netlink, _fd: int) -> None:
     bridge = sockets.link(inside, "bridge")
-    message = netlink.veth("port", _MAC, _MTU, bridge.index if bridge else 0, "stub", _MAC, _MTU, fd)
-    up = netlink.set_link("stub", up=True)
-    inside.apply([message, up], doing="make a veth link")
+    pair = netlink.veth(End("port", _MAC, _MTU), End("stub", _MAC, _MTU))
+    plug = netlink.set_link("port", master=bridge.index if bridge else 0, up=True)
+    inside.apply([pair, plug, netlink.set_link("stub", up=True)], doing="make a veth link")
 
 
 def _forwarding(inside: Netlink) -> Iterator[Check]:

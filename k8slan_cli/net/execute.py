@@ -6,11 +6,13 @@ import errno
 import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import singledispatch
 
 from k8slan_cli.errors import KernelError, PodGone, UnderlayMissing
 from k8slan_cli.lan import names
 from k8slan_cli.net import netlink, netns, sockets, taps
+from k8slan_cli.net.netlink import End
 from k8slan_cli.net.node import Handle, Node
 from k8slan_cli.net.sockets import Netlink
 from k8slan_cli.plan import operations as op
@@ -93,6 +95,7 @@ def _(operation: op.CreateBridge, context: Context) -> None:
     bridge = operation.bridge
     mac = names.mac(context.name, bridge.name)
     lan = context.handle().netlink
+    context.handle().indexes.clear()
     lan.apply([netlink.bridge(bridge.name, bridge.mtu, mac)], doing=operation.describe())
     _set_bridge(lan, operation)
 
@@ -151,37 +154,41 @@ def _set_port(lan: Netlink, port: Port, doing: str) -> None:
 @execute.register
 def _(operation: op.CreateVeth, context: Context) -> None:
     handle, port, attachment, stub = context.handle(), operation.port, operation.attachment, operation.stub
-    master = _link(handle.netlink, port.bridge or "").index
+    lan, doing = handle.netlink, operation.describe()
+    master = _index(handle, port.bridge or "")
+    end = End(port.name, names.mac(context.name, port.name), port.mtu)
 
     def create(fd: int) -> None:
-        peer = stub.name if stub else attachment.ifname  # a macvtap in passthru mode has the MAC of what it sits on
-        messages = [
-            netlink.veth(
-                port.name,
-                names.mac(context.name, port.name),
-                port.mtu,
-                master,
-                peer,
-                attachment.mac,
-                attachment.mtu,
-                fd,
-            ),
-            netlink.port_settings(port.name, port.forwards, port.owner, up=port.up),
-        ]
-        if stub:
-            messages.append(netlink.set_link(stub.name, up=True))
+        # The pod's end is the one that can be brought up while it is made, without a socket in the pod.
+        inside = End(attachment.ifname, attachment.mac, attachment.mtu, fd)
         try:
-            handle.netlink.apply(messages, doing=operation.describe())
+            lan.apply([netlink.veth(inside, replace(end, netns_fd=handle.fd), up=True)], doing=doing)
         except KernelError as error:
-            if error.errno == errno.EEXIST:
-                words = f"the pod has an interface {peer} already, or the LAN a port {port.name}"
-                raise KernelError(error.errno, words) from error
-            raise
+            # Before Linux 6.15 a name that is taken here counts as taken there.
+            if error.errno != errno.EEXIST or sockets.link(lan, inside.name) is None:
+                raise
+            lan.apply([netlink.veth(end, inside)], doing=doing)
+            with Netlink(fd) as pod:
+                pod.apply([netlink.set_link(inside.name, up=True)], doing=doing)
 
-    if stub:
-        create(handle.fd)
-    else:
-        context.with_pod(attachment, create)
+    settings = [
+        netlink.set_link(port.name, master=master),
+        netlink.port_settings(port.name, port.forwards, port.owner, up=port.up),
+    ]
+    try:
+        if stub:  # it has the MAC of the macvtap that is to sit on it in passthru mode
+            settings.append(netlink.set_link(stub.name, up=True))
+            lan.apply([netlink.veth(end, End(stub.name, attachment.mac, attachment.mtu))], doing=doing)
+        else:
+            context.with_pod(attachment, create)
+        lan.apply(settings, doing=doing)
+    except KernelError as error:
+        handle.indexes.clear()
+        if error.errno == errno.EEXIST:
+            peer = stub.name if stub else attachment.ifname
+            words = f"the pod has an interface {peer} already, or the LAN a port {port.name}"
+            raise KernelError(error.errno, words) from error
+        raise
 
 
 @execute.register
@@ -255,7 +262,8 @@ def _(operation: op.ConfigurePod, context: Context) -> None:
             if routes:
                 pod.apply(routes, doing=operation.describe(), ignore=there)
 
-    context.with_pod(attachment, configure)
+    if attachment.kind is AttachmentKind.MACVTAP or attachment.addresses or attachment.routes:  # a veth was made up
+        context.with_pod(attachment, configure)
     _await_carrier(context.handle().netlink, attachment.port)
 
 
@@ -278,6 +286,8 @@ def _(operation: op.DeleteLinks, context: Context) -> None:
     handle = context.node.lan(context.name)
     if handle is None:
         return
+    for name in operation.names:
+        handle.indexes.pop(name, None)
     if len(operation.names) == 1:
         messages = [netlink.delete_link(operation.names[0])]
     else:
@@ -297,6 +307,13 @@ def _(operation: op.RemovePeer, context: Context) -> None:
     lan = context.handle().netlink
     message = netlink.remove_peer(_link(lan, operation.vxlan).index, operation.peer)
     lan.apply([message], doing=operation.describe(), ignore=frozenset({errno.ENOENT}))
+
+
+def _index(handle: Handle, name: str) -> int:
+    """The index of a link that stays, asked for once."""
+    if name not in handle.indexes:
+        handle.indexes[name] = _link(handle.netlink, name).index
+    return handle.indexes[name]
 
 
 def _link(sock: Netlink, name: str) -> netlink.RawLink:

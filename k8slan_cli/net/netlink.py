@@ -191,19 +191,27 @@ def vxlan(
     return _new_link(name, "vxlan", *data, mtu=mtu, net_ns_fd=netns_fd, address=mac, txqlen=1024)
 
 
-def veth(name: str, mac: str, mtu: int, master: int, peer: str, peer_mac: str, peer_mtu: int, netns_fd: int) -> nlmsg:
-    """Create a veth pair: this end up and a port of the bridge ``master``, the other straight in another namespace.
+@dataclass(frozen=True, slots=True)
+class End:
+    """An end of a veth pair, in the namespace of a descriptor; None: in the one of the socket."""
 
-    The other end is still down: the kernel opens a veth only once its peer is connected (``veth_open``).
-    """
-    other = _nest(
-        ["IFLA_IFNAME", peer],
-        ["IFLA_MTU", peer_mtu],
-        ["IFLA_ADDRESS", peer_mac],
-        ["IFLA_NET_NS_FD", netns_fd],
-        ["IFLA_GROUP", OURS],
-    )
-    return _new_link(name, "veth", ["VETH_INFO_PEER", other], mtu=mtu, address=mac, master=master, up=True)
+    name: str
+    mac: str
+    mtu: int
+    netns_fd: int | None = None
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """What it is made with."""
+        where = {} if self.netns_fd is None else {"net_ns_fd": self.netns_fd}
+        return {"mtu": self.mtu, "address": self.mac, **where}
+
+
+def veth(end: End, peer: End, *, up: bool = False) -> nlmsg:
+    """Create a veth pair, ``end`` up if wanted; ``peer`` is down: the kernel opens a veth only once it is connected."""
+    there = {"ifname": peer.name, "group": OURS, **peer.attributes}
+    data = _nest(*([f"IFLA_{name.upper()}", value] for name, value in there.items()))
+    return _new_link(end.name, "veth", ["VETH_INFO_PEER", data], up=up, **end.attributes)
 
 
 def macvtap(name: str, *, index: int, lower: int, mac: str, mtu: int, netns_fd: int) -> nlmsg:

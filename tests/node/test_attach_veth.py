@@ -333,6 +333,46 @@ def test_the_first_frame_after_an_add_arrives(node: Node) -> None:
         node.delete(sender, veth("first")).ok()
 
 
+def test_a_link_that_is_not_ours_keeps_its_name_and_all_else(node: Node) -> None:
+    """A port whose name is taken in the LAN's namespace is refused, and what has the name is left alone."""
+    lan = node.lan(spokes=["own", "taken"])
+    with pods(2) as (first, second):
+        node.add(first, veth("own")).result()
+        inside = node.inside(lan)
+        inside.run("ip", "link", "add", "takenp", "type", "veth", "peer", "name", "other")
+        before = inside.links()["takenp"]
+        said = node.add(second, veth("taken")).error(102)
+        assert "or the LAN a port takenp" in said
+        assert inside.links()["takenp"] == before
+        assert second.links() == {}
+        inside.run("ip", "link", "delete", "takenp")
+        node.add(second, veth("taken")).result()
+        for pod, spoke in ((first, "own"), (second, "taken")):
+            node.delete(pod, veth(spoke)).ok()
+
+
+def test_an_interface_of_a_pod_may_be_called_as_a_link_of_the_lan(node: Node) -> None:
+    node.lan(spokes=["called"], bridge="eth7", vxlan="eth8")
+    for name in ("eth7", "eth8", "calledp"):
+        with pods(1) as (pod,):
+            node.add(pod, veth("called"), ifname=name).result()
+            assert pod.links()[name]["operstate"] == "UP"
+            node.delete(pod, veth("called"), ifname=name).ok()
+
+
+def test_a_bridge_made_anew_is_found_again(node: Node) -> None:
+    """Its index, which is asked for once, is another one then."""
+    lan = node.lan(spokes=["before", "after"])
+    with pods(2) as (first, second):
+        node.add(first, veth("before")).result()
+        with node.told("create bridge"):
+            node.inside(lan).run("ip", "link", "delete", "br0")
+        node.add(second, veth("after")).result()
+        assert node.inside(lan).links()["afterp"]["master"] == "br0"
+        for pod, spoke in ((first, "before"), (second, "after")):
+            node.delete(pod, veth(spoke)).ok()
+
+
 def test_two_lans_of_a_node_do_not_hear_each_other(node: Node) -> None:
     one, two = node.lan(dynamic=True), node.lan(dynamic=True)
     with pods(2) as (first, second):
