@@ -33,6 +33,7 @@ _REQUIRED: Mapping[str, tuple[str, ...]] = {
 _SINCE = {"CHECK": "0.4.0", "STATUS": "1.1.0", "GC": "1.1.0"}
 _MAX_IFNAME = 15  # IFNAMSIZ without its NUL
 _MAX_WORD = 253
+_MAX_ID = (1 << 32) - 2  # the highest user or group: the next is -1, which stands for none
 
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # container ids and network names, section 1 and 2
 _MAC = re.compile(r"[0-9a-f]{2}([:-]?)[0-9a-f]{2}(?:\1[0-9a-f]{2}){4}")
@@ -50,6 +51,10 @@ _TARGETS = ("veth", "spoke", "lan")
 _GC_LISTS = ("cni.dev/valid-attachments", "cni.dev/attachments")
 
 
+QEMU = 107
+"""User and group that KubeVirt runs a VM as, unless it is told otherwise."""
+
+
 class Plugin(enum.StrEnum):
     """The names under which the executable is installed, and so the ``type`` of configurations."""
 
@@ -58,7 +63,7 @@ class Plugin(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pod:
+class PodRef:
     """Whose interface it is, as far as the runtime tells (``K8S_POD_*`` of CNI_ARGS)."""
 
     namespace: str = ""
@@ -71,10 +76,11 @@ class Pod:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
+class NetConf:
     """A network's configuration: exactly one of ``spoke`` and ``lan`` is set; ``ipam`` is a plugin's name or "".
 
-    ``mtu`` None means the LAN's own. ``ips`` are addresses with prefix lengths that the runtime asks for.
+    ``mtu`` None means the LAN's own. ``ips`` are addresses with prefix lengths that the runtime asks for; with an IPAM
+    plugin they are the plugin's to read. ``owner`` and ``group`` are whose a macvtap's device file is to be.
     """
 
     version: str
@@ -83,6 +89,8 @@ class Config:
     spoke: str | None = None
     lan: LanRef | None = None
     mtu: int | None = None
+    owner: int = QEMU
+    group: int = QEMU
     ips: tuple[str, ...] = ()
     ipam: str = ""
     dns: Dns = field(default_factory=Dns)
@@ -103,9 +111,9 @@ class Add(_Request):
     container: str
     ifname: str
     netns: str
-    config: Config
+    config: NetConf
     mac: str | None = None
-    pod: Pod = Pod()
+    pod: PodRef = PodRef()
 
     @property
     def who(self) -> str:
@@ -130,7 +138,7 @@ class Check(_Request):
     container: str
     ifname: str
     netns: str
-    config: Config
+    config: NetConf
     previous: Result
 
 
@@ -138,14 +146,14 @@ class Check(_Request):
 class Status(_Request):
     """Say whether an ADD with this configuration would work."""
 
-    config: Config
+    config: NetConf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gc(_Request):
     """Remove what this configuration's network has beyond ``valid``: (container, interface) pairs."""
 
-    config: Config
+    config: NetConf
     valid: frozenset[tuple[str, str]]
 
 
@@ -207,7 +215,7 @@ def parse(environ: Mapping[str, str], stdin: bytes) -> Request:
         netns=netns,
         config=config,
         mac=_wanted_mac(source, args.get("MAC", "")),
-        pod=Pod(
+        pod=PodRef(
             namespace=args.get("K8S_POD_NAMESPACE", ""),
             name=args.get("K8S_POD_NAME", ""),
             uid=args.get("K8S_POD_UID", ""),
@@ -241,7 +249,7 @@ def container_fault(text: str) -> str:
 
 
 def _args(text: str) -> dict[str, str]:
-    """CNI_ARGS: ``KEY=VALUE;KEY=VALUE``. A key that nobody knows is an error unless IgnoreUnknown says otherwise."""
+    """CNI_ARGS: ``KEY=VALUE;KEY=VALUE``. An unknown key is an error unless IgnoreUnknown says otherwise."""
     args: dict[str, str] = {}
     for pair in text.split(";"):
         key, equals, value = pair.strip().partition("=")
@@ -262,7 +270,7 @@ def _args(text: str) -> dict[str, str]:
 # ---------------------------------------------------------------- the configuration
 
 
-def _config(source: Field, verb: str) -> Config:
+def _config(source: Field, verb: str) -> NetConf:
     version = _version(source.at("cniVersion"), verb)
     name = source.at("name")
     if fault := container_fault(name.text()):
@@ -272,15 +280,19 @@ def _config(source: Field, verb: str) -> Config:
         kind.fail(f"{kind.text()!r} is neither {' nor '.join(Plugin)}")
     plugin = Plugin(kind.text())
     spoke, lan = _target(source, plugin)
-    return Config(
+    ipam = _ipam(source)
+    ips = () if ipam else tuple(item.interface() for item in source.at("runtimeConfig").at("ips").items())
+    return NetConf(
         version=version,
         name=name.text(),
         plugin=plugin,
         spoke=spoke,
         lan=lan,
         mtu=_mtu(source.at("mtu")),
-        ips=tuple(item.interface(bare=True) for item in source.at("runtimeConfig").at("ips").items()),
-        ipam=_ipam(source),
+        owner=_id(source.at("owner"), plugin),
+        group=_id(source.at("group"), plugin),
+        ips=ips,
+        ipam=ipam,
         dns=decode_dns(source.at("dns")),
     )
 
@@ -321,6 +333,12 @@ def _target(source: Field, plugin: Plugin) -> tuple[str | None, LanRef | None]:
 def _mtu(source: Field) -> int | None:
     """0 means the same as none, as with other plugins; 68 is the least that IPv4 can do (RFC 791)."""
     return None if source.value == 0 else source.number(68, 65535)
+
+
+def _id(source: Field, plugin: Plugin) -> int:
+    """A user or group, of a macvtap only: for a veth it means nothing, whatever it is."""
+    found = source.number(0, _MAX_ID) if plugin is Plugin.MACVTAP else None
+    return QEMU if found is None else found
 
 
 def _ipam(source: Field) -> str:

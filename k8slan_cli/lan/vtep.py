@@ -6,7 +6,7 @@
 
 From the VTEPs of a LAN everybody works out the same things with the functions below: which addresses frames are sent
 to (``peers``), who holds a spoke (``holdings``), which ports share a MAC address (``same_mac``), and the MTU that
-frames may have everywhere (``least_mtu``). A VTEP without ports takes no part: it may report a failure, and that is all.
+frames may have everywhere (``least_mtu``). A VTEP without ports takes no part: it may report a failure.
 
 Pure values. How they are written down is in ``vtep_codec``.
 """
@@ -90,6 +90,8 @@ class Vtep:
     ``port``     UDP port of VXLAN
     ``mtu``      inside the LAN on this node, in bytes; 0 while unknown
     ``state``    ``Ready``, or one word for what is wrong; ``message`` is the sentence
+    ``lost``     the controller's word that the node has not been ready for a minute: its ports hold no spoke and no
+                 deletion, but frames are still sent to it (a kubelet that is down does not stop them)
     ``version``  the object's resourceVersion, 0 before it was written; versions of one API server can be compared
     """
 
@@ -102,6 +104,7 @@ class Vtep:
     state: str = READY
     message: str = ""
     ports: tuple[VtepPort, ...] = ()
+    lost: bool = False
     uid: str = ""
     version: int = 0
     deleting: bool = False
@@ -118,9 +121,11 @@ class Vtep:
 def with_claims(vtep: Vtep, written: Vtep | None) -> Vtep:
     """Return a VTEP to be written, its ports with the claims that they have by what was ``written`` last.
 
-    A port is the same as long as the same interface of the same pod has been plugged in without a break.
+    A port is the same as long as the same interface of the same pod has been plugged in without a break. As long as
+    the controller calls the node lost, its ports are written without claims: they begin anew with the write by which
+    the controller takes that back, so that nothing changes hands to a node that returns.
     """
-    known = {_plug(port): written.claim_of(port) for port in written.ports} if written else {}
+    known = {_plug(port): written.claim_of(port) for port in written.ports} if written and not written.lost else {}
     return replace(vtep, ports=tuple(replace(port, claim=known.get(_plug(port), 0)) for port in vtep.ports))
 
 
@@ -163,18 +168,16 @@ class Holding:
     losers: tuple[Holder, ...] = ()
 
 
-def holdings(
-    vteps: Iterable[Vtep], *, lost: Collection[str] = (), migrating: Collection[str] = ()
-) -> Mapping[str, Holding]:
+def holdings(vteps: Iterable[Vtep], *, migrating: Collection[str] = ()) -> Mapping[str, Holding]:
     """Return for each spoke in use who holds it; every reader of the same VTEPs gets the same answer.
 
     The first claim wins, by the order in which the API server took the writes, and by no clock; of two in one write,
-    the pod with the lesser uid. ``lost`` are nodes whose claims do not count for now. ``migrating`` are the uids of
-    VMIs that KubeVirt says are migrating: all ports of such a VM hold the spoke that one of them holds.
+    the pod with the lesser uid. Claims of nodes that are lost do not count. ``migrating`` are the uids of VMIs that
+    KubeVirt says are migrating: all ports of such a VM hold the spoke that one of them holds.
     """
     claims: dict[str, list[Holder]] = {}
     for vtep, port in _ports(vteps):
-        if port.spoke and vtep.node not in lost:
+        if port.spoke and not vtep.lost:
             claims.setdefault(port.spoke, []).append(Holder(node=vtep.node, port=port, claim=vtep.claim_of(port)))
     return {spoke: _decide(found, migrating) for spoke, found in sorted(claims.items())}
 
@@ -192,7 +195,7 @@ def _seniority(claim: Holder) -> tuple[int, str, str, str]:
 
 
 def same_mac(vteps: Iterable[Vtep], *, migrating: Collection[str] = ()) -> Mapping[str, tuple[Holder, ...]]:
-    """Return the MAC addresses that several ports have, each with those ports; a migrating VM's two ports count once."""
+    """Return the MAC addresses that several ports have, each with those ports; a migrating VM's two are one."""
     found: dict[str, list[Holder]] = {}
     for vtep, port in _ports(vteps):
         if port.mac:

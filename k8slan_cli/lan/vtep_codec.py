@@ -39,6 +39,7 @@ def decode(document: Mapping[str, Any]) -> Vtep | None:
         state=_text(status, "state"),
         message=_text(status, "message"),
         ports=tuple(_ports(status.get("ports"))),
+        lost=status.get("lost") is True,
         uid=_text(metadata, "uid"),
         version=int(version) if (version := _text(metadata, "resourceVersion")).isdecimal() else 0,
         deleting=metadata.get("deletionTimestamp") is not None,
@@ -68,7 +69,7 @@ def _ports(found: object) -> Iterator[VtepPort]:
 
 
 def encode(vtep: Vtep) -> dict[str, Any]:
-    """Return the document by which an agent makes or replaces its VTEP."""
+    """Return the document by which an agent makes or replaces its VTEP; ``lost`` is the controller's, and not in it."""
     finalizers = [HELD] if vtep.ports else []
     return {
         "apiVersion": API_VERSION,

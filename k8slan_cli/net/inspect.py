@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 
 from k8slan_cli.errors import KernelError
-from k8slan_cli.net import netlink, netns, sockets
-from k8slan_cli.net.netlink import IFF_UP, OURS
+from k8slan_cli.net import netlink, netns, sockets, taps
+from k8slan_cli.net.netlink import OURS
 from k8slan_cli.net.node import Node
 from k8slan_cli.net.sockets import Netlink
-from k8slan_cli.plan.state import Attachment, Kind
+from k8slan_cli.plan.state import Attachment, AttachmentKind
 
 
 def ports(node: Node, name: str) -> frozenset[str]:
@@ -17,8 +17,7 @@ def ports(node: Node, name: str) -> frozenset[str]:
     handle = node.lan(name)
     if handle is None:
         return frozenset()
-    links = [netlink.parse_link(r) for r in handle.netlink.ask(netlink.get_links(), doing="list links")]
-    return frozenset(link.name for link in links if link.group == OURS)
+    return frozenset(link.name for link in sockets.links(handle.netlink) if link.group == OURS)
 
 
 def is_orphan(node: Node, name: str, attachment: Attachment) -> bool:
@@ -31,9 +30,12 @@ def is_orphan(node: Node, name: str, attachment: Attachment) -> bool:
     handle = node.lan(name)
     if handle is None or sockets.link(handle.netlink, attachment.port) is None:
         return True
-    if attachment.kind is Kind.VETH:
+    if attachment.kind is AttachmentKind.VETH:
         return False
-    fd = netns.open_under(node.host_root, attachment.netns)
+    try:
+        fd = netns.open_under(node.host_root, attachment.netns)
+    except KernelError:
+        return False
     if fd is None:
         return not (node.host_root / attachment.netns.lstrip("/")).exists()
     try:
@@ -48,6 +50,9 @@ def faults(node: Node, name: str, attachment: Attachment, pod: int) -> list[str]
     handle = node.lan(name)
     if handle is None or sockets.link(handle.netlink, attachment.port) is None:
         found.append(f"its bridge port {attachment.port} is gone")
+    owners = taps.owners(node.host_root, [attachment.tap] if attachment.tap else ())
+    if attachment.tap and owners is not None and owners.get(attachment.tap) != attachment.tap_owner:
+        found.append(f"/dev/tap{attachment.tap} is gone, or not of {attachment.tap_owner[0]}:{attachment.tap_owner[1]}")
     try:
         with Netlink(pod) as inside:
             found += _pod_faults(inside, attachment)
@@ -65,7 +70,7 @@ def _pod_faults(inside: Netlink, attachment: Attachment) -> list[str]:
         found.append(f"its MAC is {link.mac} instead of {attachment.mac}")
     if link.mtu != attachment.mtu:
         found.append(f"its MTU is {link.mtu} instead of {attachment.mtu}")
-    if not link.flags & IFF_UP:
+    if not link.up:
         found.append("it is down")
     replies = inside.ask(netlink.get_addresses(), doing="list addresses")
     there = {f"{a.address}/{a.prefix}" for a in netlink.parse_addresses(replies) if a.index == link.index}

@@ -20,15 +20,30 @@ from k8slan_cli.errors import KernelError
 _CLONE_NEWNET = 0x40000000
 _MS_BIND, _MNT_DETACH = 4096, 2
 _SYS_OPENAT2, _RESOLVE_IN_ROOT = 437, 0x10  # the same number on every architecture
+_SYS_FSOPEN, _SYS_FSCONFIG, _SYS_FSMOUNT = 430, 431, 432
+_FSOPEN_CLOEXEC, _FSCONFIG_CMD_CREATE, _FSMOUNT_CLOEXEC, _MOUNT_ATTR_RDONLY = 1, 6, 1, 1  # linux/mount.h
 _NS_GET_NSTYPE = 0xB703  # ioctl_ns(2)
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+_SYSCTLS = {"unshare": "user.max_net_namespaces", "mount": "fs.mount-max"}
+"""What limits a call that fails with ENOSPC."""
+
+
 def _call(name: str, *arguments: object) -> None:
     if getattr(_libc, name)(*arguments) != 0:
         code = ctypes.get_errno()
-        raise OSError(code, f"{name}: {os.strerror(code)}")
+        advice = f" (raise sysctl {_SYSCTLS[name]})" if code == errno.ENOSPC and name in _SYSCTLS else ""
+        raise OSError(code, f"{name}: {os.strerror(code)}{advice}")
+
+
+def _syscall(number: int, *arguments: object) -> int:
+    found = _libc.syscall(number, *arguments)
+    if found < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return int(found)
 
 
 def own() -> int:
@@ -76,11 +91,19 @@ def open_at(path: Path) -> int | None:
     return None
 
 
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO, errno.ENODEV)
+"""Errors that say that a path leads to nothing, or to nothing that can be opened."""
+
+
 def open_under(root: Path, path: str) -> int | None:
     """A descriptor of the namespace that a runtime knows as ``path``, seen below ``root``; the caller closes it.
 
     No link and no ``..`` in ``path`` leads out of ``root`` (openat2(2), RESOLVE_IN_ROOT). None if there is no such
     file, or if it is not a namespace.
+
+    Raises:
+        KernelError: it cannot be opened for another reason.
+
     """
     top = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -89,11 +112,30 @@ def open_under(root: Path, path: str) -> int | None:
     finally:
         os.close(top)
     if fd < 0:
-        return None
+        code = ctypes.get_errno()
+        if code in _NOT_THERE:
+            return None
+        raise KernelError(code, f"open the namespace {path}: {os.strerror(code)}")
     if is_network_namespace(fd):
         return int(fd)
     os.close(fd)
     return None
+
+
+def sysfs(fd: int) -> int:
+    """A descriptor of a sysfs as it is seen in a namespace, read-only and mounted nowhere; the caller closes it.
+
+    Raises:
+        OSError: no rights to mount it.
+
+    """
+    with inside(fd):
+        context = _syscall(_SYS_FSOPEN, b"sysfs", _FSOPEN_CLOEXEC)
+    try:
+        _syscall(_SYS_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0)
+        return _syscall(_SYS_FSMOUNT, context, _FSMOUNT_CLOEXEC, _MOUNT_ATTR_RDONLY)
+    finally:
+        os.close(context)
 
 
 def create(path: Path) -> None:
@@ -120,7 +162,7 @@ def create(path: Path) -> None:
 
 
 def anonymous() -> int:
-    """A descriptor of a new network namespace that is mounted nowhere: it is gone once nobody holds it any more.
+    """A descriptor of a new network namespace that is mounted nowhere: it is gone once its last descriptor is closed.
 
     Raises:
         KernelError: no rights, or too many namespaces.
@@ -214,12 +256,18 @@ def make_quiet(fd: int) -> None:
                 raise KernelError(error.errno or errno.EIO, f"set {name}: {error.strerror}") from error
 
 
-def allow_ipv6(fd: int, name: str) -> None:
-    """Switch IPv6 on for a link in a namespace: runtimes switch it off in pods that have no IPv6 of their own."""
+def switch_ipv6(fd: int, name: str, *, on: bool) -> None:
+    """Switch IPv6 on or off for a link in a namespace.
+
+    Raises:
+        KernelError: /proc/sys is read-only or not permitted.
+
+    """
     with inside(fd):
         try:
-            Path("/proc/sys/net/ipv6/conf", name, "disable_ipv6").write_text("0")
+            Path("/proc/sys/net/ipv6/conf", name, "disable_ipv6").write_text("0" if on else "1")
         except FileNotFoundError:
             return  # a kernel without IPv6
         except OSError as error:
-            raise KernelError(error.errno or errno.EIO, f"switch IPv6 on for {name}: {error.strerror}") from error
+            words = f"switch IPv6 {'on' if on else 'off'} for {name}: {error.strerror}"
+            raise KernelError(error.errno or errno.EIO, words) from error

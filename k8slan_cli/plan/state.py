@@ -17,7 +17,11 @@ ALL_BUT_PAUSE = 0xFFFD
 """``group_fwd_mask`` of every port: all of 01:80:c2:00:00:0X but X=1, PAUSE, which no bridge passes on."""
 
 
-class Kind(enum.StrEnum):
+Owner = tuple[int, int]
+"""User and group."""
+
+
+class AttachmentKind(enum.StrEnum):
     """The kind of an attachment."""
 
     VETH = "veth"
@@ -99,22 +103,23 @@ class Attachment:
 
     ``container`` and ``ifname`` are CNI_CONTAINERID and CNI_IFNAME, together the identity; ``port`` is the bridge
     port in the LAN's namespace; ``spoke`` is None on a dynamic LAN; ``tap`` is the macvtap's link index, which
-    names its ``/dev/tap<index>``; ``addresses`` (``10.0.0.2/24``) and ``routes`` are what IPAM gave; ``netns`` and
-    ``netns_id`` are the pod's namespace: its path as the runtime wrote it, and its identity. ``network`` is the name
-    in the network configuration, by which GC goes; ``config`` is all of it and ``environ`` the CNI_* variables that
-    came with it, kept only where IPAM has to be asked to release. ``complete`` is false until the ADD is done, so that
-    one cut short can be told and undone.
+    names its ``/dev/tap<index>``, and ``tap_owner`` is who may open that; ``addresses`` (``10.0.0.2/24``) and
+    ``routes`` are what IPAM gave, but never for a macvtap; ``netns`` and ``netns_id`` are the pod's namespace: its path
+    as the runtime wrote it, and its identity. ``network`` is the name in the network configuration, by which GC goes;
+    ``config`` is all of it and ``environ`` the CNI_* variables that came with it, kept only where IPAM has to be asked
+    to release. ``complete`` is false until the ADD is done, so that one cut short can be told and undone.
     """
 
     container: str
     ifname: str
     lan: LanRef
-    kind: Kind
+    kind: AttachmentKind
     port: str
     mac: str
     mtu: int
     spoke: str | None = None
     tap: int = 0
+    tap_owner: Owner = (0, 0)
     addresses: tuple[str, ...] = ()
     routes: tuple[Route, ...] = ()
     netns: str = ""
@@ -167,6 +172,7 @@ class LanState:
     ``ports``        bridge ports but the VXLAN device, by name; on the wanted side each with its attachment
     ``attachments``  by port name; empty on the observed side
     ``stubs``        lower devices of macvtap attachments, by name
+    ``taps``         the owners of macvtaps' device files, by link index; None where the agent may not give them away
     """
 
     netns: str
@@ -178,6 +184,7 @@ class LanState:
     ports: Mapping[str, Port] = field(default_factory=dict)
     attachments: Mapping[str, Attachment] = field(default_factory=dict)
     stubs: Mapping[str, Stub] = field(default_factory=dict)
+    taps: Mapping[int, Owner] | None = field(default_factory=dict)
 
 
 def absent(netns: str) -> LanState:

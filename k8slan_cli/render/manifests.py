@@ -87,7 +87,7 @@ def _constants() -> dict[str, Any]:
             "spokes": validate.MAX_SPOKES,
             "min_mtu": validate.MIN_MTU,
             "max_mtu": validate.MAX_MTU,
-            "ports": validate.MAX_PORTS,
+            "ports": validate.MAX_SPOKES + 1,
             "vtep_message": vtep_codec.MAX_MESSAGE,
         },
     }

@@ -11,8 +11,7 @@ import pytest
 from tests.cluster import guest
 
 QEMU_USER = 107
-"""Whom KubeVirt's launchers run as. The other way to have one is as root with no capability."""
-
+"""Whom KubeVirt's launchers run as, without any right: the CNI plugin gives the tap to that user."""
 
 QEMU = """\
 exec /usr/bin/qemu-system-x86_64 -M q35 -m 256 -accel tcg -nodefaults -nographic -serial stdio -no-reboot \
@@ -35,11 +34,11 @@ def tap_program(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def launcher(spoke: str, folder: Path, user: int = 0) -> dict[str, Any]:
+def launcher(spoke: str, folder: Path) -> dict[str, Any]:
     """What a pod on ``k8slan-mac-<spoke>`` is made with, beside node and networks; sees ``folder`` at /guest."""
     rights = {
-        "runAsUser": user,
-        "runAsGroup": user,
+        "runAsUser": QEMU_USER,
+        "runAsGroup": QEMU_USER,
         "allowPrivilegeEscalation": False,
         "capabilities": {"drop": ["ALL"]},
         "seccompProfile": {"type": "RuntimeDefault"},

@@ -10,7 +10,8 @@ A case is one file; its first comment says what happens. Its keys:
 ``before``       what was wanted, and made, the last time: any of the keys above in place of the case's own, or ``{}``
                  for the same. Without it nothing is there.
 ``damage``       what has happened to it since: ``mounted``, ``quiet``, ``bridge``, ``vxlan``, ``ports``, ``stubs``,
-                 each with the fields that are different now, or null for what is gone
+                 each with the fields that are different now, or null for what is gone; and ``taps``, all there are,
+                 or null where /dev is not the agent's
 ``operations``   what is to be done, in the words of the log
 ``problem``      or why the LAN cannot be had on this node
 ``noop``         the case's twin: keys in place of the case's own, with which nothing is to be done, and ``why``
@@ -29,7 +30,7 @@ import yaml
 from k8slan_cli.lan import codec, names
 from k8slan_cli.lan.model import LINKS_DOWN, IpAddress, Lan
 from k8slan_cli.plan import desired
-from k8slan_cli.plan.state import Attachment, Kind, LanState, Port, Stub, Underlay, Vxlan, absent
+from k8slan_cli.plan.state import Attachment, AttachmentKind, LanState, Port, Stub, Underlay, Vxlan, absent
 
 NODE = "w1"
 _WANTED = ("lan", "nodes", "underlay", "attachments")
@@ -106,6 +107,8 @@ def _observed(keys: Mapping[str, Any]) -> LanState:
         if unknown := before.keys() - set(_WANTED):
             raise ValueError(f"before: unknown {sorted(unknown)}")
         state = _wanted({**keys, **before}, absent(lan.netns))
+        asked = {_attachment(entry).tap for entry in keys.get("attachments", [])}
+        state = replace(state, taps={tap: owner for tap, owner in (state.taps or {}).items() if tap in asked})
     return _damaged(replace(state, attachments={}), keys.get("damage", {}))
 
 
@@ -147,10 +150,12 @@ def _attachment(entry: Mapping[str, Any]) -> Attachment:
         "mtu": 1446,
         "pod": f"lab/{spoke}",
         "tap": 9 if entry.get("kind") == "macvtap" else 0,
+        "tap_owner": (107, 107),
         "complete": True,
         **entry,
     }
-    fields |= {"kind": Kind(entry.get("kind", "veth")), "addresses": tuple(entry.get("addresses", ()))}
+    fields |= {"kind": AttachmentKind(entry.get("kind", "veth")), "addresses": tuple(entry.get("addresses", ()))}
+    fields["tap_owner"] = tuple(fields["tap_owner"])
     return Attachment(lan=_lan({}).ref, **fields)
 
 
@@ -158,7 +163,7 @@ def _attachment(entry: Mapping[str, Any]) -> Attachment:
 
 
 def _damaged(state: LanState, damage: Mapping[str, Any]) -> LanState:
-    if unknown := damage.keys() - {"mounted", "quiet", "bridge", "vxlan", "ports", "stubs"}:
+    if unknown := damage.keys() - {"mounted", "quiet", "bridge", "vxlan", "ports", "stubs", "taps"}:
         raise ValueError(f"damage: unknown {sorted(unknown)}")
     changes: dict[str, Any] = {key: damage[key] for key in ("mounted", "quiet") if key in damage}
     if "bridge" in damage:
@@ -167,6 +172,9 @@ def _damaged(state: LanState, damage: Mapping[str, Any]) -> LanState:
         changes["vxlan"] = damage["vxlan"] and _vxlan(_there(state.vxlan), damage["vxlan"])
     if "ports" in damage:
         changes["ports"] = _some(state.ports, damage["ports"], Port, {"bridge": None, "mtu": 1500})
+    if "taps" in damage:
+        taps = damage["taps"]
+        changes["taps"] = None if taps is None else {tap: tuple(owner) for tap, owner in taps.items()}
     if "stubs" in damage:
         changes["stubs"] = _some(state.stubs, damage["stubs"], Stub, {"mtu": 1500})
     return replace(state, **changes)

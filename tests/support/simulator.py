@@ -13,7 +13,7 @@ from functools import singledispatch
 from k8slan_cli.lan import names
 from k8slan_cli.plan import operations as op
 from k8slan_cli.plan.operations import Operation
-from k8slan_cli.plan.state import LanState, Port, Vxlan, absent
+from k8slan_cli.plan.state import LanState, Owner, Port, Vxlan, absent
 
 
 def apply_all(operations: Iterable[Operation], state: LanState) -> LanState:
@@ -105,7 +105,18 @@ def _(operation: op.CreateVeth, state: LanState) -> LanState:
 @apply.register
 def _(operation: op.CreateMacvtap, state: LanState) -> LanState:
     assert state.stubs.get(operation.stub.name) == operation.stub, f"{operation.stub.name} is not as it should be"
-    return state
+    return _owned(operation.attachment.tap, (0, 0), state)
+
+
+@apply.register
+def _(operation: op.GiveTap, state: LanState) -> LanState:
+    assert state.taps is not None, "the node's /dev is another's"
+    assert names.stub(operation.attachment.port) in state.stubs, f"{operation.attachment.who} has no macvtap"
+    return _owned(operation.attachment.tap, operation.attachment.tap_owner, state)
+
+
+def _owned(tap: int, owner: Owner, state: LanState) -> LanState:
+    return state if state.taps is None else replace(state, taps={**state.taps, tap: owner})
 
 
 @apply.register

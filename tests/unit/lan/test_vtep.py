@@ -81,8 +81,16 @@ def test_another_pod_at_the_same_port_claims_anew() -> None:
 
 
 def test_a_node_that_is_lost_holds_nothing() -> None:
-    vteps = [on("n1", port("a", "old"), version=3), on("n2", port("a", "new"), version=8)]
-    assert vtep.holdings(vteps, lost={"n1"})["a"].holders[0].node == "n2"
+    lost = replace(on("n1", port("a", "old"), version=3), lost=True)
+    assert vtep.holdings([lost, on("n2", port("a", "new"), version=8)])["a"].holders[0].node == "n2"
+
+
+def test_a_node_that_comes_back_takes_nothing_from_who_came_meanwhile() -> None:
+    lost = replace(on("n1", replace(port("a", "old"), claim=3), version=5), lost=True)
+    again = vtep.with_claims(replace(lost, version=0), lost)
+    assert again.ports[0].claim == 0
+    back = replace(again, lost=False, version=12)  # the controller's write, after the other's claim
+    assert vtep.holdings([back, on("n2", port("a", "new"), version=8)])["a"].holders[0].node == "n2"
 
 
 def test_a_migrating_vm_holds_its_spoke_at_both_ends_and_nobody_else_does() -> None:

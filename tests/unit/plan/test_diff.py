@@ -68,7 +68,7 @@ def test_each_new_port_gets_its_pod_configured_right_after(pair: Pair) -> None:
         if isinstance(operation, op.CreateVeth):
             rest: list[Operation] = [op.ConfigurePod(operation.attachment)]
             if operation.stub:
-                rest.insert(0, op.CreateMacvtap(operation.attachment, operation.stub))
+                rest[:0] = [op.CreateMacvtap(operation.attachment, operation.stub), op.GiveTap(operation.attachment)]
             assert list(operations[at + 1 : at + 1 + len(rest)]) == rest
 
 
