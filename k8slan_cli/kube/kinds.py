@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from k8slan_cli.lan.model import API_VERSION, KIND
+from k8slan_cli.lan.vtep import VTEP_KIND
 
 Document = Mapping[str, Any]
 
@@ -61,6 +62,7 @@ class Ref:
 _RBAC = "rbac.authorization.k8s.io/v1"
 _ADMISSION = "admissionregistration.k8s.io/v1"
 LANS = Kind(API_VERSION, KIND, "lans")
+VTEPS = Kind(API_VERSION, VTEP_KIND, "vteps")
 NADS = Kind("k8s.cni.cncf.io/v1", "NetworkAttachmentDefinition", "network-attachment-definitions")
 PODS = Kind("v1", "Pod", "pods")
 NODES = Kind("v1", "Node", "nodes", namespaced=False)
@@ -76,7 +78,7 @@ DEPLOYMENTS = Kind("apps/v1", "Deployment", "deployments")
 DAEMON_SETS = Kind("apps/v1", "DaemonSet", "daemonsets")
 
 _MANIFESTS = (
-    *(LANS, PODS, NAMESPACES, SECRETS, SERVICE_ACCOUNTS, WEBHOOKS, CRDS, DEPLOYMENTS, DAEMON_SETS),
+    *(LANS, VTEPS, PODS, NAMESPACES, SECRETS, SERVICE_ACCOUNTS, WEBHOOKS, CRDS, DEPLOYMENTS, DAEMON_SETS),
     Kind("v1", "Service", "services"),
     Kind(_RBAC, "ClusterRole", "clusterroles", namespaced=False),
     Kind(_RBAC, "ClusterRoleBinding", "clusterrolebindings", namespaced=False),
