@@ -47,7 +47,7 @@ class Pod:
     """A pod, as far as its networks matter. ``vm`` is the virtual machine of a KubeVirt launcher, "" for others.
 
     ``vmi`` is the UID of the VirtualMachineInstance that it runs: while a VM migrates, two launchers have the same one.
-    ``node`` is "" for a pod that waits for one.
+    ``node`` is "" for a pod that waits for one. ``host_network``: it has its node's network, and multus adds nothing.
     """
 
     namespace: str
@@ -58,6 +58,7 @@ class Pod:
     vm: str = ""
     vmi: str = ""
     deleting: bool = False
+    host_network: bool = False
     networks: tuple[Network, ...] = ()
 
     @property
@@ -190,16 +191,18 @@ def decode_pod(document: Mapping[str, Any]) -> Pod:
     """The pod of an API server's document."""
     metadata, status = document["metadata"], document.get("status") or {}
     annotations, labels = metadata.get("annotations") or {}, metadata.get("labels") or {}
+    spec = document.get("spec") or {}
     namespace = metadata.get("namespace", "")
     return Pod(
         namespace=namespace,
         name=metadata["name"],
         uid=metadata.get("uid") or "",
-        node=(document.get("spec") or {}).get("nodeName") or "",
+        node=spec.get("nodeName") or "",
         phase=status.get("phase") or "",
         vm=_printable(next((found for key in _VM_KEYS if (found := labels.get(key) or annotations.get(key))), "")),
         vmi=labels.get(_VMI_KEY) or "",
         deleting="deletionTimestamp" in metadata,
+        host_network=spec.get("hostNetwork") is True,
         networks=_networks(annotations, namespace),
     )
 
