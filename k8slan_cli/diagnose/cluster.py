@@ -234,6 +234,9 @@ def lans(cluster: Cluster, namespace: str) -> tuple[list[Found], Users, tuple[Ch
 def _attachments(items: Sequence[Found], users: Users) -> Iterator[Check]:
     """What is wrong with who is on LANs, as far as their status has not said it."""
     wrong = [(item, words) for item in items for words in occupancy.unsaid(item, users.of(item))]
+    wrong += [
+        (item, f"{each.place} is not attached yet: {each.why}") for item in items for each in users.of(item).waiting
+    ]
     for item, words in wrong[:_MANY]:
         advice = f"k8slan lan inspect {item.ref.name} -n {item.ref.namespace}"
         yield Check(what="attachments", state=WARN, words=f"LAN {item.ref}: {words}", advice=advice)

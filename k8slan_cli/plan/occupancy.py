@@ -79,6 +79,12 @@ class Interface:
         return f"{self.port.pod or ''}:{self.port.interface}"
 
     @property
+    def why(self) -> str:
+        """Why a pod waits, or else where that is said."""
+        pod = self.port.pod
+        return self.reason or (f"see kubectl -n {pod.namespace} describe pod {pod.name}" if pod else "")
+
+    @property
     def lost(self) -> bool:
         """Whether its node is lost, so that it holds nothing."""
         return self.vtep is not None and self.vtep.lost
@@ -112,10 +118,10 @@ class Clash:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trouble:
-    """Something that is wrong on a LAN: a sentence, and how the controller's about the same begins, if it has one."""
+    """Something that is wrong on a LAN: a sentence, and how one of the controller's about the same begins."""
 
     words: str
-    about: str = ""
+    about: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,12 +162,6 @@ class Occupancy:
             if vtep.lost:
                 words = f"node {vtep.node} has not been ready for a minute: its ports hold no spoke and no deletion"
                 yield Trouble(about=f"node {vtep.node} ", words=words)
-        for item in self.waiting[:_MORE]:
-            pod = item.port.pod
-            why = item.reason or (f"kubectl -n {pod.namespace} describe pod {pod.name} says why" if pod else "")
-            yield Trouble(words=f"{item.place} is not attached yet: {why}")
-        if len(self.waiting) > _MORE:
-            yield Trouble(words=f"{len(self.waiting) - _MORE} more interfaces are not attached yet")
 
     def _too_large(self) -> Iterator[Trouble]:
         if large := [item for item in self.attached if self.oversized(item)]:

@@ -87,7 +87,12 @@ def port(
     """A port, 90 minutes old, of a pod in lab (or ``namespace/pod``)."""
     namespace, _, name = f"lab/{pod}".rpartition("/")
     its = {"namespace": namespace.rpartition("/")[2], "name": name, "uid": f"uid-{name}"}
-    found = {"name": names.port(spoke) if spoke else f"k{name[:8]}{interface}", "kind": kind, "spoke": spoke, "pod": its}
+    found = {
+        "name": names.port(spoke) if spoke else f"k{name[:8]}{interface}",
+        "kind": kind,
+        "spoke": spoke,
+        "pod": its,
+    }
     found |= {"interface": interface, "mac": mac, "mtu": 1446, "since": "2026-11-24T10:30:00Z"}
     return found | ({"vm": {"name": vm, "uid": f"uid-{vm}"}} if vm else {}) | more
 

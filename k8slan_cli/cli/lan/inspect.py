@@ -210,7 +210,7 @@ def _waiting(view: LanDetails, limit: int | None, *, wide: bool) -> Iterator[str
             item.port.spoke or "-",
             item.port.kind,
             item.port.interface,
-            item.reason or "-",
+            item.why,
         ]
         for item in view.on.waiting
     ]
