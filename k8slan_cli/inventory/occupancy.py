@@ -107,14 +107,6 @@ def _older_nodes(item: Found, seen: Vteps) -> bool:
     return item.lan is not None and any(node.name not in known for node in item.lan.nodes)
 
 
-def places(cluster: Cluster, found: Found) -> tuple[tuple[Vtep, ...], frozenset[str] | None]:
-    """Return a LAN's VTEPs and the nodes that take part in it; None for these if that cannot be seen."""
-    seen = vteps(cluster, found.ref.namespace, found.ref.name)
-    if seen.vteps is None and not (found.lan and found.lan.nodes):
-        return (), None
-    return seen.vteps or (), taking_part(found, seen.vteps or ())
-
-
 def taking_part(found: Found, vteps: Iterable[Vtep]) -> frozenset[str]:
     """Return the nodes that take part in a LAN, of its VTEPs."""
     return frozenset(vtep.node for vtep in occupancy(found.ref, found.lan, vteps).nodes)

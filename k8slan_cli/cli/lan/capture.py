@@ -140,7 +140,10 @@ def _nodes_of(here: Here, text: str) -> frozenset[str] | None:
         return None
     with contextlib.suppress(client.ApiError):
         if found := here.cluster.get(kinds.Ref(kinds.LANS, here.namespace, text)):
-            return occupancy.places(here.cluster, lans.read(found))[1]
+            lan = lans.read(found)
+            users = occupancy.read(here.cluster, [lan], waiting=False)
+            nodes = frozenset(vtep.node for vtep in users.of(lan).nodes)
+            return None if users.blind and not nodes else nodes
     return None
 
 

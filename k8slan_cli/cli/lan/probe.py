@@ -120,14 +120,17 @@ def attached(agents: Agents, here: Here, name: str) -> tuple[Attachments, list[s
 
     notes: list[str] = []
     vteps: Sequence[Vtep] = ()
-    nodes: frozenset[str] | None = None
+    nodes: list[str] | None = None
     try:
         lan = lans.one(here.cluster, here.namespace, name)
     except MissingError as error:
         if error.status != 403:
             raise
     else:
-        vteps, nodes = occupancy.places(here.cluster, lan)
+        users = occupancy.read(here.cluster, [lan], waiting=False)
+        on = users.of(lan)
+        vteps, nodes = on.vteps, None if users.blind else [vtep.node for vtep in on.nodes]
+        notes += [clash.describe() for clash in on.clashes]
     seen = agents.plugged(f"{here.namespace}/{name}", nodes).with_vms(vteps)
     notes += [f"node {node} is left out: {error.message}" for node, error in seen.unreachable.items()]
     if not seen.items and not seen.unreachable:

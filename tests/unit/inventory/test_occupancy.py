@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from k8slan_cli.cli import completion
 from k8slan_cli.cli.exits import Exit
 from k8slan_cli.diagnose import cluster as checks
 from k8slan_cli.kube.apply import connect
@@ -33,8 +35,8 @@ def api(kubeconfig: Path) -> Iterator[Api]:
     debug = scene.pod("router-a-debug", "k8slan-veth-e1", node="worker2", phase="Pending")
     host = scene.pod("host", "k8slan-veth-e2", hostNetwork=True)
     job = scene.pod("job", "k8slan-veth-e1", phase="Succeeded")
-    own = scene.pod("own-network", "my-nad")
-    ports = [scene.port("own-network", "e9", "02:a1:00:00:00:09")]
+    own = scene.pod("own", "my-nad")
+    ports = [scene.port("own", "e9", "02:a1:00:00:00:09")]
     vteps = [*scene.VTEPS, scene.vtep("worker3", *ports, address="192.0.2.3")]
     put(found, PODS, *scene.PODS, debug, host, job, own)
     put(found, VTEPS, *vteps)
@@ -63,11 +65,11 @@ def run(kubeconfig: Path, *words: str, status: int = 0) -> Done:
 
 ON = """\
 Attached
-  WHO                  NODE     SPOKE  KIND     INTERFACE  MAC                ADDRESSES    MTU   SINCE  STATE
-  pod lab/router-a     worker1  e1     veth     net1       02:a1:00:00:00:01  10.9.0.1/24  1446  @      attached
-  pod lab/router-b     worker2  e2     veth     lan0       02:a1:00:00:00:02  -            1446  @      attached
-  pod lab/own-network  worker3  e9     veth     net1       02:a1:00:00:00:09  -            1446  @      removed spoke, still in use
-  VM lab/firewall      worker2  vm1    macvtap  net1       02:a1:00:00:00:03  -            1446  @      attached
+  WHO               NODE     SPOKE  KIND     INTERFACE  MAC                ADDRESSES    MTU   @ STATE
+  pod lab/router-a  worker1  e1     veth     net1       02:a1:00:00:00:01  10.9.0.1/24  1446  @ attached
+  pod lab/router-b  worker2  e2     veth     lan0       02:a1:00:00:00:02  -            1446  @ attached
+  pod lab/own       worker3  e9     veth     net1       02:a1:00:00:00:09  -            1446  @ removed spoke, still in use
+  VM lab/firewall   worker2  vm1    macvtap  net1       02:a1:00:00:00:03  -            1446  @ attached
 
 Waiting
   WHO                     NODE     SPOKE  KIND  INTERFACE  REASON
@@ -89,7 +91,7 @@ def test_inspect_tells_who_is_on_a_lan_and_why_others_are_not(api: Api, kubeconf
 
 def test_delete_names_those_who_hold_the_lan_and_nobody_else(api: Api, kubeconfig: Path) -> None:
     done = run(kubeconfig, "delete", "red", "--dry-run")
-    names = "pod lab/router-a, pod lab/router-b, pod lab/own-network, VM lab/firewall"
+    names = "pod lab/router-a, pod lab/router-b, pod lab/own, VM lab/firewall"
     assert done.stdout == f"LAN lab/red would be deleted; it stays until these have left: {names}\n"
     put(api, VTEPS, *(scene.vtep(node, scene.port("gone", "e1"), lost=True) for node in ("worker1", "worker2")))
     put(api, VTEPS, scene.vtep("worker3"))
@@ -125,14 +127,14 @@ def test_without_vteps_annotations_are_read_and_that_is_said_once(
     done = run(kubeconfig, *command)
     assert (done.stdout + done.stderr).count(words) == 1
     assert "router-a" in done.stdout
-    assert "own-network" not in done.stdout
+    assert "own" not in done.stdout
 
 
 def test_doctor_tells_what_is_wrong_with_who_is_on_lans(api: Api, kubeconfig: Path) -> None:
     put(api, VTEPS, scene.vtep("worker1", scene.port("router-a", "e1"), lost=True))
     _, _, found = checks.lans(connect(str(kubeconfig)), "lab")
     assert [check.words for check in found if check.what == "attachments"] == [
-        "LAN lab/red: Spoke e9 was taken out of the LAN, and pod lab/own-network on node worker3 (net1) still uses it: "
+        "LAN lab/red: Spoke e9 was taken out of the LAN, and pod lab/own on node worker3 (net1) still uses it: "
         "delete the pod when it may go, or put it into the LAN again",
         "LAN lab/red: Node worker1 has not been ready for a minute: its ports hold no spoke and no deletion",
         f"LAN lab/red: pod lab/router-a-debug on node worker2 (net1) is not attached yet: {CNI}",
@@ -153,3 +155,19 @@ def test_what_the_controller_says_is_not_said_again(api: Api, kubeconfig: Path) 
     put(api, LANS, lan)
     _, _, found = checks.lans(connect(str(kubeconfig)), "lab")
     assert sum("spoke e1 is held" in check.words for check in found) == 1
+
+
+@dataclass
+class Line:
+    """A command line as far as it is typed."""
+
+    params: dict[str, str]
+
+
+def test_completion_offers_pods_and_vms_that_are_on_a_lan(api: Api, kubeconfig: Path) -> None:
+    line = Line({"kubeconfig": str(kubeconfig), "namespace": "lab"})
+    found = completion.pods(line, "")  # type: ignore[arg-type]
+    assert found == [("firewall", "red vm1"), ("own", "red e9"), ("router-a", "red e1"), ("router-b", "red e2")]
+    assert completion.pods(line, "fire") == [("firewall", "red vm1")]  # type: ignore[arg-type]
+    api.refuse[VTEPS] = (403, "you may not")
+    assert completion.pods(line, "") == []  # type: ignore[arg-type]

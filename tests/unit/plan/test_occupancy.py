@@ -233,13 +233,13 @@ WRAPPED = 'rpc error: code = Unknown desc = failed to setup network for sandbox 
     ("message", "reason"),
     [
         (
-            f'Failed to create pod sandbox: {WRAPPED} name="multus-cni-network" failed (add): [lab/b/u:k8slan-veth-e1]: '
-            f'error adding container to network "k8slan-veth-e1": {IN_USE}',
+            f'Failed to create pod sandbox: {WRAPPED} name="multus-cni-network" failed (add): [lab/b/u:k8slan-veth-e1]:'
+            f' error adding container to network "k8slan-veth-e1": {IN_USE}',
             IN_USE,
         ),
         (
-            f'{WRAPPED} failed (add): CNI request failed with status 400: \'ContainerID:"0123" [lab/b/u:k]: error adding '
-            f'container to network "k8slan-veth-e1": plugin type="k8slanveth" failed (add): {IN_USE}\n\'',
+            f'{WRAPPED} failed (add): CNI request failed with status 400: \'ContainerID:"0123" [lab/b/u:k]: error'
+            f' adding container to network "k8slan-veth-e1": plugin type="k8slanveth" failed (add): {IN_USE}\n\'',
             IN_USE,
         ),
         (

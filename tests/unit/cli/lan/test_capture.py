@@ -14,8 +14,8 @@ from k8slan_cli.diagnose.agents import Attachments
 from k8slan_cli.diagnose.client import AgentError
 from k8slan_cli.diagnose.protocol import Plugged
 from k8slan_cli.errors import AbsentError, K8slanError
-from k8slan_cli.kube.client import ApiError
 from k8slan_cli.kube.apply import Selection
+from k8slan_cli.kube.client import ApiError
 from k8slan_cli.kube.kinds import LANS, Ref
 from tests.support import scene
 from tests.support.scene import Object
