@@ -32,12 +32,13 @@ def topology(lan: Lan, on: Occupancy, *, ready: bool) -> Topology:
 
 def _node(lan: Lan, name: str, vtep: Vtep | None, on: Occupancy) -> NodePart:
     there = vtep is not None and takes_part(vtep)
+    members = tuple(_member(item, on) for item in (*on.attached, *on.waiting) if item.node == name)
     return NodePart(
         name=name,
-        bridge=lan.bridge,
+        bridge=lan.bridge if there or members else "",
         tunnel=lan.vxlan if there else "",
-        uplink=" ".join(filter(None, (vtep.device, str(vtep.address or "")))) if vtep else "",
-        members=tuple(_member(item, on) for item in (*on.attached, *on.waiting) if item.node == name),
+        uplink=" ".join(filter(None, (vtep.device, str(vtep.address or "")))) if vtep and there else "",
+        members=members,
         note=cut(" ".join(_note(vtep).split()), _NOTE),
     )
 

@@ -119,8 +119,8 @@ def _wait(here: Here, items: Sequence[Found], held: Mapping[str, Sequence[Interf
 
 def _names_all(message: str, holders: Sequence[Interface]) -> bool:
     """Whether a sentence of the controller's names all that hold a LAN; it names only the first few."""
-    pods = sorted({str(item.port.pod) for item in holders if item.port.pod})
-    return bool(pods) and all(pod in message for pod in pods[:_FEW])
+    names = sorted({item.who.partition(" ")[2] for item in holders})
+    return bool(names) and all(name in message for name in names[:_FEW])
 
 
 def _late(here: Here, waiting: Iterable[Found], seconds: float) -> InUseError | LateError:

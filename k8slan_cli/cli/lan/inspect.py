@@ -146,8 +146,9 @@ def _nodes(view: LanDetails, limit: int | None, *, wide: bool) -> Iterator[str]:
 
 def _peers(view: LanDetails, node: str) -> str:
     """How many of the other nodes that take part a node's frames of full size reach; or, untried, are known to it."""
+    names = {other.node for other in view.on.nodes}
     others = [other for other in view.on.nodes if other.node != node]
-    if not others:
+    if not others or node not in names:
         return "-"
     if mine := [way for way in view.reached or () if way.src == node]:
         return f"{sum(way.full > 0 for way in mine)} of {len(others)} reached"

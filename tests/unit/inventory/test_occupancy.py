@@ -65,11 +65,11 @@ def run(kubeconfig: Path, *words: str, status: int = 0) -> Done:
 
 ON = """\
 Attached
-  WHO               NODE     SPOKE  KIND     INTERFACE  MAC                ADDRESSES    MTU   @ STATE
-  pod lab/router-a  worker1  e1     veth     net1       02:a1:00:00:00:01  10.9.0.1/24  1446  @ attached
-  pod lab/router-b  worker2  e2     veth     lan0       02:a1:00:00:00:02  -            1446  @ attached
-  pod lab/own       worker3  e9     veth     net1       02:a1:00:00:00:09  -            1446  @ removed spoke, still in use
-  VM lab/firewall   worker2  vm1    macvtap  net1       02:a1:00:00:00:03  -            1446  @ attached
+  WHO               NODE     SPOKE  KIND     INTERFACE  MAC                ADDRESSES    MTU @STATE
+  pod lab/router-a  worker1  e1     veth     net1       02:a1:00:00:00:01  10.9.0.1/24  1446@attached
+  pod lab/router-b  worker2  e2     veth     lan0       02:a1:00:00:00:02  -            1446@attached
+  pod lab/own       worker3  e9     veth     net1       02:a1:00:00:00:09  -            1446@removed spoke, still in use
+  VM lab/firewall   worker2  vm1    macvtap  net1       02:a1:00:00:00:03  -            1446@attached
 
 Waiting
   WHO                     NODE     SPOKE  KIND  INTERFACE  REASON
@@ -84,7 +84,7 @@ def test_inspect_tells_who_is_on_a_lan_and_why_others_are_not(api: Api, kubeconf
     assert {each["since"] for each in attached} == {"2026-11-24T10:30:00Z"}
     for shown, wanted in zip(lines.splitlines(), ON.splitlines(), strict=True):
         head, _, tail = wanted.partition("@")
-        assert shown.startswith(head)
+        assert shown.startswith(head.rstrip())
         assert shown.endswith(tail.strip())
     assert lines.endswith(f"  {CNI}\n"), "the newest event"
 
@@ -127,7 +127,7 @@ def test_without_vteps_annotations_are_read_and_that_is_said_once(
     done = run(kubeconfig, *command)
     assert (done.stdout + done.stderr).count(words) == 1
     assert "router-a" in done.stdout
-    assert "own" not in done.stdout
+    assert "lab/own" not in done.stdout
 
 
 def test_doctor_tells_what_is_wrong_with_who_is_on_lans(api: Api, kubeconfig: Path) -> None:
