@@ -88,7 +88,7 @@ class World:
         else:
             del self._nodes[node]
         self.mark(*(ref for ref, vteps in self._vteps.items() if node in vteps))
-        for _, found in self.lans.items():
+        for found in self.lans.values():
             if finalizer in found.finalizers or any(entry.name == node for entry in found.entries):
                 self.mark(found.ref)
 
