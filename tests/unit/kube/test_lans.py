@@ -51,7 +51,7 @@ def test_an_object_is_read_with_all_that_the_controller_wants() -> None:
     document["status"] = {"nodes": [{"name": "n1"}, {"name": "n2"}], "attached": 3}
     found = lans.read_object(api.put(PATH, document))
     assert (found.ref, found.deleting, found.forced, found.finalizers) == (REF, True, True, ("x",))
-    assert found.entries == ("n1", "n2")
+    assert [entry.name for entry in found.entries] == ["n1", "n2"]
     assert found.status.attached == 3
     assert found.lan is not None
     assert found.lan.created == "2026-01-01T00:00:00Z"
@@ -138,7 +138,7 @@ def test_a_change_gives_a_snapshot_and_what_is_no_change_does_not() -> None:
             await source.next()
             waiting = asyncio.ensure_future(source.next())
             await source.informer.live.wait()
-            api.put(PATH, {**lan(), "status": {"attached": 5}})  # the controller's, no business of an agent's
+            api.put(PATH, {**lan(), "status": {"spokeCount": 5}})  # the controller's, no business of an agent's
             await api.delivered()
             assert source.cache.version(("n", "a")) == api.objects[PATH]["metadata"]["resourceVersion"]
             assert not waiting.done()
