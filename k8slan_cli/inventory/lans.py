@@ -12,7 +12,7 @@ from k8slan_cli.kube.status import READY, Condition, LanStatus
 from k8slan_cli.kube.status import decode as decode_status
 from k8slan_cli.lan import codec, names
 from k8slan_cli.lan.model import Lan, LanRef
-from k8slan_cli.plan.attached import Pod, decode_pod
+from k8slan_cli.plan.pods import Pod, decode_pod
 
 if TYPE_CHECKING:
     from k8slan_cli.kube.apply import Cluster

@@ -37,7 +37,7 @@ from k8slan_cli.lan.vtep import (
     least_mtu,
     same_mac,
 )
-from k8slan_cli.plan.attached import Network, Pod, Socket, sockets
+from k8slan_cli.plan.pods import Network, Pod, Socket, sockets
 
 _MORE = 5  # how many names a sentence has
 REMOVED = "removed spoke, still in use"

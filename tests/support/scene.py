@@ -12,8 +12,8 @@ from k8slan_cli.inventory import lans, occupancy
 from k8slan_cli.inventory.occupancy import Vteps
 from k8slan_cli.lan import names, vtep_codec
 from k8slan_cli.lan.model import LanRef
-from k8slan_cli.plan.attached import decode_pod
 from k8slan_cli.plan.occupancy import Occupancy
+from k8slan_cli.plan.pods import decode_pod
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 Object = dict[str, Any]
