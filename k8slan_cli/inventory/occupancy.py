@@ -12,7 +12,7 @@ from k8slan_cli.kube import client, kinds
 from k8slan_cli.lan import vtep_codec
 from k8slan_cli.lan.model import LanRef
 from k8slan_cli.lan.vtep import Vtep
-from k8slan_cli.plan.occupancy import Interface, Occupancy, cni_reason, occupancy
+from k8slan_cli.plan.occupancy import Interface, Occupancy, cni_reason, occupancies, occupancy
 
 if TYPE_CHECKING:
     from k8slan_cli.kube.apply import Cluster
@@ -28,17 +28,17 @@ class Users:
     blind: tuple[str, ...] = ()
 
     def of(self, found: Found) -> Occupancy:
-        """Who is on a LAN."""
+        """Return who is on a LAN."""
         return self.by_lan[found.ref]
 
     @property
     def attached(self) -> tuple[Interface, ...]:
-        """All interfaces that are on a LAN."""
+        """Return all interfaces that are on a LAN."""
         return tuple(item for _, each in sorted(self.by_lan.items()) for item in each.attached)
 
     @property
     def waiting(self) -> tuple[Interface, ...]:
-        """All interfaces that pods wait for."""
+        """Return all interfaces that pods wait for."""
         return tuple(item for _, each in sorted(self.by_lan.items()) for item in each.waiting)
 
 
@@ -82,7 +82,7 @@ def read(cluster: Cluster, items: Sequence[Found], *, waiting: bool = True) -> U
     seen = vteps(cluster, spaces.pop() if len(spaces) == 1 else "", items[0].ref.name if len(items) == 1 else "")
     blind = [seen.blind] if seen.blind else []
     pods = lans.Pods()
-    if waiting or any(_older_nodes(item, seen) for item in items):
+    if waiting or _older_nodes(items, seen):
         pods = lans.pods(cluster, items[0].ref.namespace)
         blind += [pods.blind] if pods.blind else []
     return Users(by_lan=of(items, seen, pods), blind=tuple(blind))
@@ -90,21 +90,15 @@ def read(cluster: Cluster, items: Sequence[Found], *, waiting: bool = True) -> U
 
 def of(items: Iterable[Found], seen: Vteps, pods: lans.Pods) -> dict[LanRef, Occupancy]:
     """Return who is on LANs, of what has been read."""
-    by_lan: dict[LanRef, list[Vtep]] = {}
-    for vtep in seen.vteps or ():
-        by_lan.setdefault(vtep.lan, []).append(vtep)
-    return {
-        item.ref: occupancy(item.ref, item.lan, None if seen.vteps is None else by_lan.get(item.ref, ()), pods.pods)
-        for item in items
-    }
+    return occupancies({item.ref: item.lan for item in items}, seen.vteps, pods.pods)
 
 
-def _older_nodes(item: Found, seen: Vteps) -> bool:
-    """Whether nodes take part that write no VTEP."""
+def _older_nodes(items: Iterable[Found], seen: Vteps) -> bool:
+    """Return whether nodes take part that write no VTEP."""
     if seen.vteps is None:
         return True
-    known = {vtep.node for vtep in seen.vteps if vtep.lan == item.ref}
-    return item.lan is not None and any(node.name not in known for node in item.lan.nodes)
+    known = {(vtep.lan, vtep.node) for vtep in seen.vteps}
+    return any((item.ref, node.name) not in known for item in items if item.lan for node in item.lan.nodes)
 
 
 def taking_part(found: Found, vteps: Iterable[Vtep]) -> frozenset[str]:
@@ -116,7 +110,7 @@ def taking_part(found: Found, vteps: Iterable[Vtep]) -> frozenset[str]:
 
 
 def unsaid(found: Found, on: Occupancy) -> Iterator[str]:
-    """What is wrong on a LAN, in sentences, where its condition Ready does not say so."""
+    """Tell what is wrong on a LAN, in sentences, where its condition Ready does not say so."""
     said = found.ready.message.split("; ") if found.ready and not found.ready.status else []
     for trouble in on.troubles():
         if not any(trouble.about and sentence.startswith(trouble.about) for sentence in said):

@@ -15,7 +15,7 @@ _NOWHERE = "no node yet"
 
 
 def topology(lan: Lan, on: Occupancy, *, ready: bool) -> Topology:
-    """A LAN's nodes: those that say that they take part, and those of pods that wait."""
+    """Return a LAN's nodes: those that say that they take part, and those of pods that wait."""
     vteps = {vtep.node: vtep for vtep in on.vteps}
     names = {*vteps, *(item.node for item in on.waiting if item.node)}
     nodes = [_node(lan, name, vteps.get(name), on) for name in sorted(names)]
@@ -66,7 +66,7 @@ def _member(item: Interface, on: Occupancy) -> Member:
 
 
 def _remarks(item: Interface, on: Occupancy) -> Iterator[str]:
-    """What is wrong with an interface, in few words: inspect says it in full."""
+    """Tell what is wrong with an interface, in few words: inspect says it in full."""
     for clash in on.clashes:
         if item in clash.interfaces:
             yield f"{clash.kind} in use {clash.times}"

@@ -65,28 +65,28 @@ class Interface:
 
     @property
     def who(self) -> str:
-        """The pod or VM as people name it: ``pod lab/router``, ``VM lab/firewall``."""
+        """Return the pod or VM as people name it: ``pod lab/router``, ``VM lab/firewall``."""
         return self.port.who
 
     @property
     def place(self) -> str:
-        """Who, where and by which interface: ``pod lab/router on node worker1 (net1)``."""
+        """Return who, where and by which interface: ``pod lab/router on node worker1 (net1)``."""
         return f"{self.who}{f' on node {self.node}' if self.node else ''} ({self.port.interface})"
 
     @property
     def plug(self) -> str:
-        """``namespace/pod:interface``, as ``Lan.down`` has it on a dynamic LAN."""
+        """Return ``namespace/pod:interface``, as ``Lan.down`` has it on a dynamic LAN."""
         return f"{self.port.pod or ''}:{self.port.interface}"
 
     @property
     def why(self) -> str:
-        """Why a pod waits, or else where that is said."""
+        """Return why a pod waits, or else where that is said."""
         pod = self.port.pod
         return self.reason or (f"see kubectl -n {pod.namespace} describe pod {pod.name}" if pod else "")
 
     @property
     def lost(self) -> bool:
-        """Whether its node is lost, so that it holds nothing."""
+        """Return whether its node is lost, so that it holds nothing."""
         return self.vtep is not None and self.vtep.lost
 
 
@@ -100,12 +100,12 @@ class Clash:
 
     @property
     def kind(self) -> str:
-        """Which of the two it is."""
+        """Return which of the two it is."""
         return "spoke" if self.spoke else "MAC address"
 
     @property
     def times(self) -> str:
-        """How often it is in use."""
+        """Return how often it is in use."""
         return "twice" if len(self.interfaces) == 2 else f"{len(self.interfaces)} times"
 
     def describe(self) -> str:
@@ -136,17 +136,17 @@ class Occupancy:
 
     @property
     def nodes(self) -> tuple[Vtep, ...]:
-        """The nodes that take part, to which frames are sent."""
+        """Return the nodes that take part, to which frames are sent."""
         return tuple(filter(takes_part, self.vteps))
 
     @property
     def holders(self) -> tuple[Interface, ...]:
-        """What holds the deletion of the LAN."""
+        """Return what holds the deletion of the LAN."""
         return tuple(item for item in self.attached if not item.lost)
 
     @property
     def mtu(self) -> int:
-        """The MTU that frames may have everywhere, 0 if no node takes part."""
+        """Return the MTU that frames may have everywhere, 0 if no node takes part."""
         return least_mtu(self.vteps)
 
     def troubles(self) -> Iterator[Trouble]:
@@ -180,12 +180,12 @@ class Occupancy:
                 yield Trouble(about=f"{what} ", words=words + advice)
 
     def oversized(self, item: Interface) -> bool:
-        """Whether an interface has a larger MTU than frames may have."""
+        """Return whether an interface has a larger MTU than frames may have."""
         return bool(self.mtu) and item.port.mtu > self.mtu
 
 
 def takes_part(vtep: Vtep) -> bool:
-    """Whether frames are sent to a node: it has ports, or is of 0.1.0 and says so."""
+    """Return whether frames are sent to a node: it has ports, or is of 0.1.0 and says so."""
     return bool(vtep.ports) or not vtep.uid
 
 
@@ -199,10 +199,32 @@ def some(items: Iterable[str], limit: int = _MORE) -> str:
 # ---------------------------------------------------------------- from LANs, VTEPs and pods
 
 
+def occupancies(
+    lans: Mapping[LanRef, Lan | None], vteps: Iterable[Vtep] | None, pods: Iterable[Pod]
+) -> dict[LanRef, Occupancy]:
+    """Return who is on each of ``lans``; see ``occupancy``. Of very many pods, each LAN is shown only its own."""
+    by_lan: dict[LanRef, list[Vtep]] = {}
+    for vtep in vteps or ():
+        by_lan.setdefault(vtep.lan, []).append(vtep)
+    by_name: dict[PodRef, Pod] = {}
+    by_nad: dict[LanRef, list[Pod]] = {}
+    for pod in pods:
+        by_name |= dict.fromkeys(_refs(pod), pod)
+        for network in pod.networks:
+            by_nad.setdefault(network.nad, []).append(pod)
+    found: dict[LanRef, Occupancy] = {}
+    for ref, lan in lans.items():
+        ports = [port for vtep in by_lan.get(ref, ()) for port in vtep.ports]
+        own = [by_name[port.pod] for port in ports if port.pod in by_name]
+        own += [pod for nad, _ in (sockets(lan) if lan else ()) for pod in by_nad.get(nad, ())]
+        found[ref] = occupancy(ref, lan, None if vteps is None else by_lan.get(ref, ()), dict.fromkeys(own))
+    return found
+
+
 def occupancy(ref: LanRef, lan: Lan | None, vteps: Iterable[Vtep] | None, pods: Iterable[Pod] = ()) -> Occupancy:
     """Return who is on a LAN; ``lan`` is None if it breaks rules, ``vteps`` if they cannot be read.
 
-    ``pods`` are all that may be seen. Without them it is not known who waits.
+    Without ``pods`` it is not known who waits.
     """
     pods = list(pods)
     known = {name: pod for pod in pods for name in _refs(pod)}

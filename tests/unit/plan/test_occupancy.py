@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
+from k8slan_cli.inventory import lans
+from k8slan_cli.inventory.occupancy import decoded
 from k8slan_cli.lan.vtep import VmRef
-from k8slan_cli.plan.occupancy import Occupancy, cni_reason
+from k8slan_cli.plan.occupancy import Occupancy, cni_reason, occupancies, occupancy
+from k8slan_cli.plan.pods import decode_pod
 from tests.support import scene
 from tests.support.scene import Object, on, port, vtep
 
@@ -127,6 +130,23 @@ def test_a_lan_that_breaks_rules_has_its_ports_too() -> None:
 
 def test_vteps_of_other_lans_do_not_count() -> None:
     assert on(LAN, [vtep("w1", E1, lan="blue")]) == on(LAN)
+
+
+def test_many_lans_are_each_shown_what_is_theirs() -> None:
+    documents = [scene.lan("red", spokes=["e1"]), scene.lan("blue", dynamic=True)]
+    found = {item.ref: item.lan for item in map(lans.read, documents)}
+    vteps = decoded([vtep("w1", E1), vtep("w1", port("router", interface="net2"), lan="blue")])
+    asked = [
+        scene.pod("router", "k8slan-veth-e1,k8slan-lan-blue,k8slan-lan-blue@net9"),
+        scene.pod("own", "mine"),
+        scene.pod("late", "k8slan-veth-e1", phase="Pending"),
+    ]
+    asked[0]["metadata"]["deletionTimestamp"] = "2026-11-24T11:00:00Z"
+    pods = [decode_pod(document) for document in asked]
+    together = occupancies(found, vteps, pods)
+    assert together == {ref: occupancy(ref, lan, vteps, pods) for ref, lan in found.items()}
+    assert [[item.leaving for item in each.attached] for each in together.values()] == [[True], [True]]
+    assert [len(each.waiting) for each in together.values()] == [1, 0]
 
 
 # ---------------------------------------------------------------- nodes without a VTEP
