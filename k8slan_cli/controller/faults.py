@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from k8slan_cli.controller.view import View, some
 from k8slan_cli.errors import Problem
 from k8slan_cli.kube.status import MAX_NODE_MESSAGE, NodeTrouble
 from k8slan_cli.lan import vtep as lan_vtep
 from k8slan_cli.lan.model import Lan
-from k8slan_cli.lan.vtep import READY, Holder, Vtep, VtepPort
+from k8slan_cli.lan.vtep import READY, Holder, Holding, Vtep, VtepPort
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +50,10 @@ def _found(view: View, foreign: Collection[str]) -> Iterator[Fault]:
     if foreign:
         words = f"not made by k8slan, so left alone, but in the way: {some(sorted(foreign))}"
         yield Fault(reason="ForeignNAD", message=words)
-    yield from _shared_spokes(view)
-    yield from _shared_macs(view)
+    holdings = lan_vtep.holdings(view.vteps)
+    yield from _shared_spokes(holdings)
+    losers = {(loser.node, loser.port.name) for holding in holdings.values() for loser in holding.losers}
+    yield from _shared_macs(view.vteps, losers)
     if bad := degraded(view):
         yield Fault(reason="NodesDegraded", message=some(list(map(str, bad)), "; "))
     yield from _too_large(view.vteps)
@@ -83,8 +85,8 @@ def listed(problems: Iterable[Problem]) -> str:
 # ---------------------------------------------------------------- ports
 
 
-def _shared_spokes(view: View) -> Iterator[Fault]:
-    for spoke, holding in lan_vtep.holdings(view.vteps).items():
+def _shared_spokes(holdings: Mapping[str, Holding]) -> Iterator[Fault]:
+    for spoke, holding in holdings.items():
         if holding.losers:
             holders, losers = (", ".join(map(place, each)) for each in (holding.holders, holding.losers))
             yield Fault(
@@ -95,17 +97,12 @@ def _shared_spokes(view: View) -> Iterator[Fault]:
             )
 
 
-def _shared_macs(view: View) -> Iterator[Fault]:
+def _shared_macs(vteps: Iterable[Vtep], losers: Collection[tuple[str, str]]) -> Iterator[Fault]:
     """Yield the MAC addresses that several live ports have: not those of lost nodes, nor of ports without a link."""
-    losers = {
-        (loser.node, loser.port.name) for holding in lan_vtep.holdings(view.vteps).values() for loser in holding.losers
-    }
-    live = [
-        replace(vtep, ports=tuple(port for port in vtep.ports if (vtep.node, port.name) not in losers))
-        for vtep in view.vteps
-        if not vtep.lost
-    ]
-    for mac, holders in lan_vtep.same_mac(live).items():
+    for mac, all_holders in lan_vtep.same_mac(vtep for vtep in vteps if not vtep.lost).items():
+        holders = tuple(holder for holder in all_holders if (holder.node, holder.port.name) not in losers)
+        if len(holders) < 2:
+            continue
         yield Fault(
             reason="MacShared",
             about=f"MAC address {mac}",

@@ -10,7 +10,7 @@ import asyncio
 import itertools
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from datetime import UTC, datetime
 
 from k8slan_cli.controller.actions import (
@@ -43,8 +43,8 @@ _LOOKS = 16
 """How many LANs are looked at at the same time."""
 _WRITES = 16
 """How many requests are under way at the same time."""
-COUNTS_EVERY = 10.0
-"""Seconds between two writes of a LAN's status that change nothing but counts: each of them goes to all agents."""
+SELDOM = 10.0
+"""Seconds between two writes of a LAN's counts, each of which goes to all agents, and of what others undo."""
 _SOON = 0.01
 """The shortest timer, in seconds: one that came a hair too early must not be set again and again."""
 _STATUS_STAGE = WriteStatus.stage
@@ -75,7 +75,8 @@ class Loop:
         self._writes = asyncio.Semaphore(_WRITES)
         self._backoffs: dict[LanRef, Backoff] = {}
         self._timers: dict[LanRef, asyncio.TimerHandle] = {}
-        self._counted: dict[LanRef, float] = {}
+        self._recent: dict[Hashable, float] = {}
+        """When what was done just now may be done again."""
 
     def _wake_up(self) -> None:
         self._wake.set()
@@ -112,7 +113,6 @@ class Loop:
             view = self._view(ref)
             if view is None:
                 self._backoffs.pop(ref, None)
-                self._counted.pop(ref, None)
                 return
             decision = decide(view)
             if decision.again:
@@ -129,16 +129,23 @@ class Loop:
         return self.world.view(ref, self._now(), fresh=self._fresh(), failure=failure)
 
     def _too_early(self, ref: LanRef, action: Action) -> bool:
-        """Whether an action only writes counts, and they were written just now."""
-        if not isinstance(action, WriteStatus):
-            return False
-        now = asyncio.get_running_loop().time()
-        wait = self._counted.get(ref, -COUNTS_EVERY) + COUNTS_EVERY - now
-        if action.counts and wait > 0:
-            self._later(ref, wait)
+        """Return whether an action has been carried out just now and must not be so often; if not, it is from now on.
+
+        An agent that outlives its node makes the VTEP that is taken from it anew, until it ends itself.
+        """
+        match action:
+            case WriteStatus(counts=True):
+                what: Hashable = ref
+            case RemoveVtep(vtep):
+                what = marks.key(vtep)
+            case _:
+                return False
+        loop = asyncio.get_running_loop()
+        if (due := self._recent.get(what, 0.0)) > loop.time():
+            self._later(ref, due - loop.time())
             return True
-        if action.counts:
-            self._counted[ref] = now
+        self._recent[what] = loop.time() + SELDOM
+        loop.call_later(SELDOM, self._recent.pop, what, None)
         return False
 
     async def _carry_out(self, ref: LanRef, actions: Sequence[Action]) -> None:

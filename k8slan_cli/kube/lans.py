@@ -197,7 +197,9 @@ async def write_nodes(client: Client, ref: LanRef, uid: str, entries: Sequence[N
         ApiError: it could not be done.
 
     """
-    status = {"nodes": [codec.encode_node(entry) for entry in entries]}
+    # What is empty is written too: it takes the place of what the node's agent of 0.1.0 once said.
+    empty = {"state": "", "device": "", "vtep": "", "mtu": 0, "message": ""}
+    status = {"nodes": [empty | codec.encode_node(entry) for entry in entries]}
     return await _apply(client, ref, uid, f"{CONTROLLER}-nodes", {"status": status}, "status")
 
 

@@ -149,7 +149,7 @@ def test_an_edit_of_the_mtu_is_for_pods_to_come(
     one, two = pod(node1, networks=lan.veth(0)), pod(node2, networks=lan.veth(1))
     lan.until_on(node1, node2)
     with undisturbed(one, two):
-        lan.edit(mtu=1300)
+        lan.patch({"spec": {"mtu": 1300}})
         eventually("it is narrower", lambda: {vtep["mtu"] for vtep in lan.vteps().values()} == {1300})
         lan.until(lambda found: condition(found, "Degraded")["reason"] == "MtuTooLarge", "saying so")
         three = pod(node1, networks=lan.veth(2))

@@ -165,6 +165,31 @@ def test_counts_that_have_to_wait_hold_nothing_else_up() -> None:
     play(script)
 
 
+def test_an_agent_that_outlives_its_node_gets_no_race() -> None:
+    """It makes its VTEP anew whenever it is gone; that is taken away again, but not at once."""
+
+    async def script(rig: Rig) -> None:
+        vtep = {"vteps": {"a@n1": {"ports": ["p:e1"]}}}
+        rig.change({**LAN, **vtep, "nodes": {"n1": {}}})
+        await rig.settle()
+        rig.change({"nodes": {"n1": None}})
+        await rig.settle()
+        before = len(rig.api.writes())
+        for _ in range(100):
+            if path("vteps", "a@n1") not in rig.api.objects:
+                rig.change(vtep)
+            await rig.settle()
+            await asyncio.sleep(0.25)  # of the clock that jumps: 25 seconds in all
+        removed = [at for method, at in rig.api.writes()[before:] if method == "DELETE"]
+        assert removed == [path("vteps", "a@n1")] * 2
+        assert len(rig.api.writes()) - before < 10
+        rig.api.remove(A)
+        await rig.settle()
+        assert A not in rig.api.objects, "such a VTEP holds nothing"
+
+    play(script)
+
+
 def test_the_first_pod_is_counted_at_once() -> None:
     async def script(rig: Rig) -> None:
         rig.change({"lans": {"a": {"spec": {"vni": 5, "dynamic": True}}}, "nodes": {"n1": {}}})

@@ -15,7 +15,7 @@ from k8slan_cli.kube import lans, status
 from k8slan_cli.kube.client import ApiError
 from k8slan_cli.kube.kinds import LANS
 from k8slan_cli.kube.lans import ApiSource, NodeWriter
-from k8slan_cli.kube.status import Condition, LanStatus
+from k8slan_cli.kube.status import Condition, LanStatus, NodeTrouble
 from k8slan_cli.lan.model import LanRef, NodeStatus
 from tests.unit.kube.fake_api import FakeApi
 
@@ -93,7 +93,8 @@ def test_status_is_read_as_it_is_written() -> None:
         )
         for kind in status.CONDITIONS
     )
-    value = LanStatus(generation=2, spokes=3, attached=1, nodes=2, conditions=conditions)
+    degraded = (NodeTrouble(name="n1", message="eth7 is missing"),)
+    value = LanStatus(generation=2, spokes=3, attached=1, nodes=2, degraded=degraded, conditions=conditions)
     written = status.encode(value)
     written["conditions"].append({"type": "Others", "status": "True"})
     assert status.decode(written) == value
