@@ -175,6 +175,18 @@ def test_a_node_of_the_last_version_counts_by_its_entry_and_by_what_multus_wrote
     assert said(found) == []
 
 
+def test_a_node_of_the_last_version_takes_part_though_its_pods_cannot_be_seen() -> None:
+    lan = scene.lan(spokes=["e1"], status={"nodes": [scene.entry("w1")]})
+    assert [node.node for node in on(lan).nodes] == ["w1"]
+    assert on(lan, None).nodes == on(lan).nodes
+
+
+def test_nobody_is_said_to_lose_a_spoke_by_what_multus_wrote() -> None:
+    """Annotations do not tell who came first, and nobody's link is down for it."""
+    pods = [scene.pod(name, "k8slan-veth-e1", node=name, **GOT | {"ips": []}) for name in ("w1", "w2")]
+    assert [item.holder for item in on(LAN, None, pods).attached] == [None, None]
+
+
 def test_without_vteps_what_multus_wrote_is_all_there_is() -> None:
     pods = [scene.pod("a", "k8slan-veth-e1", **GOT), scene.pod("b", "k8slan-veth-e2", phase="Pending")]
     found = on(LAN, None, pods)
@@ -203,7 +215,8 @@ def test_a_spoke_on_two_nodes_has_one_holder_and_is_said_once() -> None:
 
 
 def test_a_lost_node_holds_neither_a_spoke_nor_the_deletion_and_is_named() -> None:
-    found = on(LAN, [scene.TWICE[0], vtep("worker2", port("d2", "e1"), version=8, lost=True)])
+    gone = port("d2", "e1", "02:a1:00:00:00:01", interface="eth1")
+    found = on(LAN, [scene.TWICE[0], vtep("worker2", gone, version=8, lost=True)])
     assert [item.who for item in found.holders] == ["pod lab/d1"]
     assert said(found) == ["node worker2 has not been ready for a minute: its ports hold no spoke and no deletion"]
     assert [node.node for node in found.nodes] == ["worker1", "worker2"], "frames are still sent to it"
