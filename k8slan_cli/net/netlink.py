@@ -28,6 +28,7 @@ from pyroute2.netlink import (
     nlmsg_atoms,
 )
 from pyroute2.netlink.rtnl import (
+    RTM_DELADDR,
     RTM_DELLINK,
     RTM_DELNEIGH,
     RTM_GETADDR,
@@ -425,10 +426,43 @@ def _told_mask(message: nlmsg) -> tuple[str, int | None]:
     return _text(told.get("IFLA_IFNAME", "")), mask
 
 
-def concerned(messages: Sequence[nlmsg]) -> tuple[frozenset[str], frozenset[int]]:
-    """The links that events, of links or of addresses, are about: names, as far as they are told, and indexes."""
-    names = (_text(name) for message in messages if (name := message.get_attr("IFLA_IFNAME")))
-    return frozenset(names), frozenset(message["index"] for message in messages)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """What events of a namespace are about: links by name, as far as it is told, and by index; addresses; routes.
+
+    ``default_route`` says that one of the main table has come or gone, ``lost`` that the kernel dropped events.
+    """
+
+    names: frozenset[str] = frozenset()
+    indexes: frozenset[int] = frozenset()
+    addresses: frozenset[IpAddress] = frozenset()
+    default_route: bool = False
+    lost: bool = False
+
+
+def heard(messages: Iterable[nlmsg], *, lost: bool = False) -> Heard:
+    """Return what events of links, addresses and routes are about."""
+    names: set[str] = set()
+    indexes: set[int] = set()
+    addresses: set[IpAddress] = set()
+    default_route = False
+    for message in messages:
+        number = message["header"]["type"]
+        if number in (RTM_NEWLINK, RTM_DELLINK):
+            indexes.add(message["index"])
+            names.add(_text(message.get_attr("IFLA_IFNAME") or ""))
+        elif number in (RTM_NEWADDR, RTM_DELADDR):
+            indexes.add(message["index"])
+            addresses.update(found.address for found in parse_addresses([message]))
+        elif not message["dst_len"] and message["table"] == MAIN_TABLE:
+            default_route = True
+    return Heard(
+        names=frozenset(names),
+        indexes=frozenset(indexes),
+        addresses=frozenset(addresses),
+        default_route=default_route,
+        lost=lost,
+    )
 
 
 # ---------------------------------------------------------------- addresses and routes
