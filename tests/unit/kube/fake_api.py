@@ -165,7 +165,10 @@ class FakeApi:
             return found
         wanted = (body or {}).get("metadata", {}).get("resourceVersion") if isinstance(body, dict) else None
         if method == "DELETE":
-            wanted = ((body or {}).get("preconditions") or {}).get("resourceVersion")
+            conditions = (body or {}).get("preconditions") or {}
+            if conditions.get("uid", found["metadata"]["uid"]) != found["metadata"]["uid"]:
+                raise ApiError(f"{path} is another", status=409)
+            wanted = conditions.get("resourceVersion")
         if wanted and wanted != found["metadata"]["resourceVersion"]:
             raise ApiError(f"{path} has been modified", status=409)
         if method == "DELETE":
@@ -195,6 +198,7 @@ class FakeApi:
                 raise ApiError(f"{path} not found", status=404)
             if uid:
                 raise ApiError(f"{path}: uid mismatch", status=409)
+            self._applied[path, part, manager] = {k: v for k, v in body.items() if k not in ("apiVersion", "kind")}
             return self.put(path, body)
         if uid and uid != found["metadata"]["uid"]:
             raise ApiError(f"{path}: uid is immutable", status=422)
@@ -268,6 +272,9 @@ def _within(path: str, prefix: str) -> bool:
 
 
 def _selected(document: Document, query: Mapping[str, str]) -> bool:
+    if label := query.get("labelSelector", ""):
+        name, _, value = label.partition("=")
+        return bool((document["metadata"].get("labels") or {}).get(name) == value)
     wanted = query.get("fieldSelector", "")
     return not wanted.startswith("metadata.name=") or document["metadata"]["name"] == wanted.partition("=")[2]
 
