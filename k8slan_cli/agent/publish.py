@@ -92,7 +92,7 @@ class Publisher:
         async with asyncio.TaskGroup() as self._tasks:
             self._tasks.create_task(self._take_over(), name="own VTEPs")
             mine = [lan.ref for lan in self._agent.lans.everything().values() if self._is_mentioned(lan)]
-            self._touch([*self._agent.attachments.lans(), *mine])
+            self._touch([*self._agent.attachments.lans(), *self._agent.refusals.lans(), *mine])
             await asyncio.get_running_loop().create_future()
 
     async def _take_over(self) -> None:
