@@ -1,9 +1,9 @@
 """LAN objects in the API: reading them, watching them, and the writes that are about them.
 
 Each part of a LAN has one writer: the user its spec, the controller its status and its finalizer. Agents only read
-LANs; those of version 0.1.0 wrote an entry of ``status.nodes`` and a finalizer each. Server-side apply keeps them apart,
-so that none of these writes has to be repeated because somebody else wrote at the same time. An object's uid goes with
-every apply: a LAN that has gone meanwhile is not made anew by it.
+LANs; those of version 0.1.0 wrote an entry of ``status.nodes`` and a finalizer each. Server-side apply keeps them
+apart, so that none of these writes has to be repeated because somebody else wrote at the same time. An object's uid
+goes with every apply: a LAN that has gone meanwhile is not made anew by it.
 """
 
 from __future__ import annotations

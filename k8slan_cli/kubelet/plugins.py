@@ -194,16 +194,16 @@ class Plugins:
         new: list[Resource] = []
         news, self._news = self._news, set()
         for name in news:
-            wanted, plugin = self._wanted.get(name), self._plugins.get(name)
-            if wanted and plugin is None:
+            wanted, known = self._wanted.get(name), self._plugins.get(name)
+            if wanted and known is None:
                 new.append(wanted)
                 self._news.add(name)  # until it is registered
-            elif wanted and plugin and plugin.resource != wanted:
-                plugin.change(wanted)
-            elif plugin and wanted is None:
+            elif wanted and known and known.resource != wanted:
+                known.change(wanted)
+            elif known and wanted is None:
                 del self._plugins[name]
-                plugin.close()
-                (self._folder / plugin.resource.socket).unlink(missing_ok=True)
+                known.close()
+                (self._folder / known.resource.socket).unlink(missing_ok=True)
         if not new:
             return True
         try:

@@ -226,7 +226,8 @@ def test_the_first_change_is_written_at_once_and_those_that_follow_together(play
         begun = now()
         rig.attach("a")
         while not rig.writes():
-            await asyncio.sleep(0)
+            rig.api.heard.clear()
+            await rig.api.heard.wait()
         assert now() == begun
         rig.attach("b")
         await asyncio.sleep(0.05)

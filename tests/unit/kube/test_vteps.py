@@ -48,17 +48,20 @@ class Told:
         watch.on_change = self
 
     def __call__(self, lan: LanRef, changes: Any) -> None:
+        """Keep what is told."""
         nodes = [(old.node if old else "", new.node if new else "") for old, new in changes]
         self.changes.append((lan, nodes))
         self._news.set()
 
     async def until(self, condition: Callable[[], object]) -> None:
+        """Wait for what is told until a condition holds."""
         async with asyncio.timeout(5):
             while not condition():
                 self._news.clear()
                 await self._news.wait()
 
     def nodes(self, lan: LanRef) -> list[str]:
+        """The nodes whose VTEPs of a LAN are known."""
         return sorted(found.node for found in self._watch.of(lan))
 
 
@@ -280,20 +283,23 @@ def test_agents_spread_after_their_watches_were_ended_at_once() -> None:
 
         async def pause(seconds: float) -> None:
             pauses.append(seconds)
+            if len(pauses) == len(crowd):
+                all_pause.set()
             await asyncio.get_running_loop().create_future()
 
+        all_pause = asyncio.Event()
         crowd = [VtepWatch(api, pause) for _ in range(100)]
         for watch in crowd:
             watch.follow([BLUE])
         async with asyncio.timeout(5):
             while api.watches < len(crowd):
-                await asyncio.sleep(0)
+                api.heard.clear()
+                await api.heard.wait()
         put(api, vtep(BLUE, "n1"))  # so that none has ended as soon as it began
         await api.delivered()
         api.break_watches()
         async with asyncio.timeout(5):
-            while len(pauses) < len(crowd):
-                await asyncio.sleep(0)
+            await all_pause.wait()
         assert min(pauses) < CROWD_SPREAD / 4
         assert max(pauses) > CROWD_SPREAD * 3 / 4
         for watch in crowd:
