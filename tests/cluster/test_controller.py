@@ -15,7 +15,7 @@ import pytest
 from k8slan_cli.kube.client import ApiError, Client
 from k8slan_cli.kube.kinds import LANS, NADS, NODES, PODS
 from k8slan_cli.kube.kubeconfig import access
-from k8slan_cli.kube.lans import FORCE, ApiSource
+from k8slan_cli.kube.lans import FORCE, ApiSource, NodeWriter
 from k8slan_cli.kube.nodes import written
 from k8slan_cli.kube.transport import Asynchronous
 from k8slan_cli.lan.model import PROTECTION, LanRef, NodeStatus
@@ -23,7 +23,6 @@ from k8slan_cli.plan.attached import NETWORKS_ANNOTATION, STATUS_ANNOTATION
 from tests.cluster.bare import NAD_CRD, Api, api, lan_crd, namespace, until
 from tests.cluster.bare import ApiError as Refused
 from tests.cluster.controllers import Start, account, start
-from tests.support.old_agent import NodeWriter
 
 __all__ = ["account", "api", "namespace", "start"]
 
