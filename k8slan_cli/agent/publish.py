@@ -120,6 +120,8 @@ class Publisher:
             if told is None or told.node != self._me:
                 continue
             if lan not in self._written:
+                if new:
+                    self._found.add(lan)
                 self._touch([lan])  # it is read before it is written: what the watch tells may be older
                 continue
             written = self._written[lan]
