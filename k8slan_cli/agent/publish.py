@@ -88,11 +88,15 @@ class Publisher:
 
     async def run(self) -> None:
         """Publish until cancelled."""
-        async with asyncio.TaskGroup() as self._tasks:
-            self._tasks.create_task(self._take_over(), name="own VTEPs")
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            tasks.create_task(self._take_over(), name="own VTEPs")
             mine = [lan.ref for lan in self._agent.lans.everything().values() if self._is_mentioned(lan)]
             self._touch([*self._agent.attachments.lans(), *self._agent.refusals.lans(), *mine])
-            await asyncio.get_running_loop().create_future()
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                self._tasks = None  # what a pass tells from now on is for the next agent
 
     async def _take_over(self) -> None:
         """Find the VTEPs that an agent before this one has left, also of LANs that are gone."""
