@@ -198,6 +198,7 @@ class FakeApi:
                 raise ApiError(f"{path} not found", status=404)
             if uid:
                 raise ApiError(f"{path}: uid mismatch", status=409)
+            self._applied[path, part, manager] = {k: v for k, v in body.items() if k not in ("apiVersion", "kind")}
             return self.put(path, body)
         if uid and uid != found["metadata"]["uid"]:
             raise ApiError(f"{path}: uid is immutable", status=422)
@@ -273,6 +274,9 @@ def _within(path: str, prefix: str) -> bool:
 def _selected(document: Document, query: Mapping[str, str]) -> bool:
     lacking = [part[1:] for part in query.get("labelSelector", "").split(",") if part.startswith("!")]
     if any(label in document["metadata"].get("labels", {}) for label in lacking):
+        return False
+    equal = [part.partition("=") for part in query.get("labelSelector", "").split(",") if "=" in part]
+    if any(document["metadata"].get("labels", {}).get(label) != value for label, _, value in equal):
         return False
     wanted = query.get("fieldSelector", "")
     return not wanted.startswith("metadata.name=") or document["metadata"]["name"] == wanted.partition("=")[2]
