@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from k8slan_cli.agent.lans import Lans
+from k8slan_cli.agent.lans import Lans, as_written
 from k8slan_cli.agent.loop import LanLoop
 from k8slan_cli.agent.passes import Outcome, Self, mtu_inside
 from k8slan_cli.agent.paths import Paths
@@ -124,8 +124,14 @@ class Agent:
             if owner == ref and (lan is None or lan.netns != name):
                 loop.lan = None
                 loop.wake()
-        if lan is not None and self.attachments.of(ref):
-            loop = self.loop_of(lan)
+        if lan is None or not self.attachments.of(ref):
+            return
+        known = self.loops.get((ref, lan.netns))
+        before = known.lan if known else None
+        loop = self.loop_of(lan)
+        if before and as_written(before) == as_written(lan):  # then at the most its peers have changed
+            loop.see(self.around(lan))
+        else:
             loop.around = self.around(lan)
             loop.wake()
 
