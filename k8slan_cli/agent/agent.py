@@ -27,7 +27,7 @@ from k8slan_cli.net.node import Node
 from k8slan_cli.net.sockets import Listener
 from k8slan_cli.plan import desired as planner
 from k8slan_cli.plan.desired import Elsewhere
-from k8slan_cli.plan.moves import Move, moves
+from k8slan_cli.plan.moves import moves
 from k8slan_cli.plan.state import Attachment
 
 log = logging.getLogger(__name__)
@@ -181,12 +181,6 @@ class Agent:
             self._joining[ref] -= 1
             self._joining = +self._joining
             self.take_part()
-
-    def attached(self, attachment: Attachment) -> None:
-        """Take in that a MAC address is here now: what was learned of it before is stale."""
-        if lan := self.lans.get(attachment.lan):
-            loop = self.loop_of(lan)
-            loop.see(loop.around, [Move(mac=attachment.mac, port=attachment.port)])
 
     def fault_of(self, attachment: Attachment) -> str:
         """Why an attachment does not work, "" if it does as far as is known."""
