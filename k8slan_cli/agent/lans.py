@@ -113,7 +113,7 @@ class Lans:
             if old is None or new is None:
                 if old or new:
                     log.info("LAN %s %s", ref, "is there" if new else "is gone")
-            elif _bare(old) != _bare(new):
+            elif as_written(old) != as_written(new):
                 log.info("LAN %s has changed", ref)
 
     def preview(self, snapshot: Snapshot) -> None:
@@ -218,13 +218,13 @@ class Rivals:
         return found
 
 
+def as_written(lan: Lan) -> Lan:
+    """Return what the user has written of a LAN."""
+    return replace(lan, nodes=(), finalizers=(), granted=None, attached=False)
+
+
 def _wants(lan: Lan | None) -> frozenset[Hashable]:
     return frozenset(claim for claim, _, _ in validate.claims(lan)) if lan else frozenset()
-
-
-def _bare(lan: Lan) -> Lan:
-    """Return a LAN without what agents and controller write."""
-    return replace(lan, nodes=(), finalizers=(), granted=None, attached=False)
 
 
 def _claims(lan: Lan) -> tuple[object, ...]:
