@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import yaml
+
 from k8slan_cli.kube import kubeconfig
 from k8slan_cli.kube.kubeconfig import Access
 from k8slan_cli.render import manifests
@@ -21,8 +23,10 @@ from tests.cluster.harness import Cluster
 from tests.support import names
 
 SYSTEM = "k8slan-system"
+_ACCOUNTS = "system:serviceaccount:"
+_GROUPS = ("system:serviceaccounts", f"system:serviceaccounts:{SYSTEM}", "system:authenticated")
 _PROGRAMS = ("kube-apiserver", "etcd")
-_KINDS = (Part.NAMESPACE, Part.CRD, Part.VTEP_CRD, Part.RBAC)
+_PARTS = (Part.NAMESPACE, Part.CRD, Part.VTEP_CRD, Part.RBAC)
 
 
 class Server:
@@ -37,7 +41,9 @@ class Server:
         try:
             for program in ("kube-controller-manager", "kube-scheduler"):  # nodes without a kubelet stay Ready
                 self.control.machine.stop(program)
-            self._cluster.kubectl.within(SYSTEM).apply(*(manifests.render(part, Settings(namespace=SYSTEM)) for part in _KINDS))
+            self._cluster.kubectl.within(SYSTEM).apply(
+                *(manifests.render(part, Settings(namespace=SYSTEM)) for part in _PARTS)
+            )
             crds = ("customresourcedefinitions/lans.lan.k8slan.io", "customresourcedefinitions/vteps.lan.k8slan.io")
             self._cluster.kubectl.wait("--for=condition=Established", *crds)
         except BaseException:
@@ -47,6 +53,14 @@ class Server:
     def close(self) -> None:
         """End it without a trace."""
         self._cluster.down()
+
+    def as_account(self, account: str, folder: Path) -> Path:
+        """Write a kubeconfig for one of k8slan's service accounts; return where it is."""
+        config = yaml.safe_load(self.kubeconfig.read_text())
+        config["users"][0]["user"] |= {"as": f"{_ACCOUNTS}{SYSTEM}:{account}", "as-groups": list(_GROUPS)}
+        path = folder / f"{account}.kubeconfig"
+        path.write_text(yaml.safe_dump(config))
+        return path
 
     # ------------------------------------------------------------ what it takes
 
@@ -79,9 +93,7 @@ def as_admin(config: Path) -> Access:
 
 def as_agent(config: Path, node: str) -> Access:
     """The way in of a node's agent, as its token would have the API server know it."""
-    account = [("User", f"system:serviceaccount:{SYSTEM}:k8slan-node-agent")]
-    groups = ("system:serviceaccounts", f"system:serviceaccounts:{SYSTEM}", "system:authenticated")
-    account += [("Group", group) for group in groups]
+    account = [("User", f"{_ACCOUNTS}{SYSTEM}:k8slan-node-agent"), *(("Group", group) for group in _GROUPS)]
     account.append(("Extra-authentication.kubernetes.io%2Fnode-name", node))
     return replace(as_admin(config), headers=tuple((f"Impersonate-{name}", value) for name, value in account))
 
