@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from k8slan_cli.agent.lans import Lans
 from k8slan_cli.agent.loop import LanLoop
 from k8slan_cli.agent.passes import Outcome, Self, mtu_inside
 from k8slan_cli.agent.paths import Paths
+from k8slan_cli.agent.refusals import Refusals
 from k8slan_cli.agent.sources import Source
 from k8slan_cli.agent.store import AttachmentRecords, KnownLans, Unreleased
+from k8slan_cli.agent.underlays import Underlays, Wanted
+from k8slan_cli.agent.vteps import Change, Changed, NoVteps, Vteps
 from k8slan_cli.errors import KernelError
 from k8slan_cli.lan.model import Lan, LanRef, Snapshot
 from k8slan_cli.net import netlink, netns, sockets
 from k8slan_cli.net.mounts import MountListener
+from k8slan_cli.net.netlink import Heard
 from k8slan_cli.net.node import Node
 from k8slan_cli.net.sockets import Listener
+from k8slan_cli.plan import desired as planner
+from k8slan_cli.plan.desired import Elsewhere
+from k8slan_cli.plan.moves import Move, moves
+from k8slan_cli.plan.state import Attachment
 
 log = logging.getLogger(__name__)
 
@@ -28,10 +38,11 @@ _GATHER_SECONDS = 0.1
 class Agent:
     """All that a node's agent knows and does, without its edges (CNI socket, device plugins, HTTP, status)."""
 
-    def __init__(self, paths: Paths, me: Self, host_root: Path = Path("/")) -> None:
+    def __init__(self, paths: Paths, me: Self, host_root: Path = Path("/"), vteps: Vteps | None = None) -> None:
         """Read the records of an agent before this one.
 
-        ``host_root`` is where the node's own file system is seen, in a container elsewhere than at ``/``.
+        ``host_root`` is where the node's own file system is seen, in a container elsewhere than at ``/``. Without
+        ``vteps`` LANs have no other nodes but those in their own status.
 
         Raises:
             StoreError: the run directory cannot be used.
@@ -44,11 +55,21 @@ class Agent:
         self.attachments = AttachmentRecords(paths.attachments)
         self.unreleased = Unreleased(paths.unreleased)
         self.lans = Lans(KnownLans(paths.lans), self.attachments.lans)
+        self.vteps: Vteps = vteps or NoVteps()
+        self.vteps.on_change = self._vteps_changed
+        self.underlays = Underlays(me)
+        self.underlays.update(self.lans.all(), self.lans.all())
         self.loops: dict[tuple[LanRef, str], LanLoop] = {}
         self.observers: list[Callable[[LanLoop], None]] = []
         """Called after each pass of a LAN, with its loop."""
-        self.on_change: list[Callable[[], None]] = []
-        """Called when LANs, or links and addresses of the node that they use, have changed."""
+        self.on_lans: list[Callable[[Collection[LanRef]], None]] = []
+        """Called with the LANs that have changed, come or gone."""
+        self.on_underlays: list[Callable[[Collection[Wanted]], None]] = []
+        """Called with the underlay devices that may have changed."""
+        self.on_vteps: list[Changed] = []
+        """Called after a change of VTEPs."""
+        self.refusals = Refusals()
+        self._joining: Counter[LanRef] = Counter()
         self._host: _HostWatch | None = None
         self._mounts: _MountWatch | None = None
 
@@ -60,12 +81,13 @@ class Agent:
         loop = self.loops.get(key)
         if loop is None:
             loop = LanLoop(lan.ref, lan.netns, self.node, self.me, self.attachments, self._after_pass)
+            loop.around = self._around(lan)
             self.loops[key] = loop
         loop.lan = lan
         return loop
 
     async def mtu_of(self, lan: Lan) -> int:
-        """The MTU inside a LAN on this node, in bytes.
+        """The MTU of a new attachment to a LAN, in bytes: what frames may have on all nodes that take part.
 
         Raises:
             Invalid: the LAN cannot be had here.
@@ -74,16 +96,19 @@ class Agent:
         """
         outcome = self.loop_of(lan).outcome
         if outcome and not outcome.unplanned and outcome.desired.bridge:
-            return outcome.desired.bridge.mtu
-        return await asyncio.to_thread(mtu_inside, self.node, lan, self.me)
+            own = outcome.desired.bridge.mtu
+        else:
+            own = await asyncio.to_thread(mtu_inside, self.node, lan, self.me)
+        return planner.mtu_everywhere(lan, self.me.name, self.vteps.of(lan.ref), own)
 
     def take_in(self, snapshot: Snapshot) -> None:
         """Follow what the source sees now."""
         changed = self.lans.update(snapshot)
+        self.underlays.update(self.lans.all(), changed)
         for ref in changed:
             self._follow(ref)
-        if changed:
-            self._tell()
+        for callback in self.on_lans if changed else ():
+            callback(changed)
 
     async def follow(self, source: Source) -> None:
         """Take in every snapshot of a source until cancelled."""
@@ -100,7 +125,9 @@ class Agent:
                 loop.lan = None
                 loop.wake()
         if lan is not None and self.attachments.of(ref):
-            self.loop_of(lan).wake()
+            loop = self.loop_of(lan)
+            loop.around = self._around(lan)
+            loop.wake()
 
     async def settle(self) -> Mapping[LanRef, Outcome]:
         """One pass over every LAN that has attachments, or has a namespace here without."""
@@ -121,16 +148,63 @@ class Agent:
             await loop.wake()
 
     def _after_pass(self, loop: LanLoop) -> None:
+        if loop.lan and loop.outcome and loop.outcome.desired.exists:
+            underlay = loop.outcome.underlay
+            self.underlays.found(self.underlays.wanted(loop.lan), underlay.index if underlay else None)
         for observer in self.observers:
             observer(loop)
         if loop.finished:
             self.loops.pop((loop.ref, loop.netns), None)
 
+    # ------------------------------------------------------------ other nodes
+
+    def take_part(self) -> None:
+        """Keep the VTEPs of the LANs in sight in which this node takes part."""
+        self.vteps.follow(self.attachments.lans() | self._joining.keys())
+
+    @asynccontextmanager
+    async def joining(self, ref: LanRef) -> AsyncIterator[None]:
+        """Take part in a LAN while an ADD is under way; the first one has a look at the LAN's VTEPs."""
+        self._joining[ref] += 1
+        try:
+            self.take_part()
+            if not self.attachments.of(ref) and not self.vteps.known(ref):
+                await self.vteps.look(ref)
+            yield
+        finally:
+            self._joining[ref] -= 1
+            self._joining = +self._joining
+            self.take_part()
+
+    def attached(self, attachment: Attachment) -> None:
+        """Take in that a MAC address is here now: what was learned of it before is stale."""
+        if lan := self.lans.get(attachment.lan):
+            loop = self.loop_of(lan)
+            loop.see(loop.around, [Move(mac=attachment.mac, port=attachment.port)])
+
+    def _around(self, lan: Lan) -> Elsewhere:
+        """What other nodes have of a LAN, as far as it has been heard."""
+        if not self.vteps.known(lan.ref):
+            return Elsewhere()
+        return planner.elsewhere(lan, self.me.name, self.vteps.of(lan.ref))
+
+    def _vteps_changed(self, ref: LanRef, changes: Collection[Change]) -> None:
+        lan = self.lans.get(ref)
+        loop = self.loops.get((ref, lan.netns)) if lan else None
+        if lan and loop and self.attachments.of(ref):
+            others = (change for change in changes if all(vtep is None or vtep.node != self.me.name for vtep in change))
+            loop.see(self._around(lan), [move for old, new in others for move in moves(old, new)])
+        elif lan and loop:
+            loop.around = self._around(lan)
+        for callback in self.on_vteps:
+            callback(ref, changes)
+
     # ------------------------------------------------------------ the node's own links
 
     def watch_host(self) -> None:
         """Listen to the node's links and addresses: an underlay may go, come back or change. And to its mounts."""
-        self._host = _HostWatch(self._host_changed)
+        routes = 0 if self.me.address else sockets.ROUTES
+        self._host = _HostWatch(sockets.LINKS | sockets.ADDRESSES | routes, self.host_changed)
         self._mounts = _MountWatch(self._mounts_changed)
 
     def _mounts_changed(self) -> None:
@@ -142,19 +216,16 @@ class Agent:
             if lost:
                 loop.wake()
 
-    def _host_changed(self, names: frozenset[str], indexes: frozenset[int], lost: bool) -> None:
-        wanted = {lan.underlay_on(self.me.name, *self.me.aliases) for lan in self.lans.all().values()}
-        used = {loop.outcome.underlay.index for loop in self.loops.values() if loop.outcome and loop.outcome.underlay}
-        if not (lost or None in wanted or wanted & names or used & indexes):
+    def host_changed(self, heard: Heard) -> None:
+        """Wake the LANs whose underlay events are about."""
+        concerned = self.underlays.concerned(heard)
+        if not concerned:
             return
         for loop in self.loops.values():
-            if loop.lan is not None and self.attachments.of(loop.ref):
+            if loop.lan and self.attachments.of(loop.ref) and self.underlays.wanted(loop.lan) in concerned:
                 loop.wake()
-        self._tell()
-
-    def _tell(self) -> None:
-        for callback in self.on_change:
-            callback()
+        for callback in self.on_underlays:
+            callback(concerned)
 
     async def close(self) -> None:
         """Let go of everything; what is on the node stays as it is."""
@@ -168,17 +239,17 @@ class Agent:
 
 
 class _HostWatch:
-    """Listens to links and addresses of the node's own namespace."""
+    """Listens to the node's own namespace."""
 
-    def __init__(self, on_change: Callable[[frozenset[str], frozenset[int], bool], None]) -> None:
-        self._listener = Listener(sockets.LINKS | sockets.ADDRESSES)
+    def __init__(self, groups: int, on_change: Callable[[Heard], None]) -> None:
+        self._listener = Listener(groups)
         self._on_change = on_change
         asyncio.get_running_loop().add_reader(self._listener.fileno(), self._read)
 
     def _read(self) -> None:
         messages, lost = self._listener.read()
         if messages or lost:
-            self._on_change(*netlink.concerned(messages), lost)
+            self._on_change(netlink.heard(messages, lost=lost))
 
     def close(self) -> None:
         asyncio.get_running_loop().remove_reader(self._listener.fileno())

@@ -11,6 +11,7 @@ import dataclasses
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
 
 from k8slan_cli.agent.agent import Agent
 from k8slan_cli.agent.host import Host
@@ -20,10 +21,12 @@ from k8slan_cli.agent.store import Key, Release
 from k8slan_cli.cni import request as cni
 from k8slan_cli.cni import wire
 from k8slan_cli.cni.result import Interface, Ip, Result
-from k8slan_cli.errors import CniError, K8slanError
+from k8slan_cli.errors import CniError, Invalid, K8slanError, KernelError, PodGone
 from k8slan_cli.lan import names
 from k8slan_cli.lan.model import Lan
+from k8slan_cli.lan.vtep import Holder
 from k8slan_cli.net import inspect, netns, taps
+from k8slan_cli.plan.desired import holder_elsewhere
 from k8slan_cli.plan.state import Attachment, AttachmentKind, Route
 
 log = logging.getLogger(__name__)
@@ -45,8 +48,9 @@ class Attacher:
         self._owing = asyncio.Event()
         """Set when there are addresses that a plugin has not taken back."""
         self._turns: dict[Key, _Turn] = {}
-        self._unplugged = asyncio.Event()
-        """Set when an attachment goes; then there is another one for those that go after it."""
+        self._freed = asyncio.Event()
+        """Set when an attachment goes, here or elsewhere; then there is another one for those that go after it."""
+        agent.on_vteps.append(lambda _lan, _changes: self._wake())
 
     async def add(self, request: cni.Add, pod: int | None) -> Result:
         """Plug a pod in; ``pod`` is a descriptor of its namespace.
@@ -59,16 +63,24 @@ class Attacher:
         if pod is None or not netns.is_network_namespace(pod):
             raise CniError(wire.UNKNOWN_CONTAINER, f"the network namespace {request.netns!r} is not there")
         key = (request.container, request.ifname)
-        async with self._turn(key):
-            attachment = await self._admit(request, key, pod)
-            self._empty_handed.discard(key)
+        lan = self._lan(request.config).ref
+        async with self._turn(key), self._agent.joining(lan):
             try:
-                self._agent.unreleased.delete(key)  # the DEL of this ADD releases that, too
-                attachment, result = await self._plug(request, attachment, pod)
-                self._agent.attachments.put(dataclasses.replace(attachment, complete=True))
-            except BaseException:
-                await self._undo(attachment)
+                attachment = await self._admit(request, key, pod)
+                self._empty_handed.discard(key)
+                try:
+                    self._agent.unreleased.delete(key)  # the DEL of this ADD releases that, too
+                    attachment, result = await self._plug(request, attachment, pod)
+                    self._agent.attachments.put(dataclasses.replace(attachment, complete=True))
+                except BaseException:
+                    await self._undo(attachment)
+                    raise
+            except (Invalid, KernelError) as error:
+                if not isinstance(error, PodGone):
+                    self._agent.refusals.note(lan, str(error))
                 raise
+        self._agent.refusals.forget(lan)
+        self._agent.attached(attachment)
         log.info("attached %s to LAN %s at port %s", attachment.who, attachment.lan, attachment.port)
         return self._result(request, attachment, result)
 
@@ -80,22 +92,22 @@ class Attacher:
         loop = asyncio.get_running_loop()
         until = loop.time() + self._handover
         while True:
-            unplugged = self._unplugged
+            freed = self._freed
             lan = self._lan(config)
             if lan.deleting:
                 raise CniError(wire.NO_SUCH_LAN, f"LAN {lan.ref} is being deleted")
             port = names.port(config.spoke) if config.spoke else names.dynamic_port(*key)
             async with self._turn((str(lan.ref), port)):  # of two that want it, one sees that the other has it
-                if not (holder := await self._holder(config, lan, port)):
+                if not (holder := await self._holder(config, lan, port) or self._elsewhere(lan, config.spoke)):
                     attachment = self._attachment(request, lan, port, await self._agent.mtu_of(lan), pod)
                     attachments.put(attachment)
                     return attachment
-            log.info("%s waits for spoke %s, which %s has", request.who, holder.spoke, holder.who)
+            log.info("%s waits for spoke %s, which %s has", request.who, config.spoke, holder.who)
             try:
                 async with asyncio.timeout_at(until):
-                    await unplugged.wait()
+                    await freed.wait()
             except TimeoutError:
-                text = f"spoke {holder.spoke} is in use by {holder.who}"
+                text = f"spoke {config.spoke} is in use by {holder.who}"
                 advice = "a spoke takes one pod at a time; a dynamic LAN takes any number"
                 raise CniError(wire.SPOKE_IN_USE, text, advice) from None
 
@@ -111,6 +123,10 @@ class Attacher:
                 with suppress(CniError):  # its addresses are still to be released: that is written down
                     await self.remove(holder)
         return None
+
+    def _elsewhere(self, lan: Lan, spoke: str | None) -> Holder | None:
+        """Who has a spoke on another node, as far as its VTEP has been heard of."""
+        return holder_elsewhere(self._agent.me.name, self._agent.vteps.of(lan.ref), spoke) if spoke else None
 
     def _holders(self, config: cni.NetConf, lan: Lan, port: str) -> list[Attachment]:
         """Who has a port, or the tap that goes with its spoke: a VM may be on it by a LAN that had the spoke before."""
@@ -138,6 +154,8 @@ class Attacher:
             netns=request.netns,
             netns_id=netns.identity(pod),
             pod=str(request.pod),
+            pod_uid=request.pod.uid,
+            since=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             network=config.name,
             config=request.stdin.decode() if config.ipam else "",
             environ=tuple(request.environ.items()) if config.ipam else (),
@@ -312,8 +330,13 @@ class Attacher:
             if outcome.trouble and attachment.port in (await self._ports(lan)):
                 raise outcome.trouble
         finally:
-            self._unplugged.set()
-            self._unplugged = asyncio.Event()
+            self._wake()
+            self._agent.take_part()
+
+    def _wake(self) -> None:
+        """Let those who wait for a spoke look again."""
+        self._freed.set()
+        self._freed = asyncio.Event()
 
     async def _ports(self, lan: Lan) -> frozenset[str]:
         return await asyncio.to_thread(inspect.ports, self._agent.node, lan.netns)

@@ -22,7 +22,8 @@ class Devices:
         self._plugins = plugins
         self._changed = asyncio.Event()
         self._changed.set()
-        agent.on_change.append(self._changed.set)
+        agent.on_lans.append(lambda _lans: self._changed.set())
+        agent.on_underlays.append(lambda _devices: self._changed.set())
 
     async def run(self) -> None:
         """Offer what the LANs of now call for, until cancelled."""

@@ -26,6 +26,8 @@ from k8slan_cli.net.netlink import OURS, RawLink
 from k8slan_cli.net.node import Handle, Node
 from k8slan_cli.net.sockets import Listener
 from k8slan_cli.plan import desired as planner
+from k8slan_cli.plan.desired import Elsewhere
+from k8slan_cli.plan.moves import Move
 from k8slan_cli.plan.state import ALL_BUT_PAUSE, Attachment, Bridge, LanState, Port
 
 log = logging.getLogger(__name__)
@@ -54,6 +56,7 @@ class LanLoop:
         self.ref = ref
         self.netns = netns
         self.lan: Lan | None = None
+        self.around = Elsewhere()
         self.outcome: Outcome | None = None
         self._node = node
         self._me = me
@@ -62,6 +65,7 @@ class LanLoop:
         self._pods: dict[Key, int] = {}
         self._dead: set[Key] = set()  # attachments whose pods are gone: their DELs are still to come
         self._wanted: set[str] | None = set()  # ports to look at; None: all
+        self._moves: list[Move] = []
         self._addressed: set[Key] = set()  # attachments whose interfaces are there and are to get addresses
         self._waiting: list[asyncio.Future[Outcome]] = []
         self._running = False
@@ -106,6 +110,20 @@ class LanLoop:
         """Ask for a pass that gives an interface, which is there already, the addresses of its attachment."""
         self._addressed.add(attachment.key)
         return self.wake([attachment.port])
+
+    def see(self, around: Elsewhere, moves: Iterable[Move] = ()) -> None:
+        """Take in what other nodes have of the LAN, and which MAC addresses have moved; ask for a pass if one is due."""
+        before, self.around = self.around, around
+        self._moves += moves
+        if (before.losers is None) != (around.losers is None):
+            self.wake()
+        elif before.peers != around.peers or before.losers != around.losers or self._moves:
+            self.wake((before.losers or frozenset()) ^ (around.losers or frozenset()))
+
+    @property
+    def dead(self) -> frozenset[Key]:
+        """Attachments whose pods are gone though no DEL has come."""
+        return frozenset(self._dead)
 
     def close(self) -> None:
         """Stop listening; what is on the node stays."""
@@ -159,11 +177,20 @@ class LanLoop:
         # One whose ADD has only begun, or was cut short, is not to be made.
         due = [a for a in attachments if a.key not in self._dead and (a.complete or a.key in self._pods)]
         addressed, self._addressed = self._addressed, set()
-        aim = Aim(lan=self.lan, netns=self.netns, me=self._me, attachments=due, addressed=addressed)
+        moves, self._moves = self._moves, []
+        aim = Aim(
+            lan=self.lan,
+            netns=self.netns,
+            me=self._me,
+            attachments=due,
+            addressed=addressed,
+            around=self.around,
+            moves=moves,
+        )
         last = self.outcome
-        if ports is None or last is None or last.trouble or last.underlay is None or self._watch is None:
+        if ports is None or last is None or last.trouble or self._watch is None:
             return await asyncio.to_thread(run_pass, self._node, aim, self._pods)
-        return await asyncio.to_thread(run_quick_pass, self._node, aim, self._pods, ports, last.underlay)
+        return await asyncio.to_thread(run_quick_pass, self._node, aim, self._pods, ports, last)
 
     def _tell(self, outcome: Outcome) -> None:
         """Log why the LAN cannot be kept, and that it can again; what operations come to is logged with them."""
@@ -222,7 +249,7 @@ class LanLoop:
         strange = [
             name
             for name, link in links.items()
-            if not _fits(self.lan, name, link, plan.bridge, plan.vxlan.link, members)
+            if not _fits(self.lan, name, link, plan.bridge, plan.vxlan.link, members, self.around.losers)
         ]
         strange += [
             name for name, mask in masks.items() if mask != ALL_BUT_PAUSE and name in (*members, plan.vxlan.link.name)
@@ -235,9 +262,18 @@ class LanLoop:
 
 
 def _fits(
-    lan: Lan, name: str, link: RawLink | None, bridge: Bridge, vxlan: Port, members: Mapping[str, Attachment]
+    lan: Lan,
+    name: str,
+    link: RawLink | None,
+    bridge: Bridge,
+    vxlan: Port,
+    members: Mapping[str, Attachment],
+    losers: Collection[str] | None,
 ) -> bool:
-    """Return whether a link is as planned; None is one that is gone."""
+    """Return whether a link is as planned; None is one that is gone.
+
+    While it is not known which ports are ``losers``, one that is down may be one.
+    """
     owner = members.get(names.port_of_stub(name) or name)
     if name != bridge.name and name != vxlan.name and owner is None:
         return link is None or link.group != OURS
@@ -247,7 +283,9 @@ def _fits(
         return observe.bridge_of(link) == bridge
     if owner is not None and names.port_of_stub(name):
         return observe.stub_of(link) == planner.stub_of(owner)
-    wanted = vxlan if owner is None else planner.port_of(lan, bridge, owner)
+    if losers is None:
+        losers = () if link.up else (name,)
+    wanted = vxlan if owner is None else planner.port_of(lan, bridge, owner, losers)
     return observe.port_of(link, {link.master: bridge.name} if link.master else {}) == wanted
 
 

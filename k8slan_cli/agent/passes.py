@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from k8slan_cli.agent.store import Key
 from k8slan_cli.errors import Invalid, K8slanError, KernelError, PodGone
 from k8slan_cli.lan import names
 from k8slan_cli.lan.model import IpAddress, Lan
-from k8slan_cli.net import observe, taps
+from k8slan_cli.net import fdb, observe, taps
 from k8slan_cli.net.execute import Context, execute
 from k8slan_cli.net.node import Node
 from k8slan_cli.plan import desired as planner
 from k8slan_cli.plan import operations as op
+from k8slan_cli.plan.desired import Elsewhere
 from k8slan_cli.plan.diff import diff
+from k8slan_cli.plan.moves import Move
 from k8slan_cli.plan.operations import Operation
 from k8slan_cli.plan.state import Attachment, LanState, Underlay, absent
 
@@ -80,7 +82,7 @@ def mtu_inside(node: Node, lan: Lan, me: Self) -> int:
         UnderlayMissing: there is no underlay device.
 
     """
-    state = planner.plan(lan, me.name, find_underlay(node, lan, me), (), others=True)
+    state = planner.plan(lan, find_underlay(node, lan, me), (), planner.elsewhere(lan, me.name, ()), others=True)
     return state.bridge.mtu if state.bridge else 0
 
 
@@ -88,7 +90,8 @@ def mtu_inside(node: Node, lan: Lan, me: Self) -> int:
 class Aim:
     """What a pass is about: a LAN (None: one that is gone) with its namespace, the node, and all attachments.
 
-    ``addressed`` are those that have got addresses and routes since their interfaces were made.
+    ``addressed`` are those that have got addresses and routes since their interfaces were made. ``around`` is what
+    other nodes have of the LAN, and ``moves`` are the MAC addresses that have moved since the pass before.
     """
 
     lan: Lan | None
@@ -96,6 +99,8 @@ class Aim:
     me: Self
     attachments: Collection[Attachment]
     addressed: Collection[Key] = ()
+    around: Elsewhere = Elsewhere()
+    moves: Collection[Move] = ()
 
 
 def plan_pass(node: Node, aim: Aim) -> tuple[Outcome, LanState]:
@@ -110,7 +115,8 @@ def plan_pass(node: Node, aim: Aim) -> tuple[Outcome, LanState]:
         return Outcome(desired=absent(aim.netns)), observed
     try:
         underlay = find_underlay(node, aim.lan, aim.me)
-        desired = planner.plan(aim.lan, aim.me.name, underlay, aim.attachments)
+        around = planner.as_heard(aim.around, aim.lan, aim.me.name, observed)
+        desired = planner.plan(aim.lan, underlay, aim.attachments, around)
     except (Invalid, KernelError) as error:
         return Outcome(desired=planner.without_underlay(observed, aim.attachments), unplanned=error), observed
     return Outcome(desired=desired, underlay=underlay), observed
@@ -126,10 +132,8 @@ def run_pass(node: Node, aim: Aim, pods: Mapping[Key, int]) -> Outcome:
     return _carry_out(node, aim, pods, *plan_pass(node, aim))
 
 
-def run_quick_pass(
-    node: Node, aim: Aim, pods: Mapping[Key, int], ports: Collection[str], underlay: Underlay
-) -> Outcome:
-    """A pass over some ports of a LAN that was in order, however many others it has.
+def run_quick_pass(node: Node, aim: Aim, pods: Mapping[Key, int], ports: Collection[str], last: Outcome) -> Outcome:
+    """A pass over some ports of a LAN, and its peers, however many other ports it has; ``last`` left it in order.
 
     A port whose ADD is under way is not looked for: it is made, and the kernel says if it is there. If that does not
     succeed, or the LAN is not as it was, a pass over the whole LAN follows.
@@ -138,18 +142,24 @@ def run_quick_pass(
         KernelError: what is there could not be read.
 
     """
-    if aim.lan is None or not aim.attachments:
+    before, underlay = last.desired, last.underlay
+    if aim.lan is None or not aim.attachments or underlay is None or before.vxlan is None:
         return run_pass(node, aim, pods)
     concerned = [a for a in aim.attachments if a.port in ports]
-    desired = planner.plan(aim.lan, aim.me.name, underlay, concerned, others=True)
     on_way = {a.port for a in concerned if a.key in pods and a.key not in aim.addressed}
+    if aim.around.losers is None and any(a.port not in on_way for a in concerned):
+        return run_pass(node, aim, pods)  # only the port itself can tell whether it has lost its spoke
+    around = planner.as_heard(aim.around, aim.lan, aim.me.name, before)
+    desired = planner.plan(aim.lan, underlay, concerned, around, others=True)
+    if desired.vxlan is None or replace(desired.vxlan, peers=before.vxlan.peers) != before.vxlan:
+        return run_pass(node, aim, pods)
     observed = replace(desired, ports={}, attachments={}, stubs={}, taps=taps.owners(node.host_root, _taps(concerned)))
     if old := set(ports) - on_way:
         looked_at = [aim.lan.bridge, *old, *map(names.stub, old)]
-        found = observe.lan_state(node, aim.netns, only=looked_at, devices=_taps(concerned))
-        if found.bridge != desired.bridge:
+        observed = observe.lan_state(node, aim.netns, only=looked_at, devices=_taps(concerned))
+        if observed.bridge != desired.bridge:
             return run_pass(node, aim, pods)
-        observed = replace(found, vxlan=desired.vxlan)
+    observed = replace(observed, vxlan=before.vxlan)
     outcome = Outcome(desired=desired, underlay=underlay)
     outcome = _carry_out(node, aim, pods, outcome, observed)
     lan_failed = any(not isinstance(error, PodGone) for _, error in outcome.failures)
@@ -164,10 +174,21 @@ def _carry_out(node: Node, aim: Aim, pods: Mapping[Key, int], outcome: Outcome, 
     operations = diff(outcome.desired, observed, underlay=outcome.underlay.name if outcome.underlay else "")
     late = (op.ConfigurePod(a) for a in outcome.desired.attachments.values() if a.key in aim.addressed)
     operations += tuple(operation for operation in late if operation not in operations)
+    context = Context(node, aim.netns, pods)
+    failures = _execute(operations, context)
+    if aim.moves and outcome.desired.bridge and outcome.desired.vxlan and (handle := node.lan(aim.netns)):
+        bridge, vxlan = outcome.desired.bridge.name, outcome.desired.vxlan.link.name
+        moved = tuple(fdb.look(handle.netlink, aim.moves, bridge, vxlan))
+        failures += _execute(moved, context)
+        operations += moved
+    return replace(outcome, operations=operations, failures=tuple(failures))
+
+
+def _execute(operations: Iterable[Operation], context: Context) -> list[tuple[Operation, KernelError]]:
+    """Carry operations out and return those that failed."""
     failures: list[tuple[Operation, KernelError]] = []
     begun: set[Key] = set()
     failed: set[Key] = set()
-    context = Context(node, aim.netns, pods)
     for operation in operations:
         attachment = getattr(operation, "attachment", None)
         if attachment is not None and attachment.key in failed:
@@ -176,16 +197,16 @@ def _carry_out(node: Node, aim: Aim, pods: Mapping[Key, int], outcome: Outcome, 
             execute(operation, context)
         except KernelError as error:
             failures.append((operation, error))
-            log.warning("%s: cannot %s", aim.netns, error)
+            log.warning("%s: cannot %s", context.name, error)
             if attachment is not None:
                 failed.add(attachment.key)
                 if attachment.key in begun:
                     _unmake(attachment, context)
         else:
-            log.info("%s: %s", aim.netns, operation.describe())
+            log.info("%s: %s", context.name, operation.describe())
             if isinstance(operation, op.CreateVeth):
                 begun.add(operation.attachment.key)
-    return replace(outcome, operations=operations, failures=tuple(failures))
+    return failures
 
 
 def _unmake(attachment: Attachment, context: Context) -> None:

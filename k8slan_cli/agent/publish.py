@@ -1,134 +1,303 @@
-"""What the agent says of itself in the cluster: its entry in each LAN's ``status.nodes``, and its finalizer.
+"""What the agent says of itself in the cluster: this node's VTEP of each LAN in which it takes part.
 
-Both are there for exactly the LANs that have attachments on this node. The other agents learn from the entry where to
-send; the finalizer holds a LAN that is being deleted until nothing of it is left here. Nothing of an attachment waits
-for this: with the API server away it is made up for later.
+A VTEP is there from the first attachment until the LAN's namespace is gone from this node. It is written on change
+only: the first change at once, what follows within a tenth of a second after it together. Nothing of an attachment
+waits for this: with the API server away it is made up for later.
+
+What was written last is always known before something is written, from the answer to the last write, from the watch,
+or else by asking: the claims of ports depend on it (lan/vtep.py), over restarts of the agent too.
+
+An agent of version 0.1.0 wrote a finalizer and an entry of ``status.nodes`` into the LAN itself. While one of this node
+is there, the VTEP is there, even without ports: by that the controller sees that it may take them away.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import replace
 from typing import Protocol
 
 from k8slan_cli.agent.agent import Agent
 from k8slan_cli.agent.loop import LanLoop
+from k8slan_cli.agent.store import Key
+from k8slan_cli.agent.vteps import Change
 from k8slan_cli.errors import K8slanError
+from k8slan_cli.kube.watch import Backoff
 from k8slan_cli.lan import names
-from k8slan_cli.lan.model import Lan, LanRef, NodeStatus
+from k8slan_cli.lan.model import Lan, LanRef
+from k8slan_cli.lan.vtep import READY, PodRef, VmRef, Vtep, VtepPort, with_claims
+from k8slan_cli.plan.state import Attachment, AttachmentKind
 
 log = logging.getLogger(__name__)
 
+DEGRADED = "Degraded"
 _MESSAGE = 4096
 """The longest message that the CRD takes."""
-_RETRY_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)
+_TOGETHER_SECONDS = 0.1
+_LONGEST_SECONDS, _LAST_VM_SECONDS = 10.0, 300.0
+"""The longest pauses before a write, and the question for a VM, are tried again."""
+_AT_ONCE = 8
+"""So many writes at a time."""
 
 
 class Writer(Protocol):
-    """Writes to LANs in the API server. Every call raises K8slanError if it could not be done."""
+    """Writes this node's VTEPs. Every call raises K8slanError if it could not be done."""
 
-    async def put_node(self, ref: LanRef, entry: NodeStatus) -> None:
-        """Make ``entry`` this node's one in ``status.nodes``."""
+    async def own(self) -> Collection[Vtep]:
+        """Return all VTEPs of this node."""
 
-    async def remove_node(self, ref: LanRef, node: str) -> None:
-        """Take a node out of ``status.nodes``."""
+    async def read(self, lan: LanRef) -> Vtep | None:
+        """Return this node's VTEP of a LAN."""
 
-    async def add_finalizer(self, ref: LanRef, finalizer: str) -> None:
-        """Add a finalizer."""
+    async def write(self, vtep: Vtep, uid: str) -> Vtep:
+        """Make a VTEP, or replace the one with ``uid``; returns it as it is now."""
 
-    async def remove_finalizer(self, ref: LanRef, finalizer: str) -> None:
-        """Take a finalizer off."""
+    async def delete(self, vtep: Vtep) -> None:
+        """Delete a VTEP."""
+
+    async def vm_of(self, pod: PodRef) -> VmRef | None:
+        """Return the VM that a pod runs."""
 
 
 class Publisher:
     """Keeps what the cluster knows of this node in step with what is so."""
 
-    def __init__(self, agent: Agent, writer: Writer) -> None:
+    def __init__(
+        self, agent: Agent, writer: Writer, pause: Callable[[float], Awaitable[object]] = asyncio.sleep
+    ) -> None:
         self._agent = agent
         self._writer = writer
+        self._pause = pause
         self._me = agent.me.name
         self._finalizer = names.finalizer(self._me)
-        self._holds = not names.label_fault(self._me.replace(".", "-"))
-        if not self._holds:
-            log.warning("%s is too long for a finalizer: LANs that are deleted do not wait for this node", self._me)
+        self._written: dict[LanRef, Vtep | None] = {}
+        """VTEPs as they were written last, None for none; of a LAN that is not in here it is not known."""
+        self._vms: dict[Key, VmRef | None] = {}
+        """What is known of the VMs behind attachments; one that is being asked for is None."""
+        self._found: set[LanRef] = set()
+        """LANs whose VTEP of this node was there when the agent started."""
         self._dirty: set[LanRef] = set()
-        self._wake = asyncio.Event()
+        self._busy: set[LanRef] = set()
+        self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._tasks: asyncio.TaskGroup | None = None
         agent.observers.append(self._after_pass)
-        agent.on_change.append(self._touch_all)
-        self._touch_all()
+        agent.on_lans.append(self._touch)
+        agent.on_vteps.append(self._heard)
+        agent.refusals.on_change = self._touch
+
+    async def run(self) -> None:
+        """Publish until cancelled."""
+        async with asyncio.TaskGroup() as self._tasks:
+            self._tasks.create_task(self._take_over(), name="own VTEPs")
+            mine = [lan.ref for lan in self._agent.lans.everything().values() if self._is_mentioned(lan)]
+            self._touch([*self._agent.attachments.lans(), *mine])
+            await asyncio.get_running_loop().create_future()
+
+    async def _take_over(self) -> None:
+        """Find the VTEPs that an agent before this one has left, also of LANs that are gone."""
+        pauses = Backoff()
+        while True:
+            try:
+                found = await self._writer.own()
+                break
+            except K8slanError as error:
+                log.warning("the VTEPs of this node cannot be listed: %s; trying again", error)
+                await self._pause(pauses.next())
+        self._found = {vtep.lan for vtep in found}  # each is read anew before it is written: this may be old
+        self._touch(self._found)
+
+    # ------------------------------------------------------------ what wakes it
 
     def _after_pass(self, loop: LanLoop) -> None:
         self._touch([loop.ref])
 
-    def _touch_all(self) -> None:
-        mine = [lan.ref for lan in self._agent.lans.everything().values() if self._mentioned_in(lan)]
-        self._touch([*self._agent.attachments.lans(), *mine])
+    def _heard(self, lan: LanRef, changes: Collection[Change]) -> None:
+        """Take in what others have done to a VTEP of this node; news of own writes come late, and are passed over."""
+        for old, new in changes:
+            told = new or old
+            if told is None or told.node != self._me:
+                continue
+            if lan not in self._written:
+                self._touch([lan])  # it is read before it is written: what the watch tells may be older
+                continue
+            written = self._written[lan]
+            if new and (written is None or written.version < new.version):
+                self._written[lan] = new
+            elif not new and (written is None or written.uid == told.uid):
+                self._written[lan] = None
+            else:
+                continue
+            self._touch([lan])
 
-    def _touch(self, refs: Iterable[LanRef]) -> None:
-        self._dirty.update(refs)
-        if self._dirty:
-            self._wake.set()
+    def _touch(self, lans: Collection[LanRef]) -> None:
+        """Look at what there is to say of these LANs, one time after the other for each."""
+        if self._tasks is None:
+            return  # ``run`` begins with all of them
+        self._dirty.update(lans)
+        for lan in set(lans) - self._busy:
+            self._busy.add(lan)
+            self._tasks.create_task(self._publish(lan), name=f"VTEP of LAN {lan}")
 
-    def _mentioned_in(self, lan: Lan) -> bool:
+    # ------------------------------------------------------------ writing
+
+    async def _publish(self, lan: LanRef) -> None:
+        pauses, told = Backoff(limit=_LONGEST_SECONDS), ""
+        try:
+            while lan in self._dirty:
+                self._dirty.discard(lan)
+                try:
+                    async with self._turns:
+                        changed = await self._settle(lan)
+                except K8slanError as error:
+                    if told != str(error):
+                        told = str(error)
+                        log.warning("LAN %s: what this node says of it is not written: %s", lan, error)
+                    self._written.pop(lan, None)  # it may be another than we think
+                    self._dirty.add(lan)
+                    await self._pause(pauses.next())
+                else:
+                    pauses.reset()
+                    told = ""
+                    if changed:
+                        await self._pause(_TOGETHER_SECONDS)
+        finally:
+            self._busy.discard(lan)
+
+    async def _settle(self, ref: LanRef) -> bool:
+        """Write what there is to say, if it is not written; returns whether something was written."""
+        self._vms = {key: vm for key, vm in self._vms.items() if self._agent.attachments.get(key)}
+        if not self._may_differ(ref):
+            return False
+        if ref not in self._written:
+            self._written[ref] = await self._writer.read(ref)
+        written = self._written[ref]
+        wanted = self._wanted(ref, written)
+        if wanted is None:
+            if written is None:
+                return False
+            if written.ports:  # this takes the finalizer off, too
+                written = await self._writer.write(replace(written, ports=()), written.uid)
+            await self._writer.delete(written)
+            self._written[ref] = None
+        elif written is None or _differs(wanted, written):
+            uid = written.uid if written else ""
+            self._written[ref] = await self._writer.write(with_claims(wanted, written), uid)
+        else:
+            return False
+        return True
+
+    def _may_differ(self, ref: LanRef) -> bool:
+        """Whether there can be a VTEP at all; so no LAN that this node has no part in costs a request."""
+        lan = self._agent.lans.seen(ref)
+        return bool(
+            ref in self._written
+            or ref in self._found
+            or self._agent.attachments.of(ref)
+            or self._agent.refusals.get(ref)
+            or (lan and self._is_mentioned(lan))
+        )
+
+    # ------------------------------------------------------------ what there is to say
+
+    def _is_mentioned(self, lan: Lan) -> bool:
+        """Whether an agent of version 0.1.0 has left something of this node in a LAN."""
         return self._finalizer in lan.finalizers or any(node.name == self._me for node in lan.nodes)
 
-    async def run(self) -> None:
-        """Publish until cancelled."""
-        failures = 0
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            dirty, self._dirty = self._dirty, set()
-            for ref in sorted(dirty):
-                try:
-                    await self._publish(ref)
-                except K8slanError as error:
-                    log.warning("LAN %s: what this node says of it is not written: %s", ref, error)
-                    self._dirty.add(ref)
-            if not self._dirty & dirty:
-                failures = 0
-                continue
-            pause = _RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)]
-            failures += 1
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), pause)
-            self._wake.set()
+    def _wanted(self, ref: LanRef, written: Vtep | None) -> Vtep | None:
+        """Return the VTEP that should be there, None for none."""
+        agent = self._agent
+        lan = agent.lans.seen(ref)
+        if lan is None and not agent.lans.synced:
+            return written  # nobody has said yet that it is gone
+        loop = agent.loops.get((ref, lan.netns)) if lan else _of(ref, agent.loops.values())
+        present = loop is not None and loop.outcome is not None and loop.outcome.desired.exists
+        attachments = agent.attachments.of(ref) if lan else ()
+        if attachments and loop and loop.outcome:
+            return self._value(lan, loop, attachments, written) if lan else written
+        if attachments or present:
+            return written  # no pass has looked yet, or none has seen the namespace gone
+        if refusal := agent.refusals.get(ref):
+            return Vtep(lan=ref, node=self._me, state=DEGRADED, message=refusal[:_MESSAGE])
+        if lan and self._is_mentioned(lan):
+            return Vtep(lan=ref, node=self._me)
+        return None
 
-    async def _publish(self, ref: LanRef) -> None:
-        lan = self._agent.lans.seen(ref)
-        if lan is None:
-            return
-        entry = self._entry(lan)
-        there = next((node for node in lan.nodes if node.name == self._me), None)
-        if entry and self._holds and self._finalizer not in lan.finalizers and not lan.deleting:
-            await self._writer.add_finalizer(ref, self._finalizer)
-        if entry and entry != there:
-            await self._writer.put_node(ref, entry)
-        if entry is None and there:
-            await self._writer.remove_node(ref, self._me)
-        if entry is None and self._finalizer in lan.finalizers:
-            await self._writer.remove_finalizer(ref, self._finalizer)
-
-    def _entry(self, lan: Lan) -> NodeStatus | None:
-        """What there is to say of a LAN: None if this node has no part in it."""
-        loop = self._agent.loops.get((lan.ref, lan.netns))
-        if not self._agent.attachments.of(lan.ref):
-            # With the last attachment the namespace goes; as long as a pass has not seen it gone, it is still there.
-            gone = loop is None or loop.outcome is None or not loop.outcome.desired.exists
-            return None if gone else next((node for node in lan.nodes if node.name == self._me), None)
-        if loop is None or loop.outcome is None:
-            return next((node for node in lan.nodes if node.name == self._me), None)
+    def _value(self, lan: Lan, loop: LanLoop, attachments: Collection[Attachment], written: Vtep | None) -> Vtep:
         outcome = loop.outcome
-        trouble = outcome.trouble
+        assert outcome is not None
         bridge, vxlan, underlay = outcome.desired.bridge, outcome.desired.vxlan, outcome.underlay
+        address = (vxlan.tunnel.local if vxlan else None) or (underlay.addresses[0] if underlay else None)
         down = f"{underlay.name} is down" if underlay and not underlay.up else ""
-        return NodeStatus(
-            name=self._me,
-            state="Degraded" if trouble or down else "Ready",
-            device=underlay.name if underlay else "",
-            vtep=(vxlan.tunnel.local if vxlan else None) or (underlay.addresses[0] if underlay else None),
-            mtu=bridge.mtu if bridge else 0,
-            message=(str(trouble) if trouble else down)[:_MESSAGE],
+        trouble = str(outcome.trouble or down)
+        before = written or Vtep(lan=lan.ref, node=self._me)
+        ports = sorted((self._port(a) for a in attachments if a.key not in loop.dead), key=lambda port: port.name)
+        # What a pass could not find out is as it was: the other nodes go on sending here.
+        return Vtep(
+            lan=lan.ref,
+            node=self._me,
+            address=address or before.address,
+            device=underlay.name if underlay else before.device,
+            port=lan.port,
+            mtu=bridge.mtu if bridge else before.mtu,
+            state=DEGRADED if trouble else READY,
+            message=trouble[:_MESSAGE],
+            ports=tuple(ports),
         )
+
+    def _port(self, attachment: Attachment) -> VtepPort:
+        namespace, _, name = attachment.pod.partition("/")
+        pod = PodRef(namespace=namespace, name=name, uid=attachment.pod_uid) if name else None
+        return VtepPort(
+            name=attachment.port,
+            spoke=attachment.spoke or "",
+            kind=attachment.kind.value,
+            pod=pod,
+            vm=self._vm(attachment, pod) if pod and attachment.kind is AttachmentKind.MACVTAP else None,
+            interface=attachment.ifname,
+            mac=attachment.mac.lower(),
+            addresses=attachment.addresses,
+            mtu=attachment.mtu,
+            since=attachment.since,
+        )
+
+    # ------------------------------------------------------------ VMs
+
+    def _vm(self, attachment: Attachment, pod: PodRef) -> VmRef | None:
+        """Return the VM behind an attachment; if it is not known, it is asked for, and the VTEP written again then."""
+        if attachment.key not in self._vms and self._tasks:
+            self._vms[attachment.key] = None
+            self._tasks.create_task(self._find_vm(attachment, pod), name=f"VM of {attachment.who}")
+        return self._vms.get(attachment.key)
+
+    async def _find_vm(self, attachment: Attachment, pod: PodRef) -> None:
+        pauses = Backoff(limit=_LAST_VM_SECONDS)
+        while self._agent.attachments.get(attachment.key):
+            try:
+                found = await self._writer.vm_of(pod)
+            except K8slanError as error:
+                log.info("which VM %s is cannot be found out now: %s", attachment.who, error)
+                await self._pause(pauses.next())
+            else:
+                self._vms[attachment.key] = found
+                if found:
+                    self._touch([attachment.lan])
+                return
+
+
+def _of(ref: LanRef, loops: Collection[LanLoop]) -> LanLoop | None:
+    return next((loop for loop in loops if loop.ref == ref), None)
+
+
+def _differs(wanted: Vtep, written: Vtep) -> bool:
+    """Whether a VTEP has to be written. Claims are no change by themselves, but those of a node that is lost are off."""
+    if written.lost and any(port.claim for port in written.ports):
+        return True
+    return _bare(wanted) != _bare(written)
+
+
+def _bare(vtep: Vtep) -> Vtep:
+    """Return what the agent says of itself."""
+    ports = tuple(replace(port, claim=0) for port in vtep.ports)
+    return replace(vtep, ports=ports, lost=False, uid="", version=0, deleting=False)

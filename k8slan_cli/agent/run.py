@@ -22,6 +22,7 @@ from k8slan_cli.agent.metrics import Metrics
 from k8slan_cli.agent.passes import Aim, Self, plan_pass
 from k8slan_cli.agent.paths import Paths
 from k8slan_cli.agent.sources import Source
+from k8slan_cli.agent.vteps import Vteps
 from k8slan_cli.errors import K8slanError
 from k8slan_cli.plan.diff import diff
 from k8slan_cli.serve import health
@@ -50,7 +51,9 @@ Edge = Callable[[Agent], Awaitable[None]]
 """What an agent does for the world beside CNI, as long as it runs: device plugins, its status in the cluster."""
 
 
-async def run(options: AgentOptions, source: Source, edges: Sequence[Edge] = ()) -> None:
+async def run(
+    options: AgentOptions, source: Source, edges: Sequence[Edge] = (), vteps: Vteps | None = None
+) -> None:
     """Run an agent until SIGTERM or SIGINT. What is on the node stays, and so does the traffic.
 
     Raises:
@@ -60,7 +63,7 @@ async def run(options: AgentOptions, source: Source, edges: Sequence[Edge] = ())
     check_rights()
     limits.raise_own()
     with locked(options.paths):
-        agent = Agent(options.paths, options.me, options.host_root)
+        agent = Agent(options.paths, options.me, options.host_root, vteps)
         attacher = Attacher(agent, options.handover)
         metrics = Metrics(agent)
         missing = ["the first pass over all LANs"]
@@ -69,6 +72,7 @@ async def run(options: AgentOptions, source: Source, edges: Sequence[Edge] = ())
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         agent.watch_host()
+        agent.take_part()
         following = asyncio.create_task(agent.follow(source), name="source")
         await _first_sight(agent, following)
         await attacher.recover()

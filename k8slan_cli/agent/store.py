@@ -160,7 +160,7 @@ def _attachment(data: object) -> Attachment:
             "routes": tuple(routes),
         }
     )
-    for field in ("container", "ifname", "port", "mac", "netns", "netns_id", "pod", "network", "config"):
+    for field in ("container", "ifname", "port", "mac", "netns", "netns_id", "pod", "pod_uid", "since", "network", "config"):
         if not isinstance(getattr(attachment, field), str):
             raise TypeError(f"{field} is not text")
     for field in ("mtu", "tap"):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from k8slan_cli.agent.agent import Agent
     from k8slan_cli.agent.run import AgentOptions, Edge
     from k8slan_cli.kube.client import Client
-    from k8slan_cli.kube.lans import NodeWriter
+    from k8slan_cli.kube.vteps import VtepWriter
 
 _DEVICE_PLUGINS = Path("/var/lib/kubelet/device-plugins")
 
@@ -106,8 +106,9 @@ async def _in_cluster(options: AgentOptions, device_plugins: Path, diagnostics: 
     from k8slan_cli.agent import run
     from k8slan_cli.kube.client import Client
     from k8slan_cli.kube.kubeconfig import access
-    from k8slan_cli.kube.lans import ApiSource, NodeWriter
+    from k8slan_cli.kube.lans import ApiSource
     from k8slan_cli.kube.transport import Asynchronous
+    from k8slan_cli.kube.vteps import VtepWatch, VtepWriter
 
     client = Client(Asynchronous(access()), "k8slan-node-agent")
     source = ApiSource(client)
@@ -115,14 +116,18 @@ async def _in_cluster(options: AgentOptions, device_plugins: Path, diagnostics: 
         if dry_run:
             _show(await run.preview(options, source))
         else:
-            writer = NodeWriter(client, source, options.me.name)
-            edges = [_offer_devices(device_plugins), _publish(writer), *_serve_diagnostics(diagnostics, client)]
-            await run.run(options, source, edges)
+            vteps = VtepWatch(client)
+            edges = [_offer_devices(device_plugins), _publish(VtepWriter(client, options.me.name))]
+            edges += [lambda _: vteps.run(), *_serve_diagnostics(diagnostics, client)]
+            try:
+                await run.run(options, source, edges, vteps)
+            finally:
+                await vteps.close()
     finally:
         await client.close()
 
 
-def _publish(writer: NodeWriter) -> Edge:
+def _publish(writer: VtepWriter) -> Edge:
     async def publish(agent: Agent) -> None:
         from k8slan_cli.agent.publish import Publisher
 

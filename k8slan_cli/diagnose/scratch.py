@@ -53,7 +53,7 @@ def _planned(node: Node, address: IpAddress | None, reach: Reach) -> tuple[Under
         group=reach.group,
         nodes=tuple(NodeStatus(name=str(peer), vtep=peer) for peer in reach.peers),
     )
-    return underlay, planner.plan(lan, "", underlay, (), others=True)
+    return underlay, planner.plan(lan, underlay, (), planner.Elsewhere(), others=True)
 
 
 def underlay_facts(node: Node, address: IpAddress | None, device: str, group: IpAddress | None) -> UnderlayFacts:

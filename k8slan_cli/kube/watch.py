@@ -34,11 +34,15 @@ Key = tuple[str, str]
 PAGE = 500
 _WATCH_SECONDS = (300, 400)
 """How long the server lets a watch last; not the same for all, so that they do not all come back together."""
+CROWD_SPREAD = 5.0
+"""Over so many seconds the agents of a large cluster spread when they come back to an API server."""
 _GRACE_SECONDS = 20.0
 """A watch that is silent for so much longer than the server should let it last is dead."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 30.0
 _LONGEST_DEAF = 10.0
 """The longest pause of an informer: for so long changes may go unheard once the API server is back."""
+_EARLY_SECONDS = 5.0
+"""A watch that ends so long before its time was ended for a reason that others share."""
 _SHORT_SECONDS = 1.0
 """A watch that ends sooner, and without an event, is as good as an error."""
 
@@ -146,15 +150,22 @@ class Cache(Generic[T]):
 
 @dataclass(slots=True)
 class Backoff:
-    """Pauses between attempts: longer after each failure, spread so that many do not try at the same moment."""
+    """Pauses between attempts: longer after each failure, spread so that many do not try at the same moment.
+
+    The first pause is anything up to ``spread``, where that is given: for those who are so many that half of a short
+    pause is no distance.
+    """
 
     failures: int = 0
     limit: float = _LONGEST_PAUSE
+    spread: float = 0.0
 
     def next(self) -> float:
         """The pause after one more failure, in seconds."""
         longest = min(self.limit, _FIRST_PAUSE * (1 << min(self.failures, 10)))
         self.failures += 1
+        if longest < self.spread:
+            return random.uniform(0, self.spread)  # noqa: S311 - not a secret
         return longest * random.uniform(0.5, 1.0)  # noqa: S311 - not a secret
 
     def reset(self) -> None:
@@ -183,9 +194,13 @@ class Informer(Generic[T]):
         on_synced: Callable[[], None] = lambda: None,
         on_live: Callable[[], None] = lambda: None,
         on_trouble: Callable[[ApiError], None] | None = None,
+        spread: float = _FIRST_PAUSE,
         pause: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
-        """``select`` has the query's ``fieldSelector`` or ``labelSelector``."""
+        """``select`` has the query's ``fieldSelector`` or ``labelSelector``.
+
+        After an API server has ended all watches at once, this one comes back within ``spread`` seconds.
+        """
         self.cache = cache
         self.synced = asyncio.Event()
         self.live = asyncio.Event()
@@ -199,7 +214,8 @@ class Informer(Generic[T]):
         self._on_trouble = on_trouble or self._log_trouble
         self._pause = pause
         self._version = ""
-        self._backoff = Backoff(limit=_LONGEST_DEAF)
+        self._spread = spread
+        self._backoff = Backoff(limit=_LONGEST_DEAF, spread=spread if spread > _FIRST_PAUSE else 0.0)
         self._too_old = False
 
     async def run(self) -> None:
@@ -270,8 +286,9 @@ class Informer(Generic[T]):
                 self._backoff.reset()
         if not heard and time.monotonic() - began < _SHORT_SECONDS:
             raise ApiError("the watch ended as soon as it began")
-        # An API server that ends does so to all watches at once: they need not all come back at once.
-        await self._pause(random.uniform(0, _FIRST_PAUSE))  # noqa: S311 - not a secret
+        if time.monotonic() - began < lasts - _EARLY_SECONDS:
+            # An API server that ends does so to all watches at once: they need not all come back at once.
+            await self._pause(random.uniform(0, self._spread))  # noqa: S311 - not a secret
 
     def _up(self) -> None:
         if self.trouble:

@@ -11,7 +11,7 @@ from functools import singledispatch
 
 from k8slan_cli.errors import KernelError, PodGone, UnderlayMissing
 from k8slan_cli.lan import names
-from k8slan_cli.net import netlink, netns, sockets, taps
+from k8slan_cli.net import fdb, netlink, netns, sockets, taps
 from k8slan_cli.net.netlink import End
 from k8slan_cli.net.node import Handle, Node
 from k8slan_cli.net.sockets import Netlink
@@ -307,6 +307,11 @@ def _(operation: op.RemovePeer, context: Context) -> None:
     lan = context.handle().netlink
     message = netlink.remove_peer(_link(lan, operation.vxlan).index, operation.peer)
     lan.apply([message], doing=operation.describe(), ignore=frozenset({errno.ENOENT}))
+
+
+@execute.register
+def _(operation: op.ForgetMac, context: Context) -> None:
+    fdb.forget(context.handle().netlink, operation)
 
 
 def _index(handle: Handle, name: str) -> int:

@@ -28,6 +28,7 @@ from pyroute2.netlink import (
     nlmsg_atoms,
 )
 from pyroute2.netlink.rtnl import (
+    RTM_DELADDR,
     RTM_DELLINK,
     RTM_DELNEIGH,
     RTM_GETADDR,
@@ -53,7 +54,7 @@ from pyroute2.netlink.rtnl.ifinfmsg import (
     protinfo_bridge,
 )
 from pyroute2.netlink.rtnl.ifinfmsg.plugins.vxlan import vxlan as vxlan_data
-from pyroute2.netlink.rtnl.ndmsg import NTF_SELF, NUD_PERMANENT, ndmsg
+from pyroute2.netlink.rtnl.ndmsg import NTF_EXT_LEARNED, NTF_MASTER, NTF_SELF, NUD_NOARP, NUD_PERMANENT, ndmsg
 from pyroute2.netlink.rtnl.rtmsg import RT_SCOPE_LINK, rtmsg
 
 from k8slan_cli.lan.model import IpAddress
@@ -425,10 +426,43 @@ def _told_mask(message: nlmsg) -> tuple[str, int | None]:
     return _text(told.get("IFLA_IFNAME", "")), mask
 
 
-def concerned(messages: Sequence[nlmsg]) -> tuple[frozenset[str], frozenset[int]]:
-    """The links that events, of links or of addresses, are about: names, as far as they are told, and indexes."""
-    names = (_text(name) for message in messages if (name := message.get_attr("IFLA_IFNAME")))
-    return frozenset(names), frozenset(message["index"] for message in messages)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """What events of a namespace are about: links by name, as far as it is told, and by index; addresses; routes.
+
+    ``default_route`` says that one of the main table has come or gone, ``lost`` that the kernel dropped events.
+    """
+
+    names: frozenset[str] = frozenset()
+    indexes: frozenset[int] = frozenset()
+    addresses: frozenset[IpAddress] = frozenset()
+    default_route: bool = False
+    lost: bool = False
+
+
+def heard(messages: Iterable[nlmsg], *, lost: bool = False) -> Heard:
+    """Return what events of links, addresses and routes are about."""
+    names: set[str] = set()
+    indexes: set[int] = set()
+    addresses: set[IpAddress] = set()
+    default_route = False
+    for message in messages:
+        number = message["header"]["type"]
+        if number in (RTM_NEWLINK, RTM_DELLINK):
+            indexes.add(message["index"])
+            names.add(_text(message.get_attr("IFLA_IFNAME") or ""))
+        elif number in (RTM_NEWADDR, RTM_DELADDR):
+            indexes.add(message["index"])
+            addresses.update(found.address for found in parse_addresses([message]))
+        elif not message["dst_len"] and message["table"] == MAIN_TABLE:
+            default_route = True
+    return Heard(
+        names=frozenset(names),
+        indexes=frozenset(indexes),
+        addresses=frozenset(addresses),
+        default_route=default_route,
+        lost=lost,
+    )
 
 
 # ---------------------------------------------------------------- addresses and routes
@@ -547,7 +581,7 @@ def parse_route(message: nlmsg) -> RawRoute | None:
     )
 
 
-# ---------------------------------------------------------------- the VXLAN device's forwarding table
+# ---------------------------------------------------------------- forwarding tables
 
 
 def _default_entry(number: int, mode: int, index: int, peer: IpAddress) -> nlmsg:
@@ -587,3 +621,40 @@ def parse_peers(messages: Iterable[nlmsg], index: int) -> frozenset[IpAddress]:
         and message.get_attr("NDA_LLADDR") == ALL_ZERO_MAC
         and (peer := message.get_attr("NDA_DST"))
     )
+
+
+def get_bridge_entry(bridge: int, mac: str) -> nlmsg:
+    """Ask for the entry that a bridge has for a MAC address."""
+    return _entry(RTM_GETNEIGH, NLM_F_REQUEST, ["NDA_LLADDR", mac], ["NDA_MASTER", bridge])
+
+
+def get_tunnel_entry(index: int, mac: str) -> nlmsg:
+    """Ask for the entry that a VXLAN device has for a MAC address."""
+    return _entry(RTM_GETNEIGH, NLM_F_REQUEST, ["NDA_LLADDR", mac], ifindex=index, flags=NTF_SELF)
+
+
+def remove_bridge_entry(port: int, mac: str) -> nlmsg:
+    """Take the entry for a MAC address at a port out of its bridge."""
+    return _entry(RTM_DELNEIGH, _CHANGE, ["NDA_LLADDR", mac], ifindex=port, flags=NTF_MASTER)
+
+
+def remove_tunnel_entry(entry: nlmsg) -> nlmsg:
+    """Take an entry as the kernel told it out of its VXLAN device."""
+    which = ("NDA_LLADDR", "NDA_DST", "NDA_PORT", "NDA_IFINDEX")
+    found = [[name, value] for name in which if (value := entry.get_attr(name)) is not None]
+    return _entry(RTM_DELNEIGH, _CHANGE, *found, ifindex=entry["ifindex"], flags=NTF_SELF)
+
+
+def _entry(number: int, mode: int, /, *attributes: list[Any], **fields: int) -> nlmsg:
+    return _message(ndmsg, number, mode, attributes, family=AF_BRIDGE, **fields)
+
+
+def is_learned(entry: nlmsg) -> bool:
+    """Whether an entry was learned from a frame: it is neither static nor permanent, and no other program's."""
+    return not (entry["state"] & (NUD_PERMANENT | NUD_NOARP) or entry["flags"] & NTF_EXT_LEARNED)
+
+
+def peer_of(entry: nlmsg) -> IpAddress | None:
+    """Return where an entry of a VXLAN device sends to."""
+    peer = entry.get_attr("NDA_DST")
+    return ip_address(peer) if peer else None

@@ -17,6 +17,7 @@ class Handle:
 
     fd: int
     netlink: Netlink
+    identity: str
     indexes: dict[str, int] = field(default_factory=dict)
 
     def close(self) -> None:
@@ -60,7 +61,7 @@ class Node:
             if fd is None:
                 return None
             try:
-                handle = self._handles[name] = Handle(fd, Netlink(fd))
+                handle = self._handles[name] = Handle(fd, Netlink(fd), netns.identity(fd))
             except OSError:
                 os.close(fd)
                 raise
@@ -68,15 +69,12 @@ class Node:
 
     def is_mounted(self, name: str) -> bool:
         """Whether the namespace of a handle is still what is mounted at its path."""
-        fd = netns.open_at(self.path(name))
-        if fd is None:
-            return False
         try:
-            with self._lock:
-                handle = self._handles.get(name)
-                return handle is None or netns.identity(fd) == netns.identity(handle.fd)
-        finally:
-            os.close(fd)
+            there = netns.identity(self.path(name))
+        except FileNotFoundError:
+            return False
+        handle = self._handles.get(name)
+        return handle is None or there == handle.identity
 
     def forget(self, name: str) -> None:
         """Close the handle of a LAN's namespace."""

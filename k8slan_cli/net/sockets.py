@@ -15,13 +15,22 @@ import threading
 from collections.abc import Iterator, Sequence
 
 from pyroute2.netlink import NLM_F_DUMP, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, nlmsg
-from pyroute2.netlink.rtnl import RTM_DELLINK, RTM_NEWLINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR, RTMGRP_LINK
+from pyroute2.netlink.rtnl import (
+    RTM_DELLINK,
+    RTM_NEWLINK,
+    RTMGRP_IPV4_IFADDR,
+    RTMGRP_IPV4_ROUTE,
+    RTMGRP_IPV6_IFADDR,
+    RTMGRP_IPV6_ROUTE,
+    RTMGRP_LINK,
+)
 from pyroute2.netlink.rtnl.iprsocket import IPRSocket
 
 from k8slan_cli.errors import KernelError
 from k8slan_cli.net import netlink, netns
 
 LINKS, ADDRESSES = RTMGRP_LINK, RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR
+ROUTES = RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE
 
 _BUFFER = 1 << 18
 _PIECE = 128
@@ -199,7 +208,7 @@ class Listener:
     """Netlink events of one namespace, for an event loop: ``fileno`` gets readable, ``read`` takes all there is."""
 
     def __init__(self, groups: int, fd: int | None = None) -> None:
-        """Listen to ``groups`` (LINKS, ADDRESSES) in the namespace of ``fd``, or in the thread's."""
+        """Listen to ``groups`` (LINKS, ADDRESSES, ROUTES) in the namespace of ``fd``, or in the thread's."""
         self._netlink = _open(fd)
         self._socket = self._netlink.socket
         self._socket.setblocking(False)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 from ipaddress import IPv6Address
 
 from k8slan_cli.errors import Invalid, Problem
 from k8slan_cli.lan import names
-from k8slan_cli.lan.model import IpAddress, Lan
+from k8slan_cli.lan.model import IpAddress, Lan, NodeStatus
 from k8slan_cli.lan.validate import MIN_MTU
+from k8slan_cli.lan.vtep import Holder, Vtep, holdings, least_mtu, peers
 from k8slan_cli.plan.state import (
     Attachment,
     AttachmentKind,
@@ -27,6 +28,81 @@ OVERHEAD_V4 = 54
 """Ethernet 14 + VLAN tag 4 of the inner frame, VXLAN 8, UDP 8, IPv4 20 bytes (RFC 7348, section 5, and 802.1Q)."""
 OVERHEAD_V6 = 74
 """The same with 40 bytes of IPv6."""
+
+
+
+# ---------------------------------------------------------------- what follows from the other nodes' VTEPs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Elsewhere:
+    """What other nodes have of a LAN, as far as it decides what this node should have.
+
+    ``peers``   where frames are replicated to; None while that has not been heard: then those that are there stay
+    ``losers``  ports of this node whose spoke another port holds; None likewise
+    """
+
+    peers: frozenset[IpAddress] | None = None
+    losers: frozenset[str] | None = None
+
+
+def elsewhere(lan: Lan, node_name: str, vteps: Collection[Vtep]) -> Elsewhere:
+    """Work out what follows from all VTEPs of a LAN, this node's among them.
+
+    A node without a VTEP may have an entry in the LAN's status, from an agent of version 0.1.0 or from a LAN file.
+    """
+    return Elsewhere(
+        peers=peers(vteps, node_name) | frozenset(entry.vtep for entry in _entries(lan, node_name, vteps) if entry.vtep),
+        losers=_losers(node_name, vteps),
+    )
+
+
+def as_heard(around: Elsewhere, lan: Lan, node_name: str, observed: LanState) -> Elsewhere:
+    """Fill in what has not been heard of other nodes yet: what an agent before this one has left stays as it is."""
+    there = observed.vxlan.peers if observed.vxlan else frozenset[IpAddress]()
+    down = frozenset(name for name, port in observed.ports.items() if not port.up)
+    return Elsewhere(
+        peers=there | lan.peers_of(node_name) if around.peers is None else around.peers,
+        losers=down if around.losers is None else around.losers,
+    )
+
+
+def _entries(lan: Lan, node_name: str, vteps: Iterable[Vtep]) -> list[NodeStatus]:
+    """Return the entries in a LAN's status of other nodes that have no VTEP of it."""
+    known = {vtep.node for vtep in vteps} | {node_name} if lan.nodes else set()
+    return [entry for entry in lan.nodes if entry.name not in known]
+
+
+def _losers(node_name: str, vteps: Iterable[Vtep]) -> frozenset[str]:
+    """Return the ports of a node whose spoke another port holds. Only spokes that the node has are looked at."""
+    all_vteps = list(vteps)
+    own = {port.spoke for vtep in all_vteps if vtep.node == node_name for port in vtep.ports if port.spoke}
+    if not own:
+        return frozenset()
+    claims = [replace(v, ports=some) for v in all_vteps if (some := tuple(p for p in v.ports if p.spoke in own))]
+    losers = (loser for holding in holdings(claims).values() for loser in holding.losers)
+    return frozenset(loser.port.name for loser in losers if loser.node == node_name)
+
+
+def holder_elsewhere(node_name: str, vteps: Iterable[Vtep], spoke: str) -> Holder | None:
+    """Return who has a spoke on another node, if somebody has."""
+    claims = [
+        replace(vtep, ports=some)
+        for vtep in vteps
+        if vtep.node != node_name and (some := tuple(port for port in vtep.ports if port.spoke == spoke))
+    ]
+    holding = holdings(claims).get(spoke)
+    return holding.holders[0] if holding else None
+
+
+def mtu_everywhere(lan: Lan, node_name: str, vteps: Collection[Vtep], own: int) -> int:
+    """Return the MTU of a new attachment: the least of all nodes that take part, with ``own`` for this one."""
+    others = [entry.mtu for entry in _entries(lan, node_name, vteps) if entry.mtu]
+    least = least_mtu(vtep for vtep in vteps if vtep.node != node_name)
+    return min([own, *others, *([least] if least else [])])
+
+
+# ---------------------------------------------------------------- the node's own part
 
 
 def choose_local(lan: Lan, underlay: Underlay, peers: Iterable[IpAddress]) -> IpAddress | None:
@@ -75,7 +151,12 @@ def lan_mtu(lan: Lan, underlay: Underlay, version: int) -> int:
 
 
 def plan(
-    lan: Lan, node_name: str, underlay: Underlay, attachments: Iterable[Attachment], *, others: bool = False
+    lan: Lan,
+    underlay: Underlay,
+    attachments: Iterable[Attachment],
+    around: Elsewhere,
+    *,
+    others: bool = False,
 ) -> LanState:
     """What the node should have for ``lan``: nothing at all without attachments.
 
@@ -88,8 +169,8 @@ def plan(
     members = {a.port: a for a in attachments}
     if not members and not others:
         return absent(lan.netns)
-    peers = lan.peers_of(node_name).difference(underlay.addresses)  # a list of all nodes serves on every node
-    local = choose_local(lan, underlay, peers)
+    known = (around.peers or frozenset()).difference(underlay.addresses)  # a list of all nodes serves on every node
+    local = choose_local(lan, underlay, known)
     if local is None:
         family = f"IPv{lan.group.version} " if lan.group else ""
         text = f"{underlay.name} has no {family}address for VXLAN"
@@ -102,13 +183,13 @@ def plan(
         local=None if lan.group else local,  # with a group the kernel chooses, and follows changes by itself
         group=lan.group,
     )
-    reachable = frozenset(p for p in peers if p.version == local.version) if lan.group is None else frozenset()
+    reachable = frozenset(p for p in known if p.version == local.version) if lan.group is None else frozenset()
     bridge = Bridge(name=lan.bridge, mtu=mtu)
     return LanState(
         netns=lan.netns,
         bridge=bridge,
         vxlan=Vxlan(link=Port(name=lan.vxlan, bridge=lan.bridge, mtu=mtu), tunnel=tunnel, peers=reachable),
-        ports={name: port_of(lan, bridge, a) for name, a in members.items()},
+        ports={name: port_of(lan, bridge, a, around.losers or ()) for name, a in members.items()},
         attachments=members,
         stubs={stub.name: stub for a in members.values() if (stub := stub_of(a))},
         taps={a.tap: a.tap_owner for a in members.values() if a.kind is AttachmentKind.MACVTAP},
@@ -124,9 +205,12 @@ def without_underlay(observed: LanState, attachments: Iterable[Attachment]) -> L
     return replace(observed, ports=ports)
 
 
-def port_of(lan: Lan, bridge: Bridge, attachment: Attachment) -> Port:
-    """The bridge port of an attachment. One that is down takes the carrier from the pod or VM behind it."""
-    up = not lan.is_down(attachment.spoke, attachment.plug)
+def port_of(lan: Lan, bridge: Bridge, attachment: Attachment, losers: Collection[str]) -> Port:
+    """The bridge port of an attachment. One that is down takes the carrier from the pod or VM behind it.
+
+    It is down if its link is pulled, and if it is among ``losers``, the ports whose spoke another port holds.
+    """
+    up = not lan.is_down(attachment.spoke, attachment.plug) and attachment.port not in losers
     return Port(name=attachment.port, bridge=bridge.name, mtu=bridge.mtu, owner=attachment.owner, up=up)
 
 

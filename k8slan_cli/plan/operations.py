@@ -206,6 +206,23 @@ class RemovePeer:
         return f"remove peer {self.peer} from {self.vxlan}"
 
 
+@dataclass(frozen=True, slots=True)
+class ForgetMac:
+    """Take out what a bridge or VXLAN device has learned of a MAC address that has moved.
+
+    ``link`` is the bridge port that it was learned at, or the VXLAN device with ``peer``, the VTEP that it was learned
+    from. The entry has to be that one still: what has been learned since stays.
+    """
+
+    mac: str
+    link: str
+    peer: IpAddress | None = None
+
+    def describe(self) -> str:
+        """Describe the operation as logs, dry runs and status show it."""
+        return f"forget that {self.mac} is behind {f'{self.peer} at ' if self.peer else ''}{self.link}"
+
+
 Operation = (
     CreateNamespace
     | MountNamespace
@@ -223,4 +240,5 @@ Operation = (
     | DeleteLinks
     | AddPeer
     | RemovePeer
+    | ForgetMac
 )

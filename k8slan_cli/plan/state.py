@@ -107,7 +107,8 @@ class Attachment:
     ``routes`` are what IPAM gave, but never for a macvtap; ``netns`` and ``netns_id`` are the pod's namespace: its path
     as the runtime wrote it, and its identity. ``network`` is the name in the network configuration, by which GC goes;
     ``config`` is all of it and ``environ`` the CNI_* variables that came with it, kept only where IPAM has to be asked
-    to release. ``complete`` is false until the ADD is done, so that one cut short can be told and undone.
+    to release. ``complete`` is false until the ADD is done, so that one cut short can be told and undone. ``pod_uid``
+    and ``since``, the RFC 3339 time of the ADD, are "" where the runtime or an agent of version 0.1.0 told none.
     """
 
     container: str
@@ -125,6 +126,8 @@ class Attachment:
     netns: str = ""
     netns_id: str = ""
     pod: str = ""
+    pod_uid: str = ""
+    since: str = ""
     network: str = ""
     config: str = ""
     environ: tuple[tuple[str, str], ...] = ()

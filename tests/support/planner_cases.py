@@ -6,6 +6,7 @@ A case is one file; its first comment says what happens. Its keys:
                  and ``down``, the links that are to have no carrier
 ``nodes``        VTEP addresses by node, as in the LAN's status; this node is ``w1``
 ``underlay``     the device: ``name``, ``index``, ``mtu``, ``up``, ``addresses``; or ``gone``
+``vteps``        VTEPs by node, with ``address``, ``lost``, ``version`` and ``ports``: claims by spoke (0 for none)
 ``attachments``  who is plugged in: ``spoke`` or ``port``, ``kind``, ``container``, ``ifname``, ``pod``, …
 ``before``       what was wanted, and made, the last time: any of the keys above in place of the case's own, or ``{}``
                  for the same. Without it nothing is there.
@@ -29,11 +30,12 @@ import yaml
 
 from k8slan_cli.lan import codec, names
 from k8slan_cli.lan.model import LINKS_DOWN, IpAddress, Lan
+from k8slan_cli.lan.vtep import Vtep, VtepPort
 from k8slan_cli.plan import desired
 from k8slan_cli.plan.state import Attachment, AttachmentKind, LanState, Port, Stub, Underlay, Vxlan, absent
 
 NODE = "w1"
-_WANTED = ("lan", "nodes", "underlay", "attachments")
+_WANTED = ("lan", "nodes", "vteps", "underlay", "attachments")
 _KEYS = frozenset({*_WANTED, "before", "damage", "operations", "problem", "noop"})
 _DEFAULTS: dict[str, Any] = {"ns": "blue", "bridge": "br0", "vxlan": "vx0", "vni": 7, "spokes": ["a", "b", "c"]}
 T = TypeVar("T")
@@ -117,7 +119,8 @@ def _wanted(keys: Mapping[str, Any], observed: LanState) -> LanState:
     underlay = keys.get("underlay", {})
     if underlay == "gone":
         return desired.without_underlay(observed, attachments)
-    return desired.plan(_lan(keys), NODE, _underlay(underlay), attachments)
+    lan = _lan(keys)
+    return desired.plan(lan, _underlay(underlay), attachments, desired.elsewhere(lan, NODE, _vteps(keys)))
 
 
 def _lan(keys: Mapping[str, Any]) -> Lan:
@@ -133,6 +136,23 @@ def _lan(keys: Mapping[str, Any]) -> Lan:
             "status": {"nodes": nodes},
         }
     )
+
+
+def _vteps(keys: Mapping[str, Any]) -> list[Vtep]:
+    return [
+        Vtep(
+            lan=_lan({}).ref,
+            node=node,
+            address=ip_address(entry["address"]),
+            lost=entry.get("lost", False),
+            version=entry.get("version", 1),
+            ports=tuple(
+                VtepPort(name=names.port(spoke), interface="net1", kind="veth", spoke=spoke, claim=claim)
+                for spoke, claim in entry.get("ports", {}).items()
+            ),
+        )
+        for node, entry in keys.get("vteps", {}).items()
+    ]
 
 
 def _underlay(entry: Mapping[str, Any]) -> Underlay:

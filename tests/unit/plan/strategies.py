@@ -142,11 +142,12 @@ def pairs(draw: st.DrawFn) -> Pair:
     """What is wanted now, and what has become of what was wanted before."""
     lan, underlay, members = draw(lans()), draw(underlays()), draw(attachments())
     if draw(st.integers(0, 3)):
-        before = desired.plan(lan, "n0", underlay, members)
+        before = desired.plan(lan, underlay, members, desired.elsewhere(lan, "n0", ()))
     else:
-        before = desired.plan(draw(lans()), "n0", draw(underlays()), draw(attachments()))
+        other = draw(lans())
+        before = desired.plan(other, draw(underlays()), draw(attachments()), desired.elsewhere(other, "n0", ()))
     observed = draw(damaged(before))
-    wanted = desired.plan(lan, "n0", underlay, members)
+    wanted = desired.plan(lan, underlay, members, desired.elsewhere(lan, "n0", ()))
     observed = replace(observed, taps=draw(_taps(wanted)))
     match draw(st.integers(0, 9)):
         case 0:

@@ -14,6 +14,7 @@ from k8slan_cli.errors import Invalid
 from k8slan_cli.lan import names
 from k8slan_cli.lan.model import Lan, LanRef
 from k8slan_cli.plan import desired
+from k8slan_cli.plan.desired import Elsewhere
 from k8slan_cli.plan.state import Attachment, AttachmentKind, Stub, Underlay, absent
 from tests.unit.plan import strategies
 
@@ -126,9 +127,13 @@ def test_an_mtu_that_cannot_be_had_is_refused(mtu: int | None, device: int, vers
 # ---------------------------------------------------------------- the plan
 
 
+def around(lan: Lan, node: str) -> Elsewhere:
+    return desired.elsewhere(lan, node, ())
+
+
 def test_a_plan_accounts_for_every_attachment_and_for_nothing_else() -> None:
     pod, vm = attachment("a"), attachment("b", container="c2", kind=AttachmentKind.MACVTAP, tap=9)
-    state = desired.plan(LAN, "w1", underlay("10.0.0.1"), [pod, vm])
+    state = desired.plan(LAN, underlay("10.0.0.1"), [pod, vm], around(LAN, "w1"))
     assert state.ports.keys() == state.attachments.keys() == {"ap", "bp"}
     assert state.stubs == {"bs": Stub(name="bs", mtu=1400)}
     assert {port.owner for port in state.ports.values()} == {"c1 net1 lab/web", "c2 net1 lab/web"}
@@ -136,8 +141,8 @@ def test_a_plan_accounts_for_every_attachment_and_for_nothing_else() -> None:
 
 
 def test_a_plan_for_some_of_the_attachments_is_no_plan_to_remove() -> None:
-    assert desired.plan(LAN, "w1", underlay("10.0.0.1"), []) == absent("blue")
-    some = desired.plan(LAN, "w1", underlay("10.0.0.1"), [], others=True)
+    assert desired.plan(LAN, underlay("10.0.0.1"), [], around(LAN, "w1")) == absent("blue")
+    some = desired.plan(LAN, underlay("10.0.0.1"), [], around(LAN, "w1"), others=True)
     assert some.exists
     assert some.bridge is not None
     assert some.ports == {}
@@ -147,12 +152,13 @@ def test_a_plan_for_some_of_the_attachments_is_no_plan_to_remove() -> None:
 def test_a_plan_is_the_same_whatever_the_order_of_attachments(
     lan: Lan, device: Underlay, members: list[Attachment]
 ) -> None:
-    assert desired.plan(lan, "n0", device, members) == desired.plan(lan, "n0", device, reversed(members))
+    others = around(lan, "n0")
+    assert desired.plan(lan, device, members, others) == desired.plan(lan, device, reversed(members), others)
 
 
 @given(strategies.lans(), strategies.underlays(), strategies.attachments())
 def test_no_node_is_its_own_peer(lan: Lan, device: Underlay, members: list[Attachment]) -> None:
-    state = desired.plan(lan, "n0", device, members)
+    state = desired.plan(lan, device, members, around(lan, "n0"))
     if state.vxlan:
         assert not state.vxlan.peers & set(device.addresses)
         assert state.vxlan.tunnel.local is None or not state.vxlan.tunnel.group

@@ -1,0 +1,63 @@
+"""MAC addresses that change their place, as VTEPs tell of it, and which learned entries are then stale. Pure.
+
+A bridge and a VXLAN device learn where a MAC address is from what is sent with it, and keep that for five minutes. A
+pod that comes back on another node and says nothing would not be reached for so long, so what VTEPs tell of a move
+takes the stale entries out. That is done once for each move, and nothing is put in: a pod may send with any address,
+and where its frames come from is the only truth about that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from k8slan_cli.lan.model import IpAddress
+from k8slan_cli.lan.vtep import Vtep
+from k8slan_cli.plan.operations import ForgetMac
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """A MAC address that has come to a place, or has ``left`` it.
+
+    The place is ``address``, another node's VTEP, or else ``port``, a bridge port of this node.
+    """
+
+    mac: str
+    address: IpAddress | None = None
+    port: str = ""
+    left: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learned:
+    """Where a MAC address is by what was learned: a bridge port, and a VTEP behind the VXLAN device; or nowhere."""
+
+    port: str = ""
+    peer: IpAddress | None = None
+
+
+def moves(old: Vtep | None, new: Vtep | None) -> tuple[Move, ...]:
+    """Return what has moved between two versions of another node's VTEP; None is one that is not there."""
+    before, after = _places(old), _places(new)
+    left = [Move(mac=mac, address=address, left=True) for mac, address in before.items() if after.get(mac) != address]
+    come = [Move(mac=mac, address=address) for mac, address in after.items() if before.get(mac) != address]
+    return (*left, *come)
+
+
+def _places(vtep: Vtep | None) -> dict[str, IpAddress]:
+    if vtep is None or vtep.address is None:
+        return {}
+    return {port.mac: vtep.address for port in vtep.ports if port.mac}
+
+
+def stale(move: Move, learned: Learned, vxlan: str) -> Iterator[ForgetMac]:
+    """Return what has to be forgotten after a move; ``vxlan`` is the VXLAN device, which is a bridge port too."""
+    peer = learned.peer
+    gone = peer is not None and (peer == move.address if move.left else peer != move.address)
+    if peer is not None and gone:
+        yield ForgetMac(move.mac, vxlan, peer)
+    if not learned.port:
+        return
+    if learned.port != (move.port or vxlan) if not move.left else (gone and learned.port == vxlan):
+        yield ForgetMac(move.mac, learned.port)
