@@ -3,24 +3,48 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tests.bench.fleet import controller
-from tests.bench.fleet.server import Server
+from k8slan_cli import limits
 from tests.bench.rows import Row
+
+if TYPE_CHECKING:
+    from tests.bench.fleet.server import Server
 
 
 def rows(nodes: int = 1000, lans: int = 1000) -> Iterator[Row]:
     """The figures of a fleet of ``nodes`` nodes, with up to ``lans`` LANs."""
+    from tests.bench.fleet import controller, one  # lone.py is in this package too, and is to load little
+
+    limits.raise_own()
+    logging.getLogger("k8slan_cli").setLevel(logging.ERROR)  # a thousand agents whose API server goes say so
+    with _server() as server, _folder() as folder:
+        yield from _driven(one.rows(server, folder, nodes))
+    with _server() as server, _folder() as folder:
+        yield from _driven(controller.rows(server, folder, lans))
+
+
+@contextmanager
+def _server() -> Iterator[Server]:
+    from tests.bench.fleet.server import Server
+
+    server = Server(_say)
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="k8slan-fleet-") as folder:
-        server = Server(_say)
-        try:
-            yield from _driven(controller.rows(server, Path(folder), lans))
-        finally:
-            server.close()
+        yield Path(folder)
 
 
 def _driven(found: AsyncIterator[Row]) -> Iterator[Row]:

@@ -18,7 +18,8 @@ from k8slan_cli.kube.transport import Asynchronous
 from k8slan_cli.kube.watch import Cache, Informer
 from k8slan_cli.lan.model import API_VERSION, KIND, PROTECTION, Lan
 from k8slan_cli.plan import objects
-from tests.bench.fleet.server import SYSTEM, Server, as_admin
+from tests.bench.fleet.access import SYSTEM, as_admin
+from tests.bench.fleet.server import Server
 from tests.bench.rows import Row
 
 SPOKES = 20

@@ -6,6 +6,7 @@ what comes of LANs by the path that was asked for.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections import Counter
@@ -23,7 +24,7 @@ LANS, VTEPS = "lans", "vteps"
 class Traffic:
     """What one agent has got, in bytes by (kind, namespace), and how long each of its writes took, in seconds.
 
-    ``heard`` is called whenever an event of a watch has been taken in.
+    ``heard`` is called whenever the agent has taken in an answer, or an event of a watch.
     """
 
     heard: Callable[[], None] = lambda: None
@@ -66,6 +67,7 @@ class _Metered:
         self._traffic.received[self._about] += len(data)
         if self._began is not None:
             self._traffic.writes.append(time.perf_counter() - self._began)
+        asyncio.get_running_loop().call_soon(self._traffic.heard)
         return data
 
     async def lines(self) -> AsyncGenerator[bytes, None]:

@@ -6,25 +6,19 @@ API server gives it the rights that it has in a cluster, and holds it to the adm
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import yaml
 
-from k8slan_cli.kube import kubeconfig
-from k8slan_cli.kube.kubeconfig import Access
 from k8slan_cli.render import manifests
 from k8slan_cli.render.manifests import Part
 from k8slan_cli.render.settings import Settings
+from tests.bench.fleet.access import ACCOUNTS, GROUPS, SYSTEM
+from tests.bench.fleet.usage import cpu, memory
 from tests.cluster.harness import Cluster
 from tests.support import names
 
-SYSTEM = "k8slan-system"
-_ACCOUNTS = "system:serviceaccount:"
-_GROUPS = ("system:serviceaccounts", f"system:serviceaccounts:{SYSTEM}", "system:authenticated")
 _PROGRAMS = ("kube-apiserver", "etcd")
 _PARTS = (Part.NAMESPACE, Part.CRD, Part.VTEP_CRD, Part.RBAC)
 
@@ -57,7 +51,7 @@ class Server:
     def as_account(self, account: str, folder: Path) -> Path:
         """Write a kubeconfig for one of k8slan's service accounts; return where it is."""
         config = yaml.safe_load(self.kubeconfig.read_text())
-        config["users"][0]["user"] |= {"as": f"{_ACCOUNTS}{SYSTEM}:{account}", "as-groups": list(_GROUPS)}
+        config["users"][0]["user"] |= {"as": f"{ACCOUNTS}{SYSTEM}:{account}", "as-groups": list(GROUPS)}
         path = folder / f"{account}.kubeconfig"
         path.write_text(yaml.safe_dump(config))
         return path
@@ -84,28 +78,3 @@ class Server:
     def wait(self) -> None:
         """Return when it serves."""
         self.control.wait_api()
-
-
-def as_admin(config: Path) -> Access:
-    """The way in of the one who may do all."""
-    return kubeconfig.load(str(config))
-
-
-def as_agent(config: Path, node: str) -> Access:
-    """The way in of a node's agent, as its token would have the API server know it."""
-    account = [("User", f"{_ACCOUNTS}{SYSTEM}:k8slan-node-agent"), *(("Group", group) for group in _GROUPS)]
-    account.append(("Extra-authentication.kubernetes.io%2Fnode-name", node))
-    return replace(as_admin(config), headers=tuple((f"Impersonate-{name}", value) for name, value in account))
-
-
-def cpu(pid: int) -> float:
-    """Seconds of CPU that a process has had so far (proc_pid_stat(5))."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def memory(pid: int) -> float:
-    """Resident memory of a process, in MB (proc_pid_status(5))."""
-    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    assert found
-    return int(found[1]) * 1024 / 1e6
