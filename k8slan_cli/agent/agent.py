@@ -182,6 +182,15 @@ class Agent:
             loop = self.loop_of(lan)
             loop.see(loop.around, [Move(mac=attachment.mac, port=attachment.port)])
 
+    def fault_of(self, attachment: Attachment) -> str:
+        """Why an attachment does not work, "" if it does as far as is known."""
+        lan = self.lans.get(attachment.lan)
+        loop = self.loops.get((lan.ref, lan.netns)) if lan else None
+        if lan and loop and attachment.port in (loop.around.losers or ()):
+            holder = planner.holder_elsewhere(self.me.name, self.vteps.of(lan.ref), attachment.spoke or "")
+            return f"its port is down: spoke {attachment.spoke} is held by {holder.who if holder else 'another pod'}"
+        return str(loop.outcome.failure_of(attachment.key) or "") if loop and loop.outcome else ""
+
     def _around(self, lan: Lan) -> Elsewhere:
         """What other nodes have of a LAN, as far as it has been heard."""
         if not self.vteps.known(lan.ref):

@@ -103,10 +103,7 @@ class Answers:
         for attachment in self._agent.attachments:
             if not attachment.complete or wanted not in ("", str(attachment.lan)):
                 continue
-            lan = self._agent.lans.get(attachment.lan)
-            loop = self._agent.loops.get((attachment.lan, lan.netns)) if lan else None
-            error = loop.outcome.failure_of(attachment.key) if loop and loop.outcome else None
-            found.append((attachment, lan, str(error) if error else ""))
+            found.append((attachment, self._agent.lans.get(attachment.lan), self._agent.fault_of(attachment)))
         node, name = self._agent.node, self._agent.me.name
 
         def work() -> Mapping[str, Any]:

@@ -3,27 +3,42 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
 from k8slan_cli.agent.agent import Agent
-from k8slan_cli.agent.passes import Self, find_underlay
+from k8slan_cli.agent.passes import Self
+from k8slan_cli.agent.underlays import Wanted
 from k8slan_cli.errors import KernelError
 from k8slan_cli.kubelet.plugins import Plugins, Resource
 from k8slan_cli.lan import names
-from k8slan_cli.lan.model import Lan
+from k8slan_cli.lan.model import Lan, LanRef
+from k8slan_cli.net import observe
 from k8slan_cli.net.node import Node
+from k8slan_cli.plan.state import Underlay
 
 
 class Devices:
-    """Keeps a node's device plugins in step with its LANs and underlays."""
+    """Keeps a node's device plugins in step with its LANs and underlays: with those that have changed."""
 
     def __init__(self, agent: Agent, plugins: Plugins) -> None:
         self._agent = agent
         self._plugins = plugins
-        self._changed = asyncio.Event()
-        self._changed.set()
-        agent.on_lans.append(lambda _lans: self._changed.set())
-        agent.on_underlays.append(lambda _devices: self._changed.set())
+        self._news = asyncio.Event()
+        self._news.set()
+        self._lans: set[LanRef] = set(agent.lans.all())
+        self._devices: set[Wanted] = set()
+        self._health: dict[Wanted, bool] = {}
+        self._offered: dict[LanRef, tuple[Resource, ...]] = {}
+        agent.on_lans.append(self._lans_changed)
+        agent.on_underlays.append(self._devices_changed)
+
+    def _lans_changed(self, lans: Iterable[LanRef]) -> None:
+        self._lans.update(lans)
+        self._news.set()
+
+    def _devices_changed(self, devices: Iterable[Wanted]) -> None:
+        self._devices.update(devices)
+        self._news.set()
 
     async def run(self) -> None:
         """Offer what the LANs of now call for, until cancelled."""
@@ -32,31 +47,38 @@ class Devices:
             group.create_task(self._follow())
 
     async def _follow(self) -> None:
-        agent = self._agent
         while True:
-            await self._changed.wait()
-            self._changed.clear()
-            lans = tuple(agent.lans.all().values())
-            self._plugins.want(await asyncio.to_thread(_wanted, agent.node, agent.me, lans))
+            await self._news.wait()
+            self._news.clear()
+            await self._look()
+
+    async def _look(self) -> None:
+        """Look at what has changed: at each underlay once, in a thread, and then at the LANs that are concerned."""
+        agent, lans = self._agent, self._agent.lans.all()
+        changed, self._lans = self._lans, set()
+        devices, self._devices = self._devices, set()
+        devices |= {agent.underlays.wanted(lans[ref]) for ref in changed if ref in lans} - self._health.keys()
+        for device in devices:
+            underlay = await asyncio.to_thread(_underlay, agent.node, device, agent.me)
+            agent.underlays.found(device, underlay.index if underlay else None)
+            if self._health.get(device) != (healthy := underlay is not None and underlay.up):
+                self._health[device] = healthy
+                changed |= {ref for ref, lan in lans.items() if agent.underlays.wanted(lan) == device}
+        gone: dict[str, Resource | None] = {}
+        come: dict[str, Resource | None] = {}
+        for ref in changed:
+            gone |= {resource.name: None for resource in self._offered.pop(ref, ())}
+            if lan := lans.get(ref):
+                self._offered[ref] = tuple(_resources(lan, self._health.get(agent.underlays.wanted(lan), False)))
+                come |= {resource.name: resource for resource in self._offered[ref]}
+        self._plugins.change(gone | come)
 
 
-def _wanted(node: Node, me: Self, lans: Iterable[Lan]) -> Mapping[str, Resource]:
-    """All resources, by name. It asks the kernel for the underlays, and so runs in a thread."""
-    health: dict[str | None, bool] = {}
-    wanted: dict[str, Resource] = {}
-    for lan in lans:
-        device = lan.underlay_on(me.name, *me.aliases)
-        if device not in health:
-            health[device] = _is_healthy(node, lan, me)
-        wanted.update((r.name, r) for r in _resources(lan, health[device]))
-    return wanted
-
-
-def _is_healthy(node: Node, lan: Lan, me: Self) -> bool:
+def _underlay(node: Node, device: Wanted, me: Self) -> Underlay | None:
     try:
-        return find_underlay(node, lan, me).up
+        return observe.underlay(node, device, me.address)
     except KernelError:
-        return False
+        return None
 
 
 def _resources(lan: Lan, healthy: bool) -> Iterator[Resource]:

@@ -112,7 +112,7 @@ class LanLoop:
         return self.wake([attachment.port])
 
     def see(self, around: Elsewhere, moves: Iterable[Move] = ()) -> None:
-        """Take in what other nodes have of the LAN, and which MAC addresses have moved; ask for a pass if one is due."""
+        """Take in what other nodes have of the LAN and which MAC addresses have moved; ask for a pass if need be."""
         before, self.around = self.around, around
         self._moves += moves
         if (before.losers is None) != (around.losers is None):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from k8slan_cli.agent.store import Key
 from k8slan_cli.errors import Invalid, K8slanError, KernelError, PodGone
@@ -99,7 +99,7 @@ class Aim:
     me: Self
     attachments: Collection[Attachment]
     addressed: Collection[Key] = ()
-    around: Elsewhere = Elsewhere()
+    around: Elsewhere = field(default_factory=Elsewhere)
     moves: Collection[Move] = ()
 
 

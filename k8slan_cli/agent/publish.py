@@ -21,6 +21,7 @@ from typing import Protocol
 
 from k8slan_cli.agent.agent import Agent
 from k8slan_cli.agent.loop import LanLoop
+from k8slan_cli.agent.passes import Outcome
 from k8slan_cli.agent.store import Key
 from k8slan_cli.agent.vteps import Change
 from k8slan_cli.errors import K8slanError
@@ -28,13 +29,12 @@ from k8slan_cli.kube.watch import Backoff
 from k8slan_cli.lan import names
 from k8slan_cli.lan.model import Lan, LanRef
 from k8slan_cli.lan.vtep import READY, PodRef, VmRef, Vtep, VtepPort, with_claims
+from k8slan_cli.lan.vtep_codec import MAX_MESSAGE
 from k8slan_cli.plan.state import Attachment, AttachmentKind
 
 log = logging.getLogger(__name__)
 
 DEGRADED = "Degraded"
-_MESSAGE = 4096
-"""The longest message that the CRD takes."""
 _TOGETHER_SECONDS = 0.1
 _LONGEST_SECONDS, _LAST_VM_SECONDS = 10.0, 300.0
 """The longest pauses before a write, and the question for a VM, are tried again."""
@@ -92,7 +92,7 @@ class Publisher:
         async with asyncio.TaskGroup() as self._tasks:
             self._tasks.create_task(self._take_over(), name="own VTEPs")
             mine = [lan.ref for lan in self._agent.lans.everything().values() if self._is_mentioned(lan)]
-            self._touch([*self._agent.attachments.lans(), *mine])
+            self._touch([*self._agent.attachments.lans(), *self._agent.refusals.lans(), *mine])
             await asyncio.get_running_loop().create_future()
 
     async def _take_over(self) -> None:
@@ -214,25 +214,23 @@ class Publisher:
         loop = agent.loops.get((ref, lan.netns)) if lan else _of(ref, agent.loops.values())
         present = loop is not None and loop.outcome is not None and loop.outcome.desired.exists
         attachments = agent.attachments.of(ref) if lan else ()
-        if attachments and loop and loop.outcome:
-            return self._value(lan, loop, attachments, written) if lan else written
+        if lan and attachments and loop and loop.outcome:
+            return self._value(lan, loop.outcome, [a for a in attachments if a.key not in loop.dead], written)
         if attachments or present:
             return written  # no pass has looked yet, or none has seen the namespace gone
         if refusal := agent.refusals.get(ref):
-            return Vtep(lan=ref, node=self._me, state=DEGRADED, message=refusal[:_MESSAGE])
+            return Vtep(lan=ref, node=self._me, state=DEGRADED, message=refusal[:MAX_MESSAGE])
         if lan and self._is_mentioned(lan):
             return Vtep(lan=ref, node=self._me)
         return None
 
-    def _value(self, lan: Lan, loop: LanLoop, attachments: Collection[Attachment], written: Vtep | None) -> Vtep:
-        outcome = loop.outcome
-        assert outcome is not None
+    def _value(self, lan: Lan, outcome: Outcome, attachments: Collection[Attachment], written: Vtep | None) -> Vtep:
         bridge, vxlan, underlay = outcome.desired.bridge, outcome.desired.vxlan, outcome.underlay
         address = (vxlan.tunnel.local if vxlan else None) or (underlay.addresses[0] if underlay else None)
         down = f"{underlay.name} is down" if underlay and not underlay.up else ""
         trouble = str(outcome.trouble or down)
         before = written or Vtep(lan=lan.ref, node=self._me)
-        ports = sorted((self._port(a) for a in attachments if a.key not in loop.dead), key=lambda port: port.name)
+        ports = sorted(map(self._port, attachments), key=lambda port: port.name)
         # What a pass could not find out is as it was: the other nodes go on sending here.
         return Vtep(
             lan=lan.ref,
@@ -242,7 +240,7 @@ class Publisher:
             port=lan.port,
             mtu=bridge.mtu if bridge else before.mtu,
             state=DEGRADED if trouble else READY,
-            message=trouble[:_MESSAGE],
+            message=trouble[:MAX_MESSAGE],
             ports=tuple(ports),
         )
 
@@ -291,7 +289,7 @@ def _of(ref: LanRef, loops: Collection[LanLoop]) -> LanLoop | None:
 
 
 def _differs(wanted: Vtep, written: Vtep) -> bool:
-    """Whether a VTEP has to be written. Claims are no change by themselves, but those of a node that is lost are off."""
+    """Whether a VTEP has to be written. A claim is no change by itself; those of a node that is lost have to go."""
     if written.lost and any(port.claim for port in written.ports):
         return True
     return _bare(wanted) != _bare(written)

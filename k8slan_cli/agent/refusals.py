@@ -20,6 +20,10 @@ class Refusals:
         self.on_change: Callable[[Collection[LanRef]], None] = lambda _lans: None
         self._found: dict[LanRef, tuple[str, asyncio.TimerHandle]] = {}
 
+    def lans(self) -> Collection[LanRef]:
+        """Return the LANs of which an ADD has failed lately."""
+        return self._found.keys()
+
     def get(self, lan: LanRef) -> str:
         """Return why a LAN cannot be had, "" if no ADD has failed for that lately."""
         return self._found[lan][0] if lan in self._found else ""

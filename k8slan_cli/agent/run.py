@@ -51,9 +51,7 @@ Edge = Callable[[Agent], Awaitable[None]]
 """What an agent does for the world beside CNI, as long as it runs: device plugins, its status in the cluster."""
 
 
-async def run(
-    options: AgentOptions, source: Source, edges: Sequence[Edge] = (), vteps: Vteps | None = None
-) -> None:
+async def run(options: AgentOptions, source: Source, edges: Sequence[Edge] = (), vteps: Vteps | None = None) -> None:
     """Run an agent until SIGTERM or SIGINT. What is on the node stays, and so does the traffic.
 
     Raises:

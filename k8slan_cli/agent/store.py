@@ -160,7 +160,19 @@ def _attachment(data: object) -> Attachment:
             "routes": tuple(routes),
         }
     )
-    for field in ("container", "ifname", "port", "mac", "netns", "netns_id", "pod", "pod_uid", "since", "network", "config"):
+    for field in (
+        "container",
+        "ifname",
+        "port",
+        "mac",
+        "netns",
+        "netns_id",
+        "pod",
+        "pod_uid",
+        "since",
+        "network",
+        "config",
+    ):
         if not isinstance(getattr(attachment, field), str):
             raise TypeError(f"{field} is not text")
     for field in ("mtu", "tap"):
@@ -285,19 +297,19 @@ class KnownLans:
 
     def all(self) -> Mapping[LanRef, tuple[Lan, str]]:
         """The LANs with their origins."""
-        return dict(self._entries)
+        return self._entries
 
-    def replace(self, lans: Mapping[LanRef, tuple[Lan, str]]) -> None:
+    def change(self, news: Mapping[LanRef, tuple[Lan, str] | None]) -> None:
         """Write down what is new or has changed, remove what is gone. A full disk is logged: the agent goes on."""
         try:
-            for ref, (lan, origin) in lans.items():
-                if self._entries.get(ref) != (lan, origin):
-                    data = {"origin": origin, "lan": _document(lan)}
+            for ref, entry in news.items():
+                if entry is None:
+                    self._path(ref).unlink(missing_ok=True)
+                    self._entries.pop(ref, None)
+                elif self._entries.get(ref) != entry:
+                    data = {"origin": entry[1], "lan": _document(entry[0])}
                     write_whole(self._path(ref), json.dumps(data).encode())
-                    self._entries[ref] = (lan, origin)
-            for ref in self._entries.keys() - lans.keys():
-                self._path(ref).unlink(missing_ok=True)
-                del self._entries[ref]
+                    self._entries[ref] = entry
         except (StoreError, OSError) as error:
             log.error("the known LANs are not all written down: %s", error)
 

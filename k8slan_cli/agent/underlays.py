@@ -47,7 +47,7 @@ class Underlays:
             self._found[wanted] = index
 
     def concerned(self, heard: Heard) -> frozenset[Wanted]:
-        """Return the devices that events are about. A default route decides only where the node's address is unknown."""
+        """Return the devices that events are about. A default route decides where the node's address is unknown."""
         return frozenset(wanted for wanted in self._users if heard.lost or self._is_about(wanted, heard))
 
     def _is_about(self, wanted: Wanted, heard: Heard) -> bool:

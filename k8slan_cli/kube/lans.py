@@ -1,16 +1,16 @@
 """LAN objects in the API: reading them, watching them, and the writes that are about them.
 
-Each part of a LAN has one writer: the user its spec, the controller its conditions and counts, each agent its own
-entry of ``status.nodes`` and its own finalizer. Server-side apply keeps them apart, so that none of these writes has
-to be repeated because somebody else wrote at the same time. An object's uid goes with every apply: a LAN that has gone
-meanwhile is not made anew by it.
+Each part of a LAN has one writer: the user its spec, the controller its status and its finalizer. Agents only read
+LANs; those of version 0.1.0 wrote an entry of ``status.nodes`` and a finalizer each. Server-side apply keeps them
+apart, so that none of these writes has to be repeated because somebody else wrote at the same time. An object's uid
+goes with every apply: a LAN that has gone meanwhile is not made anew by it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,9 +19,9 @@ from k8slan_cli.kube import status as lan_status
 from k8slan_cli.kube.client import APPLY, JSON_PATCH, ApiError, Client
 from k8slan_cli.kube.kinds import LANS, Document
 from k8slan_cli.kube.status import LanStatus
-from k8slan_cli.kube.watch import Api, Cache, Informer, Key
+from k8slan_cli.kube.watch import CROWD_SPREAD, Api, Cache, Informer, Key
 from k8slan_cli.lan import codec
-from k8slan_cli.lan.model import API_VERSION, GROUP, KIND, PROTECTION, Lan, LanRef, NodeStatus, Snapshot
+from k8slan_cli.lan.model import API_VERSION, GROUP, KIND, PROTECTION, Lan, LanRef, Snapshot
 
 FORCE = f"{GROUP}/force-delete"
 """An annotation, "true": the LAN is to be deleted even while pods use it."""
@@ -91,12 +91,18 @@ class ApiSource:
 
     def __init__(self, api: Api) -> None:
         self._wake = asyncio.Event()
-        self.cache: Cache[Lan | tuple[Problem, ...]] = Cache(read, lambda _key, _old, _new: self._wake.set())
-        self.informer = Informer(api, LANS.path(), self.cache)
+        self._changed: set[Key] = set()
+        self.cache: Cache[Lan | tuple[Problem, ...]] = Cache(read, self._note)
+        self.informer = Informer(api, LANS.path(), self.cache, spread=CROWD_SPREAD)
         self._task: asyncio.Task[None] | None = None
 
+    def _note(self, key: Key, _old: object, _new: object) -> None:
+        self._changed.add(key)
+        self._wake.set()
+
     async def next(self) -> Snapshot:
-        """Wait for a change (the first time: for the first sight) and return all that there is."""
+        """Return all that there is the first time, then wait for changes and return those."""
+        first = self._task is None
         if self._task is None:
             self._task = asyncio.create_task(self.informer.run(), name="LANs")
             self._task.add_done_callback(self._ended)
@@ -106,67 +112,32 @@ class ApiSource:
         if self._task.done():
             await self._task
         self._wake.clear()
+        changed, self._changed = self._changed, set()
+        return self._snapshot(changed, whole=first)
+
+    def _snapshot(self, keys: Collection[Key], *, whole: bool) -> Snapshot:
         lans: dict[LanRef, tuple[Lan, str]] = {}
         broken: dict[str, tuple[Problem, ...]] = {}
-        for (namespace, name), found in self.cache.items():
+        gone: set[LanRef] = set()
+        for namespace, name in keys:
+            ref, found = LanRef(namespace=namespace, name=name), self.cache.get((namespace, name))
             if isinstance(found, Lan):
-                lans[found.ref] = (found, str(found.ref))
-            else:
-                broken[f"{namespace}/{name}"] = found
-        return Snapshot(lans=lans, broken=broken)
+                lans[ref] = (found, str(ref))
+                continue
+            gone.add(ref)
+            if found:
+                broken[str(ref)] = found
+        return Snapshot(lans=lans, broken=broken, gone=None if whole else frozenset(gone))
 
     def _ended(self, _task: asyncio.Task[None]) -> None:
         self._wake.set()
         self.informer.synced.set()
-
-    def uid(self, ref: LanRef) -> str:
-        """The uid of a LAN, "" if it is not known."""
-        found = self.cache.get(_key(ref))
-        return found.uid if isinstance(found, Lan) else ""
 
     async def close(self) -> None:
         """Stop watching."""
         if self._task:
             self._task.cancel()
             await asyncio.wait({self._task})
-
-
-class NodeWriter:
-    """Writes one node's part of LANs. Every call raises ApiError if it could not be done.
-
-    What it has written is in the source's next snapshot, without waiting for the watch to tell.
-    """
-
-    def __init__(self, client: Client, source: ApiSource, node: str) -> None:
-        self._client = client
-        self._source = source
-        self._manager = manager(node)
-
-    async def put_node(self, ref: LanRef, entry: NodeStatus) -> None:
-        """Make ``entry`` this node's one in ``status.nodes``."""
-        await self._apply(ref, {"status": {"nodes": [codec.encode_node(entry)]}}, "status")
-
-    async def remove_node(self, ref: LanRef, node: str) -> None:
-        """Take a node out of ``status.nodes``; nothing happens if it is not there."""
-        self._learn(await remove_nodes(self._client, ref, frozenset({node})))
-
-    async def add_finalizer(self, ref: LanRef, finalizer: str) -> None:
-        """Add a finalizer; a LAN that is being deleted takes none."""
-        await self._apply(ref, {"metadata": {"finalizers": [finalizer]}})
-
-    async def remove_finalizer(self, ref: LanRef, finalizer: str) -> None:
-        """Take a finalizer off; nothing happens if it is not there."""
-        self._learn(await remove_finalizers(self._client, ref, frozenset({finalizer})))
-
-    async def _apply(self, ref: LanRef, wanted: Mapping[str, Any], part: str = "") -> None:
-        uid = self._source.uid(ref)
-        if not uid:
-            raise ApiError(f"there is no LAN {ref}", status=404)
-        self._learn(await _apply(self._client, ref, uid, self._manager, wanted, part))
-
-    def _learn(self, document: Document | None) -> None:
-        if document is not None:
-            self._source.cache.learn(document)
 
 
 # ---------------------------------------------------------------- writing
@@ -257,7 +228,3 @@ async def _strip(
             if error.status not in (409, 422) or attempt == _ATTEMPTS - 1:
                 raise
     raise AssertionError("the last attempt returns or raises")
-
-
-def _key(ref: LanRef) -> Key:
-    return ref.namespace, ref.name

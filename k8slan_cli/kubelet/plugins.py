@@ -133,14 +133,23 @@ class Plugins:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._plugins: dict[str, _Plugin] = {}
-        self._wanted: Mapping[str, Resource] = {}
+        self._wanted: dict[str, Resource] = {}
+        self._news: set[str] = set()
+        """Resources that are to be looked at: they have changed, come or gone."""
         self._changed = asyncio.Event()
         self._restarted = False
 
-    def want(self, resources: Mapping[str, Resource]) -> None:
-        """Offer these resources, by name, and no others."""
-        if resources != self._wanted:
-            self._wanted = dict(resources)
+    def change(self, resources: Mapping[str, Resource | None]) -> None:
+        """Offer these resources, by name, or no more where it is None; all others stay as they are."""
+        for name, resource in resources.items():
+            if self._wanted.get(name) == resource:
+                continue
+            self._news.add(name)
+            if resource:
+                self._wanted[name] = resource
+            else:
+                del self._wanted[name]
+        if self._news:
             self._changed.set()
 
     async def run(self) -> None:
@@ -181,15 +190,20 @@ class Plugins:
             for plugin in self._plugins.values():
                 plugin.close()
             self._plugins.clear()
-        wanted = self._wanted
-        for name in self._plugins.keys() - wanted.keys():
-            plugin = self._plugins.pop(name)
-            plugin.close()
-            (self._folder / plugin.resource.socket).unlink(missing_ok=True)
-        for name, plugin in self._plugins.items():
-            if plugin.resource != wanted[name]:
-                plugin.change(wanted[name])
-        new = [resource for name, resource in wanted.items() if name not in self._plugins]
+            self._news |= self._wanted.keys()
+        new: list[Resource] = []
+        news, self._news = self._news, set()
+        for name in news:
+            wanted, known = self._wanted.get(name), self._plugins.get(name)
+            if wanted and known is None:
+                new.append(wanted)
+                self._news.add(name)  # until it is registered
+            elif wanted and known and known.resource != wanted:
+                known.change(wanted)
+            elif known and wanted is None:
+                del self._plugins[name]
+                known.close()
+                (self._folder / known.resource.socket).unlink(missing_ok=True)
         if not new:
             return True
         try:
@@ -233,6 +247,8 @@ class Plugins:
             # Before it answers, the kubelet connects to the socket and asks for the plugin's options.
             await kubelet.Register(request)
         self._plugins[resource.name] = plugin
+        if self._wanted.get(resource.name) == resource:
+            self._news.discard(resource.name)
 
 
 def _first(errors: BaseExceptionGroup) -> str:

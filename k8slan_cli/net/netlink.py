@@ -7,7 +7,7 @@ sockets.py. See rtnetlink(7).
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv6Interface, ip_address, ip_interface
 from socket import AF_BRIDGE, AF_INET, AF_INET6

@@ -30,7 +30,6 @@ OVERHEAD_V6 = 74
 """The same with 40 bytes of IPv6."""
 
 
-
 # ---------------------------------------------------------------- what follows from the other nodes' VTEPs
 
 
@@ -52,7 +51,8 @@ def elsewhere(lan: Lan, node_name: str, vteps: Collection[Vtep]) -> Elsewhere:
     A node without a VTEP may have an entry in the LAN's status, from an agent of version 0.1.0 or from a LAN file.
     """
     return Elsewhere(
-        peers=peers(vteps, node_name) | frozenset(entry.vtep for entry in _entries(lan, node_name, vteps) if entry.vtep),
+        peers=peers(vteps, node_name)
+        | frozenset(entry.vtep for entry in _entries(lan, node_name, vteps) if entry.vtep),
         losers=_losers(node_name, vteps),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pytest
 
 from k8slan_cli.agent.lans import Lans
 from k8slan_cli.agent.store import KnownLans
-from k8slan_cli.errors import CniError
+from k8slan_cli.errors import CniError, Problem
+from k8slan_cli.lan import validate
 from k8slan_cli.lan.model import PROTECTION, Lan, LanRef, NodeStatus, Snapshot
 
 A, B = (
@@ -78,3 +80,51 @@ def test_what_the_controller_has_said_is_known_after_a_restart(tmp_path: Path, g
     lan = replace(A, granted=granted, uid="u")
     Lans(KnownLans(tmp_path)).update(seen(lan))
     assert Lans(KnownLans(tmp_path)).all() == {lan.ref: lan}
+
+
+def test_of_a_thousand_lans_only_rivals_are_decided_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decided: list[set[str]] = []
+    real = validate.settle
+
+    def settle(lans: Iterable[Lan], held: Mapping[LanRef, Lan]) -> validate.Settled:
+        wanted = list(lans)
+        decided.append({lan.ref.name for lan in wanted})
+        return real(wanted, held)
+
+    monkeypatch.setattr(validate, "settle", settle)
+    many = [
+        replace(A, ref=replace(A.ref, name=f"l{n}"), netns=f"n{n}", vni=n + 1, spokes=(f"s{n}",)) for n in range(1000)
+    ]
+    lans = Lans(KnownLans(tmp_path))
+    lans.update(seen(*many))
+
+    def change(*news: Lan, gone: Lan | None = None) -> frozenset[LanRef]:
+        decided.clear()
+        return lans.update(replace(seen(*news), gone=frozenset({gone.ref} if gone else ())))
+
+    assert change(replace(many[5], mtu=1400)) == {many[5].ref}
+    assert decided == [set()]
+    assert change(replace(many[5], spokes=("s5", "new"))) == {many[5].ref}
+    assert decided == [{"l5"}]
+    younger = replace(many[6], spokes=("s6", "s7"), created="2027-01-01T00:00:00Z")
+    assert change(younger) == {younger.ref}
+    assert decided == [{"l6", "l7"}]
+    assert lans.refused.keys() == {younger.ref}
+    assert change(gone=many[7]) == {many[7].ref, younger.ref}
+    assert lans.of_spoke("s7") == younger
+    assert lans.refused == {}
+    assert len(lans.all()) == 999
+    assert Lans(KnownLans(tmp_path)).all() == lans.all()
+
+
+def test_a_lan_that_breaks_among_others_stays_as_it_was_known(tmp_path: Path) -> None:
+    lans = Lans(KnownLans(tmp_path))
+    lans.update(seen(A, B))
+    problems = (Problem(field="spec.vni", message="is wrong"),)
+    assert lans.update(Snapshot(broken={"a/a": problems}, gone=frozenset({A.ref}))) == frozenset()
+    assert lans.all() == {A.ref: A, B.ref: B}
+    assert lans.broken == {"a/a": problems}
+    lans.update(Snapshot(lans={A.ref: (replace(A, mtu=1400), "a/a")}, gone=frozenset()))
+    assert lans.broken == {}
+    lans.update(Snapshot(gone=frozenset({A.ref})))
+    assert lans.all() == {B.ref: B}

@@ -18,7 +18,7 @@ from k8slan_cli.kube import kinds
 from k8slan_cli.kube.client import APPLY, JSON_PATCH, MERGE, ApiError
 
 Document = dict[str, Any]
-_LIST_KEYS = {"nodes": "name", "conditions": "type", "webhooks": "name"}
+_LIST_KEYS = {"nodes": "name", "degradedNodes": "name", "conditions": "type", "webhooks": "name"}
 _SETS = {"finalizers"}
 _COLLECTIONS = {"things", *(kind.plural for kind in vars(kinds).values() if isinstance(kind, kinds.Kind))}
 CREATED = "2026-01-01T00:00:00Z"
@@ -39,7 +39,7 @@ class FakeApi:
         self._log: list[tuple[int, str, str, Document]] = []
         self._oldest = 0
         self._applied: dict[tuple[str, str, str], Document] = {}
-        self._watchers: list[tuple[str, asyncio.Queue[Document | None]]] = []
+        self._watchers: list[tuple[str, Mapping[str, str], asyncio.Queue[Document | None]]] = []
         self.watches = 0
         self.heard = asyncio.Event()
         """Set by every request and by every watch that has begun."""
@@ -74,7 +74,7 @@ class FakeApi:
 
     def break_watches(self, *, gone: bool = False) -> None:
         """End all watches as the server's timeout would; with ``gone``, none can go on from where it was."""
-        for _, queue in self._watchers:
+        for *_, queue in self._watchers:
             queue.put_nowait(None)
         if gone:
             self._oldest = self._version + 1
@@ -83,13 +83,13 @@ class FakeApi:
 
     def send(self, event: Document, path: str = "") -> None:
         """Send an event as it is to the watches of a path, or to all."""
-        for watched, queue in self._watchers:
+        for watched, _, queue in self._watchers:
             if path in ("", watched):
                 queue.put_nowait(event)
 
     async def delivered(self) -> None:
         """Wait until every event so far has been taken in."""
-        await asyncio.gather(*(queue.join() for _, queue in self._watchers))
+        await asyncio.gather(*(queue.join() for *_, queue in self._watchers))
 
     def writes(self) -> list[tuple[str, str]]:
         """The requests so far that were not reads."""
@@ -117,8 +117,8 @@ class FakeApi:
 
     def _tell(self, event: str, path: str, document: Document) -> None:
         self._log.append((self._version, event, path, copy.deepcopy(document)))
-        for prefix, queue in self._watchers:
-            if _within(path, prefix):
+        for prefix, query, queue in self._watchers:
+            if _within(path, prefix) and _selected(document, query):
                 queue.put_nowait({"type": event, "object": copy.deepcopy(document)})
 
     # ------------------------------------------------------------ what a client does
@@ -165,7 +165,10 @@ class FakeApi:
             return found
         wanted = (body or {}).get("metadata", {}).get("resourceVersion") if isinstance(body, dict) else None
         if method == "DELETE":
-            wanted = ((body or {}).get("preconditions") or {}).get("resourceVersion")
+            conditions = (body or {}).get("preconditions") or {}
+            wanted = conditions.get("resourceVersion")
+            if conditions.get("uid") not in (None, found["metadata"]["uid"]):
+                raise ApiError(f"{path} is another by now", status=409)
         if wanted and wanted != found["metadata"]["resourceVersion"]:
             raise ApiError(f"{path} has been modified", status=409)
         if method == "DELETE":
@@ -195,6 +198,7 @@ class FakeApi:
                 raise ApiError(f"{path} not found", status=404)
             if uid:
                 raise ApiError(f"{path}: uid mismatch", status=409)
+            self._applied[path, part, manager] = {k: v for k, v in body.items() if k not in ("apiVersion", "kind")}
             return self.put(path, body)
         if uid and uid != found["metadata"]["uid"]:
             raise ApiError(f"{path}: uid is immutable", status=422)
@@ -237,9 +241,9 @@ class FakeApi:
             raise ApiError("too old resource version", status=410)
         queue: asyncio.Queue[Document | None] = asyncio.Queue()
         for version, event, key, document in self._log:
-            if version > since and _within(key, path):
+            if version > since and _within(key, path) and _selected(document, query):
                 queue.put_nowait({"type": event, "object": copy.deepcopy(document)})
-        entry = (path, queue)
+        entry = (path, query, queue)
         self._watchers.append(entry)
         self.watches += 1
         self.heard.set()
@@ -268,6 +272,12 @@ def _within(path: str, prefix: str) -> bool:
 
 
 def _selected(document: Document, query: Mapping[str, str]) -> bool:
+    lacking = [part[1:] for part in query.get("labelSelector", "").split(",") if part.startswith("!")]
+    if any(label in document["metadata"].get("labels", {}) for label in lacking):
+        return False
+    equal = [part.partition("=") for part in query.get("labelSelector", "").split(",") if "=" in part]
+    if any(document["metadata"].get("labels", {}).get(label) != value for label, _, value in equal):
+        return False
     wanted = query.get("fieldSelector", "")
     return not wanted.startswith("metadata.name=") or document["metadata"]["name"] == wanted.partition("=")[2]
 

@@ -14,9 +14,10 @@ import pytest
 from k8slan_cli.kube import lans, status
 from k8slan_cli.kube.client import ApiError
 from k8slan_cli.kube.kinds import LANS
-from k8slan_cli.kube.lans import ApiSource, NodeWriter
+from k8slan_cli.kube.lans import ApiSource
 from k8slan_cli.kube.status import Condition, LanStatus
 from k8slan_cli.lan.model import LanRef, NodeStatus
+from tests.support.old_agent import NodeWriter
 from tests.unit.kube.fake_api import FakeApi
 
 REF = LanRef(namespace="n", name="a")

@@ -28,7 +28,7 @@ HEALTHY = b"\x0a\x0d\x0a\x02vm\x12\x07Healthy"
 @asynccontextmanager
 async def running(folder: Path, *resources: Resource) -> AsyncIterator[Plugins]:
     plugins = Plugins(folder)
-    plugins.want({r.name: r for r in resources})
+    plugins.change({r.name: r for r in resources})
     task = asyncio.create_task(plugins.run())
     try:
         yield plugins
@@ -63,9 +63,9 @@ def test_what_has_not_changed_is_not_told_again(folder: Path) -> None:
     async def play() -> None:
         async with kubelet(folder) as node, running(folder, VM) as plugins:
             await node.until(lambda: VM.name in node.devices)
-            plugins.want({VM.name: VM})
+            plugins.change({VM.name: VM})
             sick = replace(VM, healthy=False)
-            plugins.want({VM.name: sick})
+            plugins.change({VM.name: sick})
             await node.until(lambda: len(node.devices[VM.name]) == 2)
             assert node.devices[VM.name] == [HEALTHY, b"\x0a\x0f\x0a\x02vm\x12\x09Unhealthy"]
 
@@ -76,7 +76,7 @@ def test_a_withdrawn_resource_ends_its_stream_and_its_socket(folder: Path) -> No
     async def play() -> None:
         async with kubelet(folder) as node, running(folder, VM) as plugins:
             await node.until(lambda: VM.name in node.devices)
-            plugins.want({})
+            plugins.change({VM.name: None})
             await node.until(lambda: VM.name not in node.devices)
             assert not (folder / VM.socket).exists()
 

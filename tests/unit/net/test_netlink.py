@@ -139,7 +139,7 @@ def test_events_tell_what_is_so_last(kernel: Netlink) -> None:
     assert {name for name, link in links.items() if link} == {"ap", "br0"}
     assert links["vx0"] is None
     assert masks == {}
-    assert netlink.concerned(came[:1]) == (frozenset({"lo"}), frozenset({1}))
+    assert netlink.heard(came[:1]) == netlink.Heard(names=frozenset({"lo"}), indexes=frozenset({1}))
 
 
 # ---------------------------------------------------------------- the kernel of this machine, without any rights
