@@ -1,9 +1,9 @@
 """``make bench``: the benchmarks of one machine, each figure a row ``name  value  reach  ok|short``.
 
 Figures are ratios of things measured in turn within one run, so that they say something on a machine that is busy with
-other things too. Exit status 1 when one falls short. ``python -m tests.bench cni`` runs one of them. ``cluster`` (``make
-bench-cluster``) and ``fleet`` have to be asked for, since they need a Kubernetes and build one. ``--list`` says what
-each of them measures, and runs none.
+other things too. Exit status 1 when one falls short. ``python -m tests.bench cni`` runs one of them. ``cluster``
+(``make bench-cluster``) and ``fleet`` have to be asked for, since they need a Kubernetes and build one. ``--list`` says
+what each of them measures, and runs none.
 """
 
 from __future__ import annotations

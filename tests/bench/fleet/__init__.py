@@ -6,7 +6,7 @@ import asyncio
 import logging
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,14 +20,19 @@ if TYPE_CHECKING:
 
 def rows(nodes: int = 1000, lans: int = 1000) -> Iterator[Row]:
     """The figures of a fleet of ``nodes`` nodes, with up to ``lans`` LANs."""
-    from tests.bench.fleet import controller, one  # lone.py is in this package too, and is to load little
+    from tests.bench.fleet import controller, labs, one, ports  # lone.py is in this package too, and is to load little
 
     limits.raise_own()
     logging.getLogger("k8slan_cli").setLevel(logging.ERROR)  # a thousand agents whose API server goes say so
-    with _server() as server, _folder() as folder:
-        yield from _driven(one.rows(server, folder, nodes))
-    with _server() as server, _folder() as folder:
-        yield from _driven(controller.rows(server, folder, lans))
+    parts: Sequence[Callable[[Server, Path], AsyncIterator[Row]]] = (
+        lambda server, folder: one.rows(server, folder, nodes),
+        lambda server, folder: ports.rows(server, folder, min(ports.PORTS, 10 * nodes)),
+        lambda server, folder: labs.rows(server, folder, nodes, lans, min(labs.CHURN_SECONDS, nodes)),
+        lambda server, folder: controller.rows(server, folder, lans),
+    )
+    for part in parts:
+        with _server() as server, tempfile.TemporaryDirectory(prefix="k8slan-fleet-") as folder:
+            yield from _driven(part(server, Path(folder)))
 
 
 @contextmanager
@@ -39,12 +44,6 @@ def _server() -> Iterator[Server]:
         yield server
     finally:
         server.close()
-
-
-@contextmanager
-def _folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="k8slan-fleet-") as folder:
-        yield Path(folder)
 
 
 def _driven(found: AsyncIterator[Row]) -> Iterator[Row]:

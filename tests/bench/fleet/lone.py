@@ -8,6 +8,7 @@ input ends.
 from __future__ import annotations
 
 import asyncio
+import logging
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -65,6 +66,7 @@ async def _run(kubeconfig: Path, folder: Path, place: Place, wanted: list[str]) 
     from k8slan_cli.agent import devices, diagnostics, run  # noqa: F401 - a real one has loaded these, too
     from k8slan_cli.kubelet import plugins  # noqa: F401
 
+    logging.getLogger("k8slan_cli").setLevel(logging.ERROR)
     node = Node(place, as_agent(kubeconfig, place.name), folder, Thinking)
     await node.start()
     for text in wanted:

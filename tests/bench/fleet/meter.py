@@ -7,6 +7,7 @@ what comes of LANs by the path that was asked for.
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import time
 from collections import Counter
@@ -87,3 +88,8 @@ def _about(path: str) -> tuple[str, str]:
     """Return which kind of object a path is of, and in which namespace; "" and "" where that does not matter."""
     found = re.search(rf"/(?:namespaces/([^/]+)/)?({LANS}|{VTEPS})(?:/|$)", path)
     return (found[2], found[1] or "") if found else ("", "")
+
+
+def size(document: object) -> int:
+    """Return the bytes of an object as etcd has it."""
+    return len(json.dumps(document, separators=(",", ":")))

@@ -1,12 +1,12 @@
 """A node of the fleet: its agent as it is, down to the seam to the kernel.
 
-Real are LANs and VTEPs as they are watched, the publisher and its writes, records of attachments in memory, transport and
-TLS. The kernel is played by the loops, whose passes find done what they plan. CNI ADD and DEL are the few lines of
-``attach`` and ``detach``: what the agent does beside the kernel's part, in its order.
+Real are LANs and VTEPs as they are watched, the publisher and its writes, transport and TLS. The kernel is played by
+the loops, whose passes find done what they plan. CNI ADD and DEL are ``attach`` and ``detach``: what the agent does
+beside the kernel's part, in its order.
 
-``Thoughtless`` nodes leave one thing out, so that a thousand of them fit into a process: when another node's VTEP has
-changed they know it, but do not work out what follows from all VTEPs of the LAN. That takes a node of its own process
-(lone.py), where it is measured.
+``Thoughtless`` nodes leave two things out, so that a thousand of them fit into a process: they have no disk for their
+records; and when another node's VTEP has changed they know it, but do not work out what follows from all VTEPs of the
+LAN. An agent in a process of its own does (lone.py), and there it is measured.
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from k8slan_cli.lan.model import LanRef
 from tests.bench.fleet import controller
 from tests.bench.fleet.fleet import Cost, Fleet, fleet
 from tests.bench.fleet.lone import Lone, lone
+from tests.bench.fleet.meter import size
 from tests.bench.fleet.server import Server
 from tests.bench.rows import Row, quantile
 
@@ -90,24 +90,19 @@ async def _bytes(found: Fleet, whole: Cost, count: int) -> AsyncIterator[Row]:
     """What agents have got, and how large objects are."""
     lan = await found.admin.call("GET", LANS.path(_LAN.namespace, _LAN.name))
     vtep = await found.admin.call("GET", VTEPS.path(_LAN.namespace, names.vtep(_LAN.name, found.nodes[0].place.name)))
-    yield Row("LAN object beside its spokes", (_size(lan) - _of_spokes(lan)) / 1e3, " kB", 4)
-    yield Row("VTEP object of one port", _size(vtep), " B", 1500)
+    yield Row("LAN object beside its spokes", (size(lan) - _of_spokes(lan)) / 1e3, " kB", 4)
+    yield Row("VTEP object of one port", size(vtep), " B", 1500)
     yield Row("VTEPs, bytes in all", whole.vteps / 1e6, " MB")
     yield Row("VTEPs, bytes to an agent for each node of the LAN", whole.vteps / count / count, " B", 3000)
     yield Row("VTEPs, bytes to an agent without a LAN there", found.nodes[count].traffic.of("vteps", "one"), " B", 0)
     yield Row("LANs, bytes to an agent", whole.lans / (count + 1) / 1e3, " kB")
 
 
-def _size(document: object) -> int:
-    """The bytes of an object as etcd has it."""
-    return len(json.dumps(document, separators=(",", ":")))
-
-
 def _of_spokes(lan: dict[str, object]) -> int:
     """The bytes of a LAN that are its spokes: each is named in the spec, and by the one who wrote it."""
     fields: Sequence[dict[str, object]] = lan["metadata"]["managedFields"]  # type: ignore[index]
     written = [part for each in fields if (part := each["fieldsV1"].get("f:spec", {}).get("f:spokes"))]  # type: ignore[attr-defined]
-    return sum(map(_size, (lan["spec"].get("spokes", []), *written)))  # type: ignore[attr-defined]
+    return sum(map(size, (lan["spec"].get("spokes", []), *written)))  # type: ignore[attr-defined]
 
 
 async def _restart(found: Fleet, count: int) -> AsyncIterator[Row]:
