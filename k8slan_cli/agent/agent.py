@@ -81,7 +81,7 @@ class Agent:
         loop = self.loops.get(key)
         if loop is None:
             loop = LanLoop(lan.ref, lan.netns, self.node, self.me, self.attachments, self._after_pass)
-            loop.around = self._around(lan)
+            loop.around = self.around(lan)
             self.loops[key] = loop
         loop.lan = lan
         return loop
@@ -126,7 +126,7 @@ class Agent:
                 loop.wake()
         if lan is not None and self.attachments.of(ref):
             loop = self.loop_of(lan)
-            loop.around = self._around(lan)
+            loop.around = self.around(lan)
             loop.wake()
 
     async def settle(self) -> Mapping[LanRef, Outcome]:
@@ -191,7 +191,7 @@ class Agent:
             return f"its port is down: spoke {attachment.spoke} is held by {holder.who if holder else 'another pod'}"
         return str(loop.outcome.failure_of(attachment.key) or "") if loop and loop.outcome else ""
 
-    def _around(self, lan: Lan) -> Elsewhere:
+    def around(self, lan: Lan) -> Elsewhere:
         """What other nodes have of a LAN, as far as it has been heard."""
         if not self.vteps.known(lan.ref):
             return Elsewhere()
@@ -202,9 +202,9 @@ class Agent:
         loop = self.loops.get((ref, lan.netns)) if lan else None
         if lan and loop and self.attachments.of(ref):
             others = (change for change in changes if all(vtep is None or vtep.node != self.me.name for vtep in change))
-            loop.see(self._around(lan), [move for old, new in others for move in moves(old, new)])
+            loop.see(self.around(lan), [move for old, new in others for move in moves(old, new)])
         elif lan and loop:
-            loop.around = self._around(lan)
+            loop.around = self.around(lan)
         for callback in self.on_vteps:
             callback(ref, changes)
 

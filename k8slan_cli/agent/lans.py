@@ -113,7 +113,7 @@ class Lans:
             if old is None or new is None:
                 if old or new:
                     log.info("LAN %s %s", ref, "is there" if new else "is gone")
-            elif replace(old, nodes=new.nodes, finalizers=new.finalizers, granted=new.granted) != new:
+            elif _as_written(old) != _as_written(new):
                 log.info("LAN %s has changed", ref)
 
     def preview(self, snapshot: Snapshot) -> None:
@@ -216,6 +216,11 @@ class Rivals:
             for claim in self._claims.get(ref, ()):
                 more |= self._claimants[claim] - found
         return found
+
+
+def _as_written(lan: Lan) -> Lan:
+    """Return what the user has written of a LAN."""
+    return replace(lan, nodes=(), finalizers=(), granted=None, attached=False)
 
 
 def _wants(lan: Lan | None) -> frozenset[Hashable]:

@@ -15,14 +15,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Protocol
 
 from k8slan_cli.agent.agent import Agent
 from k8slan_cli.agent.loop import LanLoop
 from k8slan_cli.agent.passes import Outcome
-from k8slan_cli.agent.store import Key
+from k8slan_cli.agent.vms import Vms
 from k8slan_cli.agent.vteps import Change
 from k8slan_cli.errors import K8slanError
 from k8slan_cli.kube.watch import Backoff
@@ -36,8 +36,8 @@ log = logging.getLogger(__name__)
 
 DEGRADED = "Degraded"
 _TOGETHER_SECONDS = 0.1
-_LONGEST_SECONDS, _LAST_VM_SECONDS = 10.0, 300.0
-"""The longest pauses before a write, and the question for a VM, are tried again."""
+_LONGEST_SECONDS = 10.0
+"""The longest pause before a write is tried again."""
 _AT_ONCE = 8
 """So many writes at a time."""
 
@@ -74,8 +74,7 @@ class Publisher:
         self._finalizer = names.finalizer(self._me)
         self._written: dict[LanRef, Vtep | None] = {}
         """VTEPs as they were written last, None for none; of a LAN that is not in here it is not known."""
-        self._vms: dict[Key, VmRef | None] = {}
-        """What is known of the VMs behind attachments; one that is being asked for is None."""
+        self._vms = Vms(agent.attachments, writer.vm_of, self._touch, pause)
         self._found: set[LanRef] = set()
         """LANs whose VTEP of this node was there when the agent started."""
         self._dirty: set[LanRef] = set()
@@ -89,11 +88,15 @@ class Publisher:
 
     async def run(self) -> None:
         """Publish until cancelled."""
-        async with asyncio.TaskGroup() as self._tasks:
-            self._tasks.create_task(self._take_over(), name="own VTEPs")
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            tasks.create_task(self._take_over(), name="own VTEPs")
             mine = [lan.ref for lan in self._agent.lans.everything().values() if self._is_mentioned(lan)]
             self._touch([*self._agent.attachments.lans(), *self._agent.refusals.lans(), *mine])
-            await asyncio.get_running_loop().create_future()
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                self._tasks = None  # what a pass tells from now on is for the next agent
 
     async def _take_over(self) -> None:
         """Find the VTEPs that an agent before this one has left, also of LANs that are gone."""
@@ -120,16 +123,16 @@ class Publisher:
             if told is None or told.node != self._me:
                 continue
             if lan not in self._written:
+                if new:
+                    self._found.add(lan)
                 self._touch([lan])  # it is read before it is written: what the watch tells may be older
                 continue
             written = self._written[lan]
-            if new and (written is None or written.version < new.version):
-                self._written[lan] = new
-            elif not new and (written is None or written.uid == told.uid):
+            if new and self._learn(lan, new):
+                self._touch([lan])
+            elif not new and written and written.uid == told.uid:
                 self._written[lan] = None
-            else:
-                continue
-            self._touch([lan])
+                self._touch([lan])
 
     def _touch(self, lans: Collection[LanRef]) -> None:
         """Look at what there is to say of these LANs, one time after the other for each."""
@@ -167,7 +170,6 @@ class Publisher:
 
     async def _settle(self, ref: LanRef) -> bool:
         """Write what there is to say, if it is not written; returns whether something was written."""
-        self._vms = {key: vm for key, vm in self._vms.items() if self._agent.attachments.get(key)}
         if not self._may_differ(ref):
             return False
         if ref not in self._written:
@@ -183,9 +185,17 @@ class Publisher:
             self._written[ref] = None
         elif written is None or _differs(wanted, written):
             uid = written.uid if written else ""
-            self._written[ref] = await self._writer.write(with_claims(wanted, written), uid)
+            self._learn(ref, await self._writer.write(with_claims(wanted, written), uid))
         else:
             return False
+        return True
+
+    def _learn(self, ref: LanRef, found: Vtep) -> bool:
+        """Take in a VTEP as it was, unless a later version is known by now; returns whether it is the latest."""
+        known = self._written.get(ref)
+        if known and known.version >= found.version:
+            return False
+        self._written[ref] = found
         return True
 
     def _may_differ(self, ref: LanRef) -> bool:
@@ -230,7 +240,8 @@ class Publisher:
         down = f"{underlay.name} is down" if underlay and not underlay.up else ""
         trouble = str(outcome.trouble or down)
         before = written or Vtep(lan=lan.ref, node=self._me)
-        ports = sorted(map(self._port, attachments), key=lambda port: port.name)
+        vms = {(port.name, port.pod): port.vm for port in before.ports}
+        ports = sorted((self._port(attachment, vms) for attachment in attachments), key=lambda port: port.name)
         # What a pass could not find out is as it was: the other nodes go on sending here.
         return Vtep(
             lan=lan.ref,
@@ -244,44 +255,24 @@ class Publisher:
             ports=tuple(ports),
         )
 
-    def _port(self, attachment: Attachment) -> VtepPort:
+    def _port(self, attachment: Attachment, vms: Mapping[tuple[str, PodRef | None], VmRef | None]) -> VtepPort:
         namespace, _, name = attachment.pod.partition("/")
         pod = PodRef(namespace=namespace, name=name, uid=attachment.pod_uid) if name else None
+        vm = None
+        if pod and self._tasks and attachment.kind is AttachmentKind.MACVTAP:
+            vm = self._vms.of(attachment, pod, self._tasks) or vms.get((attachment.port, pod))
         return VtepPort(
             name=attachment.port,
             spoke=attachment.spoke or "",
             kind=attachment.kind.value,
             pod=pod,
-            vm=self._vm(attachment, pod) if pod and attachment.kind is AttachmentKind.MACVTAP else None,
+            vm=vm,
             interface=attachment.ifname,
             mac=attachment.mac.lower(),
             addresses=attachment.addresses,
             mtu=attachment.mtu,
             since=attachment.since,
         )
-
-    # ------------------------------------------------------------ VMs
-
-    def _vm(self, attachment: Attachment, pod: PodRef) -> VmRef | None:
-        """Return the VM behind an attachment; if it is not known, it is asked for, and the VTEP written again then."""
-        if attachment.key not in self._vms and self._tasks:
-            self._vms[attachment.key] = None
-            self._tasks.create_task(self._find_vm(attachment, pod), name=f"VM of {attachment.who}")
-        return self._vms.get(attachment.key)
-
-    async def _find_vm(self, attachment: Attachment, pod: PodRef) -> None:
-        pauses = Backoff(limit=_LAST_VM_SECONDS)
-        while self._agent.attachments.get(attachment.key):
-            try:
-                found = await self._writer.vm_of(pod)
-            except K8slanError as error:
-                log.info("which VM %s is cannot be found out now: %s", attachment.who, error)
-                await self._pause(pauses.next())
-            else:
-                self._vms[attachment.key] = found
-                if found:
-                    self._touch([attachment.lan])
-                return
 
 
 def _of(ref: LanRef, loops: Collection[LanLoop]) -> LanLoop | None:

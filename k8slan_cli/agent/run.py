@@ -24,6 +24,7 @@ from k8slan_cli.agent.paths import Paths
 from k8slan_cli.agent.sources import Source
 from k8slan_cli.agent.vteps import Vteps
 from k8slan_cli.errors import K8slanError
+from k8slan_cli.plan.desired import Elsewhere
 from k8slan_cli.plan.diff import diff
 from k8slan_cli.serve import health
 
@@ -168,14 +169,14 @@ def notify(state: str) -> None:
         sock.send(state.encode())
 
 
-async def preview(options: AgentOptions, source: Source) -> list[tuple[str, list[str]]]:
+async def preview(options: AgentOptions, source: Source, vteps: Vteps | None = None) -> list[tuple[str, list[str]]]:
     """Return what an agent would do if it started now: (namespace, descriptions of operations) for each LAN concerned.
 
     Raises:
         K8slanError: what is there cannot be read.
 
     """
-    agent = Agent(options.paths, options.me, options.host_root)
+    agent = Agent(options.paths, options.me, options.host_root, vteps)
     agent.lans.preview(await source.next())
     await source.close()
     lans = {lan.netns: lan for lan in agent.lans.all().values()}
@@ -183,7 +184,9 @@ async def preview(options: AgentOptions, source: Source) -> list[tuple[str, list
     for name in sorted(agent.node.present() | {n for n, lan in lans.items() if agent.attachments.of(lan.ref)}):
         lan = lans.get(name)
         complete = [a for a in agent.attachments.of(lan.ref) if a.complete] if lan else []
-        outcome, observed = plan_pass(agent.node, Aim(lan=lan, netns=name, me=options.me, attachments=complete))
+        around = agent.around(lan) if lan else Elsewhere()
+        aim = Aim(lan=lan, netns=name, me=options.me, attachments=complete, around=around)
+        outcome, observed = plan_pass(agent.node, aim)
         underlay = outcome.underlay.name if outcome.underlay else ""
         words = [operation.describe() for operation in diff(outcome.desired, observed, underlay=underlay)]
         found.append((name, [f"cannot be planned: {outcome.unplanned}"] if outcome.unplanned else words))

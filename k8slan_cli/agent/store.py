@@ -322,7 +322,7 @@ def _document(lan: Lan) -> dict[str, Any]:
     document["metadata"] |= {"uid": lan.uid, "creationTimestamp": lan.created, "finalizers": list(lan.finalizers)}
     if lan.deleting:
         document["metadata"]["deletionTimestamp"] = "unknown"
-    document["status"] = {"nodes": [codec.encode_node(node) for node in lan.nodes]}
+    document["status"] = {"nodes": [codec.encode_node(node) for node in lan.nodes], "attached": int(lan.attached)}
     if lan.granted is not None:
         document["status"]["conditions"] = [{"type": CONFLICT, "status": str(not lan.granted)}]
     return document

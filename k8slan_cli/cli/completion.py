@@ -82,16 +82,18 @@ def nodes(ctx: typer.Context, incomplete: str) -> list[Offer]:
 
 
 def pods(ctx: typer.Context, incomplete: str) -> list[Offer]:
-    """The pods of the namespace that are on some LAN, or want to be."""
+    """The pods and VMs of the namespace that are on its LANs, by its VTEPs."""
     from k8slan_cli.kube import kinds
-    from k8slan_cli.plan.attached import decode_pod
+    from k8slan_cli.lan import vtep_codec
 
     def words() -> Iterator[Offer]:
-        here = _here(ctx)
-        for pod in map(decode_pod, _objects(here, kinds.PODS, here.namespace)):
-            on = [network.nad.name for network in pod.networks if network.nad.name.startswith("k8slan-")]
-            if on and not pod.over:
-                yield pod.name, ", ".join(on)
+        here, on = _here(ctx), dict[str, list[str]]()
+        for vtep in filter(None, map(vtep_codec.decode, _objects(here, kinds.VTEPS, here.namespace))):
+            for port in vtep.ports:
+                if port.pod and port.pod.namespace == here.namespace:
+                    name = port.vm.name if port.vm else port.pod.name
+                    on.setdefault(name, []).append(f"{vtep.lan.name} {port.spoke}".rstrip())
+        yield from ((name, ", ".join(places)) for name, places in on.items())
 
     return _offered(words, incomplete)
 

@@ -247,6 +247,8 @@ def uninstall(
     if lans and not dry_run:
         _delete_lans(cluster, lans, deadline)
     for target in targets:
+        if target.kind == kinds.CRDS and not dry_run:  # agents are gone by now
+            _free_vteps(cluster)
         _remove(cluster, target, deadline, dry_run=dry_run)
     _say("nothing was changed: this was a dry run" if dry_run else "k8slan is removed")
 
@@ -257,6 +259,7 @@ def _check_rights_to_remove(cluster: Cluster, targets: Iterable[Ref], *, force: 
     verbs = ("get", "list", "watch", "delete")
     rights: dict[tuple[Kind, str], Sequence[str]] = {(target.kind, target.namespace): verbs for target in targets}
     rights[kinds.LANS, ""] = (*verbs, "patch") if force else ("list",)
+    rights[kinds.VTEPS, ""] = ("list", "patch")
     if lacking := _lacking(cluster, rights):
         raise client.MissingError("this is missing in the cluster:\n" + "\n".join(f"  - {item}" for item in lacking))
 
@@ -284,6 +287,16 @@ def _delete_lans(cluster: Cluster, lans: Iterable[Document], deadline: float) ->
         _merge(cluster, target, {"finalizers": None})
     if late := cluster.gone(left, deadline - time.monotonic()):
         raise LateError(f"not gone in time: {', '.join(map(str, late))}")
+
+
+def _free_vteps(cluster: Cluster) -> None:
+    """Take finalizers off the VTEPs that are left once no agent runs: they would hold their CRD for ever."""
+    from k8slan_cli.kube import kinds
+
+    for vtep in cluster.objects(kinds.VTEPS):
+        if vtep["metadata"].get("finalizers"):
+            target = kinds.Ref(kinds.VTEPS, vtep["metadata"]["namespace"], vtep["metadata"]["name"])
+            _merge(cluster, target, {"finalizers": None})
 
 
 def _merge(cluster: Cluster, target: Ref, metadata: dict[str, object]) -> None:

@@ -113,10 +113,10 @@ async def _in_cluster(options: AgentOptions, device_plugins: Path, diagnostics: 
     client = Client(Asynchronous(access()), "k8slan-node-agent")
     source = ApiSource(client)
     try:
+        vteps = VtepWatch(client)
         if dry_run:
-            _show(await run.preview(options, source))
+            _show(await run.preview(options, source, vteps))
         else:
-            vteps = VtepWatch(client)
             edges = [_offer_devices(device_plugins), _publish(VtepWriter(client, options.me.name))]
             edges += [lambda _: vteps.run(), *_serve_diagnostics(diagnostics, client)]
             try:

@@ -10,24 +10,28 @@ import asyncio
 import itertools
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from datetime import UTC, datetime
 
-from k8slan_cli.controller.decide import (
+from k8slan_cli.controller.actions import (
     Action,
     CreateNad,
     DeleteNad,
+    MarkFound,
+    MarkLost,
     Protect,
     RemoveFinalizers,
     RemoveNodes,
+    RemoveVtep,
     RepairNad,
     Tell,
-    View,
+    WriteNodes,
     WriteStatus,
-    decide,
 )
+from k8slan_cli.controller.decide import decide
+from k8slan_cli.controller.view import View
 from k8slan_cli.controller.world import World
-from k8slan_cli.kube import lans, nads
+from k8slan_cli.kube import lans, marks, nads
 from k8slan_cli.kube.client import ApiError, Client
 from k8slan_cli.kube.events import Events
 from k8slan_cli.kube.watch import Backoff
@@ -39,8 +43,8 @@ _LOOKS = 16
 """How many LANs are looked at at the same time."""
 _WRITES = 16
 """How many requests are under way at the same time."""
-COUNTS_EVERY = 1.0
-"""Seconds between two writes of a LAN's status that change nothing but counts: a burst of pods is not worth more."""
+SELDOM = 10.0
+"""Seconds between two writes of a LAN's counts, each of which goes to all agents, and of what others undo."""
 _SOON = 0.01
 """The shortest timer, in seconds: one that came a hair too early must not be set again and again."""
 _STATUS_STAGE = WriteStatus.stage
@@ -56,7 +60,7 @@ class Loop:
         fresh: Callable[[], bool] = lambda: True,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """``fresh`` says whether pods and nodes are known as they are now."""
+        """``fresh`` says whether VTEPs, nodes and agents are known as they are now."""
         self.world = World(self._wake_up)
         self.done: Counter[tuple[str, str]] = Counter()
         """Actions carried out, by kind and by "done" or "failed"."""
@@ -71,7 +75,8 @@ class Loop:
         self._writes = asyncio.Semaphore(_WRITES)
         self._backoffs: dict[LanRef, Backoff] = {}
         self._timers: dict[LanRef, asyncio.TimerHandle] = {}
-        self._counted: dict[LanRef, float] = {}
+        self._recent: dict[Hashable, float] = {}
+        """When what was done just now may be done again."""
 
     def _wake_up(self) -> None:
         self._wake.set()
@@ -108,13 +113,11 @@ class Loop:
             view = self._view(ref)
             if view is None:
                 self._backoffs.pop(ref, None)
-                self._counted.pop(ref, None)
                 return
             decision = decide(view)
             if decision.again:
                 self._later(ref, (decision.again - view.now).total_seconds())
-            if not self._too_early(ref, decision.actions):
-                await self._carry_out(ref, decision.actions)
+            await self._carry_out(ref, [action for action in decision.actions if not self._too_early(ref, action)])
         except Exception:  # a fault of this program that one LAN brings out must not stop the others
             log.exception("LAN %s: cannot be tended", ref)
             self.done["Look", "failed"] += 1
@@ -125,19 +128,27 @@ class Loop:
     def _view(self, ref: LanRef, failure: str = "") -> View | None:
         return self.world.view(ref, self._now(), fresh=self._fresh(), failure=failure)
 
-    def _too_early(self, ref: LanRef, actions: tuple[Action, ...]) -> bool:
-        """Whether all that there is to do is to write counts, and they were written just now."""
-        match actions:
-            case (WriteStatus(counts=True),):
-                now = asyncio.get_running_loop().time()
-                wait = self._counted.get(ref, 0.0) + COUNTS_EVERY - now
-                if wait > 0:
-                    self._later(ref, wait)
-                    return True
-                self._counted[ref] = now
+    def _too_early(self, ref: LanRef, action: Action) -> bool:
+        """Return whether an action has been carried out just now and must not be so often; if not, it is from now on.
+
+        An agent that outlives its node makes the VTEP that is taken from it anew, until it ends itself.
+        """
+        match action:
+            case WriteStatus(counts=True):
+                what: Hashable = ref
+            case RemoveVtep(vtep):
+                what = marks.key(vtep)
+            case _:
+                return False
+        loop = asyncio.get_running_loop()
+        if (due := self._recent.get(what, 0.0)) > loop.time():
+            self._later(ref, due - loop.time())
+            return True
+        self._recent[what] = loop.time() + SELDOM
+        loop.call_later(SELDOM, self._recent.pop, what, None)
         return False
 
-    async def _carry_out(self, ref: LanRef, actions: tuple[Action, ...]) -> None:
+    async def _carry_out(self, ref: LanRef, actions: Sequence[Action]) -> None:
         """Carry out actions stage by stage, those of a stage at once; after a failure, only say what it was."""
         for _, stage in itertools.groupby(actions, key=lambda action: action.stage):
             if error := await self._together(ref, list(stage)):
@@ -190,6 +201,15 @@ class Loop:
                 key = (ref.namespace, ref.name)
                 await nads.delete(client, key, world.nads.version(key))
                 world.nads.forget(key)
+            case MarkLost(vtep):
+                world.vteps.learn(await marks.mark(client, vtep, lost=True))
+            case MarkFound(vtep):
+                world.vteps.learn(await marks.mark(client, vtep, lost=False))
+            case RemoveVtep(vtep):
+                await marks.remove(client, vtep)
+                world.vteps.forget(marks.key(vtep))
+            case WriteNodes(ref, uid, entries):
+                world.lans.learn(await lans.write_nodes(client, ref, uid, entries))
             case WriteStatus(ref, uid, status):
                 world.lans.learn(await lans.write_status(client, ref, uid, status))
             case RemoveNodes(ref, nodes):

@@ -44,7 +44,7 @@ class _State(Collector):
         yield GaugeMetricFamily(
             "k8slan_nads", "NetworkAttachmentDefinitions of LANs, as the leader sees.", len(world.nads)
         )
-        yield GaugeMetricFamily("k8slan_pods", "Pods that use LANs, as the leader sees.", len(world.pods))
+        yield GaugeMetricFamily("k8slan_vteps", "VTEPs of all LANs and nodes, as the leader sees.", len(world.vteps))
         requests = CounterMetricFamily(
             "k8slan_api_requests", "Requests to the API server; code 0: no answer.", labels=("method", "code")
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 import secrets
@@ -17,10 +18,9 @@ from k8slan_cli.controller.keeper import SECRET, Keeper
 from k8slan_cli.controller.loop import Loop
 from k8slan_cli.controller.webhook import Webhook
 from k8slan_cli.errors import K8slanError
-from k8slan_cli.kube import pods
 from k8slan_cli.kube.client import Client
 from k8slan_cli.kube.events import Events
-from k8slan_cli.kube.kinds import LANS, NADS, NODES, PODS
+from k8slan_cli.kube.kinds import LANS, NADS, NODES, PODS, VTEPS
 from k8slan_cli.kube.kubeconfig import access
 from k8slan_cli.kube.lans import CONTROLLER
 from k8slan_cli.kube.lease import Election
@@ -31,6 +31,12 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
 log = logging.getLogger(__name__)
+
+OLD_AGENTS = {
+    "labelSelector": "app.kubernetes.io/name=k8slan-node-agent,!app.kubernetes.io/version",
+    "fieldSelector": "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed",
+}
+"""Selects the pods of agents of 0.1.0, which have no label that tells their version."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,14 +71,15 @@ class Controller:
         self.webhook = Webhook(options.webhook, self.world.clashes) if options.webhook else None
         self.chain: Chain | None = None
         self._lans = Informer(client, LANS.path(), self.world.lans, on_live=self.world.mark_all)
-        self._pods: Informer[Any] | None = None
-        self._nodes: Informer[Any] | None = None
+        self._namespace = options.namespace
+        self._watched: tuple[Informer[Any], ...] = ()
+        """What only the leader watches, and must know as it is now before it lets go of anything."""
         service = (f"{SECRET}.{options.namespace}.svc", *options.names)
         self._keeper = Keeper(client, options.namespace, service, options.policy, self._use)
         self._new_chain = asyncio.Event()
 
     def _fresh(self) -> bool:
-        return all(informer is not None and informer.live.is_set() for informer in (self._pods, self._nodes))
+        return bool(self._watched) and all(informer.live.is_set() for informer in self._watched)
 
     def _use(self, chain: Chain) -> None:
         self.chain = chain
@@ -128,19 +135,20 @@ class Controller:
     async def _lead(self) -> None:
         """What only the leader does."""
         nads = Informer(self.client, NADS.path(), self.world.nads, optional=True)
-        running = {"fieldSelector": pods.RUNNING}
-        self._pods = Informer(self.client, PODS.path(), self.world.pods, select=running, on_live=self.world.mark_all)
-        self._nodes = Informer(self.client, NODES.path(), self.world.nodes, on_live=self.world.mark_all)
-        parts = [nads.run(), self._pods.run(), self._nodes.run(), self._tend(nads)]
+        watch = functools.partial(Informer, self.client, on_live=self.world.mark_all)
+        self._watched = (
+            watch(VTEPS.path(), self.world.vteps),
+            watch(NODES.path(), self.world.nodes),
+            watch(PODS.path(self._namespace), self.world.old_agents, select=OLD_AGENTS),
+        )
+        parts = [nads.run(), *(informer.run() for informer in self._watched), self._tend(nads)]
         if self.webhook:
             parts += [self._keeper.trust.run(), self._keeper.run()]
         await _until(asyncio.Event(), *parts)
 
     async def _tend(self, nads: Informer[Any]) -> None:
         """Run the loop once everything has been seen: what is not known yet is not missing."""
-        assert self._pods is not None  # noqa: S101 - made by the caller
-        assert self._nodes is not None  # noqa: S101
-        for event in (self._lans.synced, nads.synced, self._pods.live, self._nodes.live):
+        for event in (self._lans.synced, nads.synced, *(informer.live for informer in self._watched)):
             await event.wait()
         self.world.mark_all()
         log.info("tends %d LANs", len(self.world.lans))

@@ -10,31 +10,32 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 
 from k8slan_cli.controller.claims import Claims
-from k8slan_cli.controller.decide import View
+from k8slan_cli.controller.view import View
 from k8slan_cli.errors import Problem
-from k8slan_cli.kube import lans, nads, nodes, pods
+from k8slan_cli.kube import lans, marks, nads, nodes
 from k8slan_cli.kube.lans import LanObject
 from k8slan_cli.kube.nads import FoundNad
 from k8slan_cli.kube.nodes import NodeHealth
 from k8slan_cli.kube.watch import Cache, Key
 from k8slan_cli.lan import names, validate
 from k8slan_cli.lan.model import Lan, LanRef
-from k8slan_cli.plan.attached import Pod
+from k8slan_cli.lan.vtep import Vtep
 
 
 class World:
-    """LANs, NADs, pods and nodes of the cluster. ``woken`` is called whenever a LAN has been marked."""
+    """LANs, NADs, VTEPs and nodes of the cluster, and agents of 0.1.0. ``woken`` is called when a LAN is marked."""
 
     def __init__(self, woken: Callable[[], None] = lambda: None) -> None:
         self.lans: Cache[LanObject] = Cache(lans.read_object, self._lan_changed)
         self.nads: Cache[FoundNad] = Cache(nads.read, self._nad_changed)
-        self.pods: Cache[Pod] = Cache(pods.read, self._pod_changed)
+        self.vteps: Cache[Vtep] = Cache(marks.read, self._vtep_changed)
         self.nodes: Cache[NodeHealth] = Cache(nodes.read, self._node_changed)
+        self.old_agents: Cache[bool] = Cache(lambda _document: True, self._old_agent_changed)
         self.claims = Claims()
         self._woken = woken
         self._marked: dict[LanRef, None] = {}
         self._owned: dict[LanRef, set[str]] = {}
-        self._users: dict[Key, set[Key]] = {}
+        self._vteps: dict[LanRef, dict[str, Vtep]] = {}
         self._nodes: dict[str, NodeHealth] = {}
 
     # ------------------------------------------------------------ which LANs to look at
@@ -46,8 +47,8 @@ class World:
             self._woken()
 
     def mark_all(self) -> None:
-        """Ask for a look at every LAN."""
-        self.mark(*(found.ref for _, found in self.lans.items()))
+        """Ask for a look at every LAN, and at VTEPs of LANs that are not there."""
+        self.mark(*(found.ref for _, found in self.lans.items()), *self._vteps)
 
     def take(self, busy: Iterable[LanRef] = ()) -> LanRef | None:
         """The next LAN to look at that is not one of the ``busy``, None if there is none."""
@@ -70,17 +71,15 @@ class World:
                     del self._owned[owner]
         self.mark(*self._concerned(key, *(found.owner for found in (old, new) if found)))
 
-    def _pod_changed(self, key: Key, old: Pod | None, new: Pod | None) -> None:
-        before, after = pods.nads(old), pods.nads(new)
-        for nad in before - after:
-            self._users[nad].discard(key)
-            if not self._users[nad]:
-                del self._users[nad]
-        for nad in after - before:
-            self._users.setdefault(nad, set()).add(key)
-        for nad in before | after:
-            found = self.nads.get(nad)
-            self.mark(*self._concerned(nad, found.owner if found else ""))
+    def _vtep_changed(self, _key: Key, old: Vtep | None, new: Vtep | None) -> None:
+        """Take in a VTEP; what it is about never changes, as its name tells."""
+        if old and not new:
+            del self._vteps[old.lan][old.node]
+            if not self._vteps[old.lan]:
+                del self._vteps[old.lan]
+        elif new:
+            self._vteps.setdefault(new.lan, {})[new.node] = new
+        self.mark(*(found.lan for found in (new or old,) if found))
 
     def _node_changed(self, key: Key, _old: NodeHealth | None, new: NodeHealth | None) -> None:
         node, finalizer = key[1], names.finalizer(key[1])
@@ -88,13 +87,14 @@ class World:
             self._nodes[node] = new
         else:
             del self._nodes[node]
-        self.mark(
-            *(
-                found.ref
-                for _, found in self.lans.items()
-                if found.deleting or node in found.entries or finalizer in found.finalizers
-            )
-        )
+        self.mark(*(ref for ref, vteps in self._vteps.items() if node in vteps))
+        for found in self.lans.values():
+            if finalizer in found.finalizers or any(entry.name == node for entry in found.entries):
+                self.mark(found.ref)
+
+    def _old_agent_changed(self, _key: Key, old: bool | None, _new: bool | None) -> None:
+        if len(self.old_agents) == (0 if old else 1):
+            self.mark_all()
 
     def _concerned(self, nad: Key, *owners: str) -> set[LanRef]:
         """The LANs that a NAD is about: who owns it, and who wants one of its name."""
@@ -108,10 +108,12 @@ class World:
     # ------------------------------------------------------------ what one LAN needs
 
     def view(self, ref: LanRef, now: datetime, *, fresh: bool = True, failure: str = "") -> View | None:
-        """What matters for a LAN; None if there is no such LAN."""
-        found = self.lans.get((ref.namespace, ref.name))
-        if found is None:
+        """What matters for a LAN; None if there is neither such a LAN nor a VTEP of it."""
+        there = self.lans.get((ref.namespace, ref.name))
+        vteps = self._vteps.get(ref, {})
+        if there is None and not vteps:
             return None
+        found = there or LanObject(ref=ref)
         clashes = self.clashes(found.lan) if found.lan else ()
         owned = frozenset(self._owned.get(ref, ()))
         wanted = owned
@@ -119,15 +121,14 @@ class World:
             wanted = frozenset(_names(found.lan, validate.own_spokes(found.lan, clashes)))
             wanted = wanted & owned if clashes or found.lan.leaving else wanted
         keys = [(ref.namespace, name) for name in wanted | owned]
-        users = {pod for key in keys for pod in self._users.get(key, ())}
         return View(
             found=found,
             now=now,
             clashes=clashes,
-            names=wanted,
             nads={key[1]: nad for key in keys if (nad := self.nads.get(key)) is not None},
-            pods={pod: use for pod in users if (use := self.pods.get(pod)) is not None},
+            vteps=tuple(vteps[node] for node in sorted(vteps)),
             nodes=self._nodes,
+            old_agents=bool(len(self.old_agents)),
             fresh=fresh,
             failure=failure,
         )

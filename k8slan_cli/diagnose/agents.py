@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from k8slan_cli.diagnose import protocol
@@ -26,6 +26,7 @@ from k8slan_cli.kube.client import ApiError, MissingError
 
 if TYPE_CHECKING:
     from k8slan_cli.kube.apply import Cluster
+    from k8slan_cli.lan.vtep import Vtep
 
 NAMESPACE = "k8slan-system"
 """Where k8slan is, unless the variable K8SLAN_NAMESPACE says otherwise."""
@@ -271,6 +272,17 @@ class Attachments:
         known = {(item.pod or item.container).removeprefix(f"{space}/") for item in self.items}
         raise AbsentError(f"nothing of the name {text} is attached{self.blind}", name=text, known=known)
 
+    def with_vms(self, vteps: Iterable[Vtep]) -> Attachments:
+        """Return the same with the names of VMs, which VTEPs know."""
+        vms = {
+            (str(port.pod), port.interface): port.vm.name
+            for vtep in vteps
+            for port in vtep.ports
+            if port.pod and port.vm
+        }
+        named = (replace(item, vm=vms.get((item.pod, item.ifname), item.vm)) for item in self.items)
+        return replace(self, items=tuple(named))
+
     @property
     def blind(self) -> str:
         """What cannot be seen, for the end of a sentence; "" if nothing."""
@@ -284,8 +296,12 @@ def matching(items: Iterable[Plugged], text: str, space: str) -> list[Plugged]:
     pod, _, ifname = text.partition(":")
     whole = pod if "/" in pod else f"{space}/{pod}"
     vm = re.compile(rf"{re.escape(whole.replace('/', '/virt-launcher-', 1))}-[a-z0-9]{{5}}")
-    return [
-        item
-        for item in items
-        if (item.pod == whole or vm.fullmatch(item.pod) or item.container == pod) and ifname in ("", item.ifname)
-    ] or [item for item in items if text and item.spoke == text]
+
+    def means(item: Plugged) -> bool:
+        if item.vm and whole == f"{item.pod.partition('/')[0]}/{item.vm}":
+            return True
+        return bool(item.pod == whole or vm.fullmatch(item.pod) or item.container == pod)
+
+    return [item for item in items if means(item) and ifname in ("", item.ifname)] or [
+        item for item in items if text and item.spoke == text
+    ]

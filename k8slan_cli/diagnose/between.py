@@ -13,6 +13,7 @@ from k8slan_cli.diagnose.client import Call
 from k8slan_cli.diagnose.exchange import Reached, Site
 from k8slan_cli.diagnose.protocol import FAIL, WARN, Check, Reach
 from k8slan_cli.lan.model import DEFAULT_PORT, IpAddress, Lan
+from k8slan_cli.plan.occupancy import Occupancy
 
 SITES = 24
 """As many nodes at a time try to reach each other."""
@@ -24,15 +25,16 @@ _MANY = 5
 class VxlanPath:
     """A way in which nodes carry LANs: a UDP port, a group or unicast, a device on each node; ``lan`` is one of them.
 
-    Without a LAN it is the default, which the next LAN will have.
+    Without a LAN it is the default, which the next LAN will have. ``nodes`` are those that take part in the LAN.
     """
 
     port: int
     lan: Lan | None = None
+    nodes: frozenset[str] = frozenset()
 
     def takes_part(self, node: str) -> bool:
         """Whether a node has anything to do with it."""
-        return self.lan is None or any(entry.name == node for entry in self.lan.nodes)
+        return self.lan is None or node in self.nodes
 
     def names(self, node: str) -> bool:
         """Whether the LAN names a device of this very node."""
@@ -49,11 +51,12 @@ class VxlanPath:
         return f"VXLAN at UDP port {self.port}{group}" + (f", as for LAN {self.lan.ref}" if self.lan else "")
 
 
-def ways(lans: Iterable[Lan]) -> list[VxlanPath]:
+def ways(lans: Iterable[tuple[Lan, Occupancy]]) -> list[VxlanPath]:
     """The default, and each other way that a LAN has beside it, once."""
     found: dict[object, VxlanPath] = {(DEFAULT_PORT, None, (), None): VxlanPath(DEFAULT_PORT)}
-    for lan in lans:
-        found.setdefault((lan.port, lan.underlay, lan.underlays, lan.group), VxlanPath(lan.port, lan))
+    for lan, on in lans:
+        way = VxlanPath(lan.port, lan, frozenset(vtep.node for vtep in on.nodes))
+        found.setdefault((lan.port, lan.underlay, lan.underlays, lan.group), way)
     return list(found.values())
 
 

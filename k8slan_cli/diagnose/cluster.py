@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -12,7 +12,9 @@ from k8slan_cli.diagnose import agents
 from k8slan_cli.diagnose.protocol import FAIL, OK, WARN, Check
 from k8slan_cli.errors import K8slanError
 from k8slan_cli.inventory import lans as reading
+from k8slan_cli.inventory import occupancy
 from k8slan_cli.inventory.lans import Found
+from k8slan_cli.inventory.occupancy import Users
 from k8slan_cli.kube import apply, client, kinds
 from k8slan_cli.kube.apply import Cluster
 from k8slan_cli.kube.client import ApiError
@@ -198,8 +200,8 @@ def _refuses(cluster: Cluster, namespace: str, what: str) -> Check:
 # ---------------------------------------------------------------- LANs
 
 
-def lans(cluster: Cluster, namespace: str) -> tuple[list[Found], tuple[Check, ...]]:
-    """The LANs that this user can see, and whether they are ready."""
+def lans(cluster: Cluster, namespace: str) -> tuple[list[Found], Users, tuple[Check, ...]]:
+    """The LANs that this user can see, who is on them, and whether they are ready and nothing is wrong on them."""
     what, checks = "status", list[Check]()
     try:
         items = reading.several(cluster)
@@ -208,7 +210,7 @@ def lans(cluster: Cluster, namespace: str) -> tuple[list[Found], tuple[Check, ..
         try:
             items = reading.several(cluster, namespace)
         except ApiError as again:
-            return [], (unseen(what, again),)
+            return [], Users(), (unseen(what, again),)
     ill = [item for item in items if not (item.ready and item.ready.status) and not item.deleting]
     for item in ill[:_MANY]:
         ready = item.ready
@@ -224,4 +226,19 @@ def lans(cluster: Cluster, namespace: str) -> tuple[list[Found], tuple[Check, ..
     if not ill:
         words = f"{len(items)} LAN{'s are' if len(items) != 1 else ' is'} ready" if items else "there are none yet"
         checks.append(Check(what=what, state=OK, words=words))
-    return items, tuple(checks)
+    users = occupancy.explained(cluster, occupancy.read(cluster, items))
+    checks += [Check(what="attachments", state=WARN, words=sentence) for sentence in users.blind]
+    return items, users, (*checks, *_attachments(items, users))
+
+
+def _attachments(items: Sequence[Found], users: Users) -> Iterator[Check]:
+    """What is wrong with who is on LANs, as far as their status has not said it."""
+    wrong = [(item, words) for item in items for words in occupancy.unsaid(item, users.of(item))]
+    wrong += [
+        (item, f"{each.place} is not attached yet: {each.why}") for item in items for each in users.of(item).waiting
+    ]
+    for item, words in wrong[:_MANY]:
+        advice = f"k8slan lan inspect {item.ref.name} -n {item.ref.namespace}"
+        yield Check(what="attachments", state=WARN, words=f"LAN {item.ref}: {words}", advice=advice)
+    if len(wrong) > _MANY:
+        yield Check(what="attachments", state=WARN, words=f"{len(wrong) - _MANY} more things are wrong on LANs")

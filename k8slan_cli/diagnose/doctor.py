@@ -40,13 +40,13 @@ def examine(cluster: Cluster, namespace: str) -> Iterator[Area]:
     yield Area("k8slan", (*known, *api.controller(cluster), *api.webhook(cluster, namespace)))
     if any(check.state == FAIL for check in known):
         return
-    found, checks = api.lans(cluster, namespace)
+    found, users, checks = api.lans(cluster, namespace)
     yield Area("LANs", checks)
-    lans = [item.lan for item in found if item.lan]
+    lans = [(item.lan, users.of(item)) for item in found if item.lan]
     agents, ways = Agents(cluster), between.ways(lans)
     facts, checks = nodes.examine(agents, cluster, ways)
     yield Area("agents", checks)
     for node, said in sorted(facts.items()):
         yield Area(f"node {node}", said.checks)
     if len(facts) > 1:
-        yield Area("between nodes", tuple(nodes.between(agents, facts, ways, {lan.vni for lan in lans})))
+        yield Area("between nodes", tuple(nodes.between(agents, facts, ways, {lan.vni for lan, _ in lans})))

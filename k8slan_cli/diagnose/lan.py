@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,15 +12,15 @@ from k8slan_cli.diagnose.agents import Agents
 from k8slan_cli.diagnose.exchange import Reached
 from k8slan_cli.diagnose.protocol import ACCOUNT, Plugged
 from k8slan_cli.errors import K8slanError
-from k8slan_cli.inventory import lans
-from k8slan_cli.inventory.lans import SEE_SYSTEM, Found, holders
+from k8slan_cli.inventory import lans, occupancy
+from k8slan_cli.inventory.lans import SEE_SYSTEM, Found
 from k8slan_cli.kube import client, kinds
 from k8slan_cli.kube.apply import Cluster
 from k8slan_cli.kube.client import ApiError
 from k8slan_cli.lan.model import Lan
-from k8slan_cli.plan.attached import Attached, shared
+from k8slan_cli.plan.occupancy import Interface, Occupancy, some
 
-_MORE = 5  # how many names a sentence has
+_MANY = 10  # names that hold a deletion, in a sentence
 _PATIENCE = 3.0  # seconds for the agents, without whom the rest is shown
 
 
@@ -38,22 +38,22 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LanDetails:
-    """All that is known of a LAN. ``blind`` are sentences about what this user may not see.
+    """All that is known of a LAN. ``on`` is who is on it, ``blind`` are sentences about what this user may not see.
 
     ``plugged`` is what agents say of attachments, by pod (``namespace/name``) and interface; ``reached`` what became of
     frames between the nodes that take part, None if they were not tried.
     """
 
     found: Found
-    attached: tuple[Attached, ...] = ()
+    on: Occupancy
     plugged: Mapping[tuple[str, str], Plugged] = field(default_factory=dict)
     reached: tuple[Reached, ...] | None = None
     events: tuple[Event, ...] = ()
     blind: tuple[str, ...] = ()
 
-    def plugged_at(self, item: Attached) -> Plugged | None:
+    def plugged_at(self, item: Interface) -> Plugged | None:
         """What its agent says of an attachment, if it does."""
-        return self.plugged.get((f"{item.pod.namespace}/{item.pod.name}", item.network.interface))
+        return self.plugged.get((str(item.port.pod or ""), item.port.interface))
 
 
 def look(cluster: Cluster, namespace: str, name: str) -> LanDetails:
@@ -65,8 +65,8 @@ def look(cluster: Cluster, namespace: str, name: str) -> LanDetails:
 
     """
     found = lans.one(cluster, namespace, name)
-    seen = lans.pods(cluster, namespace)
-    blind = [seen.blind] if seen.blind else []
+    users = occupancy.explained(cluster, occupancy.read(cluster, [found]))
+    on, blind = users.of(found), list(users.blind)
     query = {"fieldSelector": f"involvedObject.kind={kinds.LANS.name},involvedObject.name={name}"}
     events: list[Event] = []
     try:
@@ -76,11 +76,10 @@ def look(cluster: Cluster, namespace: str, name: str) -> LanDetails:
         if error.status != 403:
             raise
         blind.append(f"events cannot be seen: {error.message}")
-    attached = lans.on([found], seen)
-    plugged, reached, unseen = _ask_agents(cluster, found, attached)
+    plugged, reached, unseen = _ask_agents(cluster, found, on)
     return LanDetails(
         found=found,
-        attached=attached,
+        on=on,
         plugged=plugged,
         reached=reached,
         events=tuple(events),
@@ -89,12 +88,12 @@ def look(cluster: Cluster, namespace: str, name: str) -> LanDetails:
 
 
 def _ask_agents(
-    cluster: Cluster, found: Found, attached: Iterable[Attached]
+    cluster: Cluster, found: Found, on: Occupancy
 ) -> tuple[dict[tuple[str, str], Plugged], tuple[Reached, ...] | None, list[str]]:
     """What agents say of attachments, how their nodes reach each other, and a sentence about each thing not seen."""
-    nodes = sorted({item.pod.node for item in attached if item.network.present} - {""})
+    nodes = sorted({item.node for item in on.attached})
     lan = found.lan
-    tunnelled = lan is not None and sum(node.vtep is not None for node in lan.nodes) > 1
+    tunnelled = lan is not None and sum(node.address is not None for node in on.nodes) > 1
     if not nodes and not tunnelled:
         return {}, None, []
     agents = Agents(cluster, _PATIENCE)
@@ -105,20 +104,20 @@ def _ask_agents(
         role = f"; the role {ACCOUNT} shows them" if error.status == 403 else ""
         return {}, None, [f"links, traffic and peers cannot be seen: {error.message}{role}"]
     with ThreadPoolExecutor(1) as beside:
-        trial = beside.submit(_try_peers, agents, lan) if lan and tunnelled else None
+        trial = beside.submit(_try_peers, agents, lan, on) if lan and tunnelled else None
         seen = agents.plugged(str(found.ref), nodes)
     reasons = {node: error.message for node, error in seen.unreachable.items()}
     reasons |= {node: f"node {node} has no agent of k8slan" for node in nodes if node not in there}
-    unseen = [f"links and traffic on {_some(sorted(reasons))} cannot be seen: {why}" for why in [*reasons.values()][:1]]
+    unseen = [f"links and traffic on {some(sorted(reasons))} cannot be seen: {why}" for why in [*reasons.values()][:1]]
     reached, untried = trial.result() if trial else (None, "")
     if untried and not reasons:
         unseen.append(untried)
     return {(item.pod, item.ifname): item for item in seen.items}, reached, unseen
 
 
-def _try_peers(agents: Agents, lan: Lan) -> tuple[tuple[Reached, ...] | None, str]:
+def _try_peers(agents: Agents, lan: Lan, on: Occupancy) -> tuple[tuple[Reached, ...] | None, str]:
     """Have the nodes that take part send to each other, by a VXLAN like the LAN's; else why that cannot be."""
-    vteps = {node.name: node.vtep for node in lan.nodes if node.vtep}
+    vteps = {node.node: node.address for node in on.nodes if node.address}
     able = [name for name in sorted(vteps) if name in agents.pods and not agents.pods[name].trouble]
     if len(able) < 2:
         return None, ""
@@ -133,9 +132,8 @@ def _event(document: Mapping[str, Any]) -> Event:
     """An event of either API: each has its own fields for the same."""
     series = document.get("series") or {}
     source = document.get("reportingComponent") or (document.get("source") or {}).get("component") or ""
-    times = (series.get("lastObservedTime"), document.get("lastTimestamp"), document.get("eventTime"))
     return Event(
-        last=next((time for time in times if time), document["metadata"].get("creationTimestamp") or ""),
+        last=occupancy.event_time(document),
         warning=document.get("type") == "Warning",
         reason=document.get("reason") or "",
         source=source.rpartition("/")[2],
@@ -156,8 +154,8 @@ def _why(view: LanDetails) -> Iterator[str]:
     found = view.found
     ready = found.ready
     if found.deleting:
-        if view.attached:
-            yield f"It is being deleted, and stays until these are gone: {holders(view.attached)}."
+        if holders := view.on.holders:
+            yield f"It is being deleted, and stays until these are gone: {some((h.who for h in holders), _MANY)}."
         elif ready and ready.reason == "Terminating":
             yield f"It is being deleted: it {ready.message}."
         else:
@@ -170,41 +168,14 @@ def _why(view: LanDetails) -> Iterator[str]:
         yield f"k8slan's controller has not seen {what}: is it running? See: {SEE_SYSTEM}"
     elif not ready.status:
         yield f"{ready.reason}: {ready.message}"
-    yield from _shared(view)
-    yield from _silent_nodes(view)
-    yield from _waiting(view.attached)
+    yield from occupancy.unsaid(found, view.on)
     yield from _faults(view)
     yield from _unreached(view)
 
 
-def _shared(view: LanDetails) -> Iterator[str]:
-    """Spokes and MAC addresses in use more than once, where the controller has not just said so."""
-    said = view.found.ready.message if view.found.ready else ""
-    for words in (share.describe() for share in shared(view.attached)):
-        if words not in said:
-            yield f"{words[0].upper()}{words[1:]}"
-
-
-def _silent_nodes(view: LanDetails) -> Iterator[str]:
-    """Nodes that have someone attached, and of which no agent has said anything."""
-    heard = {node.name for node in view.found.lan.nodes} if view.found.lan else set()
-    silent = sorted({item.pod.node for item in view.attached if item.network.present} - heard - {""})
-    if silent:
-        yield f"The agents on {_some(silent)} have not said how the LAN is there: are they running? See: {SEE_SYSTEM}"
-
-
-def _waiting(attached: Iterable[Attached]) -> Iterator[str]:
-    """Pods that are not on the LAN yet."""
-    absent = [item for item in attached if not item.network.present]
-    if homeless := sorted({item.who for item in absent if not item.pod.node}):
-        yield f"These wait for a node: {_some(homeless)}."
-    if starting := sorted({f"{item.who} on {item.pod.node}" for item in absent if item.pod.node}):
-        yield f"These have not got their interface yet: {_some(starting)}. Why says: kubectl describe pod"
-
-
 def _faults(view: LanDetails) -> Iterator[str]:
     """Attachments that their nodes' agents find broken."""
-    for item in view.attached:
+    for item in view.on.attached:
         plugged = view.plugged_at(item)
         if plugged and plugged.fault:
             yield f"{plugged.ifname} of {item.who} on {plugged.node} does not work: {plugged.fault}"
@@ -216,8 +187,3 @@ def _unreached(view: LanDetails) -> Iterator[str]:
         way = between.VxlanPath(view.found.lan.port, view.found.lan)
         for check in between.verdict(way, view.reached):
             yield f"Of frames between its nodes, {check.words}: {check.advice}"
-
-
-def _some(items: Sequence[str]) -> str:
-    more = f" and {len(items) - _MORE} more" if len(items) > _MORE else ""
-    return ", ".join(items[:_MORE]) + more

@@ -132,10 +132,10 @@ def between(
 
 
 def sizes(mtus: set[int]) -> Iterator[Check]:
-    """Whether underlays are of different MTUs, so that LANs are, too."""
+    """Whether underlays are of different MTUs, of which a LAN has the least."""
     if len(mtus) > 1:
-        words = f"nodes have underlays of MTU {', '.join(map(str, sorted(mtus)))}: LANs differ from node to node"
-        advice = f"set spec.mtu of LANs to what all have, or give all underlays the same MTU of {max(mtus)}"
+        words = f"nodes have underlays of MTU {', '.join(map(str, sorted(mtus)))}: a LAN has what the least allows"
+        advice = f"give all underlays the same MTU of {max(mtus)}, or set spec.mtu of LANs to what all allow"
         yield Check(what="MTU", state=WARN, words=words, advice=advice)
 
 

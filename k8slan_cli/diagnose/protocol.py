@@ -208,8 +208,9 @@ class Traffic:
 class Plugged:
     """An attachment as its node's agent knows it; ``sent`` and ``received`` are seen from the pod or VM.
 
-    ``lan`` and ``pod`` are ``namespace/name``; ``pod`` is "" where the runtime did not tell. ``up`` is what the LAN
-    wants of its link, ``carrier`` whether there is one. ``fault`` says why it does not work, "" if it does.
+    ``lan`` and ``pod`` are ``namespace/name``; ``pod`` is "" where the runtime did not tell. ``vm`` is the name of the
+    VM that the pod runs. ``up`` is what the LAN wants of its link, ``carrier`` whether there is one. ``fault`` says why
+    it does not work, "" if it does.
     """
 
     node: str
@@ -222,6 +223,7 @@ class Plugged:
     mtu: int
     spoke: str = ""
     pod: str = ""
+    vm: str = ""
     addresses: tuple[str, ...] = ()
     up: bool = True
     carrier: bool = False

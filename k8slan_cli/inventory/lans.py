@@ -1,8 +1,8 @@
-"""LANs as the cluster has them, and what is on them: the reading that all commands share."""
+"""LANs and pods as the cluster has them: the reading that all commands share."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from k8slan_cli.kube.status import READY, Condition, LanStatus
 from k8slan_cli.kube.status import decode as decode_status
 from k8slan_cli.lan import codec, names
 from k8slan_cli.lan.model import Lan, LanRef
-from k8slan_cli.plan.attached import Attached, Pod, attached, decode_pod
+from k8slan_cli.plan.pods import Pod, decode_pod
 
 if TYPE_CHECKING:
     from k8slan_cli.kube.apply import Cluster
@@ -135,7 +135,7 @@ def not_installed(error: client.ApiError) -> client.ApiError:
     )
 
 
-# ---------------------------------------------------------------- who is on them
+# ---------------------------------------------------------------- pods
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,11 +163,6 @@ def pods(cluster: Cluster, namespace: str) -> Pods:
     return Pods(blind=blind)
 
 
-def on(found: Iterable[Found], seen: Pods) -> tuple[Attached, ...]:
-    """Who is on LANs."""
-    return attached((item.lan for item in found if item.lan), seen.pods)
-
-
 def sound(found: Found) -> Lan:
     """The LAN of an object.
 
@@ -178,13 +173,6 @@ def sound(found: Found) -> Lan:
     if found.lan is None:
         raise Invalid(f"LAN {found.ref}", found.problems)
     return found.lan
-
-
-def holders(items: Iterable[Attached], limit: int = 10) -> str:
-    """Who is on a LAN, by name, for a sentence."""
-    who = list(dict.fromkeys(item.who for item in items))
-    more = f" and {len(who) - limit} more" if len(who) > limit else ""
-    return ", ".join(who[:limit]) + more
 
 
 def as_error(error: client.ApiError, subject: str) -> K8slanError:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +21,7 @@ from k8slan_cli.kube.kinds import LANS, Document
 from k8slan_cli.kube.status import LanStatus
 from k8slan_cli.kube.watch import CROWD_SPREAD, Api, Cache, Informer, Key
 from k8slan_cli.lan import codec
-from k8slan_cli.lan.model import API_VERSION, GROUP, KIND, PROTECTION, Lan, LanRef, Snapshot
+from k8slan_cli.lan.model import API_VERSION, GROUP, KIND, PROTECTION, Lan, LanRef, NodeStatus, Snapshot
 
 FORCE = f"{GROUP}/force-delete"
 """An annotation, "true": the LAN is to be deleted even while pods use it."""
@@ -38,17 +38,17 @@ _MAX_MANAGER = 128
 class LanObject:
     """What the controller knows of a LAN object.
 
-    ``lan`` is None if the object breaks rules, ``problems`` says which. ``entries`` are the nodes in
-    ``status.nodes``, ``status`` is the rest of it.
+    ``lan`` is None if the object breaks rules, ``problems`` says which. ``entries`` are ``status.nodes``, ``status``
+    is the rest of it. Without a ``uid`` there is no such object.
     """
 
     ref: LanRef
-    uid: str
+    uid: str = ""
     generation: int = 0
     deleting: bool = False
     forced: bool = False
     finalizers: tuple[str, ...] = ()
-    entries: tuple[str, ...] = ()
+    entries: tuple[NodeStatus, ...] = ()
     status: LanStatus = field(default_factory=LanStatus)
     lan: Lan | None = None
     problems: tuple[Problem, ...] = ()
@@ -73,7 +73,7 @@ def read_object(document: Document) -> LanObject:
         deleting="deletionTimestamp" in metadata,
         forced=(metadata.get("annotations") or {}).get(FORCE) == "true",
         finalizers=tuple(metadata.get("finalizers") or ()),
-        entries=lan_status.node_names(status),
+        entries=tuple(node for node in codec.nodes(status) if node.name),
         status=lan_status.decode(status),
         lan=found if isinstance(found, Lan) else None,
         problems=() if isinstance(found, Lan) else found,
@@ -161,6 +161,19 @@ async def write_status(client: Client, ref: LanRef, uid: str, status: LanStatus)
     return await _apply(client, ref, uid, CONTROLLER, {"status": lan_status.encode(status)}, "status")
 
 
+async def write_nodes(client: Client, ref: LanRef, uid: str, entries: Sequence[NodeStatus]) -> Document:
+    """Make ``entries`` what the controller says in ``status.nodes``; return the LAN as it is now.
+
+    Raises:
+        ApiError: it could not be done.
+
+    """
+    # What is empty is written too: it takes the place of what the node's agent of 0.1.0 once said.
+    empty = {"state": "", "device": "", "vtep": "", "mtu": 0, "message": ""}
+    status = {"nodes": [empty | codec.encode_node(entry) for entry in entries]}
+    return await _apply(client, ref, uid, f"{CONTROLLER}-nodes", {"status": status}, "status")
+
+
 async def add_protection(client: Client, ref: LanRef, uid: str) -> Document:
     """Put the controller's finalizer on a LAN; returns the LAN as it is now.
 
@@ -178,7 +191,7 @@ async def remove_finalizers(client: Client, ref: LanRef, unwanted: frozenset[str
         ApiError: it could not be done.
 
     """
-    return await _strip(client, LANS.path(ref.namespace, ref.name), "metadata", "finalizers", "", unwanted)
+    return await strip(client, LANS.path(ref.namespace, ref.name), "metadata", "finalizers", "", unwanted)
 
 
 async def remove_nodes(client: Client, ref: LanRef, unwanted: frozenset[str]) -> Document | None:
@@ -188,7 +201,7 @@ async def remove_nodes(client: Client, ref: LanRef, unwanted: frozenset[str]) ->
         ApiError: it could not be done.
 
     """
-    return await _strip(client, LANS.path(ref.namespace, ref.name, "status"), "status", "nodes", "name", unwanted)
+    return await strip(client, LANS.path(ref.namespace, ref.name, "status"), "status", "nodes", "name", unwanted)
 
 
 async def _apply(
@@ -201,7 +214,7 @@ async def _apply(
     return await client.call("PATCH", path, query=query, body=document, content_type=APPLY)
 
 
-async def _strip(
+async def strip(
     client: Client, path: str, section: str, name: str, key: str, unwanted: frozenset[str]
 ) -> Document | None:
     """Take items out of the list ``section.name``, each known by itself or by its ``key``.

@@ -12,6 +12,10 @@ READY, DEGRADED = "Ready", "Degraded"
 CONDITIONS = (READY, CONFLICT, DEGRADED)
 MAX_MESSAGE = 32768
 """Characters of a condition's message, as the CRD has it."""
+MAX_DEGRADED = 10
+"""How many nodes in trouble the status names: all of it goes to every agent with each write."""
+MAX_NODE_MESSAGE = 256
+"""Characters of what it says of each; the node's VTEP has all of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +31,17 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NodeTrouble:
+    """One of ``status.degradedNodes``: a node on which the LAN is not as specified."""
+
+    name: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.message}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LanStatus:
     """What the controller says of a LAN."""
 
@@ -34,6 +49,7 @@ class LanStatus:
     spokes: int = 0
     attached: int = 0
     nodes: int = 0
+    degraded: tuple[NodeTrouble, ...] = ()
     conditions: tuple[Condition, ...] = ()
 
     def condition(self, kind: str) -> Condition | None:
@@ -53,13 +69,12 @@ def decode(status: object) -> LanStatus:
         spokes=spokes,
         attached=attached,
         nodes=nodes,
+        degraded=tuple(
+            NodeTrouble(name=str(item.get("name", "")), message=str(item.get("message", "")))
+            for item in _items(status, "degradedNodes")
+        ),
         conditions=tuple(_decode_condition(kind, found[kind]) for kind in CONDITIONS if kind in found),
     )
-
-
-def node_names(status: object) -> tuple[str, ...]:
-    """The nodes in ``status.nodes``."""
-    return tuple(name for node in _items(status, "nodes") if isinstance(name := node.get("name"), str))
 
 
 def _decode_condition(kind: str, found: Mapping[str, Any]) -> Condition:
@@ -84,11 +99,13 @@ def _number(value: object) -> int:
 
 def encode(status: LanStatus) -> dict[str, Any]:
     """The controller's part of a ``status``, as server-side apply wants it."""
+    degraded = [{"name": node.name, "message": node.message} for node in status.degraded]
     return {
         "observedGeneration": status.generation,
         "spokeCount": status.spokes,
         "attached": status.attached,
         "nodeCount": status.nodes,
+        **({"degradedNodes": degraded} if degraded else {}),
         "conditions": [
             {
                 "type": condition.type,

@@ -197,8 +197,9 @@ def _lan(read: _Reader, top: dict[str, Any], metadata: dict[str, Any], spec: dic
         deleting=metadata.get("deletionTimestamp") is not None,
         granted=_granted(top.get("status"), metadata.get("generation")),
         down=_links_down(metadata.get("annotations")),
+        attached=_attached(top.get("status")),
         finalizers=_finalizers(metadata.get("finalizers")),
-        nodes=(*_nodes(top.get("status")), *_peers(read, top.get("peers"))),
+        nodes=(*nodes(top.get("status")), *_peers(read, top.get("peers"))),
     )
 
 
@@ -211,6 +212,11 @@ def _granted(status: object, generation: object) -> bool | None:
                 return False
             return True if condition.get("observedGeneration") == generation else None
     return None
+
+
+def _attached(status: object) -> bool:
+    count = status.get("attached") if isinstance(status, dict) else None
+    return isinstance(count, int) and count > 0
 
 
 def _links_down(annotations: object) -> frozenset[str]:
@@ -232,9 +238,9 @@ def _peers(read: _Reader, value: object) -> tuple[NodeStatus, ...]:
     return tuple(NodeStatus(name="", vtep=address) for address in addresses if address)
 
 
-def _nodes(status: object) -> tuple[NodeStatus, ...]:
+def nodes(status: object) -> tuple[NodeStatus, ...]:
     """``status.nodes``. It is agents that write it, so what cannot be read is passed over and not a user's fault."""
-    nodes = status.get("nodes") if isinstance(status, dict) else None
+    found = status.get("nodes") if isinstance(status, dict) else None
     lenient = _Reader()
     return tuple(
         NodeStatus(
@@ -245,7 +251,7 @@ def _nodes(status: object) -> tuple[NodeStatus, ...]:
             mtu=lenient.typed(int, node.get("mtu"), "", 0),
             message=lenient.typed(str, node.get("message"), "", ""),
         )
-        for node in (nodes if isinstance(nodes, list) else [])
+        for node in (found if isinstance(found, list) else [])
         if isinstance(node, dict)
     )
 

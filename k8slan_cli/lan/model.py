@@ -84,7 +84,8 @@ class Lan:
     ``granted``    what the controller has written of the LAN's claims: True, they are its own; False, some are another
                    LAN's; None, nothing since the last edit
     ``down``       links that are to have no carrier: spokes, or ``namespace/pod:interface`` on a dynamic LAN
-    ``finalizers`` and ``nodes`` are what agents and controller have written so far
+    ``attached``   whether the controller counts attachments, on any node
+    ``finalizers`` and ``nodes`` are what controller and agents of 0.1.0 have written so far
     """
 
     ref: LanRef
@@ -104,13 +105,14 @@ class Lan:
     deleting: bool = False
     granted: bool | None = None
     down: frozenset[str] = frozenset()
+    attached: bool = False
     finalizers: tuple[str, ...] = ()
     nodes: tuple[NodeStatus, ...] = field(default=())
 
     @property
     def in_use(self) -> bool:
-        """Whether it has attachments on some node: only agents write these entries."""
-        return any(node.name for node in self.nodes)
+        """Whether it has attachments on some node: only controller and agents write what says so."""
+        return self.attached or any(node.name for node in self.nodes)
 
     @property
     def leaving(self) -> bool:

@@ -199,7 +199,7 @@ def _rank(lan: Lan) -> tuple[int, bool, bool, str, LanRef]:
 
 def as_newest(lan: Lan) -> Lan:
     """Return a LAN that comes after all others: who writes one may not take from another what it has."""
-    return replace(lan, granted=False, nodes=(), created="")
+    return replace(lan, granted=False, attached=False, nodes=(), created="")
 
 
 def _owned(lan: Lan) -> _Owners:

@@ -158,8 +158,12 @@ def delete_links(names: Iterable[str]) -> list[nlmsg]:
 
 
 def bridge(name: str, mtu: int, mac: str) -> nlmsg:
-    """Create a bridge as the kernel makes them; ``silence`` then takes its opinions away."""
-    return _new_link(name, "bridge", mtu=mtu, address=mac, up=True)
+    """Create a bridge as the kernel makes them; ``silence`` then takes its opinions away.
+
+    It gets no forward delay. That is for STP, but with the usual one a bridge tells of each port once more, 15 s after
+    the port was made, and all who listen wake for nothing.
+    """
+    return _new_link(name, "bridge", ["IFLA_BR_FORWARD_DELAY", 0], mtu=mtu, address=mac, up=True)
 
 
 def _new_link(name: str, kind: str, *data: list[Any], up: bool = False, index: int = 0, **attributes: Any) -> nlmsg:

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 
-from k8slan_cli.lan.model import NODE_READY, Lan
+from k8slan_cli.lan.model import Lan
+from k8slan_cli.lan.vtep import READY, Vtep
 from k8slan_cli.picture import Member, NodePart, Topology
 from k8slan_cli.picture.text import cut
-from k8slan_cli.plan.attached import Attached, Shared, shared
+from k8slan_cli.plan.occupancy import REMOVED, Interface, Occupancy, takes_part
 
 _NOTE = 48  # characters of a note: inspect has all of it
 _NOWHERE = "no node yet"
 
 
-def topology(lan: Lan, attached: Iterable[Attached], *, ready: bool) -> Topology:
-    """A LAN's nodes: those that say that they take part, and those of its pods."""
-    own = [each for each in attached if each.socket.lan == lan.ref]
-    shares = shared(own)
-    names = {node.name for node in lan.nodes} | {each.pod.node for each in own if each.pod.node}
-    nodes = [_node(lan, name, [each for each in own if each.pod.node == name], shares) for name in sorted(names)]
-    if homeless := [each for each in own if not each.pod.node]:
+def topology(lan: Lan, on: Occupancy, *, ready: bool) -> Topology:
+    """Return a LAN's nodes: those that say that they take part, and those of pods that wait."""
+    vteps = {vtep.node: vtep for vtep in on.vteps}
+    names = {*vteps, *(item.node for item in on.waiting if item.node)}
+    nodes = [_node(lan, name, vteps.get(name), on) for name in sorted(names)]
+    if homeless := [item for item in on.waiting if not item.node]:
         nodes.append(_waiting(homeless))
     flooding = f"multicast {lan.group}" if lan.group else "unicast"
     state = "" if ready else ", not ready"
@@ -30,36 +30,53 @@ def topology(lan: Lan, attached: Iterable[Attached], *, ready: bool) -> Topology
     )
 
 
-def _node(lan: Lan, name: str, attached: Iterable[Attached], shares: Sequence[Shared]) -> NodePart:
-    said = next((node for node in lan.nodes if node.name == name), None)
-    if said is None:
-        note = "nothing heard of it yet"
-    elif said.state != NODE_READY:
-        note = f"{said.state}: {said.message}" if said.message else said.state
-    else:
-        note = ""
+def _node(lan: Lan, name: str, vtep: Vtep | None, on: Occupancy) -> NodePart:
+    there = vtep is not None and takes_part(vtep)
+    members = tuple(_member(item, on) for item in (*on.attached, *on.waiting) if item.node == name)
     return NodePart(
         name=name,
-        bridge=lan.bridge,
-        tunnel=lan.vxlan if said else "",
-        uplink=" ".join(filter(None, (said.device, str(said.vtep or "")))) if said else "",
-        members=tuple(_member(each, shares) for each in attached),
-        note=cut(" ".join(note.split()), _NOTE),
+        bridge=lan.bridge if there or members else "",
+        tunnel=lan.vxlan if there else "",
+        uplink=" ".join(filter(None, (vtep.device, str(vtep.address or "")))) if vtep and there else "",
+        members=members,
+        note=cut(" ".join(_note(vtep).split()), _NOTE),
     )
 
 
-def _member(each: Attached, shares: Iterable[Shared]) -> Member:
-    network, pod = each.network, each.pod
-    first = " ".join((network.interface, *network.ips)) if network.present else f"{network.interface} (waiting)"
-    notes = [f"{share.kind} in use {share.times}" for share in shares if each in share.holders]
-    place = f"{pod.namespace}/" if pod.namespace != each.socket.lan.namespace else ""
+def _note(vtep: Vtep | None) -> str:
+    if vtep is None:
+        return "nothing of the LAN here yet"
+    if vtep.lost:
+        return "lost: the node is not ready"
+    if vtep.state in ("", READY):
+        return ""
+    return f"{vtep.state}: {vtep.message}" if vtep.message else vtep.state
+
+
+def _member(item: Interface, on: Occupancy) -> Member:
+    port, pod = item.port, item.port.pod
+    first = " ".join((port.interface, *port.addresses)) if item.vtep else f"{port.interface} (waiting)"
+    place = f"{pod.namespace}/" if pod and pod.namespace != item.lan.namespace else ""
     return Member(
-        name=place + (pod.vm or pod.name),
-        port=each.socket.spoke or "dynamic",
-        lines=tuple(filter(None, (first, network.mac, *notes))),
-        vm=bool(pod.vm),
+        name=place + (port.vm.name if port.vm else pod.name if pod else port.name),
+        port=port.spoke or "dynamic",
+        lines=tuple(filter(None, (first, port.mac, *(_remarks(item, on) if item.vtep else ())))),
+        vm=port.vm is not None,
     )
 
 
-def _waiting(homeless: Sequence[Attached]) -> NodePart:
+def _remarks(item: Interface, on: Occupancy) -> Iterator[str]:
+    """Tell what is wrong with an interface, in few words: inspect says it in full."""
+    for clash in on.clashes:
+        if item in clash.interfaces:
+            yield f"{clash.kind} in use {clash.times}"
+    if item.holder:
+        yield "link down"
+    if item.removed:
+        yield REMOVED
+    if on.oversized(item):
+        yield f"MTU {item.port.mtu}, the LAN has {on.mtu}"
+
+
+def _waiting(homeless: Sequence[Interface]) -> NodePart:
     return NodePart(name=_NOWHERE, note=cut("waiting: " + ", ".join(each.who for each in homeless), _NOTE))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from ipaddress import IPv6Address
@@ -111,11 +112,10 @@ def choose_local(lan: Lan, underlay: Underlay, peers: Iterable[IpAddress]) -> Ip
     With a group, one of the group's family. With peers, one of the family and scope that reaches most of them. Else
     routable before link-local, and IPv4 before IPv6.
     """
-    known = list(peers)
+    reached = Counter(map(_scope, peers))
 
     def rank(address: IpAddress) -> tuple[int, bool, int]:
-        reached = sum(_reaches(address, peer) for peer in known)
-        return (-reached, _link_local_v6(address), address.version)
+        return (-reached[_scope(address)], _link_local_v6(address), address.version)
 
     candidates = [a for a in underlay.addresses if not a.is_loopback]
     if lan.group is not None:
@@ -123,8 +123,9 @@ def choose_local(lan: Lan, underlay: Underlay, peers: Iterable[IpAddress]) -> Ip
     return min(candidates, key=rank, default=None)
 
 
-def _reaches(address: IpAddress, peer: IpAddress) -> bool:
-    return address.version == peer.version and _link_local_v6(address) == _link_local_v6(peer)
+def _scope(address: IpAddress) -> tuple[int, bool]:
+    """Return what two addresses must have in common to reach each other."""
+    return address.version, _link_local_v6(address)
 
 
 def _link_local_v6(address: IpAddress) -> bool:

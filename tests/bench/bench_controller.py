@@ -1,4 +1,4 @@
-"""The controller with 1,000 LANs of 20 spokes, as a process with its own rights, against a real API server.
+"""The controller with 1,000 LANs of 20 spokes, two nodes in each, as a process with its rights, on a real API server.
 
 Requests are counted by the API server (audit log), not by the controller. ``python -m tests.bench.bench_controller
 [LANS]`` runs this one alone. The API server shares the machine, and is what most of the time is spent on.
@@ -16,15 +16,19 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from k8slan_cli.kube.kinds import LANS, NADS
+from k8slan_cli.kube.kinds import LANS, NADS, NODES, VTEPS
+from k8slan_cli.lan import vtep_codec
+from k8slan_cli.lan.model import LanRef
+from k8slan_cli.lan.vtep import PodRef, Vtep, VtepPort
 from tests.bench.rows import Row, table
-from tests.cluster.bare import NAD_CRD, Api, lan_crd, until
+from tests.cluster.bare import NAD_CRD, Api, lan_crd, until, vtep_crd
 from tests.cluster.controllers import Controller, install
 
 SPOKES = 20
 _AGENT = "k8slan-controller"
 _IDLE_SECONDS = 30.0
 _NAMESPACES = 10
+_NODES = 20
 
 
 def rows(lans: int = 1000) -> Iterator[Row]:
@@ -32,10 +36,12 @@ def rows(lans: int = 1000) -> Iterator[Row]:
     folder = Path(tempfile.mkdtemp(prefix="k8slan-bench-"))
     api = Api(folder)
     try:
-        api.install(lan_crd(), NAD_CRD)
+        api.install(lan_crd(), vtep_crd(), NAD_CRD)
         install(api)
         for i in range(_NAMESPACES):
             api.call("POST", "/api/v1/namespaces", {"metadata": {"name": f"n{i}"}})
+        for i in range(_NODES):
+            api.call("POST", NODES.path(), {"metadata": {"name": f"worker{i}"}})
         yield from _begin(api, folder, lans)
         yield from _restart(api, folder, lans)
     finally:
@@ -66,6 +72,7 @@ def _begin(api: Api, folder: Path, lans: int) -> Iterator[Row]:
         yield Row("controller: memory without LANs", empty, " MB")
         yield Row("controller: memory with them", _resident(controller), " MB", limit=200)
         yield Row("controller: CPU for each LAN", _cpu(controller) / lans * 1000, " ms")
+        yield from _join(api, controller, lans)
         yield from _one_more(api, controller)
         yield from _idle(controller)
     finally:
@@ -89,6 +96,44 @@ def _restart(api: Api, folder: Path, lans: int) -> Iterator[Row]:
         yield Row("controller: writes that a restart causes", sum(extra.values()), limit=0)
     finally:
         controller.end()
+
+
+def _join(api: Api, controller: Controller, lans: int) -> Iterator[Row]:
+    """Two nodes join each LAN, with one pod each."""
+    api.requests()
+    before, began = _cpu(controller), time.monotonic()
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda share: _plug_in(api, range(share, lans, 4)), range(4)))
+    joined = time.monotonic() - began
+    until(lambda: all(_attached(api, f"n{i}") for i in range(_NAMESPACES)), "two are attached to each", 3600, 0.5)
+    yield Row(f"controller: {2 * lans} VTEPs written within", joined, " s")
+    yield Row("controller: from the first VTEP to the last LAN's count of them", time.monotonic() - began, " s")
+    writes = sum(count for (verb, _), count in _of_controller(api).items() if verb not in ("get", "list", "watch"))
+    yield Row("controller: writes for the VTEPs of each LAN", writes / lans, limit=2)
+    yield Row("controller: CPU for the VTEPs of each LAN", (_cpu(controller) - before) / lans * 1000, " ms")
+    yield Row("controller: memory with the VTEPs", _resident(controller), " MB", limit=200)
+
+
+def _plug_in(api: Api, numbers: range) -> None:
+    with api.connected() as own:
+        for number in numbers:
+            for node, spoke in ((number % _NODES, 0), ((number + 1) % _NODES, 1)):
+                lan = LanRef(namespace=f"n{number % _NAMESPACES}", name=f"l{number}")
+                port = VtepPort(
+                    name=f"s{spoke}p",
+                    interface="net1",
+                    kind="veth",
+                    spoke=f"s{number}-{spoke}",
+                    pod=PodRef(namespace=lan.namespace, name=f"pod-{number}-{spoke}", uid=f"uid-{number}-{spoke}"),
+                    mac=f"02:00:00:00:00:{spoke:02x}",
+                    mtu=1446,
+                )
+                vtep = Vtep(lan=lan, node=f"worker{node}", mtu=1446, ports=(port,))
+                own.call("POST", VTEPS.path(lan.namespace), vtep_codec.encode(vtep))
+
+
+def _attached(api: Api, namespace: str) -> bool:
+    return all(lan["status"]["attached"] == 2 for lan in api.call("GET", LANS.path(namespace))["items"])
 
 
 def _one_more(api: Api, controller: Controller) -> Iterator[Row]:

@@ -316,6 +316,12 @@ def until(holds: Any, what: str, seconds: float = 20.0, every: float = 0.02) -> 
     raise TimeoutError(f"not {what} in {seconds:.0f} s")
 
 
+def vtep_crd() -> dict[str, Any]:
+    """The CRD of VTEPs."""
+    found: dict[str, Any] = yaml.safe_load(manifests.render(manifests.Part.VTEP_CRD, Settings()))
+    return found
+
+
 def lan_crd(*, checked: bool = True) -> dict[str, Any]:
     """The CRD of LANs; without ``checked`` it lets everything pass, as an older or broken one might."""
     found: dict[str, Any] = yaml.safe_load(manifests.render(manifests.Part.CRD, Settings()))
@@ -353,7 +359,7 @@ def api() -> Iterator[Api]:
     try:
         server = Api(folder)
         try:
-            server.install(lan_crd(), NAD_CRD)
+            server.install(lan_crd(), vtep_crd(), NAD_CRD)
             yield server
         finally:
             server.close()

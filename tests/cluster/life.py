@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from k8slan_cli.errors import KernelError
+from k8slan_cli.lan import vtep_codec
 from k8slan_cli.probe.endpoint import PacketSocket
 from tests.cluster import probing, product
 from tests.cluster.harness import Cluster, Kubectl, Node
@@ -65,14 +66,21 @@ class Lan:
     def until_on(self, *nodes: Node, timeout: float = 30) -> None:
         """Wait until exactly these nodes take part, all is well on each, and they know of each other."""
         wanted = {node.name: "Ready" for node in nodes}
-
-        def there(lan: Object) -> bool:
-            return {entry["name"]: entry.get("state") for entry in entries(lan)} == wanted
-
-        self.until(there, f"on {sorted(wanted)}", timeout)
+        eventually(f"{self.name} is on {sorted(wanted)}", lambda: self.states() == wanted, timeout)
         for node in nodes:
             others = {other.address for other in nodes if other is not node}
             eventually(f"{node.name} sends to {others}", lambda n=node, o=others: self.peers(n) == o, timeout)
+
+    def vteps(self) -> dict[str, Object]:
+        """The status of each of its VTEPs, by node."""
+        found = self.kubectl.items("vteps", "-l", f"{vtep_codec.LAN_LABEL}={self.name}")
+        return {vtep["spec"]["node"]: vtep.get("status", {}) for vtep in found}
+
+    def states(self) -> dict[str, str]:
+        """How it is on the nodes that take part, also on those whose agents are of 0.1.0 and write no VTEP."""
+        vteps = self.vteps()
+        first = {entry["name"]: entry.get("state", "") for entry in entries(self.get()) if entry["name"] not in vteps}
+        return first | {node: status.get("state", "") for node, status in vteps.items() if status.get("ports")}
 
     def peers(self, node: Node) -> set[str]:
         """Where a node sends what has no known place."""

@@ -94,6 +94,9 @@ def cli(api: Api, namespace: str, tmp_path: Path) -> Iterator[Cli]:
             api.patch(path, {"metadata": {"finalizers": None}})
         if api.get(path):
             api.call("DELETE", path)
+    for item in api.get(f"{LANS}/vteps")["items"]:
+        metadata = item["metadata"]
+        api.call("DELETE", f"{LANS}/namespaces/{metadata['namespace']}/vteps/{metadata['name']}")
     for item in api.get("/api/v1/pods")["items"]:
         metadata = item["metadata"]
         api.call("DELETE", f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}?gracePeriodSeconds=0")
@@ -101,17 +104,23 @@ def cli(api: Api, namespace: str, tmp_path: Path) -> Iterator[Cli]:
 
 @pytest.fixture
 def put(api: Api, namespace: str) -> Callable[[dict[str, Any]], None]:
-    """Put an object of the scene into the test's namespace, its status too."""
+    """Put an object of the scene into the test's namespace, its status too.
+
+    A VTEP has no subresource for its status. Its ports do not tell their pods' uids, which the API server chooses.
+    """
 
     def put(document: dict[str, Any]) -> None:
         own = ("uid", "resourceVersion", "generation", "creationTimestamp", "managedFields")
         metadata = {k: v for k, v in document["metadata"].items() if k not in own} | {"namespace": namespace}
         text = json.dumps(document | {"metadata": metadata}).replace('\\"lab/', f'\\"{namespace}/')
-        found = json.loads(text)
-        root = LANS if found["kind"] == "LAN" else "/api/v1"
+        found = json.loads(text.replace('"namespace": "lab"', f'"namespace": "{namespace}"'))
+        root = "/api/v1" if found["kind"] == "Pod" else LANS
         path = f"{root}/namespaces/{namespace}/{found['kind'].lower()}s"
-        api.call("POST", path, {key: value for key, value in found.items() if key != "status"})
-        if "status" in found:
+        whole = found["kind"] == "VTEP"
+        for port in found["status"]["ports"] if whole else ():
+            del port["pod"]["uid"]
+        api.call("POST", path, {key: value for key, value in found.items() if whole or key != "status"})
+        if "status" in found and not whole:
             api.patch(f"{path}/{found['metadata']['name']}/status", {"status": found["status"]})
 
     return put
@@ -120,7 +129,7 @@ def put(api: Api, namespace: str) -> Callable[[dict[str, Any]], None]:
 @pytest.fixture
 def red(put: Callable[[dict[str, Any]], None]) -> None:
     """The scene's LAN in use."""
-    for document in (scene.RED, *scene.PODS):
+    for document in (scene.RED, *scene.PODS, *scene.VTEPS):
         put(document)
 
 
@@ -347,15 +356,15 @@ LAN NS/red  Ready
   Age        AGE
 
 Nodes
-  NODE     STATE  DEVICE  VTEP       MTU   PEERS
+  NODE     STATE  DEVICE  ADDRESS    MTU   PEERS
   worker1  Ready  eth1    192.0.2.1  1446  1 of 1 known
   worker2  Ready  eth1    192.0.2.2  1446  1 of 1 known
 
 Attached
-  WHO              NODE     SPOKE  KIND     INTERFACE  MAC                ADDRESSES    STATE
-  pod NS/router-a  worker1  e1     veth     net1       02:a1:00:00:00:01  10.9.0.1/24  attached
-  pod NS/router-b  worker2  e2     veth     lan0       02:a1:00:00:00:02  -            attached
-  VM NS/firewall   worker2  vm1    macvtap  net1       02:a1:00:00:00:03  -            attached
+  WHO              NODE     SPOKE  KIND     INTERFACE  MAC                ADDRESSES    MTU   SINCE  STATE
+  pod NS/router-a  worker1  e1     veth     net1       02:a1:00:00:00:01  10.9.0.1/24  1446  SINCE  attached
+  pod NS/router-b  worker2  e2     veth     lan0       02:a1:00:00:00:02  -            1446  SINCE  attached
+  VM NS/firewall   worker2  vm1    macvtap  net1       02:a1:00:00:00:03  -            1446  SINCE  attached
 
 Events
   none lately
@@ -366,6 +375,7 @@ Note: links, traffic and peers cannot be seen: there is no agent of k8slan in na
 
 def _plain(text: str) -> str:
     text = re.sub(r"red-[0-9a-f]{8}", "NETNS", text)
+    text = re.sub(r"  1446  \S+ +attached", "  1446  SINCE  attached", text)
     return re.sub(r"(for|Age  ) +\S+$", lambda found: found[0].rpartition(" ")[0] + " AGE", text, flags=re.MULTILINE)
 
 
@@ -668,6 +678,7 @@ def test_a_user_without_rights(cli: Cli, api: Api) -> None:
     until(lambda: "red" in _quiet(cli, "lan", "list"), "bob may list")
     shown = cli("lan", "inspect", "red").stdout
     assert "Note: pods of namespace" in shown
+    assert "Note: VTEPs cannot be seen: user bob may not list vteps" in shown
     assert "Note: events cannot be seen: user bob may not list events" in shown
     _grant(api, "bob", cli.namespace, "pods", "list")
     until(lambda: "router-a" in _quiet(cli, "lan", "inspect", "red"), "bob may list pods")

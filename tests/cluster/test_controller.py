@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import signal
 import time
 from collections import Counter
@@ -12,17 +13,19 @@ from typing import Any
 
 import pytest
 
-from k8slan_cli.kube.client import ApiError, Client
-from k8slan_cli.kube.kinds import LANS, NADS, NODES, PODS
+from k8slan_cli.kube import marks
+from k8slan_cli.kube.client import APPLY, ApiError, Client
+from k8slan_cli.kube.kinds import LANS, NADS, NODES, PODS, VTEPS
 from k8slan_cli.kube.kubeconfig import access
-from k8slan_cli.kube.lans import FORCE, ApiSource, NodeWriter
+from k8slan_cli.kube.lans import FORCE, ApiSource, manager
 from k8slan_cli.kube.nodes import written
 from k8slan_cli.kube.transport import Asynchronous
-from k8slan_cli.lan.model import PROTECTION, LanRef, NodeStatus
-from k8slan_cli.plan.attached import NETWORKS_ANNOTATION, STATUS_ANNOTATION
+from k8slan_cli.lan import names, vtep_codec
+from k8slan_cli.lan.model import PROTECTION, LanRef
+from k8slan_cli.lan.vtep import PodRef, Vtep, VtepPort
 from tests.cluster.bare import NAD_CRD, Api, api, lan_crd, namespace, until
 from tests.cluster.bare import ApiError as Refused
-from tests.cluster.controllers import Start, account, start
+from tests.cluster.controllers import SYSTEM, Start, account, start
 
 __all__ = ["account", "api", "namespace", "start"]
 
@@ -31,7 +34,7 @@ _numbers = iter(range(1, 1000))
 
 
 class Lab:
-    """What the tests do in a namespace, in the parts of users, scheduler and kubelets."""
+    """What the tests do in a namespace, in the parts of users, agents and kubelets."""
 
     def __init__(self, api: Api, namespace: str) -> None:
         self.api = api
@@ -75,21 +78,37 @@ class Lab:
         """The names of all NADs."""
         return sorted(item["metadata"]["name"] for item in self.api.call("GET", NADS.path(self.namespace))["items"])
 
-    def pod(self, name: str, nad: str, node: str = "n1", *, attached: bool = True) -> None:
-        """Create a pod on a node, with what multus says of it."""
-        status = f'[{{"name": "{self.namespace}/{nad}", "interface": "net1"}}]'
-        body = {
-            "metadata": {
-                "name": name,
-                "annotations": {NETWORKS_ANNOTATION: nad, **({STATUS_ANNOTATION: status} if attached else {})},
-            },
-            "spec": {"nodeName": node, "containers": [{"name": "c", "image": "none"}]},
-        }
-        self.api.call("POST", PODS.path(self.namespace), body)
+    def vtep(self, lan: str, node: str, *pods: str) -> None:
+        """Write a VTEP with the ports of pods, as the node's agent does: ``POD:SPOKE``, or POD on a dynamic LAN."""
+        found = vtep_of(LanRef(namespace=self.namespace, name=lan), node, *pods)
+        query = f"?fieldManager={manager(node)}&force=true"
+        self.api.call("PATCH", self.vtep_path(lan, node) + query, vtep_codec.encode(found), APPLY)
 
-    def end_pod(self, name: str) -> None:
-        """Delete a pod, as its kubelet would in the end."""
-        self.api.call("DELETE", PODS.path(self.namespace, name), {"gracePeriodSeconds": 0})
+    def vtep_path(self, lan: str, node: str) -> str:
+        """The path of a VTEP."""
+        return VTEPS.path(self.namespace, names.vtep(lan, node))
+
+    def end_vtep(self, lan: str, node: str) -> None:
+        """Take a VTEP away, as its agent does."""
+        self.api.patch(self.vtep_path(lan, node), {"metadata": {"finalizers": None}})
+        self.api.call("DELETE", self.vtep_path(lan, node))
+
+    def lost(self, lan: str, node: str) -> bool:
+        """Whether the controller calls a node lost."""
+        return (self.api.get(self.vtep_path(lan, node)) or {"status": {}})["status"].get("lost", False) is True
+
+    def old_agent(self, name: str) -> None:
+        """Create the pod of an agent of 0.1.0."""
+        labels = {"app.kubernetes.io/name": "k8slan-node-agent", "app.kubernetes.io/part-of": "k8slan"}
+        body = {
+            "metadata": {"name": name, "labels": labels},
+            "spec": {"nodeName": name, "containers": [{"name": "agent", "image": "none"}]},
+        }
+        self.api.call("POST", PODS.path(SYSTEM), body)
+
+    def end_old_agent(self, name: str) -> None:
+        """Delete the pod of an agent of 0.1.0."""
+        self.api.call("DELETE", PODS.path(SYSTEM, name), {"gracePeriodSeconds": 0})
 
     def node(self, name: str, *, down_since: datetime | None = None) -> None:
         """Create a node, ready or not."""
@@ -122,6 +141,16 @@ class Lab:
         return found
 
 
+def vtep_of(lan: LanRef, node: str, *pods: str) -> Vtep:
+    """Return a VTEP with the ports of pods: ``POD:SPOKE``, or POD on a dynamic LAN."""
+    ports = []
+    for each in pods:
+        pod, _, spoke = each.partition(":")
+        whose = PodRef(namespace=lan.namespace, name=pod, uid=f"uid-{pod}")
+        ports.append(VtepPort(name=f"{spoke or pod}p", interface="net1", kind="veth", spoke=spoke, pod=whose, mtu=1446))
+    return Vtep(lan=lan, node=node, mtu=1446, ports=tuple(ports))
+
+
 @pytest.fixture
 def lab(api: Api, namespace: str) -> Iterator[Lab]:
     """A namespace; the LANs in it are gone afterwards, so that the next test's controller has its own alone."""
@@ -132,8 +161,9 @@ def lab(api: Api, namespace: str) -> Iterator[Lab]:
             api.call("DELETE", found.path(item["metadata"]["name"]))
         if found.get(item["metadata"]["name"]):
             api.patch(found.path(item["metadata"]["name"]), {"metadata": {"finalizers": None}})
-    for kind in (NADS, PODS):
-        api.call("DELETE", kind.path(namespace), {"gracePeriodSeconds": 0})
+    for item in api.call("GET", VTEPS.path(namespace))["items"]:
+        found.end_vtep(item["spec"]["lan"], item["spec"]["node"])
+    api.call("DELETE", NADS.path(namespace), {"gracePeriodSeconds": 0})
 
 
 # ---------------------------------------------------------------- NADs and status
@@ -210,40 +240,70 @@ def test_the_younger_of_two_that_clash_is_refused_until_the_older_one_goes(lab: 
     assert "k8slan-veth-s2" in lab.nads()
 
 
-def test_pods_are_counted(lab: Lab, start: Start) -> None:
+def test_ports_are_counted_at_once_and_then_every_ten_seconds(lab: Lab, start: Start) -> None:
     start()
+    lab.node("n1")
     lab.lan("a", dynamic=True)
+    lab.until("a", "True")
+    lab.vtep("a", "n1", "p0")
+    until(lambda: lab.get("a")["status"]["attached"] == 1, "the first is counted", 5)
+    lab.writes()
     for i in range(20):
-        lab.pod(f"p{i}", "k8slan-lan-a")
-    lab.pod("waits", "k8slan-lan-a", attached=False)
-    until(lambda: ((lab.get("a").get("status") or {}).get("attached")) == 20, "20 are attached")
-    done = {"status": {"phase": "Succeeded"}}
-    lab.api.patch(PODS.path(lab.namespace, "p0", "status"), done)
-    lab.end_pod("p1")
-    until(lambda: lab.get("a")["status"]["attached"] == 18, "18 are attached")
+        lab.vtep("a", "n1", *(f"p{k}" for k in range(i + 1)))
+    until(lambda: lab.get("a")["status"]["attached"] == 20, "20 are attached", 15)
+    assert lab.writes()["patch", "lans/status"] <= 2
+    lab.end_node("n1")
+
+
+def test_a_spoke_on_two_nodes_is_said_of_the_lan_and_to_the_pods(lab: Lab, start: Start) -> None:
+    start()
+    for node in ("n1", "n2"):
+        lab.node(node)
+    lab.lan("a", spokes=["s1"])
+    lab.vtep("a", "n1", "p1:s1")
+    lab.vtep("a", "n2", "p2:s1")
+    words = lab.until("a", "False SpokeShared", "Ready")
+    ns = lab.namespace
+    assert f"spoke s1 is held by pod {ns}/p1 on node n1 (net1), so there is no link for pod {ns}/p2 on node n2" in words
+
+    def told() -> set[str]:
+        events = lab.api.call("GET", f"/apis/events.k8s.io/v1/namespaces/{ns}/events")["items"]
+        return {
+            e["regarding"]["name"] for e in events if e["reason"] == "SpokeShared" and e["regarding"]["kind"] == "Pod"
+        }
+
+    until(lambda: told() == {"p1", "p2"}, "both pods are told")
+    lab.end_vtep("a", "n1")
+    lab.until("a", "True")
+    for node in ("n1", "n2"):
+        lab.end_node(node)
 
 
 # ---------------------------------------------------------------- deletion
 
 
-def test_a_lan_in_use_stays_until_its_pods_are_gone(lab: Lab, start: Start) -> None:
+def test_a_lan_in_use_stays_until_its_vteps_are_gone(lab: Lab, start: Start) -> None:
     start()
-    lab.node("n1")
+    for node in ("n1", "n2"):
+        lab.node(node)
     lab.lan("a", spokes=["s1", "s2"])
     lab.until("a", "True")
-    lab.pod("p1", "k8slan-veth-s1")
-    lab.pod("p2", "k8slan-mac-s2", attached=False)
-    until(lambda: lab.get("a")["status"]["attached"] == 1, "attached")
+    lab.vtep("a", "n1", "p1:s1")
+    lab.vtep("a", "n2", "p2:s2")
+    until(lambda: lab.get("a")["status"]["attached"], "attached")
     lab.api.call("DELETE", lab.path("a"))
     words = lab.until("a", "False Terminating")
     ns = lab.namespace
-    assert words.endswith(f"is to be deleted, and in use by 2 pods: {ns}/p1, {ns}/p2")
+    assert words.endswith(f"is to be deleted, and in use by pod {ns}/p1 on node n1, pod {ns}/p2 on node n2")
     assert len(lab.nads()) == 4, "nothing is torn from under them"
-    lab.end_pod("p2")
-    lab.until("a", f"False Terminating: is to be deleted, and in use by 1 pod: {ns}/p1")
-    lab.end_pod("p1")
+    lab.end_vtep("a", "n2")
+    lab.until("a", f"False Terminating: is to be deleted, and in use by pod {ns}/p1 on node n1")
+    lab.vtep("a", "n1")
+    lab.until("a", "False Terminating: is to be deleted, and not yet removed on: n1")
+    lab.end_vtep("a", "n1")
     lab.gone("a")
-    lab.end_node("n1")
+    for node in ("n1", "n2"):
+        lab.end_node(node)
 
 
 def test_deletion_by_force(lab: Lab, start: Start) -> None:
@@ -251,41 +311,49 @@ def test_deletion_by_force(lab: Lab, start: Start) -> None:
     lab.node("n1")
     lab.lan("a", spokes=["s1"])
     lab.until("a", "True")
-    lab.pod("p1", "k8slan-veth-s1")
-    lab.api.patch(lab.path("a"), {"metadata": {"finalizers": [PROTECTION, "finalizer.k8slan.io/n1"]}})
+    lab.vtep("a", "n1", "p1:s1")
     lab.api.call("DELETE", lab.path("a"))
     lab.until("a", "False Terminating")
     lab.api.patch(lab.path("a"), {"metadata": {"annotations": {FORCE: "true"}}})
     lab.gone("a")
+    assert lab.api.get(lab.vtep_path("a", "n1")), "it is its agent's to remove"
     lab.end_node("n1")
+    until(lambda: lab.api.get(lab.vtep_path("a", "n1")) is None, "unless its node is gone")
 
 
 def test_nodes_that_are_gone_or_down_for_a_minute_hold_nothing(lab: Lab, start: Start) -> None:
     start()
-    for node in ("n1", "n2", "n3"):
+    for node in ("n1", "n2"):
         lab.node(node)
     lab.lan("a", spokes=["s1", "s2"])
     lab.until("a", "True")
-    lab.pod("p2", "k8slan-veth-s1", "n2")
-    finalizers = [PROTECTION, *(f"finalizer.k8slan.io/n{i}" for i in (1, 2, 3))]
-    lab.api.patch(lab.path("a"), {"metadata": {"finalizers": finalizers}})
-    nodes = {"status": {"nodes": [{"name": f"n{i}", "state": "Ready"} for i in (1, 2, 3)]}}
-    lab.api.patch(f"{lab.path('a')}/status", nodes)
-    until(lambda: lab.get("a")["status"]["nodeCount"] == 3, "three nodes")
+    lab.vtep("a", "n1", "p1:s1")
+    lab.vtep("a", "n2", "p2:s2")
     lab.end_node("n1")
-    until(lambda: lab.get("a")["status"]["nodeCount"] == 2, "the node that is gone is out of the status")
-    until(lambda: "finalizer.k8slan.io/n1" not in lab.get("a")["metadata"]["finalizers"], "and so is its finalizer")
+    until(lambda: lab.api.get(lab.vtep_path("a", "n1")) is None, "the VTEP of the node that is gone is gone too")
     down = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=50)
     lab.ready("n2", down_since=down)
     lab.api.call("DELETE", lab.path("a"))
-    lab.until("a", "False Terminating: is to be deleted, and in use by 1 pod")
+    lab.until("a", "False Terminating: is to be deleted, and in use by pod")
+    assert not lab.lost("a", "n2")
     assert datetime.now(UTC) - down < timedelta(seconds=60), "the machine is too slow for this test"
-    lab.until("a", "False Terminating: is to be deleted, and not yet removed on: n3")
-    assert datetime.now(UTC) - down >= timedelta(seconds=60), "not before its minute is over"
-    lab.ready("n3", down_since=datetime.now(UTC) - timedelta(seconds=90))
     lab.gone("a")
-    for node in ("n2", "n3"):
-        lab.end_node(node)
+    assert datetime.now(UTC) - down >= timedelta(seconds=60), "not before its minute is over"
+    assert lab.lost("a", "n2")
+    lab.end_node("n2")
+
+
+def test_a_node_that_returns_is_lost_no_more_once_its_claims_are_given_up(lab: Lab, start: Start) -> None:
+    start()
+    lab.node("n1", down_since=datetime.now(UTC) - timedelta(seconds=90))
+    lab.lan("a", spokes=["s1"])
+    lab.vtep("a", "n1", "p1:s1")
+    until(lambda: lab.lost("a", "n1"), "lost")
+    lab.vtep("a", "n1", "p1:s1")  # which leaves the mark alone
+    assert lab.lost("a", "n1")
+    lab.ready("n1")
+    until(lambda: not lab.lost("a", "n1"), "lost no more")
+    lab.end_node("n1")
 
 
 # ---------------------------------------------------------------- faults
@@ -296,7 +364,7 @@ def test_a_restart_writes_nothing(lab: Lab, start: Start) -> None:
     for i in range(5):
         lab.lan(f"l{i}", spokes=[f"x{i}-{k}" for k in range(5)], dynamic=True)
     lab.lan("clash", ns="l0", vni=300)
-    lab.pod("p1", "k8slan-veth-x1-1")
+    lab.vtep("l1", "n1", "p1:x1-1")
     first = start("one")
     lab.until("l4", "True")
     until(lambda: lab.get("l1")["status"]["attached"] == 1, "attached")
@@ -403,86 +471,100 @@ async def _client(api: Api) -> Client:
     return Client(Asynchronous(access(str(api.kubeconfig))), "agents")
 
 
-def test_twenty_agents_and_the_controller_write_at_once_and_nothing_is_lost(lab: Lab, start: Start) -> None:
-    start()
+async def _apply(client: Client, path: str, node: str, document: dict[str, Any]) -> None:
+    query = {"fieldManager": manager(node), "force": "true"}
+    await client.call("PATCH", path, query=query, body=document, content_type=APPLY)
+
+
+def _lan_by(node: str, ref: LanRef, *, status: bool) -> dict[str, Any]:
+    """What an agent of 0.1.0 applies to a LAN: its entry of the status, or its finalizer."""
+    metadata: dict[str, Any] = {"name": ref.name, "namespace": ref.namespace}
+    document = {"apiVersion": LANS.api_version, "kind": "LAN", "metadata": metadata}
+    if status:
+        return document | {"status": {"nodes": [{"name": node, "state": "Ready", "vtep": "10.0.0.1"}]}}
+    metadata["finalizers"] = [names.finalizer(node)]
+    return document
+
+
+def test_a_cluster_of_the_first_version_is_taken_over_node_by_node(lab: Lab, start: Start) -> None:
+    """Twenty nodes join in the old way, ten of them go over; as long as old agents run they find all in the status."""
     nodes = [f"m{i}" for i in range(20)]
     for node in nodes:
         lab.node(node)
-    lab.lan("a", spokes=["s1"])
-    lab.until("a", "True")
+        lab.old_agent(node)
+    lab.lan("a", dynamic=True)
     ref = LanRef(namespace=lab.namespace, name="a")
+    start()
+    lab.until("a", "True")
 
-    async def run() -> None:
+    async def each(wanted: list[str], *, old: bool) -> None:
         client = await _client(lab.api)
-        source = ApiSource(client)
-        await source.next()
-        writers = {node: NodeWriter(client, source, node) for node in nodes}
 
         async def join(node: str) -> None:
-            await writers[node].add_finalizer(ref, f"finalizer.k8slan.io/{node}")
-            await writers[node].put_node(ref, NodeStatus(name=node, state="Ready", mtu=1400))
-            await writers[node].put_node(ref, NodeStatus(name=node, state="Ready", mtu=1446))
-
-        async def leave(node: str) -> None:
-            await writers[node].remove_node(ref, node)
-            await writers[node].remove_finalizer(ref, f"finalizer.k8slan.io/{node}")
+            if old:
+                await _apply(client, lab.path("a"), node, _lan_by(node, ref, status=False))
+                await _apply(client, lab.path("a") + "/status", node, _lan_by(node, ref, status=True))
+            else:
+                vtep = vtep_codec.encode(vtep_of(ref, node, f"p-{node}"))
+                await _apply(client, lab.vtep_path("a", node), node, vtep)
 
         try:
-            await asyncio.gather(*map(join, nodes))
-            found = lab.get("a")
-            assert sorted(found["metadata"]["finalizers"]) == sorted(
-                [*(f"finalizer.k8slan.io/{node}" for node in nodes), PROTECTION]
-            )
-            assert {entry["mtu"] for entry in found["status"]["nodes"]} == {1446}
-            assert len(found["status"]["nodes"]) == 20
-            lan = (await source.next()).lans[ref][0]
-            assert {node.name for node in lan.nodes} == set(nodes)
-            await asyncio.gather(*map(leave, nodes[:10]))
-            assert [entry["name"] for entry in lab.get("a")["status"]["nodes"]] == [
-                entry.name for entry in lan.nodes if entry.name in nodes[10:]
-            ]
-            assert len(lab.get("a")["metadata"]["finalizers"]) == 11
+            await asyncio.gather(*map(join, wanted))
         finally:
-            await source.close()
             await client.close()
 
-    asyncio.run(run())
-    until(lambda: lab.get("a")["status"].get("nodeCount") == 10, "ten nodes are counted")
+    def entries() -> set[str]:
+        return {entry["name"] for entry in (lab.get("a")["status"].get("nodes") or ())}
+
+    def finalizers() -> set[str]:
+        return {f for f in lab.get("a")["metadata"]["finalizers"] if f != PROTECTION}
+
+    asyncio.run(each(nodes, old=True))
+    until(lambda: lab.get("a")["status"]["nodeCount"] == 20, "twenty nodes are counted")
+    assert finalizers() == {names.finalizer(node) for node in nodes}
+    for node in nodes[:10]:
+        lab.end_old_agent(node)
+    asyncio.run(each(nodes[:10], old=False))
+    until(lambda: finalizers() == {names.finalizer(node) for node in nodes[10:]}, "ten finalizers are off")
+    assert entries() == set(nodes)
+    lab.end_vtep("a", nodes[0])
+    lab.vtep("a", nodes[1])
+    until(lambda: entries() == set(nodes) - {nodes[1]}, "one without ports is entered no more")
+    for node in nodes[10:]:
+        lab.end_old_agent(node)
+    asyncio.run(each(nodes[10:], old=False))
+    until(lambda: entries() == {nodes[0]}, "no entry is left but that of a node which has not spoken yet")
+    lab.vtep("a", nodes[0])
+    until(lambda: not entries() and not finalizers(), "nothing is left")
     for node in nodes:
         lab.end_node(node)
-    until(lambda: lab.get("a")["metadata"]["finalizers"] == [PROTECTION], "those of gone nodes are off")
-    until(lambda: not lab.get("a")["status"].get("nodes"), "and out of the status")
+    until(lambda: lab.get("a")["status"]["nodeCount"] == 0, "no node takes part")
 
 
-def test_an_agents_writes_do_not_bring_back_what_is_gone(lab: Lab) -> None:
+def test_marks_do_not_bring_back_what_is_gone_or_meet_another(lab: Lab) -> None:
     lab.lan("a")
-    ref = LanRef(namespace=lab.namespace, name="a")
+    lab.vtep("a", "n1", "p:s1")
+    before = marks.read(lab.api.get(lab.vtep_path("a", "n1")))
+    assert before is not None
 
-    async def run() -> None:
+    async def run(*calls: Any) -> list[object]:
         client = await _client(lab.api)
-        source = ApiSource(client)
         try:
-            await source.next()
-            writer = NodeWriter(client, source, "n1")
-            source.informer._on_live = lambda: None
-            uid = source.uid(ref)
-            lab.api.call("DELETE", lab.path("a"))
-            source.uid = lambda _ref: uid  # type: ignore[method-assign]  # as if nobody had told it yet
-            for write in (
-                writer.add_finalizer(ref, "finalizer.k8slan.io/n1"),
-                writer.put_node(ref, NodeStatus(name="n1")),
-            ):
-                with pytest.raises(ApiError) as caught:
-                    await write
-                assert caught.value.status in (404, 409)
-            await writer.remove_node(ref, "n1")
-            await writer.remove_finalizer(ref, "finalizer.k8slan.io/n1")
-            assert lab.get("a") is None
+            return [await asyncio.gather(call(client), return_exceptions=True) for call in calls]
         finally:
-            await source.close()
             await client.close()
 
-    asyncio.run(run())
+    lost, remove = functools.partial(marks.mark, vtep=before, lost=True), functools.partial(marks.remove, vtep=before)
+    lab.end_vtep("a", "n1")
+    [[refused], [nothing]] = asyncio.run(run(lost, remove))  # type: ignore[misc]
+    assert isinstance(refused, ApiError)
+    assert nothing is None
+    assert lab.api.get(lab.vtep_path("a", "n1")) is None
+    lab.vtep("a", "n1", "p:s1")
+    [[one], [other]] = asyncio.run(run(lost, remove))  # type: ignore[misc]
+    assert isinstance(one, ApiError)
+    assert isinstance(other, ApiError)
+    assert lab.api.get(lab.vtep_path("a", "n1"))["metadata"]["finalizers"] == [vtep_codec.HELD]
 
 
 def test_a_source_survives_the_api_server_and_a_version_that_is_too_old(lab: Lab) -> None:

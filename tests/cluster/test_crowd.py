@@ -18,7 +18,6 @@ from tests.cluster.life import (
     Lans,
     Undisturbed,
     agents,
-    entries,
     lans,
     leftovers,
     undisturbed,
@@ -72,7 +71,8 @@ def test_a_hundred_pods_come_and_go_at_once_and_again(
         kubectl.delete("pods", "--all", timeout=200)
         for node in nodes:
             eventually(f"{node.name} has nothing of the LAN", lambda n=node: only_known(n, lan), 200)
-        lan.until(lambda found: entries(found) == [] and found["status"]["attached"] == 0, "left by both nodes")
+        eventually("it is left by both nodes", lambda: lan.vteps() == {})
+        lan.until(lambda found: found["status"]["attached"] == 0, "counted")
         say(f"round {number + 1}: {PODS} pods up in {up:.1f} s, gone in {time.monotonic() - began:.1f} s")
     assert [line for node in nodes for line in agents.log(node).splitlines() if "answered with error" in line] == []
     assert [agents.pod(node).container_id for node in nodes] == containers, "an agent has crashed"

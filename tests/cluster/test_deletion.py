@@ -9,10 +9,9 @@ import pytest
 
 from k8slan_cli.kube.lans import FORCE
 from k8slan_cli.lan.model import PROTECTION
-from k8slan_cli.lan.names import finalizer
 from tests.cluster.harness import Cluster, Node
 from tests.cluster.harness.kubectl import Object
-from tests.cluster.harness.pods import Pods
+from tests.cluster.harness.pods import Pod, Pods
 from tests.cluster.life import (
     Agents,
     Lan,
@@ -22,7 +21,6 @@ from tests.cluster.life import (
     agents,
     condition,
     controller_on,
-    entries,
     lans,
     leftovers,
     sandbox,
@@ -35,14 +33,17 @@ from tests.support.agents import eventually, veth
 __all__ = ["agents", "lans", "sandbox", "undisturbed"]
 
 
-def until_terminating(lan: Lan, words: str, timeout: float = 20) -> None:
-    """Wait until a LAN that is to be deleted says who holds it."""
+def until_held(lan: Lan, *users: tuple[Pod, Node], timeout: float = 20) -> None:
+    """Wait until a LAN that is to be deleted says that these pods hold it, each on its node, and no other."""
+    held = {f"pod {lan.kubectl.namespace}/{pod.name} on node {node.name}" for pod, node in users}
 
     def says(found: Object) -> bool:
         ready = condition(found)
-        return (ready.get("status"), ready.get("reason")) == ("False", "Terminating") and words in ready["message"]
+        if (ready.get("status"), ready.get("reason")) != ("False", "Terminating"):
+            return False
+        return set(str(ready["message"]).removeprefix("is to be deleted, and in use by ").split(", ")) == held
 
-    lan.until(says, f"Terminating and saying {words!r}", timeout)
+    lan.until(says, f"Terminating and held by {held}", timeout)
 
 
 def test_a_lan_in_use_stays_until_its_pods_are_gone_and_then_nothing_is_left(
@@ -54,20 +55,17 @@ def test_a_lan_in_use_stays_until_its_pods_are_gone_and_then_nothing_is_left(
     mac = f"k8slan-mac-{lan.spokes[2]}"
     vm = pod(node2, networks=f"{mac}@net1", resources={f"macvtap.k8slan.io/{mac}": 1})
     lan.until_on(node1, node2)
-    held = {PROTECTION, finalizer(node1.name), finalizer(node2.name)}
-    assert set(lan.get()["metadata"]["finalizers"]) == held
-    place = lan.kubectl.namespace
+    assert lan.get()["metadata"]["finalizers"] == [PROTECTION]
     with undisturbed(one, two):
         lan.delete()
-        pods = ", ".join(f"{place}/{each.name}" for each in sorted((one, two, vm), key=lambda each: each.name))
-        until_terminating(lan, f"in use by 3 pods: {pods}")
-        assert "in use by 3 pods" in until_event(lan.kubectl, lan.name, "Terminating")
+        until_held(lan, (one, node1), (two, node2), (vm, node2))
+        assert f"pod {lan.kubectl.namespace}/{one.name}" in until_event(lan.kubectl, lan.name, "Terminating")
         assert "being deleted" in sandbox(node1).call("ADD", veth(lan.spokes[0])).error(100)
         vm.delete()
-        until_terminating(lan, "in use by 2 pods")
+        until_held(lan, (one, node1), (two, node2))
     one.delete()
-    until_terminating(lan, f"in use by 1 pod: {place}/{two.name}")
-    lan.until(lambda found: [each["name"] for each in entries(found)] == [node2.name], "left by the first node")
+    until_held(lan, (two, node2))
+    eventually("the first node has left", lambda: set(lan.vteps()) == {node2.name})
     eventually("the first node knows the LAN and no more", lambda: _records(leftovers(node1, lan), "lans/"))
     two.delete()
     lan.until_gone()
@@ -85,7 +83,7 @@ def test_a_lan_in_use_that_is_deleted_by_force_is_gone_at_once(
     lan.until_on(node1, node2)
     document = lan.get()
     lan.delete()
-    until_terminating(lan, "in use by 2 pods")
+    until_held(lan, (one, node1), (two, node2))
     lan.patch({"metadata": {"annotations": {FORCE: "true"}}})
     lan.until_gone(5)
     for node, each in ((node1, one), (node2, two)):
@@ -97,7 +95,7 @@ def test_a_lan_in_use_that_is_deleted_by_force_is_gone_at_once(
     lan.until_on(node1, node2)
     with undisturbed(one, two):
         lan.delete()
-        until_terminating(lan, "in use by 2 pods")
+        until_held(lan, (one, node1), (two, node2))
     lan.patch({"metadata": {"annotations": {FORCE: "true"}}})
     lan.until_gone(5)
     for node, each in ((node1, one), (node2, two)):
@@ -136,9 +134,9 @@ def test_a_node_that_is_down_holds_a_lan_for_a_minute_and_no_longer(
     mended.power_off()
     down = time.monotonic()
     lan.delete()
-    until_terminating(lan, "in use by 2 pods", timeout=60)  # there is no controller for a while
+    until_held(lan, (there, node1), (lost, mended), timeout=60)  # there is no controller for a while
     there.delete()
-    until_terminating(lan, f"in use by 1 pod: {lan.kubectl.namespace}/{lost.name}")
+    until_held(lan, (lost, mended))
     lan.until_gone(120)
     waited = time.monotonic() - down
     assert waited >= 60, f"given up after {waited:.0f} s"
@@ -161,13 +159,7 @@ def test_a_node_that_was_deleted_does_not_hold_a_lan(
         lan.until_on(node1, mended)
     mended.power_off()
     k8slan.kubectl("delete", "node", mended.name)
-    stays.until(
-        lambda lan: (
-            [each["name"] for each in entries(lan)] == [node1.name]
-            and finalizer(mended.name) not in lan["metadata"]["finalizers"]
-        ),
-        f"free of {mended.name}",
-    )
+    eventually(f"it is free of {mended.name}", lambda: set(stays.vteps()) == {node1.name})
     assert mended.name in until_event(stays.kubectl, stays.name, "NodeLost")
     assert stays.peers(node1) == set()
     goes.kubectl.delete("pods", "--all", "--force", "--grace-period=0")
@@ -193,7 +185,7 @@ def test_a_node_whose_kubelet_is_gone_gives_its_part_up(
         one.kubectl.until(
             "node", mended.name, holds=lambda node: "True" not in ready_of(node), timeout=60, what="not ready"
         )
-        until_terminating(lan, "in use by 2 pods")
+        until_held(lan, (one, node1), (two, mended))
     one.delete()
     lan.until_gone(120)
     eventually("all but the pod's record is gone", lambda: _records(leftovers(mended, lan), "attachments/"))

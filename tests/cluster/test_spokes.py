@@ -18,7 +18,6 @@ from tests.cluster.life import (
     Sandbox,
     Undisturbed,
     condition,
-    entries,
     lans,
     links,
     sandbox,
@@ -150,13 +149,14 @@ def test_an_edit_of_the_mtu_is_for_pods_to_come(
     one, two = pod(node1, networks=lan.veth(0)), pod(node2, networks=lan.veth(1))
     lan.until_on(node1, node2)
     with undisturbed(one, two):
-        lan.edit(mtu=1300)
-        lan.until(lambda found: {node["mtu"] for node in entries(found)} == {1300}, "narrower")
+        lan.patch({"spec": {"mtu": 1300}})
+        eventually("it is narrower", lambda: {vtep["mtu"] for vtep in lan.vteps().values()} == {1300})
+        lan.until(lambda found: condition(found, "Degraded")["reason"] == "MtuTooLarge", "saying so")
         three = pod(node1, networks=lan.veth(2))
     assert [mtu(each) for each in (one, two, three)] == [1446, 1446, 1300]
     with undisturbed(one, two):
         lan.edit(mtu=None)
-        lan.until(lambda found: {node["mtu"] for node in entries(found)} == {1446}, "as wide as before")
+        eventually("it is as wide as before", lambda: {vtep["mtu"] for vtep in lan.vteps().values()} == {1446})
     with probing.Endpoints(k8slan) as endpoints:
         ends = endpoints.interface(one, "net1"), endpoints.interface(two, "net1")
         assert probing.failures(*ends, 1446) == []

@@ -61,9 +61,8 @@ def test_from_nothing_to_pods_and_back(cli: Cli, kubectl: Kubectl, namespace: st
 
     def all_well() -> bool:
         found = _look(cli, name)
-        nodes = found["lan"]["status"].get("nodes", ())
         there = [item for item in found["attached"] if item["state"] == "attached" and item["mac"]]
-        return len(there) == 5 and found["why"] == [] and {each["state"] for each in nodes} == {"Ready"}
+        return len(there) == 5 and found["why"] == [] and {each["state"] for each in found["nodes"]} == {"Ready"}
 
     eventually("five are attached, and all is well", all_well)
     [row] = [item for item in _look(cli, name)["attached"] if item["spoke"] == spokes[0]]

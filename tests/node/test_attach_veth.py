@@ -52,6 +52,7 @@ def test_an_add_makes_all_of_a_lan_and_del_removes_all_of_it(node: Node, lan: st
     assert all("UP" in link["flags"] for link in links.values())
     bridge = links["br5"]["linkinfo"]["info_data"]
     assert (bridge["stp_state"], bridge["mcast_snooping"], bridge["vlan_filtering"]) == (0, 0, 0)
+    assert bridge["forward_delay"] == 0, "or it tells of each port again after 15 s"
     for port in ("ap", "vx5"):
         assert links[port]["master"] == "br5"
         assert links[port]["linkinfo"]["info_slave_data"]["group_fwd_mask"] == "0xfffd"

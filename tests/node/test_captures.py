@@ -27,7 +27,7 @@ from k8slan_cli.kube import kinds, portforward
 from k8slan_cli.kube.client import ApiError, MissingError
 from k8slan_cli.probe.endpoint import PacketSocket
 from tests.node.diagnostics import Recording, SocketWire, connect, recording, token, tshark
-from tests.support import names
+from tests.support import names, scene
 from tests.support.agents import SECONDS, Agent, Node, dynamic, eventually, macvtap, pods
 from tests.support.netns import Namespace, command
 from tests.support.netns import veth as wire
@@ -292,13 +292,16 @@ class Workstation:
         return self
 
     def get(self, ref: kinds.Ref) -> dict[str, Any] | None:
-        """The LAN, which is on this node; nothing else."""
-        return {"status": {"nodes": [{"name": self.lab.node.name}]}} if ref.name == self.lab.lan else None
+        """The LAN; nothing else."""
+        return scene.lan(self.lab.lan, self.namespace) if ref.name == self.lab.lan else None
 
     def call(self, method: str, path: str, **_: object) -> dict[str, Any]:
-        """The agent's pod, or a token."""
+        """The VTEP of the LAN's part on this node, the agent's pod, or a token."""
         if method == "POST":
             return {"status": {"token": token(self.lab.node)}}
+        if path.endswith("/vteps"):
+            vtep = scene.vtep(self.lab.node.name, scene.port("pod"), lan=self.lab.lan)
+            return {"items": [vtep | {"metadata": vtep["metadata"] | {"namespace": self.namespace}}]}
         ready = {"conditions": [{"type": "Ready", "status": "True"}]}
         return {"items": [{"metadata": {"name": path}, "spec": {"nodeName": self.lab.node.name}, "status": ready}]}
 

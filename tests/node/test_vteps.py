@@ -11,7 +11,7 @@ import pytest
 
 from k8slan_cli.errors import CniError
 from k8slan_cli.kube.kinds import VTEPS
-from tests.node.fabric import Node, configure, eventually, fabric, lan, ping
+from tests.node.fabric import Node, configure, eventually, fabric, lan, reaches
 from tests.support.netns import Namespace
 from tests.unit.kube.fake_api import FakeApi
 
@@ -22,7 +22,7 @@ HOSTS = {"m": 10, "p1": 1, "p2": 2, "p3": 3}
 @pytest.fixture
 def api() -> FakeApi:
     api = FakeApi()
-    lan(api, LAN, 7, "m", *HOSTS)
+    lan(api, LAN, 7, *HOSTS)
     return api
 
 
@@ -66,7 +66,7 @@ def test_peers_come_and_go_with_the_vteps_of_nodes(api: FakeApi, pods: Callable[
                 await eventually("peers", lambda: one.inside(LAN).peers() == {"192.0.2.2"})
                 assert two.inside(LAN).peers() == {"192.0.2.1"}, "known from the start"
                 configure({"p1": first, "p2": second}, HOSTS)
-                assert await ping(first, HOSTS["p2"])
+                assert await reaches(first, second, HOSTS["p2"])
                 assert vteps(api) == {"n1": ["p1"], "n2": ["p2"]}
                 await two.unplug(second, "p2")
                 await eventually("no peers", lambda: one.inside(LAN).peers() == set())
@@ -90,17 +90,15 @@ def test_a_silent_pod_that_moves_is_reached_at_once(where: int, api: FakeApi, po
                 await old.plug(mover, "m", "first")
                 configure({"m": mover, f"p{where}": peer}, HOSTS)
                 await eventually("all peers", lambda: all(len(node.inside(LAN).peers()) == 2 for node in nodes))
-                assert await ping(mover, HOSTS[f"p{where}"])
-                assert await ping(peer, HOSTS["m"])
+                assert await reaches(mover, peer, HOSTS[f"p{where}"])
+                assert await reaches(peer, mover, HOSTS["m"])
                 await old.unplug(mover, "m")
                 moved = pods()
                 await eventually("the spoke is free", lambda: "m" not in vteps(api).get("n1", []))
                 await new.plug(moved, "m", "second")
                 moved.ip("address", "add", f"198.51.100.{HOSTS['m']}/24", "dev", "eth1")
-                mac = peer.links()["eth1"]["address"]
-                moved.ip("neigh", "add", f"198.51.100.{HOSTS[f'p{where}']}", "lladdr", mac, "dev", "eth1")
                 await asyncio.sleep(0.5)
-                assert await ping(peer, HOSTS["m"])
+                assert await reaches(peer, moved, HOSTS["m"])
 
     run(body())
 
@@ -118,20 +116,22 @@ def test_what_is_not_learned_and_what_is_of_others_stays(api: FakeApi, pods: Cal
                 for address, state in ((mac, "static"), (other, "dynamic")):
                     place.run("bridge", "fdb", "replace", address, "dev", "vxlan0", "master", state)
                     place.run("bridge", "fdb", "replace", address, "dev", "vxlan0", "self", "dst", "192.0.2.1", state)
-                before = fdb(third)
+                before = fdb(third, mac, other)
+                assert len(before) == 4
                 await old.unplug(mover, "m")
+                await eventually("the spoke is free", lambda: "n1" not in vteps(api))
                 await new.plug(pods(), "m")
                 await eventually("the other peer", lambda: "192.0.2.2" in place.peers())
                 await asyncio.sleep(0.3)
-                assert before <= fdb(third)
-                assert {found for found, _, _ in before} >= {mac, other}
+                assert fdb(third, mac, other) == before
 
     run(body())
 
 
-def fdb(node: Node) -> set[tuple[str, str, str]]:
+def fdb(node: Node, *macs: str) -> set[tuple[str, str, str]]:
+    """What bridge and VXLAN device of a node have of MAC addresses."""
     found = node.inside(LAN).bridge("fdb", "show", "dev", "vxlan0")
-    return {(e["mac"], e.get("dst", ""), e["state"]) for e in found if e["mac"] != "00:00:00:00:00:00"}
+    return {(entry["mac"], entry.get("dst", ""), entry["state"]) for entry in found if entry["mac"] in macs}
 
 
 def test_a_spoke_that_is_held_on_another_node_is_refused_with_its_holder(

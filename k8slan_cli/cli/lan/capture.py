@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from k8slan_cli.diagnose.client import Call
     from k8slan_cli.diagnose.protocol import Capture, Plugged
     from k8slan_cli.errors import K8slanError
+    from k8slan_cli.lan.vtep import Vtep, VtepPort
 
 
 @in_cluster
@@ -120,29 +121,30 @@ def choose(agents: Agents, here: Here, what: Sequence[str]) -> Chosen:
     lans: dict[str, frozenset[str]] = {}
     others: list[str] = []
     for text in what:
-        document = _lan(here, text)
-        if document is None:
+        nodes = _nodes_of(here, text)
+        if nodes is None:
             others.append(text)
         else:
-            lans[f"{here.namespace}/{text}"] = _nodes_of(document)
+            lans[f"{here.namespace}/{text}"] = nodes
     places = _places(agents, here, others, lans) if others else {}
     return Chosen(lans, tuple(item for item in places.values() if item.lan not in lans))
 
 
-def _lan(here: Here, text: str) -> Mapping[str, Any] | None:
-    """The LAN of a name; None if there is none, or this user may not see it."""
+def _nodes_of(here: Here, text: str) -> frozenset[str] | None:
+    """The nodes that take part in the LAN of a name; None if there is none, or this user may not see it."""
+    from k8slan_cli.inventory import lans, occupancy
     from k8slan_cli.kube import client, kinds
     from k8slan_cli.lan import names
 
     if names.subdomain_fault(text):  # with a namespace or an interface it is none
         return None
     with contextlib.suppress(client.ApiError):
-        return here.cluster.get(kinds.Ref(kinds.LANS, here.namespace, text))
+        if found := here.cluster.get(kinds.Ref(kinds.LANS, here.namespace, text)):
+            lan = lans.read(found)
+            users = occupancy.read(here.cluster, [lan], waiting=False)
+            nodes = frozenset(vtep.node for vtep in users.of(lan).nodes)
+            return None if users.blind and not nodes else nodes
     return None
-
-
-def _nodes_of(lan: Mapping[str, Any]) -> frozenset[str]:
-    return frozenset(node["name"] for node in (lan.get("status") or {}).get("nodes") or ())
 
 
 def _places(
@@ -151,8 +153,10 @@ def _places(
     """The attachments of pods; LANs that this user may not see, but the agents do, go into ``lans``."""
     from k8slan_cli.diagnose.agents import matching
     from k8slan_cli.errors import AbsentError
+    from k8slan_cli.inventory import occupancy
 
-    seen = agents.plugged(nodes=_nodes(here, what))
+    vteps = occupancy.vteps(here.cluster, here.namespace).vteps or ()
+    seen = agents.plugged(nodes=_nodes(here, what, vteps)).with_vms(vteps)
     chosen: dict[object, Plugged] = {}
     for text in what:
         lan = f"{here.namespace}/{text}"
@@ -171,8 +175,8 @@ def _places(
     return chosen
 
 
-def _nodes(here: Here, what: Sequence[str]) -> list[str] | None:
-    """The nodes that need to be asked for pods; None if that cannot be told by a look at them."""
+def _nodes(here: Here, what: Sequence[str], vteps: Sequence[Vtep]) -> list[str] | None:
+    """The nodes that need to be asked for pods, VMs and spokes; None if that cannot be told by a look at them."""
     from k8slan_cli.kube import client, kinds
     from k8slan_cli.lan import names
 
@@ -181,6 +185,9 @@ def _nodes(here: Here, what: Sequence[str]) -> list[str] | None:
         space, _, name = text.partition(":")[0].rpartition("/")
         if names.subdomain_fault(name):
             return None
+        if there := {vtep.node for vtep in vteps for port in vtep.ports if _means(port, space or here.namespace, name)}:
+            nodes |= there
+            continue
         try:
             found = here.cluster.get(kinds.Ref(kinds.PODS, space or here.namespace, name))
         except client.ApiError:
@@ -190,6 +197,13 @@ def _nodes(here: Here, what: Sequence[str]) -> list[str] | None:
             return None
         nodes.add(node)
     return sorted(nodes)
+
+
+def _means(port: VtepPort, space: str, name: str) -> bool:
+    """Whether a name may mean a port: by its pod, its VM or its spoke."""
+    if port.pod is None or port.pod.namespace != space:
+        return port.spoke == name
+    return name in (port.pod.name, port.spoke, port.vm and port.vm.name)
 
 
 # ---------------------------------------------------------------- whom to ask
@@ -212,7 +226,7 @@ def _begin_at_pods(agents: Agents, places: Iterable[Plugged], wanted: Capture) -
 
 
 class Spreading:
-    """The agents of nodes that have some LANs, as their status says it (``recording.Following``)."""
+    """The agents of nodes that have some LANs, as VTEPs say it (``recording.Following``)."""
 
     def __init__(self, here: Here, agents: Agents, lans: tuple[str, ...], wanted: Capture) -> None:
         from dataclasses import replace
@@ -241,14 +255,20 @@ class Spreading:
 
     def nodes(self) -> Iterator[frozenset[str]]:
         """Which nodes that are: now, and again after each change."""
+        from k8slan_cli.inventory import lans, occupancy
         from k8slan_cli.kube import apply, kinds
+        from k8slan_cli.lan.model import LanRef
 
         sources: dict[str, apply.Selection] = {}
         for lan in self.lans:
-            space, _, name = lan.partition("/")
-            sources[lan] = apply.Selection(kinds.LANS, space, f"metadata.name={name}")
+            ref = LanRef.parse(lan)
+            sources[f"LAN {lan}"] = apply.Selection(kinds.LANS, ref.namespace, f"metadata.name={ref.name}")
+            sources[lan] = apply.Selection(kinds.VTEPS, ref.namespace, label_selector=occupancy.selector(ref))
         for state in self._here.cluster.follow(sources):
-            yield frozenset(node for found in state.values() for lan in found.values() for node in _nodes_of(lan))
+            pairs = [(found, state[lan].values()) for lan in self.lans for found in state[f"LAN {lan}"].values()]
+            yield frozenset().union(
+                *(occupancy.taking_part(lans.read(found), occupancy.decoded(vteps)) for found, vteps in pairs)
+            )
 
     def open(self, node: str) -> Call:
         """Begin at a node.

@@ -424,7 +424,7 @@ def _words(document: Document, here: Here) -> Iterator[str]:
     """What was made, and what to put into a pod or a VM next."""
     from k8slan_cli.inventory.lans import read, sound
     from k8slan_cli.lan import names
-    from k8slan_cli.plan import attached
+    from k8slan_cli.plan import pods
 
     lan = sound(read(document))
     what = [f"VNI {lan.vni}"]
@@ -436,8 +436,8 @@ def _words(document: Document, here: Here) -> Iterator[str]:
     nad = names.veth_nad(lan.spokes[0]) if lan.spokes else names.lan_nad(lan.ref.name)
     where = f"{lan.ref.name}/{lan.spokes[0]}" if lan.spokes else lan.ref.name
     yield f"A pod of namespace {lan.ref.namespace} is on it with this annotation:"
-    asked = attached.request(nad)
-    yield f"  {attached.NETWORKS_ANNOTATION}: " + (asked if asked == nad else f"'{asked}'")
+    asked = pods.request(nad)
+    yield f"  {pods.NETWORKS_ANNOTATION}: " + (asked if asked == nad else f"'{asked}'")
     yield f"A whole one prints:  k8slan lan example pod {where}{place}"
     if lan.spokes:
         yield "A KubeVirt VM with this network, its interface bound by macvtap:"

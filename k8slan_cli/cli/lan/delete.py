@@ -14,9 +14,9 @@ from k8slan_cli.cli.here import Here
 
 if TYPE_CHECKING:
     from k8slan_cli.inventory.lans import Found
-    from k8slan_cli.plan.attached import Attached
+    from k8slan_cli.plan.occupancy import Interface
 
-_FEW = 3
+_FEW, _MANY = 3, 10  # names in a sentence of the controller's, and of ours
 
 
 @in_cluster
@@ -34,13 +34,13 @@ def delete(
 
     A LAN in use stays, and works, until the last pod or VM has left it; what holds it is said.
     """
-    from k8slan_cli.inventory import lans
+    from k8slan_cli.inventory import lans, occupancy
 
     items = [lans.one(here.cluster, here.namespace, each) for each in dict.fromkeys(name)]
-    seen = lans.pods(here.cluster, here.namespace)
-    if seen.blind:
-        typer.echo(f"warning: {seen.blind}", err=True)
-    held = {str(item.ref): lans.on([item], seen) for item in items}
+    users = occupancy.read(here.cluster, items, waiting=False)
+    for sentence in users.blind:
+        typer.echo(f"warning: {sentence}", err=True)
+    held = {str(item.ref): users.of(item).holders for item in items}
     for item in items:
         words = _held(held[str(item.ref)], force=force)
         if dry_run:
@@ -52,12 +52,16 @@ def delete(
         _wait(here, items, held, timeout)
 
 
-def _held(attached: Sequence[Attached], *, force: bool) -> str:
-    from k8slan_cli.inventory.lans import holders
-
-    if not attached:
+def _held(holders: Sequence[Interface], *, force: bool) -> str:
+    if not holders:
         return ""
-    return f", from under {holders(attached)}" if force else f"; it stays until these have left: {holders(attached)}"
+    return f", from under {_names(holders)}" if force else f"; it stays until these have left: {_names(holders)}"
+
+
+def _names(holders: Iterable[Interface]) -> str:
+    from k8slan_cli.plan.occupancy import some
+
+    return some((item.who for item in holders), _MANY)
 
 
 def _ask(here: Here, item: Found, *, force: bool) -> None:
@@ -80,7 +84,7 @@ def _ask(here: Here, item: Found, *, force: bool) -> None:
             raise
 
 
-def _wait(here: Here, items: Sequence[Found], held: Mapping[str, Sequence[Attached]], seconds: float) -> None:
+def _wait(here: Here, items: Sequence[Found], held: Mapping[str, Sequence[Interface]], seconds: float) -> None:
     """Follow the LANs until they are gone, and say what each waits for, in the controller's words.
 
     Who holds them has been said already (``held``), and is not repeated before it changes.
@@ -113,23 +117,24 @@ def _wait(here: Here, items: Sequence[Found], held: Mapping[str, Sequence[Attach
     raise _late(here, waiting.values(), seconds)
 
 
-def _names_all(message: str, attached: Sequence[Attached]) -> bool:
-    """Whether a sentence of the controller's names all that are attached; it names only the first few."""
-    pods = sorted({f"{item.pod.namespace}/{item.pod.name}" for item in attached})
-    return bool(pods) and all(pod in message for pod in pods[:_FEW])
+def _names_all(message: str, holders: Sequence[Interface]) -> bool:
+    """Whether a sentence of the controller's names all that hold a LAN; it names only the first few."""
+    names = sorted({item.who.partition(" ")[2] for item in holders})
+    return bool(names) and all(name in message for name in names[:_FEW])
 
 
 def _late(here: Here, waiting: Iterable[Found], seconds: float) -> InUseError | LateError:
     """What to say of LANs that are still there."""
-    from k8slan_cli.inventory import lans
+    from k8slan_cli.inventory import lans, occupancy
 
     items = list(waiting)
-    attached = lans.on(items, lans.pods(here.cluster, here.namespace))
+    users = occupancy.read(here.cluster, items, waiting=False)
+    holders = [item for each in items for item in users.of(each).holders]
     which = ", ".join(f"LAN {item.ref}" for item in items)
     still = f"{which} {'is' if len(items) == 1 else 'are'} still there after {seconds:g} s"
-    if attached:
+    if holders:
         hint = "they go with the last of these, or at once with --force"
-        return InUseError(f"{still}, held by {lans.holders(attached)}", hint=hint)
+        return InUseError(f"{still}, held by {_names(holders)}", hint=hint)
     others = {f for item in items for f in item.document["metadata"].get("finalizers") or ()}
     return LateError(
         f"{still}, waiting for its finalizers: {', '.join(sorted(others)) or 'none'}",

@@ -155,9 +155,9 @@ def check(wanted: Wanted, what: Workload, socket: Target) -> None:
 
 def _annotations(socket: Target, wanted: Wanted) -> Document:
     """Return the annotation for multus."""
-    from k8slan_cli.plan import attached
+    from k8slan_cli.plan.pods import NETWORKS_ANNOTATION, request
 
-    return {attached.NETWORKS_ANNOTATION: attached.request(socket.nad, wanted.interface, wanted.ips)}
+    return {NETWORKS_ANNOTATION: request(socket.nad, wanted.interface, wanted.ips)}
 
 
 def _pod_spec(image: str) -> Document:

@@ -42,7 +42,7 @@ def graph(
 
     An HTML page needs nothing beside it: k8slan lan graph -A -o html > lans.html
     """
-    from k8slan_cli.inventory import lans
+    from k8slan_cli.inventory import lans, occupancy
     from k8slan_cli.picture.lans import topology
 
     if name and everywhere:
@@ -51,9 +51,9 @@ def graph(
         items = [lans.one(here.cluster, here.namespace, each) for each in dict.fromkeys(name)]
     else:
         items = lans.several(here.cluster, "" if everywhere else here.namespace)
-    seen = lans.pods(here.cluster, "" if everywhere else here.namespace)
-    if seen.blind:
-        typer.echo(f"warning: {seen.blind}", err=True)
+    users = occupancy.read(here.cluster, items)
+    for sentence in users.blind:
+        typer.echo(f"warning: {sentence}", err=True)
     drawn = [item for item in items if item.lan]
     for item in items:
         if item.lan is None:
@@ -61,8 +61,9 @@ def graph(
     if not drawn:
         typer.echo("There is no LAN to draw.", err=True)
         return
-    attached = lans.on(drawn, seen)
-    pictures = [topology(lans.sound(item), attached, ready=item.ready is None or item.ready.status) for item in drawn]
+    pictures = [
+        topology(lans.sound(item), users.of(item), ready=item.ready is None or item.ready.status) for item in drawn
+    ]
     typer.echo(draw(pictures, output), nl=False)
 
 

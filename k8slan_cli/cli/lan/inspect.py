@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,12 +16,12 @@ from k8slan_cli.cli.lan.listing import Output
 from k8slan_cli.cli.lan.output import Format, dump, for_programs, tidy
 
 if TYPE_CHECKING:
-    from k8slan_cli.diagnose.exchange import Reached
     from k8slan_cli.diagnose.lan import Event, LanDetails
     from k8slan_cli.diagnose.protocol import Plugged, Traffic
     from k8slan_cli.inventory.lans import Found
     from k8slan_cli.lan.model import Lan
-    from k8slan_cli.plan.attached import Attached
+    from k8slan_cli.lan.vtep import Vtep
+    from k8slan_cli.plan.occupancy import Clash, Interface, Occupancy
 
 _EVENTS = 10  # how many are shown
 
@@ -56,14 +56,15 @@ def report(view: LanDetails, *, limit: int | None, wide: bool, now: datetime | N
     found = view.found
     state = _state(found)
     yield f"{text.strong(f'LAN {found.ref}')}  {text.coloured(state)}"
-    yield from text.fields(_spec(found, view.attached, now), limit)
+    yield from text.fields(_spec(found, view.on, now), limit)
     if reasons := why(view):
         yield from ("", text.strong("Why"))
         for reason in reasons:
             yield from text.paragraph(reason, limit, "  - ", "    ")
     sections = (
         ("Nodes", _nodes(view, limit, wide=wide)),
-        ("Attached", _attachments(view, limit, wide=wide)),
+        ("Attached", _attachments(view, limit, wide=wide, now=now)),
+        *([("Waiting", _waiting(view, limit, wide=wide))] if view.on.waiting else []),
         *([("Traffic", _traffic(view, limit, wide=wide))] if view.plugged else []),
         ("Events", _events(view.events, limit, now)),
     )
@@ -83,7 +84,7 @@ def _state(found: Found) -> str:
     return "Ready" if found.ready.status else f"not ready ({found.ready.reason})"
 
 
-def _spec(found: Found, attached: Sequence[Attached], now: datetime | None) -> Iterator[tuple[str, str]]:
+def _spec(found: Found, on: Occupancy, now: datetime | None) -> Iterator[tuple[str, str]]:
     from k8slan_cli.cli.lan import text
 
     lan, ready = found.lan, found.ready
@@ -95,7 +96,7 @@ def _spec(found: Found, attached: Sequence[Attached], now: datetime | None) -> I
         return
     flooding = f"multicast to {lan.group}" if lan.group else "unicast to each node that takes part"
     yield "VNI", f"{lan.vni}, UDP port {lan.port}, {flooding}"
-    taken = {item.socket.spoke for item in attached if item.socket.spoke}
+    taken = {item.port.spoke for item in on.attached}.intersection(lan.spokes)
     yield "Spokes", f"{', '.join(lan.spokes)} ({len(taken)} of {len(lan.spokes)} taken)" if lan.spokes else ""
     yield "Dynamic", "any number of pods may attach" if lan.dynamic else ""
     yield "Underlay", ", ".join(_underlays(lan))
@@ -113,52 +114,53 @@ def _underlays(lan: Lan) -> Iterator[str]:
 def _nodes(view: LanDetails, limit: int | None, *, wide: bool) -> Iterator[str]:
     from k8slan_cli.cli.lan.text import Column, Table
 
-    lan = view.found.lan
-    if lan is None or not (nodes := lan.nodes):
+    vteps = view.on.vteps
+    if not vteps:
         yield "no node takes part: there are no attachments"
         return
     columns = [
         Column("NODE"),
         Column("STATE"),
         Column("DEVICE"),
-        Column("VTEP", 2),
+        Column("ADDRESS", 2),
         Column("MTU", 1),
         Column("PEERS", 3),
         Column("MESSAGE", prose=True),
     ]
     rows = [
         [
-            node.name,
-            node.state,
-            node.device,
-            str(node.vtep or ""),
-            str(node.mtu or ""),
-            _peers(lan, node.name, view.reached),
-            node.message,
+            vtep.node,
+            "Lost" if vtep.lost else vtep.state,
+            vtep.device,
+            str(vtep.address or ""),
+            str(vtep.mtu or ""),
+            _peers(view, vtep.node),
+            vtep.message,
         ]
-        for node in sorted(nodes, key=lambda node: node.name)
+        for vtep in vteps
     ]
     if not any(row[-1] for row in rows):
         columns, rows = columns[:-1], [row[:-1] for row in rows]
     yield from Table(columns, rows, _inside(limit, wide=wide)).lines()
 
 
-def _peers(lan: Lan, node: str, reached: Iterable[Reached] | None) -> str:
+def _peers(view: LanDetails, node: str) -> str:
     """How many of the other nodes that take part a node's frames of full size reach; or, untried, are known to it."""
-    others = sum(other.name != node for other in lan.nodes)
-    if not others:
+    names = {other.node for other in view.on.nodes}
+    others = [other for other in view.on.nodes if other.node != node]
+    if not others or node not in names:
         return "-"
-    if mine := [way for way in reached or () if way.src == node]:
-        return f"{sum(way.full > 0 for way in mine)} of {others} reached"
-    if lan.group:
+    if mine := [way for way in view.reached or () if way.src == node]:
+        return f"{sum(way.full > 0 for way in mine)} of {len(others)} reached"
+    if view.found.lan and view.found.lan.group:
         return "by multicast"
-    return f"{sum(other.name != node and other.vtep is not None for other in lan.nodes)} of {others} known"
+    return f"{sum(other.address is not None for other in others)} of {len(others)} known"
 
 
-def _attachments(view: LanDetails, limit: int | None, *, wide: bool) -> Iterator[str]:
-    from k8slan_cli.cli.lan.text import Column, Table
+def _attachments(view: LanDetails, limit: int | None, *, wide: bool, now: datetime | None) -> Iterator[str]:
+    from k8slan_cli.cli.lan.text import Column, Table, age
 
-    if not view.attached:
+    if not view.on.attached:
         yield "no attachments"
         return
     columns = [
@@ -169,20 +171,49 @@ def _attachments(view: LanDetails, limit: int | None, *, wide: bool) -> Iterator
         Column("INTERFACE"),
         Column("MAC", 2),
         Column("ADDRESSES", 4),
+        Column("MTU", 5),
+        Column("SINCE", 6),
         Column("STATE"),
     ]
     rows = [
         [
             item.who,
-            item.pod.node or "-",
-            item.socket.spoke or "-",
-            item.socket.kind,
-            item.network.interface,
-            item.network.mac or "-",
-            ",".join(item.network.ips) or "-",
-            state(item, view.found.lan),
+            item.node,
+            item.port.spoke or "-",
+            item.port.kind,
+            item.port.interface,
+            item.port.mac or "-",
+            ",".join(item.port.addresses) or "-",
+            str(item.port.mtu or "-"),
+            age(item.port.since, now) or "-",
+            state(item, view.found.lan, view.on),
         ]
-        for item in view.attached
+        for item in view.on.attached
+    ]
+    yield from Table(columns, rows, _inside(limit, wide=wide)).lines()
+
+
+def _waiting(view: LanDetails, limit: int | None, *, wide: bool) -> Iterator[str]:
+    from k8slan_cli.cli.lan.text import Column, Table
+
+    columns = [
+        Column("WHO"),
+        Column("NODE", 1),
+        Column("SPOKE"),
+        Column("KIND", 3),
+        Column("INTERFACE", 2),
+        Column("REASON", prose=True),
+    ]
+    rows = [
+        [
+            item.who,
+            item.node or "-",
+            item.port.spoke or "-",
+            item.port.kind,
+            item.port.interface,
+            item.why,
+        ]
+        for item in view.on.waiting
     ]
     yield from Table(columns, rows, _inside(limit, wide=wide)).lines()
 
@@ -200,14 +231,14 @@ def _traffic(view: LanDetails, limit: int | None, *, wide: bool) -> Iterator[str
         Column("ERRORS", 3),
     ]
     rows = []
-    for item in view.attached:
+    for item in view.on.attached:
         plugged = view.plugged_at(item)
         cells = ["-"] * 5
         if plugged:
             both = (plugged.sent, plugged.received)
             counts = (sum(way.dropped for way in both), sum(way.errors for way in both))
             cells = [link(plugged), *map(_amount, both), *map(str, counts)]
-        rows.append([item.who, item.network.interface, *cells])
+        rows.append([item.who, item.port.interface, *cells])
     yield from Table(columns, rows, _inside(limit, wide=wide)).lines()
 
 
@@ -227,15 +258,21 @@ def _amount(way: Traffic) -> str:
     return f"{plural(way.packets, 'frame')}, {size(way.bytes)}"
 
 
-def state(item: Attached, lan: Lan | None) -> str:
-    """How an attachment is, in a word or two."""
-    pod, network = item.pod, item.network
-    if pod.deleting:
+def state(item: Interface, lan: Lan | None, on: Occupancy) -> str:
+    """How an attachment is, in a few words."""
+    from k8slan_cli.plan.occupancy import REMOVED
+
+    if item.leaving:
         return "leaving"
-    if not network.present:
-        return "waiting"
-    plug = f"{pod.namespace}/{pod.name}:{network.interface}"
-    return "link down" if lan and lan.is_down(item.socket.spoke or None, plug) else "attached"
+    if item.lost:
+        return "node lost"
+    if item.holder:
+        return "link down, spoke taken"
+    if item.removed:
+        return REMOVED
+    if lan and lan.is_down(item.port.spoke or None, item.plug):
+        return "link down"
+    return "MTU too large" if on.oversized(item) else "attached"
 
 
 def _events(events: Sequence[Event], limit: int | None, now: datetime | None) -> Iterator[str]:
@@ -275,21 +312,23 @@ def as_document(view: LanDetails) -> dict[str, Any]:
     return {
         "lan": tidy(view.found.document),
         "why": list(why(view)),
+        "nodes": [_node(vtep) for vtep in view.on.vteps],
+        "mtu": view.on.mtu,
         "attached": [
-            {
-                "pod": f"{item.pod.namespace}/{item.pod.name}",
-                "vm": item.pod.vm,
-                "node": item.pod.node,
-                "spoke": item.socket.spoke,
-                "kind": item.socket.kind,
-                "interface": item.network.interface,
-                "mac": item.network.mac,
-                "addresses": list(item.network.ips),
-                "state": state(item, view.found.lan),
+            _interface(item)
+            | {
+                "mac": item.port.mac,
+                "addresses": list(item.port.addresses),
+                "mtu": item.port.mtu,
+                "since": item.port.since,
+                "port": item.port.name,
+                "state": state(item, view.found.lan, view.on),
                 "live": _live(view.plugged_at(item)),
             }
-            for item in view.attached
+            for item in view.on.attached
         ],
+        "waiting": [_interface(item) | {"reason": item.reason} for item in view.on.waiting],
+        "shared": [_clash(clash) for clash in view.on.clashes],
         "reached": None
         if view.reached is None
         else [
@@ -309,6 +348,39 @@ def as_document(view: LanDetails) -> dict[str, Any]:
         ],
         "blind": list(view.blind),
     }
+
+
+def _node(vtep: Vtep) -> dict[str, Any]:
+    return {
+        "node": vtep.node,
+        "address": str(vtep.address or ""),
+        "device": vtep.device,
+        "port": vtep.port,
+        "mtu": vtep.mtu,
+        "state": vtep.state,
+        "message": vtep.message,
+        "lost": vtep.lost,
+        "ports": len(vtep.ports),
+    }
+
+
+def _interface(item: Interface) -> dict[str, Any]:
+    return {
+        "pod": str(item.port.pod or ""),
+        "vm": item.port.vm.name if item.port.vm else "",
+        "node": item.node,
+        "spoke": item.port.spoke,
+        "kind": item.port.kind,
+        "interface": item.port.interface,
+    }
+
+
+def _clash(clash: Clash) -> dict[str, Any]:
+    """What several interfaces have; of a spoke, one holds it and the others lose it."""
+    first, *others = map(_interface, clash.interfaces)
+    if clash.spoke:
+        return {"spoke": clash.spoke, "holder": first, "losers": others}
+    return {"mac": clash.mac, "interfaces": [first, *others]}
 
 
 def _live(plugged: Plugged | None) -> dict[str, Any] | None:

@@ -7,7 +7,6 @@ a restart.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,8 +16,9 @@ from k8slan_cli.cli.context import in_cluster
 from k8slan_cli.cli.here import Here
 
 if TYPE_CHECKING:
-    from k8slan_cli.inventory.lans import Found, Pods
-    from k8slan_cli.plan.attached import Attached
+    from k8slan_cli.inventory.lans import Found
+    from k8slan_cli.inventory.occupancy import Users
+    from k8slan_cli.plan.occupancy import Interface
 
 _ATTEMPTS = 5
 
@@ -44,14 +44,14 @@ def link(
     It sees its carrier go, and what it sends gets nowhere. On a LAN of exactly two spokes the other end loses its
     carrier too, on whatever node it is. It stays so until it is undone, over restarts of agents and of the pod.
     """
-    from k8slan_cli.inventory import lans
+    from k8slan_cli.inventory import lans, occupancy
 
-    seen = lans.pods(here.cluster, here.namespace)
     items = lans.several(here.cluster, here.namespace)
-    target = named(lans.on(items, seen), pod, here.namespace, seen)
-    item = next(item for item in items if item.ref == target.socket.lan)
+    users = occupancy.read(here.cluster, items)
+    target = named(users, pod, here.namespace)
+    item = next(item for item in items if item.ref == target.lan)
     for _ in range(_ATTEMPTS):
-        if _write(here, item, target, seen, down=state is State.DOWN):
+        if _write(here, item, target, users, down=state is State.DOWN):
             break
         item = lans.one(here.cluster, here.namespace, item.ref.name)
     else:
@@ -61,8 +61,8 @@ def link(
     typer.echo(words(item, target, state))
 
 
-def named(attached: Iterable[Attached], text: str, space: str, seen: Pods) -> Attached:
-    """The attachment that ``text`` means.
+def named(users: Users, text: str, space: str) -> Interface:
+    """The interface that ``text`` means, on a LAN or waited for.
 
     Raises:
         AbsentError: there is none, or more than one.
@@ -72,52 +72,49 @@ def named(attached: Iterable[Attached], text: str, space: str, seen: Pods) -> At
 
     pod, _, interface = text.partition(":")
     place, _, name = pod.rpartition("/")
-    items = list(attached)
+    items = [(item, item.port.pod) for item in (*users.attached, *users.waiting)]
     found = [
         item
-        for item in items
-        if item.pod.namespace == (place or space)
-        and name in (item.pod.name, item.pod.vm)
-        and interface in ("", item.network.interface)
+        for item, its in items
+        if its
+        and its.namespace == (place or space)
+        and name in (its.name, item.port.vm and item.port.vm.name)
+        and interface in ("", item.port.interface)
     ]
     if len(found) == 1:
         return found[0]
     if found:
-        several = ", ".join(f"{pod}:{item.network.interface} (LAN {item.socket.lan.name})" for item in found)
+        several = ", ".join(f"{pod}:{item.port.interface} (LAN {item.lan.name})" for item in found)
         raise AbsentError(f"{text} is attached more than once: say which of {several}")
-    blind = f" ({seen.blind})" if seen.blind else ""
-    known = {f"{item.pod.vm or item.pod.name}:{item.network.interface}" for item in items}
+    blind = f" ({'; '.join(users.blind)})" if users.blind else ""
+    known = {f"{item.port.vm.name if item.port.vm else its.name}:{item.port.interface}" for item, its in items if its}
     raise AbsentError(f"{text} is on no LAN of namespace {space}{blind}", name=text, known=known)
 
 
-def plug(item: Attached) -> str:
+def plug(item: Interface) -> str:
     """The name of a link in ``Lan.down``."""
-    return item.socket.spoke or _dynamic(item)
+    return item.port.spoke or item.plug
 
 
-def _dynamic(item: Attached) -> str:
-    return f"{item.pod.namespace}/{item.pod.name}:{item.network.interface}"
-
-
-def wanted(item: Found, target: Attached, seen: Pods, *, down: bool) -> frozenset[str]:
+def wanted(item: Found, target: Interface, users: Users, *, down: bool) -> frozenset[str]:
     """The links that are to be down. Those of pods that are no more are left out, if all pods can be seen."""
     from k8slan_cli.inventory import lans
 
-    lan = lans.sound(item)
+    lan, on = lans.sound(item), users.of(item)
     there = lan.down
-    if not seen.blind:
-        alive = {_dynamic(each) for each in lans.on([item], seen)}
+    if not users.blind:
+        alive = {each.plug for each in (*on.attached, *on.waiting)}
         there = frozenset(name for name in there if name in lan.spokes or name in alive)
     return there | {plug(target)} if down else there - {plug(target)}
 
 
-def _write(here: Here, item: Found, target: Attached, seen: Pods, *, down: bool) -> bool:
+def _write(here: Here, item: Found, target: Interface, users: Users, *, down: bool) -> bool:
     """Write it on the LAN; false if the LAN has been changed meanwhile."""
     from k8slan_cli.inventory import lans
     from k8slan_cli.kube.client import ApiError
     from k8slan_cli.lan.model import LINKS_DOWN
 
-    names = wanted(item, target, seen, down=down)
+    names = wanted(item, target, users, down=down)
     if names == lans.sound(item).down:
         return True
     metadata = {
@@ -138,15 +135,15 @@ def _write(here: Here, item: Found, target: Attached, seen: Pods, *, down: bool)
     return True
 
 
-def words(item: Found, target: Attached, state: State) -> str:
+def words(item: Found, target: Interface, state: State) -> str:
     """What has been done."""
     from k8slan_cli.inventory import lans
 
     lan = lans.sound(item)
-    where = f"{target.network.interface} of {target.who} on LAN {item.ref}"
-    if not target.socket.spoke or len(lan.spokes) != 2 or lan.dynamic:
+    where = f"{target.port.interface} of {target.who} on LAN {item.ref}"
+    if not target.port.spoke or len(lan.spokes) != 2 or lan.dynamic:
         return f"{where} is {state}"
-    other = next(spoke for spoke in lan.spokes if spoke != target.socket.spoke)
+    other = next(spoke for spoke in lan.spokes if spoke != target.port.spoke)
     if state is State.DOWN:
         return f"{where} is down, and so is the other end of the cable, spoke {other}"
     if other in lan.down:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from k8slan_cli.diagnose.agents import Agents, Attachments
     from k8slan_cli.diagnose.exchange import Site, Way
     from k8slan_cli.diagnose.protocol import Plugged
+    from k8slan_cli.lan.vtep import Vtep
 
 MOST = 6
 """As many attachments are probed by themselves: fifteen pairs, a few seconds."""
@@ -111,13 +112,14 @@ def short(item: Plugged, here: Here) -> str:
 def attached(agents: Agents, here: Here, name: str) -> tuple[Attachments, list[str]]:
     """Who is attached to a LAN, and what there is to say about it.
 
-    The LAN's status says which nodes take part. Without the right to see it, all agents are asked.
+    Its VTEPs say which nodes take part. Without the right to see it or them, all agents are asked.
     """
     from k8slan_cli.errors import AbsentError
-    from k8slan_cli.inventory import lans
+    from k8slan_cli.inventory import lans, occupancy
     from k8slan_cli.kube.client import MissingError
 
     notes: list[str] = []
+    vteps: Sequence[Vtep] = ()
     nodes: list[str] | None = None
     try:
         lan = lans.one(here.cluster, here.namespace, name)
@@ -125,8 +127,11 @@ def attached(agents: Agents, here: Here, name: str) -> tuple[Attachments, list[s
         if error.status != 403:
             raise
     else:
-        nodes = [node.name for node in lans.sound(lan).nodes]
-    seen = agents.plugged(f"{here.namespace}/{name}", nodes)
+        users = occupancy.read(here.cluster, [lan], waiting=False)
+        on = users.of(lan)
+        vteps, nodes = on.vteps, None if users.blind else [vtep.node for vtep in on.nodes]
+        notes += [clash.describe() for clash in on.clashes]
+    seen = agents.plugged(f"{here.namespace}/{name}", nodes).with_vms(vteps)
     notes += [f"node {node} is left out: {error.message}" for node, error in seen.unreachable.items()]
     if not seen.items and not seen.unreachable:
         raise AbsentError(

@@ -23,7 +23,7 @@ from k8slan_cli.errors import AbsentError, Invalid, K8slanError, Problem
 if TYPE_CHECKING:
     from k8slan_cli.inventory.lans import Found
     from k8slan_cli.lan.model import Lan
-    from k8slan_cli.plan.attached import Attached
+    from k8slan_cli.plan.occupancy import Interface
 
 _ATTEMPTS = 5
 Spokes = tuple[str, ...]
@@ -64,12 +64,11 @@ def remove_spoke(
 @in_cluster
 def edit_spokes(here: Here, name: Name, dry_run: DryRun = False) -> None:
     """Edit the spokes of a LAN in your editor ($VISUAL, $EDITOR), one on each line."""
-    from k8slan_cli.inventory import lans
+    from k8slan_cli.inventory import lans, occupancy
 
     found = lans.one(here.cluster, here.namespace, name)
     lan = lans.sound(found)
-    attached = lans.on([found], lans.pods(here.cluster, here.namespace))
-    edited = _edit(_as_text(lan, attached))
+    edited = _edit(_as_text(lan, occupancy.read(here.cluster, [found], waiting=False).attached))
     wanted = tuple(line for each in edited.splitlines() if (line := each.partition("#")[0].strip()))
 
     def unless_changed(now: Lan) -> Spokes:
@@ -83,11 +82,11 @@ def edit_spokes(here: Here, name: Name, dry_run: DryRun = False) -> None:
 # ---------------------------------------------------------------- the editor
 
 
-def _as_text(lan: Lan, attached: Iterable[Attached]) -> str:
+def _as_text(lan: Lan, attached: Iterable[Interface]) -> str:
     """The spokes as lines to edit; who is on one stands behind it."""
     holders: dict[str, list[str]] = {}
     for item in attached:
-        holders.setdefault(item.socket.spoke, []).append(item.who)
+        holders.setdefault(item.port.spoke, []).append(item.who)
     lines = [f"# The spokes of LAN {lan.ref}, one on each line. What is behind a # does not count."]
     lines += [f"{s}  # held by {', '.join(holders[s])}" if s in holders else s for s in lan.spokes]
     return "\n".join(lines) + "\n"
@@ -149,16 +148,16 @@ def _change(here: Here, name: str, wanted: Callable[[Lan], Spokes], dry_run: boo
 
 
 def _check_free(here: Here, found: Found, going: set[str]) -> None:
-    from k8slan_cli.inventory import lans
+    from k8slan_cli.inventory import occupancy
 
     if not going:
         return
-    seen = lans.pods(here.cluster, found.ref.namespace)
-    if seen.blind:
-        typer.echo(f"warning: {seen.blind}", err=True)
-    held = [item for item in lans.on([found], seen) if item.socket.spoke in going]
+    users = occupancy.read(here.cluster, [found], waiting=False)
+    for sentence in users.blind:
+        typer.echo(f"warning: {sentence}", err=True)
+    held = [item for item in users.attached if item.port.spoke in going]
     if held:
-        which = ", ".join(f"spoke {item.socket.spoke} is held by {item.who}" for item in held)
+        which = ", ".join(f"spoke {item.port.spoke} is held by {item.who}" for item in held)
         raise InUseError(f"in LAN {found.ref} {which}", hint="delete what holds it first")
 
 

@@ -38,8 +38,8 @@ def test_its_names_are_accepted_and_it_has_no_faults(cluster: Cluster) -> None:
     conditions = {c["type"]: c["status"] for c in cluster.kubectl.get(CRD)["status"]["conditions"]}
     assert conditions["NamesAccepted"] == conditions["Established"] == "True"
     assert conditions.get("NonStructuralSchema", "False") == "False"
-    [row] = [line for line in cluster.kubectl("api-resources", "--api-group=lan.k8slan.io").splitlines()[1:] if line]
-    assert row.split() == ["lans", "lan", "lan.k8slan.io/v1beta1", "true", "LAN"]
+    rows = [line.split() for line in cluster.kubectl("api-resources", "--api-group=lan.k8slan.io").splitlines()]
+    assert ["lans", "lan", "lan.k8slan.io/v1beta1", "true", "LAN"] in rows
 
 
 @pytest.mark.parametrize("name", GOOD)
@@ -112,6 +112,7 @@ STATUS = {
     "spokeCount": 2,
     "attached": 1,
     "nodeCount": 2,
+    "degradedNodes": [{"name": "worker1", "message": "eth7 is missing"}],
     "conditions": [
         {
             "type": "Ready",

@@ -2,51 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
-import yaml
 
-from k8slan_cli.render import manifests
-from k8slan_cli.render.manifests import Part
-from k8slan_cli.render.settings import Settings
-from tests.cluster.harness import Cluster, Kubectl, KubectlError
+from k8slan_cli.kube import lans
+from k8slan_cli.kube.client import Client
+from k8slan_cli.kube.kubeconfig import access
+from k8slan_cli.kube.transport import Asynchronous
+from k8slan_cli.lan.model import NodeStatus
+from tests.cluster.api.conftest import As
+from tests.cluster.harness import Kubectl, KubectlError
 from tests.unit.render.lans import SEED, document
 from tests.unit.render.rights import RIGHTS
-
-As = Callable[..., Kubectl]
-
-
-@pytest.fixture(scope="module")
-def rights(cluster: Cluster) -> str:
-    """CRD and rights of this checkout; the namespace of the service accounts, which need not exist to be spoken for."""
-    space = "kube-system"
-    for part in (Part.CRD, Part.RBAC):
-        cluster.kubectl.within(space).apply(manifests.render(part, Settings(namespace=space)))
-    cluster.kubectl.wait("--for=condition=Established", "customresourcedefinitions/lans.lan.k8slan.io")
-    return space
-
-
-@pytest.fixture
-def as_(rights: str, kubectl: Kubectl, tmp_path: Path) -> As:
-    """A kubectl as one of the parts sees the cluster: ``as_("node-agent", node="worker1")``."""
-
-    def as_(part: str, node: str = "") -> Kubectl:
-        config: dict[str, Any] = yaml.safe_load(kubectl.kubeconfig.read_text())
-        user = config["users"][0]["user"]
-        user["as"] = f"system:serviceaccount:{rights}:k8slan-{part}"
-        user["as-groups"] = ["system:serviceaccounts", "system:authenticated"]
-        if node:
-            user["as-user-extra"] = {"authentication.kubernetes.io/node-name": [node]}
-        path = tmp_path / f"{part}-{node}"
-        path.write_text(yaml.safe_dump(config))
-        return Kubectl(kubectl.executable, path, kubectl.namespace)
-
-    return as_
 
 
 @pytest.fixture
@@ -142,6 +114,32 @@ def test_the_controller_writes_status_and_frees_lost_nodes_but_leaves_the_spec(a
     write(controller, {"attached": 3})
     with pytest.raises(KubectlError, match="may not change a LAN's spec"):
         patch(controller, {"spec": {"spokes": ["other"]}})
+
+
+@pytest.mark.usefixtures("lan")
+def test_the_controller_enters_nodes_for_agents_of_the_first_version_and_takes_them_out(
+    as_: As, kubectl: Kubectl
+) -> None:
+    """Also in place of what such an agent said of its node before, of which nothing stays."""
+    said = {"name": "worker1", "state": "Degraded", "device": "eth7", "vtep": "10.0.0.1", "message": "eth7 is down"}
+    write(as_("node-agent", "worker1"), {"nodes": [said]}, manager="one")
+    entry(as_("node-agent", "worker2"), "worker2", manager="two")
+    before = lans.read_object(kubectl.get("lan", "example"))
+    told = NodeStatus(name="worker1", state="Ready", mtu=1446)
+
+    async def act(*what: Callable[[Client], Coroutine[Any, Any, Any]]) -> None:
+        client = Client(Asynchronous(access(str(as_("controller").kubeconfig))), "test")
+        try:
+            for each in what:
+                await each(client)
+        finally:
+            await client.close()
+
+    asyncio.run(act(lambda client: lans.write_nodes(client, before.ref, before.uid, [told])))
+    after = lans.read_object(kubectl.get("lan", "example"))
+    assert after.entries == (told, NodeStatus(name="worker2", state="Ready"))
+    asyncio.run(act(lambda client: lans.remove_nodes(client, before.ref, frozenset({"worker1"}))))
+    assert [node.name for node in lans.read_object(kubectl.get("lan", "example")).entries] == ["worker2"]
 
 
 @pytest.mark.usefixtures("lan")

@@ -75,9 +75,11 @@ def test_a_lan_that_is_being_deleted_takes_nothing_though_older(tmp_path: Path) 
                 ask()
 
 
-@pytest.mark.parametrize("granted", [None, True, False])
-def test_what_the_controller_has_said_is_known_after_a_restart(tmp_path: Path, granted: bool | None) -> None:
-    lan = replace(A, granted=granted, uid="u")
+@pytest.mark.parametrize(("granted", "attached"), [(None, False), (True, True), (False, False)])
+def test_what_the_controller_has_said_is_known_after_a_restart(
+    tmp_path: Path, granted: bool | None, attached: bool
+) -> None:
+    lan = replace(A, granted=granted, attached=attached, uid="u")
     Lans(KnownLans(tmp_path)).update(seen(lan))
     assert Lans(KnownLans(tmp_path)).all() == {lan.ref: lan}
 

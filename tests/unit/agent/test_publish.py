@@ -451,3 +451,47 @@ def test_a_vm_that_could_not_be_asked_for_is_asked_for_again(play: Callable[[Pla
         assert claims(rig.there) == claim
 
     play(body)
+
+
+def test_a_vm_stays_named_over_a_restart_of_the_agent(tmp_path: Path) -> None:
+    async def whole() -> None:
+        api = FakeApi()
+        labels = {"vm.kubevirt.io/name": "fw", "kubevirt.io/created-by": "vmi"}
+        api.put(PODS.path("lab", "a"), {"metadata": {"labels": labels, "uid": "uid-a"}})
+        for may_ask in (True, False):
+            rig = Rig(api, tmp_path)
+            async with rig.publishing():
+                if not may_ask:
+                    api.refuse = lambda _method, at: ApiError("may not", status=403) if at.endswith("/a") else None
+                rig.attach("a", kind=AttachmentKind.MACVTAP, tap=9)
+                await rig.settle()
+                rig.attach("b")
+                await rig.settle()
+                assert [port.vm for port in rig.there.ports] == [VmRef(name="fw", uid="vmi"), None]
+            rig.agent.node.close()
+
+    fake_time.run(whole())
+
+
+def test_a_word_of_the_controller_that_overtakes_the_answer_to_a_write_counts(play: Callable[[Play], None]) -> None:
+    async def body(rig: Rig) -> None:
+        rig.attach("a")
+        await rig.settle()
+        real = rig.api.call
+
+        async def slow(method: str, at: str, **more: Any) -> Any:
+            answer = await real(method, at, **more)
+            if method == "PATCH":
+                rig.api.call = real  # type: ignore[method-assign]
+                document = rig.api.objects[PATH]
+                rig.api.put(PATH, {**document, "status": {**document["status"], "lost": True}})
+                await asyncio.sleep(0.05)
+            return answer
+
+        rig.api.call = slow  # type: ignore[method-assign]
+        rig.attach("b")
+        await rig.settle()
+        assert rig.there.lost
+        assert not any(port.claim for port in rig.there.ports)
+
+    play(body)

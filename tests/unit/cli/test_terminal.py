@@ -24,7 +24,7 @@ from tests.unit.render.command import call
 
 EVIL = "a\x1b[31mb\x1b]0;title\x07c\rd\x9b2Je\u202ef\u2066g\u200bh\x7fi\U000e0041j\x08"
 """Colour, title, bell, start of the line, a C1 sequence, bidi override and isolate, what has no width, tags, delete."""
-LANS = "/apis/lan.k8slan.io/v1beta1/namespaces/lab/lans"
+LANS, VTEPS = (f"/apis/lan.k8slan.io/v1beta1/namespaces/lab/{kind}" for kind in ("lans", "vteps"))
 NETWORKS, STATUS = "k8s.v1.cni.cncf.io/networks", "k8s.v1.cni.cncf.io/network-status"
 
 
@@ -45,6 +45,8 @@ def api(kubeconfig: Path) -> Iterator[Api]:
     found.put(f"{LANS}/red", json.loads(json.dumps(scene.RED)))
     for pod in json.loads(json.dumps(scene.PODS)):
         found.put(f"/api/v1/namespaces/lab/pods/{pod['metadata']['name']}", pod)
+    for vtep in json.loads(json.dumps(scene.VTEPS)):
+        found.put(f"{VTEPS}/{vtep['metadata']['name']}", vtep)
     with serve(found, kubeconfig):
         yield found
 
@@ -53,8 +55,11 @@ def _condition(_: Api, lan: Any) -> None:
     lan["status"]["conditions"] = [scene.condition("Ready", False, f"Broken{EVIL}", f"because {EVIL}")]
 
 
-def _node(_: Api, lan: Any) -> None:
-    lan["status"]["nodes"] = [scene.node(f"w{EVIL}", state=f"Degraded{EVIL}", message=EVIL, device=EVIL)]
+def _node(api: Api, lan: Any) -> None:
+    lan["status"]["nodes"] = [scene.entry(f"w{EVIL}", state=f"Degraded{EVIL}", message=EVIL, device=EVIL)]
+    port = scene.port(EVIL, f"s{EVIL}", EVIL, interface=EVIL, vm=EVIL, addresses=[EVIL], since=EVIL)
+    vtep = scene.vtep(f"v{EVIL}", port, state=f"Degraded{EVIL}", message=EVIL, device=EVIL)
+    api.put(f"{VTEPS}/evil", vtep)
 
 
 def _event(api: Api, _: Any) -> None:
@@ -151,12 +156,12 @@ def test_a_message_of_many_lines_is_one_line(api: Api, kubeconfig: Path) -> None
     forged = "a\nLAN lab/red  Ready\u2028b\tc"
     lan = json.loads(json.dumps(api.objects[f"{LANS}/red"]))
     lan["status"]["conditions"] = [scene.condition("Ready", False, "Broken", forged)]
-    lan["status"]["nodes"] = [scene.node("worker1", state="Degraded", message=forged)]
     api.put(f"{LANS}/red", lan)
+    api.put(f"{VTEPS}/red.worker1", scene.vtep("worker1", state="Degraded", message=forged))
     api.put("/api/v1/namespaces/lab/events/red.1", {**scene.EVENTS[0], "message": forged})
     done = call("lan", "inspect", "red", "-n", "lab", "--kubeconfig", str(kubeconfig))
     assert len([line for line in done.stdout.splitlines() if line.startswith("LAN lab/red")]) == 1
-    assert done.stdout.count("b c") == 3
+    assert done.stdout.count("b c") == 4
 
 
 def test_a_terminal_has_its_colours(api: Api, kubeconfig: Path) -> None:

@@ -4,33 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from typing import Any
 
 from k8slan_cli.controller.decide import Decision, decide
 from k8slan_cli.controller.loop import Loop
 from k8slan_cli.kube.events import Events
-from k8slan_cli.kube.kinds import LANS, NADS, NODES, PODS, Kind
+from k8slan_cli.kube.kinds import LANS, NADS, NODES, PODS, VTEPS, Kind
 from k8slan_cli.kube.nodes import moment
 from k8slan_cli.kube.watch import Informer
+from k8slan_cli.lan import names, vtep_codec
 from k8slan_cli.lan.model import LanRef
-from k8slan_cli.plan.attached import NETWORKS_ANNOTATION, STATUS_ANNOTATION
+from k8slan_cli.lan.vtep import PodRef, VmRef, Vtep, VtepPort
 from tests.unit.kube.fake_api import FakeApi
 
-KINDS: dict[str, Kind] = {"lans": LANS, "nads": NADS, "pods": PODS, "nodes": NODES}
+KINDS: dict[str, Kind] = {"lans": LANS, "nads": NADS, "vteps": VTEPS, "nodes": NODES, "old_agents": PODS}
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 def path(kind: str, name: str) -> str:
     """The path of ``namespace/name``; the namespace is "d" where none is written."""
     namespace, _, short = name.rpartition("/")
+    if kind == "vteps":
+        short = names.vtep(*_lan_and_node(short))
     return KINDS[kind].path("" if kind == "nodes" else namespace or "d", short)
 
 
-def document(kind: str, short: Mapping[str, Any]) -> dict[str, Any]:
-    """The object of a case's short form: see cases/README.md."""
+def _lan_and_node(name: str) -> tuple[str, str]:
+    lan, _, node = name.partition("@")
+    return lan, node
+
+
+def document(kind: str, short: Mapping[str, Any], name: str = "") -> dict[str, Any]:
+    """The object of a case's short form: see cases/README.md. A VTEP is made from its name too."""
     match kind:
         case "lans":
             given = ("finalizers", "creationTimestamp", "deletionTimestamp", "annotations")
@@ -42,17 +50,50 @@ def document(kind: str, short: Mapping[str, Any]) -> dict[str, Any]:
                 "spec": short.get("spec", {"vni": 5, "spokes": ["e1"]}),
                 **({"status": short["status"]} if "status" in short else {}),
             }
-        case "pods":
-            got = [each if isinstance(each, Mapping) else {"name": each} for each in short.get("has", ())]
-            has = [{"interface": f"net{i}", **each} for i, each in enumerate(got, 1)]
-            annotations = {NETWORKS_ANNOTATION: ",".join(short.get("wants", ())), STATUS_ANNOTATION: json.dumps(has)}
-            return {"metadata": {"annotations": annotations}, "spec": {"nodeName": short.get("node", "n1")}}
+        case "vteps":
+            namespace, _, plain = name.rpartition("/")
+            return _vtep(LanRef(namespace=namespace or "d", name=_lan_and_node(plain)[0]), plain, short)
         case "nodes":
             since = short.get("down")
             ready = {"type": "Ready", "status": "Unknown" if since else "True", "lastTransitionTime": since}
             return {"status": {"conditions": [ready]}}
         case _:
             return dict(short)
+
+
+def _vtep(lan: LanRef, name: str, short: Mapping[str, Any]) -> dict[str, Any]:
+    ports = [each if isinstance(each, Mapping) else {"pod": each} for each in short.get("ports", ())]
+    found = vtep_codec.encode(
+        Vtep(
+            lan=lan,
+            node=_lan_and_node(name)[1],
+            address=ip_address(short["address"]) if "address" in short else None,
+            mtu=short.get("mtu", 1446),
+            state=short.get("state", "Ready"),
+            message=short.get("message", ""),
+            ports=tuple(_port(lan, each) for each in ports),
+        )
+    )
+    if short.get("lost"):
+        found["status"]["lost"] = True
+    return found
+
+
+def _port(lan: LanRef, short: Mapping[str, Any]) -> VtepPort:
+    """Return a port; a pod's words are ``namespace/name:spoke``, without a spoke on a dynamic LAN."""
+    whose, _, spoke = short["pod"].partition(":")
+    namespace, _, pod = whose.rpartition("/")
+    return VtepPort(
+        name=f"{spoke or pod}p",
+        interface=short.get("interface", "net1"),
+        kind="veth",
+        spoke=spoke,
+        pod=PodRef(namespace=namespace or lan.namespace, name=pod, uid=f"uid-{pod}"),
+        vm=VmRef(name=short["vm"]) if "vm" in short else None,
+        mac=short.get("mac", ""),
+        mtu=short.get("mtu", 1446),
+        claim=short.get("claim", 0),
+    )
 
 
 class Rig:
@@ -64,8 +105,7 @@ class Rig:
         self.is_fresh = True
         self.loop = Loop(self.api, Events(self.api, "k8slan-controller", "me"), lambda: self.is_fresh, lambda: self.now)
         self.world = self.loop.world
-        caches = {"lans": self.world.lans, "nads": self.world.nads, "pods": self.world.pods, "nodes": self.world.nodes}
-        self._informers = [Informer(self.api, KINDS[kind].path(), cache) for kind, cache in caches.items()]  # type: ignore[attr-defined]
+        self._informers = [Informer(self.api, KINDS[kind].path(), getattr(self.world, kind)) for kind in KINDS]
         self._tasks: list[asyncio.Task[None]] = []
 
     def change(self, objects: Mapping[str, Mapping[str, Any]]) -> None:
@@ -73,12 +113,15 @@ class Rig:
         for kind, named in objects.items():
             for name, short in named.items():
                 at = path(kind, name)
-                if short is None or short == "deleted":
+                if short is None and kind == "vteps":
+                    self.api.put(at, _patched(self.api.objects[at], {"metadata": {"finalizers": None}}))
+                    self.api.remove(at)  # as its agent does it
+                elif short is None or short == "deleted":
                     self.api.remove(at)
                 elif "patch" in short:
                     self.api.put(at, _patched(self.api.objects[at], short["patch"]))
                 else:
-                    self.api.put(at, document(kind, short))
+                    self.api.put(at, document(kind, short, name))
 
     async def settle(self) -> None:
         """Wait until the loop has nothing more to do."""
@@ -117,7 +160,8 @@ class Rig:
 
     def all_decisions(self) -> dict[str, list[str]]:
         """What is to be done about each LAN now, in words; only those about which something is."""
-        found = {found.ref: self.decision(found.ref) for found in self.world.lans.values()}
+        refs = {found.ref for found in self.world.lans.values()} | {found.lan for found in self.world.vteps.values()}
+        found = {ref: self.decision(ref) for ref in sorted(refs)}
         return {str(ref): [action.describe() for action in d.actions] for ref, d in found.items() if d.actions}
 
     def seconds_later(self, seconds: float) -> None:

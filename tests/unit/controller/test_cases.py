@@ -38,7 +38,7 @@ async def play(case: dict[str, Any]) -> None:
         await rig.api.delivered()
         rig.seconds_later(case.get("later", 0))
         before, carried = len(rig.api.writes()), rig.loop.done.total()
-        wanted = case.get("actions", {})
+        wanted = case.get("actions", {}) | case.get("others", {})
         assert rig.all_decisions() == wanted
         if "again" in case:
             again = rig.decision(ref_of(next(iter(case["start"]["lans"])))).again
@@ -73,8 +73,15 @@ def check(rig: Rig, case: dict[str, Any]) -> None:
                 assert shown == text
         for key in set(wanted) & {"attached", "spokeCount", "nodeCount", "observedGeneration"}:
             assert status.get(key) == wanted[key], key
+        if "degradedNodes" in wanted:
+            said = [f"{node['name']}: {node['message']}" for node in status.get("degradedNodes", ())]
+            assert said == wanted["degradedNodes"]
         if "nodes" in wanted:
             assert [node["name"] for node in status.get("nodes", ())] == wanted["nodes"]
+    if "vteps" in case:
+        vteps = {key: found for key, found in rig.api.objects.items() if "/vteps/" in key}
+        marks = {key: "lost" if found["status"].get("lost") else "there" for key, found in vteps.items()}
+        assert marks == {path("vteps", name): mark for name, mark in case["vteps"].items()}
     if "nads" in case:
         prefix = "/apis/k8s.cni.cncf.io/v1/namespaces/"
         names = [key.removeprefix(prefix) for key in rig.api.objects if key.startswith(prefix)]

@@ -25,6 +25,7 @@ _LANS = st.builds(
     granted=st.sampled_from([None, True, False]),
     finalizers=st.sampled_from([(), (PROTECTION,)]),
     nodes=st.sampled_from([(), (NodeStatus(name="n1"),)]),
+    attached=st.booleans(),
 )
 _STEPS = st.lists(st.tuples(_LANS, st.booleans()), max_size=25)
 

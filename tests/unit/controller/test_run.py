@@ -17,7 +17,7 @@ from k8slan_cli.controller import certs
 from k8slan_cli.controller.run import Controller, ControllerOptions
 from k8slan_cli.errors import K8slanError
 from k8slan_cli.kube.client import ApiError
-from k8slan_cli.kube.kinds import LANS, LEASES, NADS, NODES, SECRETS, WEBHOOKS, Kind
+from k8slan_cli.kube.kinds import LANS, LEASES, NADS, NODES, PODS, SECRETS, VTEPS, WEBHOOKS, Kind
 from k8slan_cli.serve import health
 from tests.unit.controller.rig import document, path
 from tests.unit.kube.fake_api import FakeApi
@@ -83,7 +83,7 @@ def test_a_restart_writes_nothing_but_the_lease() -> None:
             put_lan(api, f"l{i}", i)
         put_lan(api, "clash", 3)
         api.put(NODES.path("", "n1"), {"status": {"conditions": [{"type": "Ready", "status": "True"}]}})
-        api.put(path("pods", "p"), document("pods", {"wants": ["k8slan-veth-e3"], "has": ["d/k8slan-veth-e3"]}))
+        api.put(path("vteps", "l3@n1"), document("vteps", {"ports": ["p:e3"]}, "l3@n1"))
         async with replicas(api, "one"):
             pass
         before = len(api.writes())
@@ -151,12 +151,13 @@ def test_without_multus_a_lan_says_so() -> None:
     run_fast(run())
 
 
-def test_nothing_is_let_go_while_pods_are_not_heard_of() -> None:
+@pytest.mark.parametrize("unheard", [VTEPS.path(), NODES.path(), PODS.path("s")])
+def test_nothing_is_let_go_while_something_is_not_heard_of(unheard: str) -> None:
     async def run() -> None:
         api = FakeApi()
         put_lan(api)
         async with replicas(api, "one"):
-            api.refuse = lambda _method, at: ApiError("no answer") if at == "/api/v1/pods" else None
+            api.refuse = lambda _method, at: ApiError("no answer") if at == unheard else None
             api.break_watches()
             await asyncio.sleep(5)
             api.remove(A)
@@ -165,6 +166,24 @@ def test_nothing_is_let_go_while_pods_are_not_heard_of() -> None:
             api.refuse = lambda _method, _path: None
             await asyncio.sleep(31)
             assert A not in api.objects
+
+    run_fast(run())
+
+
+def test_an_agent_of_the_first_version_is_one_without_a_version() -> None:
+    async def run() -> None:
+        api = FakeApi()
+        put_lan(api)
+        api.put(NODES.path("", "n1"), {})
+        api.put(path("vteps", "a@n1"), document("vteps", {"ports": ["p:e5"], "address": "10.0.0.1"}, "a@n1"))
+        name = {"app.kubernetes.io/name": "k8slan-node-agent"}
+        api.put(PODS.path("s", "new"), {"metadata": {"labels": {**name, "app.kubernetes.io/version": "1"}}})
+        api.put(PODS.path("s", "old"), {"metadata": {"labels": name}})
+        async with replicas(api, "one"):
+            assert [node["name"] for node in api.objects[A]["status"]["nodes"]] == ["n1"]
+            api.remove(PODS.path("s", "old"))
+            await asyncio.sleep(1)
+            assert api.objects[A]["status"]["nodes"] == []
 
     run_fast(run())
 
@@ -257,7 +276,7 @@ def test_health_and_metrics_are_served() -> None:
     asyncio.run(run())
 
 
-@pytest.mark.parametrize("kind", [LANS, LEASES, NADS, NODES])
+@pytest.mark.parametrize("kind", [LANS, LEASES, NADS, NODES, VTEPS])
 def test_a_controller_whose_informer_dies_ends_with_the_reason(kind: Kind) -> None:
     async def run() -> None:
         api = FakeApi()

@@ -7,8 +7,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from k8slan_cli.controller.decide import View
+from k8slan_cli.controller.view import View
 from k8slan_cli.controller.world import World
+from k8slan_cli.lan import names
 from k8slan_cli.lan.model import LanRef
 from k8slan_cli.plan import objects
 from tests.unit.controller.rig import START, document
@@ -16,7 +17,6 @@ from tests.unit.controller.rig import START, document
 NAMES = st.sampled_from(["d/a", "d/b", "e/a"])
 SPOKES = st.lists(st.sampled_from(["e1", "e2", "e3"]), max_size=2, unique=True)
 NAD_NAMES = ["k8slan-veth-e1", "k8slan-mac-e2", "k8slan-veth-e3", "k8slan-lan-a", "other"]
-USES = st.lists(st.sampled_from([*NAD_NAMES, "d/k8slan-veth-e1", "e/k8slan-lan-a"]), max_size=2)
 
 _DOWN = {"down": "2026-01-01T11:00:00Z"}
 _LANS = st.fixed_dictionaries(
@@ -35,11 +35,12 @@ _LANS = st.fixed_dictionaries(
     },
     optional={"deletionTimestamp": st.just("2026-01-01T12:00:00Z")},
 )
-_PODS = st.fixed_dictionaries({"node": st.sampled_from(["n1", "n2"]), "wants": USES, "has": USES})
+_VTEPS = st.fixed_dictionaries({"ports": st.lists(st.sampled_from(["p:e1", "q:e2", "r"]), max_size=2)})
 _OWNERS = st.sampled_from(["", "a", "b"])
 _CHANGES = st.one_of(
     st.tuples(st.just("lans"), NAMES, st.none() | _LANS),
-    st.tuples(st.just("pods"), st.sampled_from(["d/p", "e/q"]), st.none() | _PODS),
+    st.tuples(st.just("vteps"), st.sampled_from(["d/a@n1", "d/a@n2", "d/gone@n1", "e/a@n1"]), st.none() | _VTEPS),
+    st.tuples(st.just("old_agents"), st.sampled_from(["s/agent1", "s/agent2"]), st.sampled_from([None, {}])),
     st.tuples(st.just("nads"), st.sampled_from([f"{n}/{x}" for n in "de" for x in NAD_NAMES]), st.none() | _OWNERS),
     st.tuples(st.just("nodes"), st.sampled_from(["/n1", "/n2"]), st.sampled_from([None, {}, _DOWN])),
 )
@@ -57,7 +58,8 @@ def whole(change: Change, version: int) -> dict[str, Any]:
             metadata["ownerReferences"] = [{**owner, "uid": f"uid-{namespace}-{short}"}]
         found: dict[str, Any] = {"metadata": metadata, "spec": {"config": "{}"}}
     else:
-        found = document(kind, short or {})
+        found = document(kind, short or {}, name)
+    plain = names.vtep(*plain.split("@")) if kind == "vteps" else plain
     metadata = {"uid": f"uid-{namespace}-{plain}", "generation": 1, **found.get("metadata", {})}
     metadata |= {"name": plain, "resourceVersion": str(version), **({"namespace": namespace} if namespace else {})}
     return {**found, "metadata": metadata}
@@ -71,7 +73,8 @@ def feed(world: World, change: Change, version: int) -> None:
 
 def views(world: World) -> dict[LanRef, View]:
     """What it knows of each LAN."""
-    found = {lan.ref: world.view(lan.ref, START) for lan in world.lans.values()}
+    refs = {lan.ref for lan in world.lans.values()} | {vtep.lan for vtep in world.vteps.values()}
+    found = {ref: world.view(ref, START) for ref in refs}
     return {ref: view for ref, view in found.items() if view}
 
 
@@ -99,12 +102,10 @@ def test_the_way_does_not_matter_and_who_is_concerned_is_marked(changes: list[Ch
 
 def _matters(view: View) -> object:
     """What of a view a decision can depend on: of the nodes only those that the LAN has to do with."""
-    concerned = {pod.node for pod in view.pods.values()} | set(view.found.entries)
+    concerned = {vtep.node for vtep in view.vteps} | {entry.name for entry in view.found.entries}
     concerned |= {finalizer.rpartition("/")[2] for finalizer in view.found.finalizers}
     nodes = {name: health for name, health in view.nodes.items() if name in concerned}
-    if not view.found.deleting:  # a LAN that stays asks only whether a node is there
-        nodes = {name: view.nodes[name] for name in concerned if name in view.nodes and name in view.found.entries}
-    return view.found, view.clashes, view.names, view.nads, view.pods, nodes
+    return view.found, view.clashes, view.nads, view.vteps, view.old_agents, nodes
 
 
 def test_a_busy_lan_is_passed_over_and_not_forgotten() -> None:
@@ -122,11 +123,19 @@ def test_nothing_is_left_of_what_is_gone() -> None:
     changes: list[Change] = [
         ("lans", "d/a", {"spec": {"vni": 1, "spokes": ["e1"]}}),
         ("nads", "d/k8slan-veth-e1", "a"),
-        ("pods", "d/p", {"wants": ["k8slan-veth-e1"]}),
+        ("vteps", "d/a@n1", {"ports": ["p:e1"]}),
         ("nodes", "/n1", {}),
+        ("old_agents", "s/agent1", {}),
     ]
     for version, change in enumerate(changes, 1):
         feed(world, change, version)
     for version, (kind, name, _) in enumerate(changes, 10):
         feed(world, (kind, name, None), version)
-    assert (world._owned, world._users, world._nodes) == ({}, {}, {})
+    assert (world._owned, world._vteps, world._nodes) == ({}, {}, {})
+
+
+def test_a_vtep_by_another_name_than_an_agent_gives_it_is_passed_over() -> None:
+    world = World()
+    found = whole(("vteps", "d/a@n1", {"ports": ["p:e1"]}), 1)
+    world.vteps.put(found | {"metadata": found["metadata"] | {"name": "of-a-user"}})
+    assert len(world.vteps) == 0

@@ -9,7 +9,9 @@ import pytest
 from k8slan_cli.diagnose import between
 from k8slan_cli.diagnose.exchange import Reached
 from k8slan_cli.diagnose.protocol import FAIL, WARN
-from k8slan_cli.lan.model import Lan, LanRef, NodeStatus
+from k8slan_cli.lan.model import Lan, LanRef
+from k8slan_cli.lan.vtep import Vtep, VtepPort
+from k8slan_cli.plan.occupancy import occupancy
 
 NODES = ("a", "b", "c")
 
@@ -59,8 +61,10 @@ def lan(name: str, **fields: object) -> Lan:
 
 def test_each_way_of_carrying_lans_is_tried_once() -> None:
     plain, other = lan("plain"), lan("other")
-    special = lan("special", port=8472, underlay="eth1", underlays=(("b", "eth2"),), nodes=(NodeStatus(name="b"),))
-    default, found = between.ways([plain, other, special])
+    special = lan("special", port=8472, underlay="eth1", underlays=(("b", "eth2"),))
+    port = VtepPort(name="e1p", interface="net1", kind="veth")
+    on_b = occupancy(special.ref, special, [Vtep(lan=special.ref, node="b", ports=(port,), uid="u")])
+    default, found = between.ways([(plain, on_b), (other, on_b), (special, on_b)])
     assert (str(default), default.takes_part("a")) == ("VXLAN at UDP port 4789", True)
     assert str(found) == "VXLAN at UDP port 8472, as for LAN lab/special"
     assert [found.on(node).device for node in ("a", "b")] == ["eth1", "eth2"]

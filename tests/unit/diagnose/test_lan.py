@@ -10,7 +10,7 @@ from tests.support.scene import Object, view
 
 
 def test_nothing_is_wrong_with_a_lan_that_is_ready() -> None:
-    assert why(view(scene.RED, scene.PODS)) == ()
+    assert why(view(scene.RED, scene.VTEPS, scene.PODS)) == ()
 
 
 def test_nobody_has_looked_at_it() -> None:
@@ -29,15 +29,18 @@ def test_a_conflict_is_said_in_the_controllers_words() -> None:
 
 
 def test_an_agent_that_says_nothing_is_named() -> None:
-    silent = scene.lan(spokes=["e1", "e2", "vm1"], status=scene.status(scene.READY, scene.node("worker1")))
-    (reason,) = why(view(silent, scene.PODS))
-    assert reason.startswith("The agents on worker2 have not said how the LAN is there")
+    what = view(scene.RED, scene.VTEPS[:1], scene.PODS)
+    reason = "multus has attached it, but the agent on node worker2 does not report the port"
+    assert [(item.who, item.why) for item in what.on.waiting] == [
+        ("pod lab/router-b", reason),
+        ("VM lab/firewall", reason),
+    ]
 
 
 @pytest.mark.parametrize(
-    ("pods", "ready", "words"),
+    ("vteps", "ready", "words"),
     [
-        (scene.PODS[:1], scene.READY, "It is being deleted, and stays until these are gone: pod lab/router-a."),
+        (scene.VTEPS[:1], scene.READY, "It is being deleted, and stays until these are gone: pod lab/router-a."),
         ([], scene.READY, "It is being deleted; its finalizers wait for k8slan's controller and agents"),
         (
             [],
@@ -46,8 +49,8 @@ def test_an_agent_that_says_nothing_is_named() -> None:
         ),
     ],
 )
-def test_what_a_lan_that_is_being_deleted_waits_for(pods: list[Object], ready: Object, words: str) -> None:
+def test_what_a_lan_that_is_being_deleted_waits_for(vteps: list[Object], ready: Object, words: str) -> None:
     leaving = scene.lan(spokes=["e1"], status=scene.status(ready))
     leaving["metadata"]["deletionTimestamp"] = "2026-11-24T11:00:00Z"
-    (reason,) = why(view(leaving, pods))
+    (reason,) = why(view(leaving, vteps, scene.PODS))
     assert reason.startswith(words)

@@ -9,7 +9,7 @@ from k8slan_cli.diagnose.protocol import OK, WARN, NodeFacts
 
 def test_underlays_that_differ_are_said() -> None:
     (check,) = nodes.sizes({9000, 1500})
-    assert check.words == "nodes have underlays of MTU 1500, 9000: LANs differ from node to node"
+    assert check.words == "nodes have underlays of MTU 1500, 9000: a LAN has what the least allows"
     assert check.state == WARN
     assert list(nodes.sizes({1500})) == []
 

@@ -15,7 +15,7 @@ from k8slan_cli.kube import lans, status
 from k8slan_cli.kube.client import ApiError
 from k8slan_cli.kube.kinds import LANS
 from k8slan_cli.kube.lans import ApiSource
-from k8slan_cli.kube.status import Condition, LanStatus
+from k8slan_cli.kube.status import Condition, LanStatus, NodeTrouble
 from k8slan_cli.lan.model import LanRef, NodeStatus
 from tests.support.old_agent import NodeWriter
 from tests.unit.kube.fake_api import FakeApi
@@ -52,7 +52,7 @@ def test_an_object_is_read_with_all_that_the_controller_wants() -> None:
     document["status"] = {"nodes": [{"name": "n1"}, {"name": "n2"}], "attached": 3}
     found = lans.read_object(api.put(PATH, document))
     assert (found.ref, found.deleting, found.forced, found.finalizers) == (REF, True, True, ("x",))
-    assert found.entries == ("n1", "n2")
+    assert [entry.name for entry in found.entries] == ["n1", "n2"]
     assert found.status.attached == 3
     assert found.lan is not None
     assert found.lan.created == "2026-01-01T00:00:00Z"
@@ -94,7 +94,8 @@ def test_status_is_read_as_it_is_written() -> None:
         )
         for kind in status.CONDITIONS
     )
-    value = LanStatus(generation=2, spokes=3, attached=1, nodes=2, conditions=conditions)
+    degraded = (NodeTrouble(name="n1", message="eth7 is missing"),)
+    value = LanStatus(generation=2, spokes=3, attached=1, nodes=2, degraded=degraded, conditions=conditions)
     written = status.encode(value)
     written["conditions"].append({"type": "Others", "status": "True"})
     assert status.decode(written) == value
@@ -139,7 +140,7 @@ def test_a_change_gives_a_snapshot_and_what_is_no_change_does_not() -> None:
             await source.next()
             waiting = asyncio.ensure_future(source.next())
             await source.informer.live.wait()
-            api.put(PATH, {**lan(), "status": {"attached": 5}})  # the controller's, no business of an agent's
+            api.put(PATH, {**lan(), "status": {"spokeCount": 5}})  # the controller's, no business of an agent's
             await api.delivered()
             assert source.cache.version(("n", "a")) == api.objects[PATH]["metadata"]["resourceVersion"]
             assert not waiting.done()

@@ -280,6 +280,22 @@ def test_a_status_that_cannot_be_read_says_nothing(status: object) -> None:
 
 
 @pytest.mark.parametrize(
+    ("status", "in_use"),
+    [
+        ({"attached": 1}, True),
+        ({"attached": 0}, False),
+        ({"attached": "1"}, False),
+        ({"nodes": [{"name": "n1"}]}, True),
+        (None, False),
+    ],
+)
+def test_a_lan_is_in_use_by_the_controllers_count_or_by_nodes_of_the_first_version(
+    status: object, in_use: bool
+) -> None:
+    assert codec.decode(document() | {"status": status}).in_use is in_use
+
+
+@pytest.mark.parametrize(
     ("conditions", "granted"),
     [
         ([{"type": "Conflict", "status": "False", "observedGeneration": 3}], True),

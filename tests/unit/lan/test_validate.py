@@ -309,6 +309,7 @@ def test_records_that_clash_hold_only_what_the_first_of_them_has() -> None:
         ({"granted": True}, {"nodes": ON_A_NODE}),
         ({"created": YOUNG}, {"granted": False, "nodes": ON_A_NODE}),
         ({"nodes": ON_A_NODE, "created": YOUNG}, {}),
+        ({"attached": True, "created": YOUNG}, {}),
         ({"nodes": ON_A_NODE, "deleting": True}, {}),
         ({"created": YOUNG}, {"deleting": True, "finalizers": (PROTECTION,)}),
     ],
@@ -348,6 +349,7 @@ _EDITS = st.fixed_dictionaries(
         "deleting": st.booleans(),
         "finalizers": st.sampled_from([(), (PROTECTION,)]),
         "nodes": st.sampled_from([(), ON_A_NODE]),
+        "attached": st.booleans(),
     },
 )
 

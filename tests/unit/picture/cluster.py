@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from k8slan_cli.inventory import lans
 from k8slan_cli.picture import Topology
 from k8slan_cli.picture.lans import topology as drawn
-from k8slan_cli.plan.attached import decode_pod
 from tests.support import scene
 from tests.support.scene import Object
 
 
-def topology(lan: Object, *pods: Object) -> Topology:
-    """The picture of a LAN and the pods on it."""
+def topology(lan: Object, *vteps: Object, pods: Iterable[Object] = ()) -> Topology:
+    """The picture of a LAN and of who is on it, or waits."""
     item = lans.read(lan)
-    on = lans.on([item], lans.Pods(pods=tuple(map(decode_pod, pods))))
-    return drawn(lans.sound(item), on, ready=item.ready is None or item.ready.status)
+    ready = item.ready is None or item.ready.status
+    return drawn(lans.sound(item), scene.on(lan, vteps, pods), ready=ready)
 
 
-RED = topology(scene.RED, *scene.PODS)
+RED = topology(scene.RED, *scene.VTEPS, pods=scene.PODS)
 
 BLUE = topology(
     scene.lan(
         "blue",
         vni=11,
         dynamic=True,
-        status=scene.status(
-            scene.condition("Ready", False, "NodesDegraded", "x"),
-            scene.node("worker1", state="Degraded", message="there is no device bond0 here; it may come back one day"),
-        ),
+        status=scene.status(scene.condition("Ready", False, "NodesDegraded", "x")),
     ),
-    scene.pod("router-a", "k8slan-lan-blue", got=[("k8slan-lan-blue", "net1", "02:b1:00:00:00:01")]),
-    scene.pod("<b>&", "lab/k8slan-lan-blue", namespace="other", node="worker9"),
-    scene.pod("c", "k8slan-lan-blue", node=""),
+    scene.vtep(
+        "worker1",
+        scene.port("router-a", mac="02:b1:00:00:00:01"),
+        lan="blue",
+        state="Degraded",
+        message="there is no device bond0 here; it may come back one day",
+    ),
+    pods=[
+        scene.pod("<b>&", "lab/k8slan-lan-blue", namespace="other", node="worker9"),
+        scene.pod("c", "k8slan-lan-blue", node=""),
+    ],
 )

@@ -38,14 +38,32 @@ def test_what_is_not_well_is_noted() -> None:
     assert BLUE.title == "LAN lab/blue: VNI 11, unicast, dynamic, not ready"
     assert [(node.name, node.note) for node in BLUE.nodes] == [
         ("worker1", "Degraded: there is no device bond0 here; it may…"),
-        ("worker9", "nothing heard of it yet"),
+        ("worker9", "nothing of the LAN here yet"),
         ("no node yet", "waiting: pod lab/c"),
     ]
     assert BLUE.nodes[1].members == (Member(name="other/<b>&", port="dynamic", lines=("net1 (waiting)",)),)
 
 
 def test_a_mac_address_at_two_ports_is_seen() -> None:
-    same = [("k8slan-lan-blue", "net1", "02:b1:00:00:00:01")]
-    pods = [scene.pod(name, "k8slan-lan-blue", got=same) for name in "abc"]
-    (node,) = topology(scene.lan("blue", dynamic=True), *pods).nodes
+    ports = [scene.port(name, mac="02:b1:00:00:00:01") for name in "abc"]
+    (node,) = topology(scene.lan("blue", dynamic=True), scene.vtep("worker1", *ports, lan="blue")).nodes
     assert [each.lines for each in node.members] == [("net1", "02:b1:00:00:00:01", "MAC address in use 3 times")] * 3
+
+
+def test_what_is_wrong_with_an_interface_stands_at_it() -> None:
+    lan = scene.lan(spokes=["e1"])
+    large = scene.vtep("w3", scene.port("x", "e9") | {"mtu": 8946}, mtu=8946)
+    lost = scene.vtep("w4", scene.port("y", "e1"), lost=True)
+    drawn = topology(lan, *scene.TWICE, large, lost)
+    assert {member.name: member.lines[-3:] for node in drawn.nodes for member in node.members} == {
+        "d1": ("02:a1:00:00:00:01", "spoke in use twice", "link down"),
+        "d2": ("eth1", "02:a1:00:00:00:01", "spoke in use twice"),
+        "x": ("net1", "removed spoke, still in use", "MTU 8946, the LAN has 1446"),
+        "y": ("net1",),
+    }
+    assert {node.name: node.note for node in drawn.nodes if node.note} == {"w4": "lost: the node is not ready"}
+
+
+def test_a_node_that_only_reports_a_failure_has_no_tunnel() -> None:
+    (node,) = topology(scene.lan(spokes=["e1"]), scene.vtep("w1", state="Degraded", message="no device")).nodes
+    assert node == NodePart(name="w1", note="Degraded: no device")

@@ -11,6 +11,7 @@ RIGHTS = {
         "lans.lan.k8slan.io": "get list watch patch",
         "lans/status.lan.k8slan.io": "get patch",
         "vteps.lan.k8slan.io": "get list watch create patch delete",
+        "pods": "get",
         "tokenreviews.authentication.k8s.io": "create",
     },
     ("ClusterRole", "k8slan-controller"): {
@@ -18,12 +19,12 @@ RIGHTS = {
         "lans/status.lan.k8slan.io": "get patch",
         "vteps.lan.k8slan.io": "get list watch patch delete",
         "network-attachment-definitions.k8s.cni.cncf.io": "list watch create patch delete",
-        "pods": "list watch",
         "nodes": "list watch",
         "events.events.k8s.io": "create patch",
         "validatingwebhookconfigurations.admissionregistration.k8s.io k8slan": "list watch patch",
     },
     ("Role", "k8slan-controller"): {
+        "pods": "list watch",
         "leases.coordination.k8s.io": "create",
         "leases.coordination.k8s.io k8slan-controller": "list watch update",
         "secrets k8slan-webhook": "list watch patch",

@@ -21,6 +21,7 @@ WORKLOADS = "/apis/apps/v1/namespaces/k8slan-system"
 AGENT, CONTROLLER = f"{WORKLOADS}/daemonsets/k8slan-node-agent", f"{WORKLOADS}/deployments/k8slan-controller"
 POD = f"{NAMESPACE}/pods/agent-1"
 LAN = "/apis/lan.k8slan.io/v1beta1/namespaces/lab/lans/one"
+VTEP = "/apis/lan.k8slan.io/v1beta1/namespaces/lab/vteps/one-worker1"
 PATHS = [kinds.ref(found).path for found in manifests.documents(manifests.render_all(Settings()))]
 
 
@@ -294,6 +295,21 @@ def test_force_takes_finalizers_off_lans_that_do_not_go(api: Api, run: Any) -> N
     assert api.writes[:3] == [f"PATCH {LAN}", f"DELETE {LAN}", f"PATCH {LAN}"]
     assert "nodes keep its namespace until they restart" in done.stderr
     assert api.objects == {}
+
+
+def test_vteps_that_agents_left_hold_nothing(api: Api, run: Any) -> None:
+    """Those of nodes that are down, whose finalizers no agent takes off; not before all agents are gone."""
+    run("install")
+    held = {"name": "one-worker1", "namespace": "lab", "finalizers": ["lan.k8slan.io/in-use"]}
+    api.put(VTEP, {"metadata": held | {"deletionTimestamp": "2026-01-01T00:00:00Z"}})
+    free = VTEP.replace("worker1", "worker2")
+    api.put(free, {"metadata": {"name": "one-worker2", "namespace": "lab"}})
+    api.writes.clear()
+    run("uninstall")
+    assert api.objects.keys() == {free}, "that one goes with its CRD"
+    agent, crd = (api.writes.index(f"DELETE {path}") for path in (AGENT, f"{CRDS}vteps.lan.k8slan.io"))
+    assert agent < api.writes.index(f"PATCH {VTEP}") < crd
+    assert api.writes.count(f"PATCH {VTEP}") == 1
 
 
 def test_missing_rights_are_said_before_anything_is_removed(api: Api, run: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,22 +14,47 @@ from k8slan_cli.diagnose.agents import Attachments
 from k8slan_cli.diagnose.client import AgentError
 from k8slan_cli.diagnose.protocol import Plugged
 from k8slan_cli.errors import AbsentError, K8slanError
+from k8slan_cli.kube.apply import Selection
 from k8slan_cli.kube.client import ApiError
-from k8slan_cli.kube.kinds import Ref
+from k8slan_cli.kube.kinds import LANS, Ref
+from tests.support import scene
+from tests.support.scene import Object
 from tests.unit.diagnose.test_recording import Agent
 
 
 class Cluster:
-    """Some objects, by their paths."""
+    """LANs that have a port on node w1, VTEPs beside these, and pods by name with their node."""
 
-    def __init__(self, *lans: str, pods: dict[str, str] | None = None, blind: bool = False) -> None:
+    def __init__(
+        self, *lans: str, pods: dict[str, str] | None = None, vteps: Sequence[Object] = (), blind: bool = False
+    ) -> None:
         self._blind = blind
+        self._vteps = [*vteps, *(scene.vtep("w1", scene.port("one", "e1"), lan=name) for name in lans)]
         self._objects: dict[str, dict[str, Any]] = {
-            f"/apis/lan.k8slan.io/v1beta1/namespaces/lab/lans/{name}": {"status": {"nodes": [{"name": "w1"}]}}
-            for name in lans
+            f"/apis/lan.k8slan.io/v1beta1/namespaces/lab/lans/{name}": scene.lan(name) for name in lans
         }
         for name, node in (pods or {}).items():
             self._objects[f"/api/v1/namespaces/lab/pods/{name}"] = {"spec": {"nodeName": node}}
+
+    def call(self, method: str, path: str, *, query: dict[str, str]) -> dict[str, Any]:
+        """The VTEPs of the namespace, or of a LAN."""
+        assert (method, path) == ("GET", "/apis/lan.k8slan.io/v1beta1/namespaces/lab/vteps")
+        if self._blind:
+            raise ApiError("you may not see them", status=403)
+        key, _, wanted = query.get("labelSelector", "").partition("=")
+        return {"items": [each for each in self._vteps if not key or each["metadata"]["labels"][key] == wanted]}
+
+    def follow(self, sources: dict[str, Selection]) -> Iterator[dict[str, dict[str, Any]]]:
+        """What there is, once."""
+        answer: dict[str, dict[str, Any]] = {}
+        for name, source in sources.items():
+            if source.kind == LANS:
+                only = source.field_selector.removeprefix("metadata.name=")
+                answer[name] = {key: found for key, found in self._objects.items() if key.endswith(f"/lans/{only}")}
+            else:
+                items = self.call("GET", source.kind.path(source.namespace), query=source.select)["items"]
+                answer[name] = {each["metadata"]["name"]: each for each in items}
+        yield answer
 
     def get(self, ref: Ref) -> dict[str, Any] | None:
         """One of them."""
@@ -121,6 +146,21 @@ def test_a_lan_that_only_agents_may_be_asked_about_is_found_by_who_is_on_it() ->
     nodes = Nodes(ITEMS)
     assert chosen(nodes, Cluster("blue", blind=True), "blue") == ({"lab/blue": {"w1", "w2"}}, [])
     assert nodes.asked == [None]
+
+
+def test_a_vm_is_found_by_its_port_whatever_its_pod_is_called() -> None:
+    """KubeVirt shortens the launcher's name where that of the VM is long."""
+    port = scene.port("virt-launcher-short-x1", "vm1", vm="a-very-long-name")
+    nodes = Nodes((*ITEMS, plugged("lab/virt-launcher-short-x1", "red", "w7")))
+    found = chosen(nodes, Cluster(vteps=[scene.vtep("w7", port)]), "a-very-long-name")
+    assert found == ({}, ["lab/virt-launcher-short-x1:net1"])
+    assert nodes.asked == [["w7"]]
+
+
+def test_nodes_that_come_to_have_the_lan_are_those_with_ports() -> None:
+    vteps = [scene.vtep("w2", scene.port("two", "e2"), lan="blue"), scene.vtep("w3", lan="blue", state="Degraded")]
+    lans = Spreading(Where(Cluster("blue", vteps=vteps)), Nodes(), ("lab/blue",), protocol.Capture())  # type: ignore[arg-type]
+    assert list(lans.nodes()) == [{"w1", "w2"}]
 
 
 def test_what_is_neither_is_named() -> None:

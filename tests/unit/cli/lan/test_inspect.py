@@ -41,7 +41,7 @@ LAN lab/red  Ready
   Age        2d
 
 Nodes
-  NODE     STATE  DEVICE  VTEP       MTU   PEERS
+  NODE     STATE  DEVICE  ADDRESS    MTU   PEERS
   worker1  Ready  eth1    192.0.2.1  1446  1 of 1 known
   worker2  Ready  eth1    192.0.2.2  1446  1 of 1 known
 
@@ -64,10 +64,10 @@ IN_160 = IN_80.replace(
   VM lab/firewall   worker2  vm1    net1       02:a1:00:00:00:03  attached
 """,
     """\
-  WHO               NODE     SPOKE  KIND     INTERFACE  MAC                ADDRESSES    STATE
-  pod lab/router-a  worker1  e1     veth     net1       02:a1:00:00:00:01  10.9.0.1/24  attached
-  pod lab/router-b  worker2  e2     veth     lan0       02:a1:00:00:00:02  -            attached
-  VM lab/firewall   worker2  vm1    macvtap  net1       02:a1:00:00:00:03  -            attached
+  WHO               NODE     SPOKE  KIND     INTERFACE  MAC                ADDRESSES    MTU   SINCE  STATE
+  pod lab/router-a  worker1  e1     veth     net1       02:a1:00:00:00:01  10.9.0.1/24  1446  90m    attached
+  pod lab/router-b  worker2  e2     veth     lan0       02:a1:00:00:00:02  -            1446  90m    attached
+  VM lab/firewall   worker2  vm1    macvtap  net1       02:a1:00:00:00:03  -            1446  90m    attached
 """,
 )
 
@@ -85,7 +85,7 @@ LAN lab/red  Ready
   Age        2d
 
 Nodes
-  NODE     STATE  DEVICE  VTEP       MTU
+  NODE     STATE  DEVICE  ADDRESS    MTU
   worker1  Ready  eth1    192.0.2.1  1446
   worker2  Ready  eth1    192.0.2.2  1446
 
@@ -104,7 +104,7 @@ Events
 
 @pytest.mark.parametrize(("limit", "wanted"), [(80, IN_80), (160, IN_160), (None, IN_160), (46, IN_46)])
 def test_a_lan_in_use(limit: int | None, wanted: str) -> None:
-    assert report(view(scene.RED, scene.PODS, events=EVENTS), limit) == wanted
+    assert report(view(scene.RED, scene.VTEPS, scene.PODS, events=EVENTS), limit) == wanted
 
 
 NO_DEVICE = "there is no device bond0 here; it may come back when somebody plugs it in again"
@@ -114,12 +114,14 @@ DEGRADED = scene.lan(
     vxlanGrp="239.1.1.1",
     mtu=1400,
     vxlanDevMap={"worker2": "bond0"},
-    status=scene.status(
-        scene.condition("Ready", False, "NodesDegraded", f"worker2: {NO_DEVICE}"),
-        scene.node("worker1"),
-        scene.node("worker2", state="Degraded", message=NO_DEVICE),
-    ),
+    status=scene.status(scene.condition("Ready", False, "NodesDegraded", f"worker2: {NO_DEVICE}")),
 )
+IN_TROUBLE = [
+    scene.vtep("worker1", scene.port("c", "e9"), scene.port("d", "e2", interface="eth1")),
+    scene.vtep("worker2", state="Degraded", message=NO_DEVICE, address="", mtu=0, device="bond0"),
+    scene.vtep("worker4", scene.port("e", "e2"), version=9, address="192.0.2.4"),
+    scene.vtep("worker5", scene.port("f"), lost=True, address="192.0.2.5"),
+]
 
 TROUBLE = """\
 LAN lab/red  not ready (NodesDegraded)
@@ -135,21 +137,33 @@ LAN lab/red  not ready (NodesDegraded)
 Why
   - NodesDegraded: worker2: there is no device bond0 here; it may come back when
     somebody plugs it in again
-  - These wait for a node: pod lab/a.
-  - These have not got their interface yet: pod lab/b on worker3. Why says:
-    kubectl describe pod
+  - Spoke e2 is held by pod lab/d on node worker1 (eth1), so there is no link
+    for pod lab/e on node worker4 (net1): delete all but one
+  - Spoke e9 was taken out of the LAN, and pod lab/c on node worker1 (net1)
+    still uses it: delete the pod when it may go, or put it into the LAN again
+  - Node worker5 has not been ready for a minute: its ports hold no spoke and no
+    deletion
 
 Nodes
-  NODE     STATE     DEVICE  VTEP       MTU   MESSAGE
+  NODE     STATE     DEVICE  ADDRESS    MTU   MESSAGE
   worker1  Ready     eth1    192.0.2.1  1446
-  worker2  Degraded  eth1    192.0.2.1  1446  there is no device bond0 here; it
+  worker2  Degraded  bond0                    there is no device bond0 here; it
                                               may come back when somebody plugs
                                               it in again
+  worker4  Ready     eth1    192.0.2.4  1446
+  worker5  Lost      eth1    192.0.2.5  1446
 
 Attached
-  WHO        NODE     SPOKE  KIND  INTERFACE  MAC  ADDRESSES  STATE
-  pod lab/b  worker3  -      veth  net1       -    -          waiting
-  pod lab/a  -        e1     veth  net1       -    -          waiting
+  WHO        NODE     SPOKE  KIND  INTERFACE  MAC  STATE
+  pod lab/f  worker5  -      veth  net1       -    node lost
+  pod lab/d  worker1  e2     veth  eth1       -    attached
+  pod lab/e  worker4  e2     veth  net1       -    link down, spoke taken
+  pod lab/c  worker1  e9     veth  net1       -    removed spoke, still in use
+
+Waiting
+  WHO        NODE     SPOKE  KIND  INTERFACE  REASON
+  pod lab/b  worker3  -      veth  net1       see kubectl -n lab describe pod b
+  pod lab/a  -        e1     veth  net1       it has no node yet
 
 Events
   none lately
@@ -163,7 +177,7 @@ def test_a_lan_in_trouble() -> None:
         scene.pod("a", "k8slan-veth-e1", node="", phase="Pending"),
         scene.pod("b", "k8slan-lan-red", node="worker3", phase="Pending"),
     ]
-    what = view(DEGRADED, pods, blind=("events cannot be seen: user bob may not list events",))
+    what = view(DEGRADED, IN_TROUBLE, pods, blind=("events cannot be seen: user bob may not list events",))
     assert report(what, 80) == TROUBLE
 
 
@@ -183,12 +197,14 @@ def test_an_object_that_breaks_rules_is_shown_all_the_same() -> None:
     assert "VNI  seven" in report(what, 80)
 
 
-SHARED = "spoke e1 is in use twice, by pod lab/d1 on worker1 (eth1), pod lab/d2 on worker2 (eth1)"
+SHARED = (
+    "spoke e1 is held by pod lab/d2 on node worker2 (eth1), so there is no link for pod lab/d1 on node worker1 (eth1)"
+)
 
 
 def test_a_spoke_on_two_nodes_is_said_once() -> None:
     """In the controller's words, or in the same ones where the controller has not said so."""
-    words = f"{SHARED}: delete all but one of them"
+    words = f"{SHARED}: delete all but one"
     found: Any = {**scene.RED, "status": {**scene.RED["status"]}}
     assert why(view(found, scene.TWICE)) == (f"S{words[1:]}",)
     found["status"]["conditions"] = [scene.condition("Ready", False, "SpokeShared", words)]
@@ -202,8 +218,12 @@ def test_a_spoke_on_two_nodes_is_said_once() -> None:
 def test_a_link_that_is_down_is_shown() -> None:
     pulled = scene.lan(spokes=["e1", "e2", "vm1"], status=scene.RED["status"])
     pulled["metadata"]["annotations"] = {"lan.k8slan.io/links-down": "e1"}
-    what = view(pulled, scene.PODS)
-    assert [inspect.state(item, what.found.lan) for item in what.attached] == ["link down", "attached", "attached"]
+    what = view(pulled, scene.VTEPS)
+    assert [inspect.state(item, what.found.lan, what.on) for item in what.on.attached] == [
+        "link down",
+        "attached",
+        "attached",
+    ]
 
 
 def plugged(pod: str, ifname: str = "net1", **more: Any) -> dict[tuple[str, str], Plugged]:
@@ -243,7 +263,7 @@ Traffic
 
 @pytest.mark.parametrize(("limit", "wanted"), [(80, TRAFFIC_80), (160, TRAFFIC_160), (None, TRAFFIC_160)])
 def test_what_agents_say_is_shown(limit: int | None, wanted: str) -> None:
-    what = view(scene.RED, scene.PODS, plugged=LIVE)
+    what = view(scene.RED, scene.VTEPS, scene.PODS, plugged=LIVE)
     assert wanted in report(what, limit)
     assert why(what) == ("net1 of VM lab/firewall on worker2 does not work: its bridge port vm1p is not there",)
     [first, *_] = inspect.as_document(what)["attached"]
@@ -252,7 +272,7 @@ def test_what_agents_say_is_shown(limit: int | None, wanted: str) -> None:
 
 
 REACHED = """\
-  NODE     STATE  DEVICE  VTEP       MTU   PEERS
+  NODE     STATE  DEVICE  ADDRESS    MTU   PEERS
   worker1  Ready  eth1    192.0.2.1  1446  0 of 1 reached
   worker2  Ready  eth1    192.0.2.2  1446  1 of 1 reached
 """
@@ -260,7 +280,7 @@ REACHED = """\
 
 def test_peers_that_were_tried_are_told_from_those_that_are_known() -> None:
     ways = (Reached("worker1", "worker2", 3, 3, 0), Reached("worker2", "worker1", 3, 3, 3))
-    what = view(scene.RED, scene.PODS, reached=ways)
+    what = view(scene.RED, scene.VTEPS, scene.PODS, reached=ways)
     assert REACHED in report(what, 80)
     (reason,) = why(what)
     words = "Of frames between its nodes, only small frames get from worker1 to worker2, none of full size: "
@@ -273,19 +293,19 @@ def test_peers_that_were_tried_are_told_from_those_that_are_known() -> None:
 
 
 def test_an_attachment_whose_agent_is_silent_has_no_numbers() -> None:
-    text = report(view(scene.RED, scene.PODS, plugged=plugged("router-a", up=False)), 160)
+    text = report(view(scene.RED, scene.VTEPS, scene.PODS, plugged=plugged("router-a", up=False)), 160)
     assert "  pod lab/router-a  net1       down  0 frames, 0 B" in text
     assert "  pod lab/router-b  lan0       -     -" in text
 
 
 def test_a_pod_that_goes_is_leaving() -> None:
     pod = scene.PODS[0] | {"metadata": scene.PODS[0]["metadata"] | {"deletionTimestamp": "2026-11-24T11:00:00Z"}}
-    what = view(scene.RED, [pod])
-    assert [inspect.state(item, what.found.lan) for item in what.attached] == ["leaving"]
+    what = view(scene.RED, scene.VTEPS[:1], [pod])
+    assert [inspect.state(item, what.found.lan, what.on) for item in what.on.attached] == ["leaving"]
 
 
 def test_all_of_it_is_there_for_programs() -> None:
-    document = inspect.as_document(view(scene.RED, scene.PODS, events=EVENTS))
+    document = inspect.as_document(view(scene.RED, scene.VTEPS, scene.PODS, events=EVENTS))
     assert "managedFields" not in document["lan"]["metadata"]
     assert document["attached"][2] == {
         "pod": "lab/virt-launcher-firewall-x7k2p",
@@ -296,10 +316,47 @@ def test_all_of_it_is_there_for_programs() -> None:
         "interface": "net1",
         "mac": "02:a1:00:00:00:03",
         "addresses": [],
+        "mtu": 1446,
+        "since": "2026-11-24T10:30:00Z",
+        "port": "vm1p",
         "state": "attached",
         "live": None,
     }
     assert document["events"][0]["count"] == 4
+    assert document["nodes"][1] == {
+        "node": "worker2",
+        "address": "192.0.2.2",
+        "device": "eth1",
+        "port": 4789,
+        "mtu": 1446,
+        "state": "Ready",
+        "message": "",
+        "lost": False,
+        "ports": 2,
+    }
+    assert (document["mtu"], document["waiting"], document["shared"]) == (1446, [], [])
+
+
+def test_programs_see_who_waits_and_who_shares_what() -> None:
+    pods = [scene.pod("a", "k8slan-veth-e1", phase="Pending")]
+    document = inspect.as_document(view(scene.RED, scene.TWICE, pods))
+    (waiting,) = document["waiting"]
+    assert (waiting["pod"], waiting["spoke"], waiting["reason"]) == ("lab/a", "e1", "")
+    (clash,) = document["shared"]
+    assert (clash["spoke"], clash["holder"]["node"], [each["node"] for each in clash["losers"]]) == (
+        "e1",
+        "worker2",
+        ["worker1"],
+    )
+    assert [each["state"] for each in document["attached"]] == ["link down, spoke taken", "attached"]
+
+
+def test_an_interface_with_too_large_an_mtu_is_shown() -> None:
+    small = scene.vtep("worker3", scene.port("small", "e2") | {"mtu": 1300}, mtu=1300)
+    what = view(scene.RED, [*scene.VTEPS[:1], small])
+    assert [inspect.state(item, what.found.lan, what.on) for item in what.on.attached] == ["MTU too large", "attached"]
+    (words,) = why(what)
+    assert words.startswith("MTU of the LAN is 1300 bytes, as on node worker3, but pod lab/router-a on node worker1")
 
 
 # ---------------------------------------------------------------- list

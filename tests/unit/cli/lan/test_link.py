@@ -8,24 +8,22 @@ from k8slan_cli.cli.lan import link
 from k8slan_cli.cli.lan.link import State
 from k8slan_cli.errors import AbsentError
 from k8slan_cli.inventory import lans
-from k8slan_cli.inventory.lans import Found, Pods
-from k8slan_cli.plan.attached import Attached, decode_pod
+from k8slan_cli.inventory.lans import Found
+from k8slan_cli.inventory.occupancy import Users
+from k8slan_cli.plan.occupancy import Interface
 from tests.support import scene
 
 DYNAMIC = lans.read(scene.lan("blue", dynamic=True, vni=7))
 CABLE = lans.read(scene.lan("cable", spokes=["left", "right"], vni=8))
-DOCUMENTS = [
-    *scene.PODS,
-    scene.pod(
-        "web-1", "k8slan-lan-blue@net1,k8slan-veth-left@net2", got=[("k8slan-lan-blue", "net1", "02:00:00:00:00:09")]
-    ),
-]
-PODS = Pods(pods=tuple(map(decode_pod, DOCUMENTS)))
-ON = lans.on([lans.read(scene.RED), DYNAMIC, CABLE], PODS)
+PODS = [*scene.PODS, scene.pod("web-1", "k8slan-lan-blue@net1,k8slan-veth-left@net2", phase="Pending")]
+VTEPS = [*scene.VTEPS, scene.vtep("worker1", scene.port("web-1"), lan="blue")]
+USERS = Users(
+    by_lan={item.ref: scene.on(dict(item.document), VTEPS, PODS) for item in (lans.read(scene.RED), DYNAMIC, CABLE)}
+)
 
 
-def named(text: str) -> Attached:
-    return link.named(ON, text, "lab", PODS)
+def named(text: str) -> Interface:
+    return link.named(USERS, text, "lab")
 
 
 @pytest.mark.parametrize(
@@ -67,15 +65,15 @@ def with_down(item: Found, *names: str) -> Found:
 def test_links_are_added_and_taken_away_and_others_stay() -> None:
     target = named("router-a")
     red = with_down(lans.read(scene.RED), "e2")
-    assert link.wanted(red, target, PODS, down=True) == {"e1", "e2"}
-    assert link.wanted(with_down(red, "e1", "e2"), target, PODS, down=False) == {"e2"}
+    assert link.wanted(red, target, USERS, down=True) == {"e1", "e2"}
+    assert link.wanted(with_down(red, "e1", "e2"), target, USERS, down=False) == {"e2"}
 
 
 def test_links_of_pods_that_are_no_more_are_forgotten_but_not_blindly() -> None:
     target = named("web-1:net1")
     blue = with_down(DYNAMIC, "lab/web-0:net1")
-    assert link.wanted(blue, target, PODS, down=True) == {"lab/web-1:net1"}
-    blind = Pods(pods=PODS.pods, blind="pods of other namespaces cannot be seen")
+    assert link.wanted(blue, target, USERS, down=True) == {"lab/web-1:net1"}
+    blind = Users(by_lan=USERS.by_lan, blind=("pods of other namespaces cannot be seen",))
     assert link.wanted(blue, target, blind, down=True) == {"lab/web-0:net1", "lab/web-1:net1"}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -12,8 +13,12 @@ from k8slan_cli.diagnose.agents import Attachments
 from k8slan_cli.diagnose.exchange import Way
 from k8slan_cli.diagnose.protocol import Plugged
 from k8slan_cli.errors import AbsentError
+from k8slan_cli.kube.client import MissingError
+from k8slan_cli.kube.kinds import LANS, Ref
 from k8slan_cli.probe.frames import CLASSES
 from k8slan_cli.probe.run import ClassResult, Verdict
+from tests.support import scene
+from tests.support.scene import Object
 from tests.unit.diagnose.test_agents import plugged
 
 A, B, C = plugged("lab/a"), plugged("lab/b", node="w2"), plugged("lab/c")
@@ -34,6 +39,63 @@ def test_an_end_that_is_given_is_in_all_pairs() -> None:
     assert choose(A, B, C, src="b")[0] == [(B, A), (B, C)]
     assert choose(A, B, C, dst="b")[0] == [(A, B), (C, B)]
     assert choose(A, B, C, src="c", dst="a")[0] == [(C, A)]
+
+
+@dataclass
+class Nodes:
+    """Agents that are asked who is attached."""
+
+    asked: list[list[str] | None] = field(default_factory=list)
+
+    def plugged(self, lan: str, nodes: list[str] | None) -> Attachments:
+        """Two pods of the scene."""
+        assert lan == "lab/red"
+        self.asked.append(nodes)
+        return Attachments((plugged("lab/d1", "eth1", spoke="e1"), plugged("lab/l-1", spoke="vm1")))
+
+
+class Cluster:
+    """The scene's LAN, and VTEPs of it; none that may be seen if there are ``None``."""
+
+    def __init__(self, vteps: list[Object] | None) -> None:
+        self._vteps = vteps
+
+    def get(self, ref: Ref) -> Object:
+        """The LAN."""
+        assert ref.kind == LANS
+        return scene.RED
+
+    def call(self, method: str, path: str, *, query: dict[str, str]) -> Object:  # noqa: ARG002 - as the real one
+        """The VTEPs, and no pods."""
+        if self._vteps is None:
+            raise MissingError("you may not", status=403)
+        assert path.endswith("/vteps")
+        return {"items": self._vteps}
+
+
+@dataclass
+class Where:
+    """Where the command works."""
+
+    cluster: Cluster
+    namespace: str = "lab"
+
+
+def test_agents_of_nodes_with_ports_are_asked_and_vms_have_their_names() -> None:
+    vm = scene.port("l-1", "vm1", vm="fw")
+    vteps = [*scene.TWICE, scene.vtep("worker3", vm), scene.vtep("worker4", state="Degraded")]
+    nodes = Nodes()
+    seen, notes = probe.attached(nodes, Where(Cluster(vteps)), "red")  # type: ignore[arg-type]
+    assert nodes.asked == [["worker1", "worker2", "worker3"]]
+    assert seen.named("fw", "lab").pod == "lab/l-1"
+    (note,) = notes
+    assert note.startswith("spoke e1 is held by pod lab/d2 on node worker2 (eth1), so there is no link for pod lab/d1")
+
+
+def test_without_the_right_to_see_vteps_all_agents_are_asked() -> None:
+    nodes = Nodes()
+    probe.attached(nodes, Where(Cluster(None)), "red")  # type: ignore[arg-type]
+    assert nodes.asked == [None]
 
 
 def test_who_is_alone_or_both_ends_is_told() -> None:

@@ -1,10 +1,10 @@
-"""Who is attached to a LAN, read from pods: what they ask multus for, and what multus says they got.
+"""What pods ask multus for, and what multus says that they got: their annotations as values.
 
-Nothing of this is written anywhere a second time. The annotations are those of the Network Plumbing Working Group's
-"Kubernetes Network Custom Resource Definition De-facto Standard": ``networks`` (section 4.1.2) and ``network-status``
-(section 4.1.3). Users write the former by hand, so what cannot be read counts as not there, and nothing raises.
+The annotations are those of the Network Plumbing Working Group's "Kubernetes Network Custom Resource Definition
+De-facto Standard": ``networks`` (section 4.1.2) and ``network-status`` (section 4.1.3). Users write the former by hand,
+so what cannot be read counts as not there, and nothing raises. Who is on a LAN is another matter: see ``occupancy``.
 
-Pure: a pod's document in, values out. The controller and the workstation both count by this.
+Pure: a pod's document in, values out.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Pod:
     """A pod, as far as its networks matter. ``vm`` is the virtual machine of a KubeVirt launcher, "" for others.
 
     ``vmi`` is the UID of the VirtualMachineInstance that it runs: while a VM migrates, two launchers have the same one.
-    ``node`` is "" for a pod that waits for one.
+    ``node`` is "" for a pod that waits for one. ``host_network``: it has its node's network, and multus adds nothing.
     """
 
     namespace: str
@@ -58,6 +58,7 @@ class Pod:
     vm: str = ""
     vmi: str = ""
     deleting: bool = False
+    host_network: bool = False
     networks: tuple[Network, ...] = ()
 
     @property
@@ -75,61 +76,6 @@ class Socket:
     spoke: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attached:
-    """A pod that is plugged in, or is about to be: see ``network.present``."""
-
-    socket: Socket
-    pod: Pod
-    network: Network
-
-    @property
-    def who(self) -> str:
-        """The pod or VM as people say it: ``pod lab/router``, ``VM lab/firewall``."""
-        return f"VM {self.pod.namespace}/{self.pod.vm}" if self.pod.vm else f"pod {self.pod.namespace}/{self.pod.name}"
-
-    @property
-    def place(self) -> str:
-        """Return who, where and by which interface: ``pod lab/router on worker1 (net1)``."""
-        return f"{self.who} on {self.pod.node} ({self.network.interface})"
-
-    @property
-    def _holder(self) -> tuple[str, str, str]:
-        """Return what tells one holder of a spoke from another; the two launchers of a VM that migrates are one."""
-        return self.pod.namespace, self.pod.vmi or self.pod.name, self.network.interface
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shared:
-    """A spoke, or else a MAC address, that several interfaces on a LAN have at the same time."""
-
-    lan: LanRef
-    spoke: str = ""
-    mac: str = ""
-    holders: tuple[Attached, ...]
-
-    @property
-    def kind(self) -> str:
-        """Return which of the two is shared."""
-        return "spoke" if self.spoke else "MAC address"
-
-    @property
-    def what(self) -> str:
-        """Return what is shared: ``spoke e1``."""
-        return f"{self.kind} {self.spoke or self.mac}"
-
-    @property
-    def times(self) -> str:
-        """Return how often it is in use."""
-        return "twice" if len(self.holders) == 2 else f"{len(self.holders)} times"
-
-    def describe(self) -> str:
-        """Describe what is wrong, and what to do, as the LAN's condition, events and ``lan inspect`` show it."""
-        advice = "delete all but one of them" if self.spoke else "give each interface its own"
-        holders = ", ".join(item.place for item in self.holders)
-        return f"{self.what} is in use {self.times}, by {holders}: {advice}"
-
-
 def sockets(lan: Lan) -> Iterator[tuple[LanRef, Socket]]:
     """The sockets of a LAN, each by its NetworkAttachmentDefinition."""
     for spoke in lan.spokes:
@@ -143,46 +89,6 @@ def _nad(lan: Lan, name: str) -> LanRef:
     return LanRef(namespace=lan.ref.namespace, name=name)
 
 
-def attached(lans: Iterable[Lan], pods: Iterable[Pod]) -> tuple[Attached, ...]:
-    """Everything on one of ``lans``, in the order of LAN, spoke, pod and interface; pods that are over are not."""
-    known = dict(pair for lan in lans for pair in sockets(lan))
-    found = (
-        Attached(socket=known[network.nad], pod=pod, network=network)
-        for pod in pods
-        if not pod.over
-        for network in pod.networks
-        if network.nad in known
-    )
-    return tuple(sorted(found, key=_order))
-
-
-def shared(items: Iterable[Attached]) -> tuple[Shared, ...]:
-    """Find spokes with more than one holder, then MAC addresses that LANs have at more than one port.
-
-    Only interfaces that are there count: a pod that waits for its turn takes nothing from another.
-    """
-    users: dict[tuple[LanRef, str, str], list[Attached]] = {}
-    for item in items:
-        if item.network.present:
-            for spoke, mac in ((item.socket.spoke, ""), ("", item.network.mac)):
-                if spoke or mac:
-                    users.setdefault((item.socket.lan, mac, spoke), []).append(item)
-    return tuple(
-        Shared(lan=lan, spoke=spoke, mac=mac, holders=tuple(users[lan, mac, spoke]))
-        for lan, mac, spoke in sorted(users)
-        if len({_port(item, mac) for item in users[lan, mac, spoke]}) > 1
-    )
-
-
-def _port(item: Attached, mac: str) -> object:
-    """Return what may have a spoke once, or ``mac`` once: those who share a spoke need no second word for their MAC."""
-    return (mac and item.socket.spoke) or item._holder
-
-
-def _order(item: Attached) -> tuple[object, ...]:
-    return item.socket.lan, item.socket.spoke, item.pod.namespace, item.pod.name, item.network.interface
-
-
 # ---------------------------------------------------------------- documents
 
 
@@ -190,16 +96,18 @@ def decode_pod(document: Mapping[str, Any]) -> Pod:
     """The pod of an API server's document."""
     metadata, status = document["metadata"], document.get("status") or {}
     annotations, labels = metadata.get("annotations") or {}, metadata.get("labels") or {}
+    spec = document.get("spec") or {}
     namespace = metadata.get("namespace", "")
     return Pod(
         namespace=namespace,
         name=metadata["name"],
         uid=metadata.get("uid") or "",
-        node=(document.get("spec") or {}).get("nodeName") or "",
+        node=spec.get("nodeName") or "",
         phase=status.get("phase") or "",
         vm=_printable(next((found for key in _VM_KEYS if (found := labels.get(key) or annotations.get(key))), "")),
         vmi=labels.get(_VMI_KEY) or "",
         deleting="deletionTimestamp" in metadata,
+        host_network=spec.get("hostNetwork") is True,
         networks=_networks(annotations, namespace),
     )
 

@@ -1,0 +1,150 @@
+"""Who is on LANs, as a cluster has it: the reading of VTEPs and pods that all commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from k8slan_cli.inventory import lans
+from k8slan_cli.inventory.lans import Found
+from k8slan_cli.kube import client, kinds
+from k8slan_cli.lan import vtep_codec
+from k8slan_cli.lan.model import LanRef
+from k8slan_cli.lan.vtep import Vtep
+from k8slan_cli.plan.occupancy import Interface, Occupancy, cni_reason, occupancies, occupancy
+
+if TYPE_CHECKING:
+    from k8slan_cli.kube.apply import Cluster
+
+_INSTEAD = "who is attached is taken from the annotations of pods"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Users:
+    """Who is on LANs. ``blind`` are sentences about what this user cannot see."""
+
+    by_lan: Mapping[LanRef, Occupancy] = field(default_factory=dict)
+    blind: tuple[str, ...] = ()
+
+    def of(self, found: Found) -> Occupancy:
+        """Return who is on a LAN."""
+        return self.by_lan[found.ref]
+
+    @property
+    def attached(self) -> tuple[Interface, ...]:
+        """Return all interfaces that are on a LAN."""
+        return tuple(item for _, each in sorted(self.by_lan.items()) for item in each.attached)
+
+    @property
+    def waiting(self) -> tuple[Interface, ...]:
+        """Return all interfaces that pods wait for."""
+        return tuple(item for _, each in sorted(self.by_lan.items()) for item in each.waiting)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vteps:
+    """VTEPs; None if they cannot be read, and ``blind`` says why in a sentence."""
+
+    vteps: tuple[Vtep, ...] | None = None
+    blind: str = ""
+
+
+def vteps(cluster: Cluster, namespace: str = "", lan: str = "") -> Vteps:
+    """Return the VTEPs of a LAN, of a namespace or of the cluster."""
+    query = {"labelSelector": selector(LanRef(namespace=namespace, name=lan))} if lan else {}
+    try:
+        items = cluster.call("GET", kinds.VTEPS.path(namespace), query=query)["items"]
+    except client.ApiError as error:
+        if error.status == 404:
+            return Vteps(blind=f"this cluster's k8slan is older and has no VTEPs (see k8slan install): {_INSTEAD}")
+        if error.status != 403:
+            raise
+        return Vteps(blind=f"VTEPs cannot be seen: {error.message}; {_INSTEAD}")
+    return Vteps(vteps=decoded(items))
+
+
+def decoded(documents: Iterable[Mapping[str, Any]]) -> tuple[Vtep, ...]:
+    """Return the VTEPs of documents."""
+    return tuple(filter(None, map(vtep_codec.decode, documents)))
+
+
+def selector(lan: LanRef) -> str:
+    """Return the label selector of a LAN's VTEPs."""
+    return f"{vtep_codec.LAN_LABEL}={vtep_codec.labels(lan, '')[vtep_codec.LAN_LABEL]}"
+
+
+def read(cluster: Cluster, items: Sequence[Found], *, waiting: bool = True) -> Users:
+    """Ask the cluster who is on LANs, and with ``waiting`` who waits to be, which takes a look at all pods."""
+    if not items:
+        return Users()
+    spaces = {item.ref.namespace for item in items}
+    seen = vteps(cluster, spaces.pop() if len(spaces) == 1 else "", items[0].ref.name if len(items) == 1 else "")
+    blind = [seen.blind] if seen.blind else []
+    pods = lans.Pods()
+    if waiting or _older_nodes(items, seen):
+        pods = lans.pods(cluster, items[0].ref.namespace)
+        blind += [pods.blind] if pods.blind else []
+    return Users(by_lan=of(items, seen, pods), blind=tuple(blind))
+
+
+def of(items: Iterable[Found], seen: Vteps, pods: lans.Pods) -> dict[LanRef, Occupancy]:
+    """Return who is on LANs, of what has been read."""
+    return occupancies({item.ref: item.lan for item in items}, seen.vteps, pods.pods)
+
+
+def _older_nodes(items: Iterable[Found], seen: Vteps) -> bool:
+    """Return whether nodes take part that write no VTEP."""
+    if seen.vteps is None:
+        return True
+    known = {(vtep.lan, vtep.node) for vtep in seen.vteps}
+    return any((item.ref, node.name) not in known for item in items if item.lan for node in item.lan.nodes)
+
+
+def taking_part(found: Found, vteps: Iterable[Vtep]) -> frozenset[str]:
+    """Return the nodes that take part in a LAN, of its VTEPs."""
+    return frozenset(vtep.node for vtep in occupancy(found.ref, found.lan, vteps).nodes)
+
+
+# ---------------------------------------------------------------- what is wrong with them
+
+
+def unsaid(found: Found, on: Occupancy) -> Iterator[str]:
+    """Tell what is wrong on a LAN, in sentences, where its condition Ready does not say so."""
+    said = found.ready.message.split("; ") if found.ready and not found.ready.status else []
+    for trouble in on.troubles():
+        if not any(trouble.about and sentence.startswith(trouble.about) for sentence in said):
+            yield f"{trouble.words[0].upper()}{trouble.words[1:]}"
+
+
+def explained(cluster: Cluster, users: Users) -> Users:
+    """Return users with why pods wait, where it is known: by what the CNI plugin said last."""
+    unknown = [item for item in users.waiting if not item.reason and item.port.pod]
+    spaces = {item.port.pod.namespace for item in unknown if item.port.pod}
+    said = {uid: words for space in sorted(spaces) for uid, words in _said(cluster, space).items()}
+
+    def explain(item: Interface) -> Interface:
+        return replace(item, reason=item.reason or said.get(item.port.pod.uid if item.port.pod else "", ""))
+
+    by_lan = {ref: replace(each, waiting=tuple(map(explain, each.waiting))) for ref, each in users.by_lan.items()}
+    return replace(users, by_lan=by_lan)
+
+
+def _said(cluster: Cluster, namespace: str) -> dict[str, str]:
+    """Return by a pod's uid why it could not be attached; nothing where events may not be seen."""
+    query = {"fieldSelector": "involvedObject.kind=Pod,reason=FailedCreatePodSandBox"}
+    try:
+        found = cluster.call("GET", kinds.CORE_EVENTS.path(namespace), query=query)["items"]
+    except client.ApiError as error:
+        if error.status != 403:
+            raise
+        return {}
+    events = sorted(found, key=event_time)
+    return {(each.get("involvedObject") or {}).get("uid", ""): cni_reason(each.get("message") or "") for each in events}
+
+
+def event_time(document: Mapping[str, Any]) -> str:
+    """Return when an event was last seen: each of the two APIs has fields of its own for it."""
+    series = document.get("series") or {}
+    times = (series.get("lastObservedTime"), document.get("lastTimestamp"), document.get("eventTime"))
+    return next((time for time in times if time), document["metadata"].get("creationTimestamp") or "")
