@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from tests.bench.fleet.server import Server
 
 
-def rows(nodes: int = 1000, lans: int = 1000) -> Iterator[Row]:
-    """The figures of a fleet of ``nodes`` nodes, with up to ``lans`` LANs."""
+def rows(nodes: int = 1000, lans: int = 500) -> Iterator[Row]:
+    """The figures of a fleet of ``nodes`` nodes, with ``lans`` LANs, and of a controller with twice as many."""
     from tests.bench.fleet import controller, labs, one, ports  # lone.py is in this package too, and is to load little
 
     limits.raise_own()
@@ -28,11 +28,11 @@ def rows(nodes: int = 1000, lans: int = 1000) -> Iterator[Row]:
         lambda server, folder: one.rows(server, folder, nodes),
         lambda server, folder: ports.rows(server, folder, min(ports.PORTS, 10 * nodes)),
         lambda server, folder: labs.rows(server, folder, nodes, lans, min(labs.CHURN_SECONDS, nodes)),
-        lambda server, folder: controller.rows(server, folder, lans),
+        lambda server, folder: controller.rows(server, folder, 2 * lans),
     )
     for part in parts:
         with _server() as server, tempfile.TemporaryDirectory(prefix="k8slan-fleet-") as folder:
-            yield from _driven(part(server, Path(folder)))
+            yield from driven(part(server, Path(folder)))
 
 
 @contextmanager
@@ -46,7 +46,7 @@ def _server() -> Iterator[Server]:
         server.close()
 
 
-def _driven(found: AsyncIterator[Row]) -> Iterator[Row]:
+def driven(found: AsyncIterator[Row]) -> Iterator[Row]:
     """The rows of a benchmark that runs in an event loop, each as it comes."""
     with asyncio.Runner() as runner:
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -155,7 +156,9 @@ async def fleet(server: Server, folder: Path) -> AsyncIterator[Fleet]:
     """Nodes for the body of a block."""
     folder.mkdir()  # noqa: ASYNC240 - nothing else runs yet
     found = Fleet(server, folder)
+    gc.disable()  # to look for garbage among all that a thousand agents know takes a second, and one has a thousandth
     try:
         yield found
     finally:
         await found.close()
+        gc.enable()

@@ -178,7 +178,7 @@ class Thinking(Agent):
         if key not in self.loops:
             loop = _Loop(lan.ref, lan.netns, self.node, self.me, self.attachments, self._after_pass)
             loop.underlay = self._underlay
-            loop.around = self._around(lan)
+            loop.around = self.around(lan)
             self.loops[key] = loop
         self.loops[key].lan = lan
         return self.loops[key]
