@@ -24,6 +24,7 @@ MEMBERS, _IN_A_LAB = 50, 10
 _SHARES = (0.2, 0.6, 1.0)
 _AT_ONCE = 4
 """LANs whose nodes join at the same time."""
+_FIRST_VNI = 100
 _SAMPLE = 30
 CHURN_SECONDS, _RATE, _STAY = 60.0, 20, 40
 """Joins a second, and how many pods there are before the first one goes again."""
@@ -71,12 +72,13 @@ async def _add(found: Fleet, first: int, end: int) -> list[_Lan]:
         ref = LanRef(namespace=f"lab{lab}", name=f"lan{within}")
         if not within:
             await found.add_namespace(ref.namespace)
-        await found.add_lan(ref, number + 1)
+        await found.add_lan(ref, _FIRST_VNI + number)
         count = min(MEMBERS, len(found.nodes))
         step = len(found.nodes) // count
         members = [found.nodes[(lab + i * step) % len(found.nodes)] for i in range(count)]
         new.append(_Lan(ref, members))
-    await found.until(f"{end} LANs", lambda node: len(node.agent.lans.all()) == end, found.nodes)
+    last = new[-1].ref
+    await found.until(f"LAN {last}", lambda node: last in node.agent.lans.all(), found.nodes)
     return new
 
 
@@ -97,7 +99,7 @@ async def _figures(found: Fleet, there: Sequence[_Lan], cost: Cost, joins: int) 
     """What the joins of a stage took, and some more at that size, one after the other."""
     what = f"{len(there):,} LANs of {len(there[0].members)} nodes"
     times = []
-    for lan in random.Random(0).choices(there, k=_SAMPLE):
+    for lan in random.Random(0).choices(there, k=min(_SAMPLE, len(there))):
         node = lan.members[0]
         wanted = sum(map(_ports, lan.members[1].vteps.of(lan.ref))) + 1
         writes = len(node.traffic.writes)
