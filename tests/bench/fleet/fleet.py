@@ -52,6 +52,8 @@ class Fleet:
         self.nodes: list[Node] = []
         self.admin = Client(Asynchronous(as_admin(server.kubeconfig)))
         self._look: Callable[[], None] = lambda: None
+        self._open = asyncio.Event()
+        self._open.set()
 
     async def close(self) -> None:
         """End all agents."""
@@ -69,7 +71,7 @@ class Fleet:
                 await self.add_node(Place(number))
                 access = as_agent(self.server.kubeconfig, Place(number).name)
                 node = Node(Place(number), access, self.folder, Thoughtless)
-                node.traffic.heard = self._heard
+                node.traffic.heard, node.traffic.open = self._heard, self._open
                 await node.start()
                 return node
 
@@ -131,9 +133,15 @@ class Fleet:
         """Wait until these nodes know so many VTEPs of a LAN."""
         await self.until(f"{vteps} VTEPs of LAN {ref}", lambda node: len(node.vteps.of(ref)) == vteps, nodes)
 
-    async def until_written(self, node: Node, writes: int) -> float:
-        """Wait until a node has written so many times; seconds that the last write took."""
-        await self.until(f"{writes} own writes", lambda node: len(node.traffic.writes) >= writes, [node])
+    async def join(self, node: Node, ref: LanRef, *, spoke: str = "", pod: str = "pod") -> float:
+        """Attach a pod, and wait until the node's VTEP is written; seconds that the write took."""
+        writes = len(node.traffic.writes) + 1
+        self._open.clear()
+        try:
+            await node.attach(ref, spoke=spoke or None, pod=pod)
+            await self.until(f"{writes} own writes", lambda node: len(node.traffic.writes) >= writes, [node])
+        finally:
+            self._open.set()
         return node.traffic.writes[-1]
 
     # ------------------------------------------------------------ what it costs

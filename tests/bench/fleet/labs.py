@@ -102,9 +102,7 @@ async def _figures(found: Fleet, there: Sequence[_Lan], cost: Cost, joins: int) 
     for lan in random.Random(0).choices(there, k=min(_SAMPLE, len(there))):
         node = lan.members[0]
         wanted = sum(map(_ports, lan.members[1].vteps.of(lan.ref))) + 1
-        writes = len(node.traffic.writes)
-        await node.attach(lan.ref, pod=f"more{len(there)}-{len(times)}")
-        times.append(await found.until_written(node, writes + 1))
+        times.append(await found.join(node, lan.ref, pod=f"more{len(there)}-{len(times)}"))
         await _until_ports(found, lan, wanted)
     yield Row(f"{what}: a join, p50", quantile(times, 0.5) * 1e3, " ms", 15)
     yield Row(f"{what}: joins at once, each until all know", cost.clock / joins * 1e3, " ms")

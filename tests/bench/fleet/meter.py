@@ -25,10 +25,12 @@ LANS, VTEPS = "lans", "vteps"
 class Traffic:
     """What one agent has got, in bytes by (kind, namespace), and how long each of its writes took, in seconds.
 
-    ``heard`` is called whenever the agent has taken in an answer, or an event of a watch.
+    ``heard`` is called whenever the agent has taken in an answer, or an event of a watch. While ``open`` is not set,
+    events wait: a thousand agents that hear of a write would be ahead of the one who waits for its answer.
     """
 
     heard: Callable[[], None] = lambda: None
+    open: asyncio.Event | None = None
     received: Counter[tuple[str, str]] = field(default_factory=Counter)
     events: int = 0
     writes: list[float] = field(default_factory=list)
@@ -76,6 +78,8 @@ class _Metered:
         async for line in self._answer.lines():
             self._traffic.received[self._about] += len(line)
             self._traffic.events += 1
+            if self._traffic.open and not self._traffic.open.is_set():
+                await self._traffic.open.wait()
             yield line
             self._traffic.heard()  # by now the agent has taken it in
 

@@ -65,8 +65,7 @@ async def _joins(found: Fleet, agent: Lone, count: int, spoke: str) -> AsyncIter
         joins.sight.append(time.perf_counter() - at)
         looking += (found.server.cpu() - used) * (number >= count - share)
         at = time.perf_counter()
-        await node.attach(_LAN, spoke=spoke.format(number) or None)
-        joins.write.append(await found.until_written(node, 1))
+        joins.write.append(await found.join(node, _LAN, spoke=spoke.format(number)))
         await found.until_known(_LAN, number + 2, found.nodes[: number + 1])
         joins.known.append(time.perf_counter() - at)
     whole, last = found.cost() - begun, found.cost() - late
