@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from k8slan_cli.agent.lans import Lans
+from k8slan_cli.agent.lans import Lans, as_written
 from k8slan_cli.agent.loop import LanLoop
 from k8slan_cli.agent.passes import Outcome, Self, mtu_inside
 from k8slan_cli.agent.paths import Paths
@@ -27,7 +27,7 @@ from k8slan_cli.net.node import Node
 from k8slan_cli.net.sockets import Listener
 from k8slan_cli.plan import desired as planner
 from k8slan_cli.plan.desired import Elsewhere
-from k8slan_cli.plan.moves import Move, moves
+from k8slan_cli.plan.moves import moves
 from k8slan_cli.plan.state import Attachment
 
 log = logging.getLogger(__name__)
@@ -124,8 +124,14 @@ class Agent:
             if owner == ref and (lan is None or lan.netns != name):
                 loop.lan = None
                 loop.wake()
-        if lan is not None and self.attachments.of(ref):
-            loop = self.loop_of(lan)
+        if lan is None or not self.attachments.of(ref):
+            return
+        known = self.loops.get((ref, lan.netns))
+        before = known.lan if known else None
+        loop = self.loop_of(lan)
+        if before and as_written(before) == as_written(lan):  # then at the most its peers have changed
+            loop.see(self.around(lan))
+        else:
             loop.around = self.around(lan)
             loop.wake()
 
@@ -175,12 +181,6 @@ class Agent:
             self._joining[ref] -= 1
             self._joining = +self._joining
             self.take_part()
-
-    def attached(self, attachment: Attachment) -> None:
-        """Take in that a MAC address is here now: what was learned of it before is stale."""
-        if lan := self.lans.get(attachment.lan):
-            loop = self.loop_of(lan)
-            loop.see(loop.around, [Move(mac=attachment.mac, port=attachment.port)])
 
     def fault_of(self, attachment: Attachment) -> str:
         """Why an attachment does not work, "" if it does as far as is known."""

@@ -80,7 +80,6 @@ class Attacher:
                     self._agent.refusals.note(lan, str(error))
                 raise
         self._agent.refusals.forget(lan)
-        self._agent.attached(attachment)
         log.info("attached %s to LAN %s at port %s", attachment.who, attachment.lan, attachment.port)
         return self._result(request, attachment, result)
 

@@ -113,7 +113,7 @@ class Lans:
             if old is None or new is None:
                 if old or new:
                     log.info("LAN %s %s", ref, "is there" if new else "is gone")
-            elif _as_written(old) != _as_written(new):
+            elif as_written(old) != as_written(new):
                 log.info("LAN %s has changed", ref)
 
     def preview(self, snapshot: Snapshot) -> None:
@@ -218,7 +218,7 @@ class Rivals:
         return found
 
 
-def _as_written(lan: Lan) -> Lan:
+def as_written(lan: Lan) -> Lan:
     """Return what the user has written of a LAN."""
     return replace(lan, nodes=(), finalizers=(), granted=None, attached=False)
 

@@ -176,12 +176,22 @@ def _carry_out(node: Node, aim: Aim, pods: Mapping[Key, int], outcome: Outcome, 
     operations += tuple(operation for operation in late if operation not in operations)
     context = Context(node, aim.netns, pods)
     failures = _execute(operations, context)
-    if aim.moves and outcome.desired.bridge and outcome.desired.vxlan and (handle := node.lan(aim.netns)):
-        bridge, vxlan = outcome.desired.bridge.name, outcome.desired.vxlan.link.name
-        moved = tuple(fdb.look(handle.netlink, aim.moves, bridge, vxlan))
-        failures += _execute(moved, context)
-        operations += moved
+    if not failures:
+        stale = _stale(node, aim, outcome.desired, [o.attachment for o in operations if isinstance(o, op.CreateVeth)])
+        failures = _execute(stale, context)
+        operations += stale
     return replace(outcome, operations=operations, failures=tuple(failures))
+
+
+def _stale(node: Node, aim: Aim, desired: LanState, come: Iterable[Attachment]) -> tuple[Operation, ...]:
+    """What has been learned of MAC addresses that have moved, here too if there is anywhere else that they may be."""
+    bridge, vxlan, handle = desired.bridge, desired.vxlan, node.lan(aim.netns)
+    if not (bridge and vxlan and handle):
+        return ()
+    moves = [*aim.moves]
+    if vxlan.peers or vxlan.tunnel.group:
+        moves += (Move(mac=attachment.mac, port=attachment.port) for attachment in come)
+    return tuple(fdb.look(handle, moves, bridge.name, vxlan.link.name))
 
 
 def _execute(operations: Iterable[Operation], context: Context) -> list[tuple[Operation, KernelError]]:

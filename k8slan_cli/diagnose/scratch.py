@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address
 
 from k8slan_cli.diagnose.protocol import Reach, UnderlayFacts
-from k8slan_cli.lan.model import IpAddress, Lan, LanRef, NodeStatus
+from k8slan_cli.lan.model import IpAddress, Lan, LanRef
 from k8slan_cli.net import netlink, netns, observe, sockets
 from k8slan_cli.net.node import Node
 from k8slan_cli.net.sockets import Netlink
@@ -51,9 +51,8 @@ def _planned(node: Node, address: IpAddress | None, reach: Reach) -> tuple[Under
         vni=reach.vni,
         port=reach.port,
         group=reach.group,
-        nodes=tuple(NodeStatus(name=str(peer), vtep=peer) for peer in reach.peers),
     )
-    return underlay, planner.plan(lan, underlay, (), planner.Elsewhere(), others=True)
+    return underlay, planner.plan(lan, underlay, (), planner.Elsewhere(peers=frozenset(reach.peers)), others=True)
 
 
 def underlay_facts(node: Node, address: IpAddress | None, device: str, group: IpAddress | None) -> UnderlayFacts:

@@ -137,6 +137,7 @@ def _(operation: op.CreateVxlan, context: Context) -> None:
             hint = "another program or LAN uses this VNI and port: choose another vni or vxlanPort"
             raise KernelError(error.errno, error.message, hint=hint) from error
         raise
+    handle.indexes.pop(link.name, None)  # of one before it, which somebody else has deleted
     _set_port(handle.netlink, link, operation.describe())
 
 
@@ -155,7 +156,7 @@ def _set_port(lan: Netlink, port: Port, doing: str) -> None:
 def _(operation: op.CreateVeth, context: Context) -> None:
     handle, port, attachment, stub = context.handle(), operation.port, operation.attachment, operation.stub
     lan, doing = handle.netlink, operation.describe()
-    master = _index(handle, port.bridge or "")
+    master = handle.index(port.bridge or "")
     end = End(port.name, names.mac(context.name, port.name), port.mtu)
 
     def create(fd: int) -> None:
@@ -311,14 +312,7 @@ def _(operation: op.RemovePeer, context: Context) -> None:
 
 @execute.register
 def _(operation: op.ForgetMac, context: Context) -> None:
-    fdb.forget(context.handle().netlink, operation)
-
-
-def _index(handle: Handle, name: str) -> int:
-    """The index of a link that stays, asked for once."""
-    if name not in handle.indexes:
-        handle.indexes[name] = _link(handle.netlink, name).index
-    return handle.indexes[name]
+    fdb.forget(context.handle(), operation)
 
 
 def _link(sock: Netlink, name: str) -> netlink.RawLink:

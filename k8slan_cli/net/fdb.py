@@ -13,7 +13,7 @@ from pyroute2.netlink import nlmsg
 
 from k8slan_cli.errors import KernelError
 from k8slan_cli.net import netlink, sockets
-from k8slan_cli.net.sockets import Netlink
+from k8slan_cli.net.node import Handle
 from k8slan_cli.plan.moves import Learned, Move, stale
 from k8slan_cli.plan.operations import ForgetMac
 
@@ -21,60 +21,59 @@ _GONE = frozenset({errno.ENOENT, errno.ENODEV})
 """There is no such entry (any more), or no such link."""
 
 
-def look(lan: Netlink, moves: Iterable[Move], bridge: str, vxlan: str) -> Iterator[ForgetMac]:
+def look(handle: Handle, moves: Iterable[Move], bridge: str, vxlan: str) -> Iterator[ForgetMac]:
     """Return what is to be forgotten after moves.
 
     Raises:
         KernelError: the kernel refused to tell.
 
     """
-    switch, tunnel = sockets.link(lan, bridge), sockets.link(lan, vxlan)
-    if switch is None or tunnel is None:
-        return
     names: dict[int, str] = {}
     for move in moves:
-        at_bridge = _learned(lan, netlink.get_bridge_entry(switch.index, move.mac))
-        at_tunnel = _learned(lan, netlink.get_tunnel_entry(tunnel.index, move.mac))
+        at_bridge = _learned(handle, netlink.get_bridge_entry(handle.index(bridge), move.mac))
+        at_tunnel = _learned(handle, netlink.get_tunnel_entry(handle.index(vxlan), move.mac))
         learned = Learned(
-            port=_name(lan, at_bridge["ifindex"], names) if at_bridge else "",
+            port=_name(handle, at_bridge["ifindex"], names) if at_bridge else "",
             peer=netlink.peer_of(at_tunnel) if at_tunnel else None,
         )
         yield from stale(move, learned, vxlan)
 
 
-def _learned(lan: Netlink, question: nlmsg) -> nlmsg | None:
+def _learned(handle: Handle, question: nlmsg) -> nlmsg | None:
     """Return the entry that was asked for, if it was learned."""
     try:
-        (entry,) = lan.ask(question, doing="look into the FDB")
+        (entry,) = handle.netlink.ask(question, doing="look into the FDB")
     except KernelError as error:
-        if error.errno in _GONE:
-            return None
-        raise
+        if error.errno not in _GONE:
+            raise
+        if error.errno == errno.ENODEV:
+            handle.indexes.clear()
+        return None
     return entry if netlink.is_learned(entry) else None
 
 
-def _name(lan: Netlink, index: int, names: dict[int, str]) -> str:
+def _name(handle: Handle, index: int, names: dict[int, str]) -> str:
     if index not in names:
-        found = sockets.link(lan, index)
+        found = sockets.link(handle.netlink, index)
         names[index] = found.name if found else ""
     return names[index]
 
 
-def forget(lan: Netlink, operation: ForgetMac) -> None:
+def forget(handle: Handle, operation: ForgetMac) -> None:
     """Carry the operation out; nothing happens if the entry is gone, or another by now.
 
     Raises:
         KernelError: the kernel refused.
 
     """
-    link = sockets.link(lan, operation.link)
+    link = sockets.link(handle.netlink, operation.link)
     if link is None:
         return
     if operation.peer is None:
         message = netlink.remove_bridge_entry(link.index, operation.mac)
     else:
-        entry = _learned(lan, netlink.get_tunnel_entry(link.index, operation.mac))
+        entry = _learned(handle, netlink.get_tunnel_entry(link.index, operation.mac))
         if entry is None or netlink.peer_of(entry) != operation.peer:
             return
         message = netlink.remove_tunnel_entry(entry)
-    lan.apply([message], doing=operation.describe(), ignore=_GONE)
+    handle.netlink.apply([message], doing=operation.describe(), ignore=_GONE)

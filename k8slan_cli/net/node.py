@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from k8slan_cli.net import netns
+from k8slan_cli.errors import KernelError
+from k8slan_cli.net import netns, sockets
 from k8slan_cli.net.sockets import Netlink
 
 
@@ -19,6 +21,20 @@ class Handle:
     netlink: Netlink
     identity: str
     indexes: dict[str, int] = field(default_factory=dict)
+
+    def index(self, name: str) -> int:
+        """Return the index of a link that stays, which is asked for once.
+
+        Raises:
+            KernelError: there is no such link.
+
+        """
+        if name not in self.indexes:
+            found = sockets.link(self.netlink, name)
+            if found is None:
+                raise KernelError(errno.ENODEV, f"there is no link {name}")
+            self.indexes[name] = found.index
+        return self.indexes[name]
 
     def close(self) -> None:
         """Let go of the namespace."""

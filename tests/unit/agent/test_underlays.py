@@ -14,7 +14,7 @@ from k8slan_cli.agent.loop import LanLoop
 from k8slan_cli.agent.passes import Outcome, Self
 from k8slan_cli.agent.paths import Paths
 from k8slan_cli.agent.underlays import Underlays
-from k8slan_cli.lan.model import Lan, LanRef, Snapshot
+from k8slan_cli.lan.model import Lan, LanRef, NodeStatus, Snapshot
 from k8slan_cli.net.netlink import Heard
 from k8slan_cli.plan.state import Attachment, AttachmentKind, LanState, Underlay
 
@@ -103,7 +103,7 @@ def crowd(tmp_path: Path) -> Iterator[tuple[Agent, list[str]]]:
         lans[lan.ref] = (lan, str(lan.ref))
     agent.lans.update(Snapshot(lans=lans))
     agent.underlays.update(agent.lans.all(), lans)
-    for lan, _ in list(lans.values())[:50]:
+    for lan in [agent.lans.all()[ref] for ref in list(lans)[:50]]:
         loop = agent.loop_of(lan)
         loop.wake = lambda _ports=None, name=lan.ref.name: woken.append(name)  # type: ignore[method-assign,misc,assignment]
         agent.attachments.put(_attachment(lan))
@@ -150,3 +150,14 @@ def test_news_of_one_lan_of_a_thousand_are_news_of_that_one_alone(crowd: tuple[A
     agent.take_in(Snapshot(gone=frozenset({replace(BASE.ref, name="l900")})))
     assert told[1:] == [{replace(BASE.ref, name="l900")}]
     assert len(agent.lans.all()) == 999
+
+
+def test_what_the_controller_writes_of_a_lan_wakes_it_for_its_peers_alone(crowd: tuple[Agent, list[str]]) -> None:
+    agent, woken = crowd
+    lan = agent.lans.all()[replace(BASE.ref, name="l7")]
+    for changed in (replace(lan, attached=True), replace(lan, granted=True), replace(lan, finalizers=("x",))):
+        agent.take_in(Snapshot(lans={lan.ref: (changed, "x")}, gone=frozenset()))
+        assert woken == []
+    changed = replace(lan, nodes=(NodeStatus(name="w2", vtep=ip_address("192.0.2.2")),))
+    agent.take_in(Snapshot(lans={lan.ref: (changed, "x")}, gone=frozenset()))
+    assert woken == ["l7"]

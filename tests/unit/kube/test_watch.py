@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from k8slan_cli.kube import watch
 from k8slan_cli.kube.client import ApiError
 from k8slan_cli.kube.watch import Backoff, Cache, Informer, Key
 from tests.unit.kube.fake_api import FakeApi
@@ -180,6 +181,29 @@ async def running(api: FakeApi, **options: Any) -> AsyncIterator[Running]:
 
 def thing(colour: str = "red") -> dict[str, Any]:
     return {"spec": {"colour": colour}}
+
+
+@pytest.mark.parametrize(("lasted", "pauses"), [(0.5, 1), (100, 1), (399, 0)])
+def test_a_watch_that_ends_in_its_time_goes_on_without_a_pause(
+    lasted: float, pauses: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that ends before has its end in common with others, which are not to come back all at once."""
+
+    async def run() -> None:
+        api = FakeApi()
+        api.put(A, thing())
+        clock = [0.0]
+        monkeypatch.setattr(watch.time, "monotonic", lambda: clock[0])
+        async with running(api, spread=5.0) as found:
+            await found.until(lambda: api.watches == 1)
+            api.put(A, thing("blue"))
+            await api.delivered()
+            clock[0] = lasted
+            api.break_watches()
+            await found.until(lambda: api.watches == 2)
+            assert len(found.pauses.seconds) == pauses
+
+    asyncio.run(run())
 
 
 def test_lists_in_pages_then_follows() -> None:
