@@ -93,7 +93,7 @@ class ApiSource:
         self._wake = asyncio.Event()
         self._changed: set[Key] = set()
         self.cache: Cache[Lan | tuple[Problem, ...]] = Cache(read, self._note)
-        self.informer = Informer(api, LANS.path(), self.cache, spread=CROWD_SPREAD)
+        self.informer = Informer(api, LANS.path(), self.cache, spread=CROWD_SPREAD, from_cache=True)
         self._task: asyncio.Task[None] | None = None
 
     def _note(self, key: Key, _old: object, _new: object) -> None:

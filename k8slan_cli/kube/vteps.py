@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from k8slan_cli.kube.client import APPLY, ApiError, Client
 from k8slan_cli.kube.kinds import PODS, VTEPS, Document
 from k8slan_cli.kube.lans import manager
-from k8slan_cli.kube.watch import CROWD_SPREAD, Api, Cache, Informer, Key
+from k8slan_cli.kube.watch import CROWD_SPREAD, FROM_CACHE, Api, Cache, Informer, Key
 from k8slan_cli.lan import names
 from k8slan_cli.lan.model import LanRef
 from k8slan_cli.lan.vtep import PodRef, VmRef, Vtep
@@ -27,8 +27,6 @@ _LOOK_SECONDS = 0.2
 """How long the first ADD of a LAN waits for the LAN's VTEPs."""
 _GRACE_SECONDS = 60.0
 """How long a namespace is watched on after the last attachment: pods are replaced by others within that."""
-_FROM_CACHE = "0"
-"""The resourceVersion for which an API server need not ask etcd."""
 _VM, _VMI = "vm.kubevirt.io/name", "kubevirt.io/created-by"
 """Labels of a KubeVirt launcher pod: the VM's name, and the uid of its VMI."""
 Changes = Collection[tuple[Vtep | None, Vtep | None]]
@@ -48,7 +46,7 @@ class VtepWriter:
     async def own(self) -> list[Vtep]:
         """Return all VTEPs of this node, as the API server's memory has them."""
         select = f"{NODE_LABEL}={names.label_value(self._node)}"
-        found = await _list(self._client, VTEPS.path(), {"labelSelector": select, "resourceVersion": _FROM_CACHE})
+        found = await _list(self._client, VTEPS.path(), {"labelSelector": select, "resourceVersion": FROM_CACHE})
         return [vtep for vtep in map(decode, found) if vtep and vtep.node == self._node]
 
     async def read(self, lan: LanRef) -> Vtep | None:
@@ -170,6 +168,7 @@ class VtepWatch:
             cache,
             on_synced=lambda: self._synced(namespace),
             spread=CROWD_SPREAD,
+            from_cache=True,
             pause=self._pause,
         )
         task = asyncio.create_task(informer.run(), name=f"VTEPs in {namespace}")
@@ -198,9 +197,9 @@ class VtepWatch:
         await asyncio.wait({task}, timeout=_LOOK_SECONDS)
 
     async def _look(self, lan: LanRef, watched: _Watched) -> None:
-        select = f"{LAN_LABEL}={labels(lan, '')[LAN_LABEL]}"
+        query = {"labelSelector": f"{LAN_LABEL}={labels(lan, '')[LAN_LABEL]}", "resourceVersion": FROM_CACHE}
         try:
-            found = await _list(self._api, VTEPS.path(lan.namespace), {"labelSelector": select})
+            found = await _list(self._api, VTEPS.path(lan.namespace), query)
         except ApiError as error:
             log.info("the VTEPs of LAN %s have to wait for the API server: %s", lan, error)
         else:

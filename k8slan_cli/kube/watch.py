@@ -32,6 +32,8 @@ Key = tuple[str, str]
 """Namespace ("" where there is none) and name."""
 
 PAGE = 500
+FROM_CACHE = "0"
+"""The resourceVersion of a list for which an API server need not ask etcd."""
 _WATCH_SECONDS = (300, 400)
 """How long the server lets a watch last; not the same for all, so that they do not all come back together."""
 CROWD_SPREAD = 5.0
@@ -195,11 +197,14 @@ class Informer(Generic[T]):
         on_live: Callable[[], None] = lambda: None,
         on_trouble: Callable[[ApiError], None] | None = None,
         spread: float = _FIRST_PAUSE,
+        from_cache: bool = False,
         pause: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         """``select`` has the query's ``fieldSelector`` or ``labelSelector``.
 
-        After an API server has ended all watches at once, this one comes back within ``spread`` seconds.
+        After an API server has ended all watches at once, this one comes back within ``spread`` seconds. What it lists
+        may be ``from_cache``: from the API server's memory, which may be behind etcd by a moment; a watch from there
+        makes up for it. It is for the agents of a large cluster, as etcd need not be read for each of them.
         """
         self.cache = cache
         self.synced = asyncio.Event()
@@ -215,6 +220,7 @@ class Informer(Generic[T]):
         self._pause = pause
         self._version = ""
         self._spread = spread
+        self._from = {"resourceVersion": FROM_CACHE} if from_cache else {}
         self._backoff = Backoff(limit=_LONGEST_DEAF, spread=spread if spread > _FIRST_PAUSE else 0.0)
         self._too_old = False
 
@@ -252,7 +258,7 @@ class Informer(Generic[T]):
         self._on_synced()
 
     async def _list(self) -> None:
-        query = {**self._select, "limit": str(PAGE)}
+        query = {**self._select, **self._from, "limit": str(PAGE)}
         seen: set[Key] = set()
         while True:
             page = await self._api.call("GET", self._path, query=query)
@@ -261,7 +267,7 @@ class Informer(Generic[T]):
                 self.cache.put(document)
             if not (more := page["metadata"].get("continue")):
                 break
-            query["continue"] = more
+            query = {**self._select, "limit": str(PAGE), "continue": more}
         self._version = page["metadata"]["resourceVersion"]
         self.cache.drop_others(seen, int(self._version))
         self.cache.heard = int(self._version)

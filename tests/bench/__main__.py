@@ -1,13 +1,14 @@
 """``make bench``: the benchmarks of one machine, each figure a row ``name  value  reach  ok|short``.
 
 Figures are ratios of things measured in turn within one run, so that they say something on a machine that is busy with
-other things too. Exit status 1 when one falls short. ``python -m tests.bench cni`` runs one of them; ``cluster`` has to
-be asked for (``make bench-cluster``), since it needs a Kubernetes and builds one. ``--list`` says what each of them
-measures, and runs none.
+other things too. Exit status 1 when one falls short. ``python -m tests.bench cni`` runs one of them. ``cluster``
+(``make bench-cluster``) and ``fleet`` have to be asked for, since they need a Kubernetes and build one. ``--list`` says
+what each of them measures, and runs none.
 """
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import os
 import platform
@@ -17,17 +18,26 @@ from datetime import UTC, datetime
 from tests.bench.rows import Row, table
 
 BENCHMARKS = ("cni", "traffic", "scale")
-APART = ("cluster",)
+APART = ("cluster", "fleet")
+SIZES = ("nodes", "lans")
 
 
-def main(wanted: list[str]) -> int:
-    """Run the benchmarks of these names, or all of them."""
-    names = [name for name in wanted if name != "--list"] or BENCHMARKS
+def main() -> int:
+    """Run the benchmarks that are named, or all that need no more than this machine."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=(__doc__ or "").partition("\n\n")[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS + APART)}")
+    parser.add_argument("--list", action="store_true", help="say what each of them measures")
+    for size in SIZES:
+        parser.add_argument(f"--{size}", type=int, metavar="COUNT", help="of the fleet")
+    wanted = parser.parse_args()
+    names = wanted.names or BENCHMARKS
     if unknown := set(names) - {*BENCHMARKS, *APART}:
-        sys.stderr.write(f"no such benchmark: {', '.join(sorted(unknown))} (of {', '.join(BENCHMARKS + APART)})\n")
-        return 2
+        parser.error(f"no such benchmark: {', '.join(sorted(unknown))} (of {', '.join(BENCHMARKS + APART)})")
+    sizes = {size: count for size in SIZES if (count := getattr(wanted, size)) is not None}
+    if sizes and names != ["fleet"]:
+        parser.error("only the fleet has sizes")
     benchmarks = {name: importlib.import_module(f"tests.bench.{name}") for name in names}
-    if "--list" in wanted:
+    if wanted.list:
         for name, benchmark in benchmarks.items():
             sys.stdout.write(f"{name:<8} {(benchmark.__doc__ or '').splitlines()[0]}\n")
         return 0
@@ -36,7 +46,7 @@ def main(wanted: list[str]) -> int:
         return 2
     rows: list[Row] = []
     for benchmark in benchmarks.values():
-        for row in benchmark.rows():
+        for row in benchmark.rows(**sizes):
             rows.append(row)
             sys.stderr.write(f"{row}\n")
     machine = (
@@ -47,4 +57,4 @@ def main(wanted: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

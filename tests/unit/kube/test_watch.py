@@ -226,6 +226,25 @@ def test_lists_in_pages_then_follows() -> None:
     asyncio.run(run())
 
 
+@pytest.mark.parametrize(("options", "asked"), [({}, [None, None]), ({"from_cache": True}, ["0", None])])
+def test_a_list_may_come_from_the_api_servers_memory(options: dict[str, Any], asked: list[str | None]) -> None:
+    """An API server refuses a version beside the place from where a list goes on."""
+
+    async def run() -> None:
+        api = FakeApi()
+        api.page = 1
+        for path in (A, B):
+            api.put(path, thing())
+        versions: list[str | None] = []
+        real = api._list
+        api._list = lambda at, query: versions.append(query.get("resourceVersion")) or real(at, query)  # type: ignore[method-assign,func-returns-value]
+        async with running(api, **options) as found:
+            await found.informer.live.wait()
+            assert versions == asked
+
+    asyncio.run(run())
+
+
 def test_a_watch_that_the_server_ends_goes_on_where_it_was() -> None:
     async def run() -> None:
         api = FakeApi()
