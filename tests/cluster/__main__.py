@@ -1,6 +1,7 @@
-"""A cluster with k8slan in it, to play with: ``python -m tests.cluster up``; every other word goes to the harness.
+"""A cluster with k8slan in it, to play with: ``python -m tests.cluster up``, with ``--kubevirt`` for VMs in it.
 
-``exec NODE -- COMMAND``, ``kubectl ARGUMENTS``, ``reboot NODE``, ``list`` and ``down`` act on it.
+Every other word goes to the harness: ``exec NODE -- COMMAND``, ``kubectl ARGUMENTS``, ``reboot NODE``, ``list`` and
+``down`` act on it.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ _NAME = "dev"
 
 def main(arguments: Sequence[str]) -> int:
     """Do what the command line says."""
-    if list(arguments) != ["up"]:
+    if list(arguments) not in (["up"], ["up", "--kubevirt"]):
         return harness.main()
     if _NAME in names():
         sys.exit(f"there is one already: {folder(_NAME)} (python -m tests.cluster down)")
     started = time.monotonic()
-    cluster = Cluster.up(_NAME, keep=True, images=(product.image(_say),), say=_say)
+    kubevirt = "--kubevirt" in arguments
+    cluster = Cluster.up(_NAME, keep=True, images=(product.image(_say),), kubevirt=kubevirt, say=_say)
     _say("installing k8slan")
     try:
         product.install(cluster)

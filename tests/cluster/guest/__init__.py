@@ -12,13 +12,19 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.cluster.harness import build
+from tests.cluster.harness import archive, build
+from tests.cluster.harness.archive import Entry, Image
 from tests.cluster.harness.build import BuildError
 from tests.cluster.harness.versions import BUSYBOX
 
 QEMU = "/usr/bin/qemu-system-x86_64"
 PACKAGES = {"qemu-system-x86": QEMU}
 """What a guest needs on the machine."""
+
+BOOT_IMAGE = "localhost/k8slan-guest:1"
+"""The image of a kernel and an initramfs, /boot/vmlinuz and /boot/initramfs in it."""
+QEMU_USER = 107
+"""Whom KubeVirt's launchers run as."""
 
 _HERE = Path(__file__).parent
 _KERNEL = "linux-image-cloud-amd64"
@@ -51,6 +57,27 @@ def image(say: Callable[[str], None] = lambda _: None) -> Path:
     place = build.artefact("guest", "1", recipe, _make, say)
     build.prune("guest", 1, place)
     return place
+
+
+def boot_image(say: Callable[[str], None] = lambda _: None) -> Path:
+    """The archive of BOOT_IMAGE, from which KubeVirt boots the guest. Raises BuildError with what is missing."""
+    made = image(say)
+    recipe = f"{made}\n{Path(archive.__file__).read_text()}"
+    place = build.artefact("guest-image", "1", recipe, lambda folder: _make_image(folder, made), say)
+    build.prune("guest-image", 1, place)
+    return place / "image.tar"
+
+
+def _make_image(folder: Path, made: Path) -> None:
+    folders = [Entry(name=name) for name in ("boot", "dev", "disk", "etc", "proc", "run", "sys", "tmp")]
+    files = [
+        Entry(name=f"boot/{name}", content=(made / name).read_bytes(), mode=0o644, owner=QEMU_USER)
+        for name in ("vmlinuz", "initramfs")
+    ]
+    layer = archive.layer(folder / "layer.tar", folders + files)
+    # What KubeVirt runs in it to hold the files open it brings along; this is never run.
+    archive.write(folder / "image.tar", [Image(name=BOOT_IMAGE, layers=(layer,), entrypoint=("/none",))])
+    layer.unlink()
 
 
 def _make(folder: Path) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.cluster.harness import build, cgroups, network, pki, stock
+from tests.cluster.harness import kubevirt as virt
 from tests.cluster.harness.build import Artefacts
 from tests.cluster.harness.control import Control
 from tests.cluster.harness.kubectl import Kubectl
@@ -33,7 +34,7 @@ _MANIFEST = Path(__file__).with_name("base.yaml")
 class Cluster:
     """One cluster, up or about to be; see ``up`` and ``attach``."""
 
-    def __init__(self, name: str, nodes: int, artefacts: Artefacts, *, keep: bool) -> None:
+    def __init__(self, name: str, nodes: int, artefacts: Artefacts, *, keep: bool, kubevirt: bool = False) -> None:
         if not re.fullmatch(r"[a-z0-9]{1,20}", name):
             raise ValueError(f"a cluster's name is 1 to 20 letters and digits, not {name!r}")
         self.name = name
@@ -41,6 +42,7 @@ class Cluster:
         self.kubeconfig = self.folder / "pki" / "admin.kubeconfig"
         self.kubectl = Kubectl(artefacts.kubernetes / "kubectl", self.kubeconfig)
         self._artefacts = artefacts
+        self._kubevirt = kubevirt
         self._owner = None if keep else Process.of(os.getpid())
         self._slot: int | None = None
         self._cgroup = f"{_PREFIX}{name}"
@@ -54,6 +56,7 @@ class Cluster:
                 cgroup=self._cgroup,
                 control=self._machine,
                 kubectl=self.kubectl,
+                own_dev=kubevirt,
                 keep=keep,
                 changed=self._save,
             )
@@ -72,23 +75,27 @@ class Cluster:
         nodes: int = 2,
         keep: bool = False,
         images: Sequence[Path] = (),
+        kubevirt: bool = False,
         say: Callable[[str], None] = lambda _: None,
     ) -> Cluster:
         """Start a cluster and return when its nodes are Ready.
 
         ``keep``: it outlives this process; otherwise it dies with it, and this must be called from the main thread.
-        ``images``: archives that every node has from the start. Raises BuildError or
-        MachineError; nothing is left then.
+        ``images``: archives that every node has from the start. ``kubevirt``: it runs VMs, too. Raises BuildError,
+        MachineError or KubectlError; nothing is left then.
         """
         artefacts = build.everything(say)
-        stocked = stock.stocked((artefacts.test_image, *images), say)
+        stocked = stock.stocked((artefacts.test_image, *((virt.archive(say),) if kubevirt else ()), *images), say)
         sweep()
-        cluster = cls(name, nodes, artefacts, keep=keep)
+        cluster = cls(name, nodes, artefacts, keep=keep, kubevirt=kubevirt)
         if name in names():
             raise MachineError(f"there is a cluster {name!r} already: {cluster.folder}")
         cluster.folder.mkdir(mode=0o755, exist_ok=True)
         try:
             cluster._start(stocked)
+            if kubevirt:
+                say("starting KubeVirt")
+                virt.install(cluster.kubectl)
         except BaseException:
             cluster.down()
             raise
@@ -158,6 +165,7 @@ class Cluster:
             "owner": asdict(self._owner) if self._owner else None,
             "slot": self._slot,
             "nodes": len(self.nodes),
+            "kubevirt": self._kubevirt,
             "kubernetes": str(self._artefacts.kubernetes),
             "multus": str(self._artefacts.multus),
             "test_image": str(self._artefacts.test_image),
@@ -173,7 +181,9 @@ class Cluster:
         """A cluster that another process started. Raises FileNotFoundError if there is none of that name."""
         state: dict[str, Any] = json.loads((folder(name) / "state.json").read_text())
         paths = {key: Path(state[key]) for key in ("kubernetes", "multus", "test_image")}
-        cluster = cls(name, state["nodes"], Artefacts(**paths), keep=state["owner"] is None)
+        cluster = cls(
+            name, state["nodes"], Artefacts(**paths), keep=state["owner"] is None, kubevirt=state.get("kubevirt", False)
+        )
         cluster._slot = state["slot"]
         cluster._owner = Process(**state["owner"]) if state["owner"] else None
         cluster._machine.state = state["control"]

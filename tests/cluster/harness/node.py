@@ -47,6 +47,7 @@ class Node:
         cgroup: str,
         control: Machine,
         kubectl: Kubectl,
+        own_dev: bool,
         keep: bool,
         changed: Callable[[], None],
     ) -> None:
@@ -65,7 +66,7 @@ class Node:
             "/opt/cni/bin": folder / "cni" / "bin",
             "/etc/cni/net.d": folder / "cni" / "conf",
         }
-        setup = Setup(name=self.name, folder=folder, binds=binds, covers=_COVERS, sysctls=_SYSCTLS)
+        setup = Setup(name=self.name, folder=folder, binds=binds, covers=_COVERS, sysctls=_SYSCTLS, own_dev=own_dev)
         self.machine = Machine(setup, keep=keep, changed=changed)
 
     # --- coming up ----------------------------------------------------------------------------------------------
@@ -183,6 +184,13 @@ class Node:
     def import_image(self, archive: Path) -> None:
         """Load an image archive into containerd."""
         stock.import_image(self.machine, archive)
+
+    def name_by_digest(self, image: str) -> None:
+        """Let an image that was loaded be found by its digest, too, as one is that was pulled."""
+        images = ["ctr", "--namespace=k8s.io", "images"]
+        listed = (line.split() for line in self.run(*images, "list").stdout.splitlines())
+        digest = next(words[2] for words in listed if words[0] == image)
+        self.run(*images, "tag", "--force", image, f"{image.rpartition(':')[0]}@{digest}")
 
     def container_run(self, container_id: str, *command: str, timeout: float = 60) -> str:
         """Run a command in a container without asking the API server; the id may begin with ``containerd://``."""

@@ -1,0 +1,19 @@
+"""KubeVirt in a test cluster: built from its Go modules, on images made of Debian's packages.
+
+::
+
+    programs   KubeVirt's programs and the files that it ships, from its module
+    debian     the root file system of its images: a Debian with libvirt and qemu
+    images     the archive of its images
+    install    its operator, the KubeVirt object, and the wait until it can run VMs
+
+Guests are emulated (TCG), so that no node needs /dev/kvm. The network binding ``macvtap`` is registered. Nodes have a
+/dev each (init.py): a VM that migrates has a macvtap of the same index, and so a device of the same name, on both.
+"""
+
+from __future__ import annotations
+
+from tests.cluster.harness.kubevirt.images import archive, built
+from tests.cluster.harness.kubevirt.install import install
+
+__all__ = ["archive", "built", "install"]
