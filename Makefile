@@ -1,7 +1,7 @@
 # What people and CI run. Every target first sees to what it needs (tools/setup), which is quick the second time.
 # ARGS goes to the command: make test ARGS="-k diff", make demo ARGS="--nodes 3 --keep".
 
-.PHONY: help demo test check bench cluster bench-cluster fuzz reference upgrade clean
+.PHONY: help demo test check bench cluster bench-cluster fuzz reference messages upgrade clean
 SHELL := /bin/bash
 ARGS ?=
 python := .venv/bin/python
@@ -16,6 +16,7 @@ help:
 	@echo 'make bench-cluster  the benchmarks in such a cluster'
 	@echo 'make fuzz       the long fuzz runs'
 	@echo 'make reference  write docs/reference-cli.md anew'
+	@echo 'make messages   write the messages of the device plugin API anew, from their .proto'
 	@echo 'make upgrade    take the newest versions of the Python packages, and write down which'
 	@echo 'make clean      remove everything that was made in this checkout'
 
@@ -51,6 +52,10 @@ fuzz:
 reference:
 	@tools/setup check
 	@$(python) tools/reference-cli
+
+messages:
+	@tools/setup check
+	@$(python) tools/messages
 
 upgrade:
 	rm -rf .venv

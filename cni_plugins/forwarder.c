@@ -1,7 +1,7 @@
 /* k8slan-cni: the executable that a container runtime calls for every pod.
  *
  * It carries a CNI request and the pod's network namespace to k8slan's agent and carries the answer back. It decides
- * nothing about networks: it only knows what to say when nobody answers. The bytes on the socket are described
+ * nothing about networks: it only knows what to say when there is no answer. The bytes on the socket are described
  * in k8slan_cli/cni/wire.py; k8slan_cli/cli/cni.py is the same client in Python, and one test suite runs
  * both. There is no heap, no thread and no library: two static buffers, one sendmsg, one deadline over everything. */
 
@@ -18,6 +18,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/un.h>
 #include <time.h>
@@ -300,28 +301,47 @@ static const char *hear(int fd, bool may_be_mute)
     }
 }
 
-/* Leave the request where the agent finds it when it is back: written aside, then renamed, so it is there wholly or
- * not at all. */
-static bool spool(const char *directory)
+/* Open a directory of the agent's below another, or make it: after a boot the first DELs come before the agent does.
+ * One that another user could change is refused, with errno 0. */
+static int enter(int parent, const char *name, mode_t mode)
 {
-    char aside[sizeof(((struct sockaddr_un *)0)->sun_path) + 64], final[sizeof aside];
+    struct stat found;
+    if (mkdirat(parent, name, mode) < 0 && errno != EEXIST)
+        return -1;
+    int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &found) < 0)
+        return -1;
+    if (found.st_uid == geteuid() && (!(found.st_mode & (S_IWGRP | S_IWOTH)) || found.st_mode & S_ISVTX))
+        return fd;
+    errno = 0;
+    return -1;
+}
+
+/* Leave the request where the agent finds it when it is there: written aside, then renamed, so it is there wholly or
+ * not at all. Returns NULL when it is left, else what is wrong. */
+static const char *spool(const char *directory)
+{
+    static const char *const not_ours =
+        "it or its parent belongs to another user, or others may write to it: remove it";
+    char aside[32];
     uint64_t chance = 0;
+    int run = enter(AT_FDCWD, directory, 0755), folder = run < 0 ? -1 : enter(run, "spool", 0700);
+    if (folder < 0)
+        return errno ? strerror(errno) : not_ours;
     if (getrandom(&chance, sizeof chance, 0) != sizeof chance)
-        return false;
-    snprintf(aside, sizeof aside, "%s/spool/.del-%016llx", directory, (unsigned long long)chance);
-    snprintf(final, sizeof final, "%s/spool/del-%016llx", directory, (unsigned long long)chance);
-    int fd = open(aside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        return strerror(errno);
+    snprintf(aside, sizeof aside, ".del-%016llx", (unsigned long long)chance);
+    int fd = openat(folder, aside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
-        return false;
+        return strerror(errno);
     bool whole = write_all(fd, request + HEADER, request_size - HEADER);
     int reason = errno;
     whole = close(fd) == 0 && whole;
-    if (whole && rename(aside, final) == 0)
-        return true;
+    if (whole && renameat(folder, aside, folder, aside + 1) == 0)
+        return NULL;
     reason = whole ? errno : reason;
-    unlink(aside);
-    errno = reason;
-    return false;
+    unlinkat(folder, aside, 0);
+    return strerror(reason);
 }
 
 int main(int argc, char **argv, char **environment)
@@ -367,8 +387,9 @@ int main(int argc, char **argv, char **environment)
         return !write_all(STDOUT_FILENO, answer + ANSWER_HEAD, length_of(answer) - 1) || answer[4];
     if (verb->when_gone)
         fail(verb->when_gone, LOOK_HERE, "no answer from k8slan's agent at %s: %s", address.sun_path, trouble);
-    if (!spool(directory))
+    const char *obstacle = spool(directory);
+    if (obstacle)
         fail(ERROR_IO, LOOK_HERE, "no answer from k8slan's agent at %s (%s), nor can this wait in %s/spool: %s",
-             address.sun_path, trouble, directory, strerror(errno));
+             address.sun_path, trouble, directory, obstacle);
     return 0;
 }

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import sys
-from io import TextIOWrapper
 from pathlib import PurePath
+from typing import TextIO, cast
 
 
 def main() -> int:
     """Run the command of ``sys.argv``."""
-    if sys.argv[1:] == ["cni"]:  # started by the container runtime for every pod: no look at other commands
+    if sys.argv[1:] == ["cni"]:  # started by the container runtime for every pod: other commands are not loaded
         from k8slan_cli.cli import cni
 
         return cni.main()
 
     from k8slan_cli.cli.app import app
+    from k8slan_cli.cli.terminal import Terminal
     from k8slan_cli.errors import K8slanError
 
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal without "…" shows a question mark
+    sys.stdout, sys.stderr = cast("TextIO", Terminal(sys.stdout)), cast("TextIO", Terminal(sys.stderr))
     try:
         app(prog_name=_program())
     except K8slanError as error:
@@ -29,10 +28,15 @@ def main() -> int:
 
         sys.stderr.write(f"k8slan: {exits.words(error)}\n")
         return exits.status(error)
-    except Exception as error:  # the last edge: a fault of k8slan itself, said in one line
+    except Exception as error:  # the last edge: a limit that is reached, or a fault of k8slan itself
         if "--debug" in sys.argv[1:]:
             raise
-        sys.stderr.write(f"k8slan: this is a fault of k8slan itself: {type(error).__name__}: {error}\n")
+        from k8slan_cli import limits
+
+        if shortage := limits.shortage(error):
+            sys.stderr.write(f"k8slan: {shortage.message}\n  {shortage.hint}\n")
+            return 1
+        sys.stderr.write(f"k8slan: internal error: {type(error).__name__}: {error}\n")
         sys.stderr.write("  please report it with what the same command says with --debug\n")
         return 1
     return 0

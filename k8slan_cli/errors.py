@@ -5,14 +5,16 @@
     K8slanError                     what is wrong, and what to do about it
     ├── Invalid                     a document that breaks rules: all of its problems, with field paths
     ├── CniError                    a CNI error object (CNI spec 1.1.0, "Error"): code, msg, details
+    │   └── agent.PluginRefused     an IPAM plugin ended with an error
+    │       └── agent.PluginMissing it is not there, or cannot be started
     ├── KernelError                 the kernel refused an operation: errno and the operation's own words
     │   ├── UnderlayMissing         the underlay device is not there (yet)
     │   └── PodGone                 a pod's namespace is not there any more
     ├── StoreError                  a record under the run directory could not be read or written
-    ├── kube.ApiError               the API server refused a request of agent or controller, or did not answer
-    ├── kube.ClusterError           the same for a command of the workstation
-    ├── kubelet.RpcError            a gRPC call failed, with its status
-    ├── operate.AgentError          an agent's endpoint refused an operator, or did not answer
+    ├── AbsentError                 what a person named does not exist
+    ├── kube.ApiError               the API server refused a request
+    │   └── kube.MissingError       it does not answer, or a kubeconfig, a right or k8slan itself is missing
+    ├── diagnose.AgentError         an agent's diagnostics endpoint refused a request, or did not answer
     └── cli.exits                   what has an exit status of its own
 
 An edge (CNI answer, exit code, gRPC status, admission verdict) maps this tree once; everything below an edge
@@ -21,6 +23,7 @@ raises from it and nothing else.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -84,3 +87,32 @@ class PodGone(KernelError):
 
 class StoreError(K8slanError):
     """A record under the run directory could not be read or written."""
+
+
+class AbsentError(K8slanError):
+    """What a command names does not exist; ``known`` are the names that do."""
+
+    def __init__(self, message: str, *, name: str = "", known: Iterable[str] = (), hint: str = "") -> None:
+        super().__init__(message, hint=near(name, known) or hint)
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """A question that suggests the names most like ``name``; if none is, the few that there are; else ""."""
+    import difflib
+
+    ordered = sorted(set(known))
+    folded = {item.lower(): item for item in ordered}
+    alike = [folded[match] for match in difflib.get_close_matches(name.lower(), folded, n=3, cutoff=0.6)]
+    if not alike and name:
+        alike = [item for item in ordered if item.startswith(name) or name.startswith(item)][:3]
+    if alike:
+        return f"did you mean {_listed(alike, 'or')}?"
+    verb = "is" if len(ordered) == 1 else "are"
+    return f"there {verb} {_listed(ordered, 'and')}" if 0 < len(ordered) <= _FEW else ""
+
+
+_FEW = 6
+
+
+def _listed(items: list[str], word: str) -> str:
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} {word} {items[-1]}"

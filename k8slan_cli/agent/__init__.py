@@ -1,1 +1,1 @@
-"""The node agent: it knows LANs and attachments, and keeps the node's part of each LAN as it should be."""
+"""The node agent: it knows LANs and attachments, and reconciles the node's part of each LAN."""

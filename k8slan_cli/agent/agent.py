@@ -12,10 +12,10 @@ from k8slan_cli.agent.loop import LanLoop
 from k8slan_cli.agent.passes import Outcome, Self, mtu_inside
 from k8slan_cli.agent.paths import Paths
 from k8slan_cli.agent.sources import Source
-from k8slan_cli.agent.store import Attachments, KnownLans
+from k8slan_cli.agent.store import AttachmentRecords, KnownLans, Unreleased
 from k8slan_cli.errors import KernelError
 from k8slan_cli.lan.model import Lan, LanRef, Snapshot
-from k8slan_cli.net import netlink, netns
+from k8slan_cli.net import netlink, netns, sockets
 from k8slan_cli.net.mounts import MountListener
 from k8slan_cli.net.node import Node
 from k8slan_cli.net.sockets import Listener
@@ -41,8 +41,9 @@ class Agent:
         self.me = me
         self.host_root = host_root
         self.node = Node(paths.netns, host_root)
-        self.attachments = Attachments(paths.attachments)
-        self.lans = Lans(KnownLans(paths.lans))
+        self.attachments = AttachmentRecords(paths.attachments)
+        self.unreleased = Unreleased(paths.unreleased)
+        self.lans = Lans(KnownLans(paths.lans), self.attachments.lans)
         self.loops: dict[tuple[LanRef, str], LanLoop] = {}
         self.observers: list[Callable[[LanLoop], None]] = []
         """Called after each pass of a LAN, with its loop."""
@@ -85,7 +86,7 @@ class Agent:
             self._tell()
 
     async def follow(self, source: Source) -> None:
-        """Take in every snapshot of a source, for ever."""
+        """Take in every snapshot of a source until cancelled."""
         while True:
             heard_before = self.lans.synced
             self.take_in(await source.next())
@@ -160,7 +161,7 @@ class Agent:
         for watch in (self._host, self._mounts):
             if watch:
                 watch.close()
-        for loop in self.loops.values():
+        for loop in tuple(self.loops.values()):  # a pass may end a loop meanwhile
             await loop.rest()
             loop.close()
         self.node.close()
@@ -170,24 +171,14 @@ class _HostWatch:
     """Listens to links and addresses of the node's own namespace."""
 
     def __init__(self, on_change: Callable[[frozenset[str], frozenset[int], bool], None]) -> None:
-        groups = (netlink.GROUP_LINK, netlink.GROUP_IPV4_ADDRESS, netlink.GROUP_IPV6_ADDRESS)
-        self._listener = Listener(groups)
+        self._listener = Listener(sockets.LINKS | sockets.ADDRESSES)
         self._on_change = on_change
         asyncio.get_running_loop().add_reader(self._listener.fileno(), self._read)
 
     def _read(self) -> None:
-        names: set[str] = set()
-        indexes: set[int] = set()
-        lost: list[None] = []
-        for reply in self._listener.events(lambda: lost.append(None)):
-            if reply.type in (netlink.RTM_NEWLINK, netlink.RTM_DELLINK):
-                link = netlink.parse_link(reply)
-                names.add(link.name)
-                indexes.add(link.index)
-            elif reply.type in (netlink.RTM_NEWADDR, netlink.RTM_DELADDR):
-                indexes.add(netlink.parse_address(reply).index)
-        if names or indexes or lost:
-            self._on_change(frozenset(names), frozenset(indexes), bool(lost))
+        messages, lost = self._listener.read()
+        if messages or lost:
+            self._on_change(*netlink.concerned(messages), lost)
 
     def close(self) -> None:
         asyncio.get_running_loop().remove_reader(self._listener.fileno())
@@ -231,6 +222,6 @@ def check_rights() -> None:
         fd = netns.own()
         with netns.inside(fd):
             pass
-    except OSError as error:
+    except PermissionError as error:
         hint = "run it as root, or in a user namespace of your own"
         raise KernelError(error.errno or 1, "the agent needs CAP_SYS_ADMIN and CAP_NET_ADMIN", hint=hint) from error

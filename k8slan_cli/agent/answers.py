@@ -1,17 +1,17 @@
-"""What an operator's requests are about: here they meet the agent's state, and become work for a thread.
+"""What requests for diagnostics are about: here they meet the agent's state, and become work for a thread.
 
-The state is looked at in the agent's own loop; the work (operate) is done elsewhere, so that the loop never waits for
-it. What may be asked and in which words is in operate/protocol.py.
+The state is looked at in the agent's own loop; the work (diagnose) is done elsewhere, so that the loop never waits for
+it. What may be asked and in which words is in diagnose/protocol.py.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
-import json
 import logging
 import os
-import socket
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,28 +20,20 @@ from typing import Any
 from k8slan_cli import __version__
 from k8slan_cli.agent.agent import Agent
 from k8slan_cli.agent.captures import Attended, News
-from k8slan_cli.errors import Invalid, K8slanError, KernelError, PodGone
+from k8slan_cli.diagnose import checks, protocol, scratch, session, sniff
+from k8slan_cli.diagnose.protocol import FAIL, WARN, Check, NodeFacts, Place, Plugged, Reach, Traffic
+from k8slan_cli.errors import K8slanError, KernelError, PodGone
 from k8slan_cli.lan.model import Lan
 from k8slan_cli.net import netlink, netns
 from k8slan_cli.net.node import Node
-from k8slan_cli.operate import checks, protocol, scratch, session, sniff
-from k8slan_cli.operate.protocol import FAIL, Check, NodeFacts, Place, Plugged, Reach, Traffic
 from k8slan_cli.plan.state import Attachment
-from k8slan_cli.probe.endpoint import Interface
+from k8slan_cli.probe.endpoint import PacketSocket
+from k8slan_cli.serve.server import Begin
 
 log = logging.getLogger(__name__)
 
-_SEND_SECONDS = 10.0
-"""How long a client may take to take an answer that is not a stream."""
-_STATUS = {
-    200: "OK",
-    400: "Bad Request",
-    401: "Unauthorized",
-    403: "Forbidden",
-    404: "Not Found",
-    409: "Conflict",
-    503: "Service Unavailable",
-}
+_CAPTURES = 8
+"""So many captures at a time: each may take ``sniff.ROOM`` bytes of the kernel's memory."""
 
 
 class Refused(Exception):
@@ -54,39 +46,15 @@ class Refused(Exception):
         self.hint = hint
 
 
-Answer = Callable[[socket.socket], None]
-"""What is left to do of a request once the agent's state has been looked at; it may block."""
-
-
 @dataclass(frozen=True, slots=True)
-class Request:
-    """A request as it came; ``body`` is whatever its JSON says."""
+class Stream:
+    """What is left to do of a request whose answer lasts; it blocks."""
 
-    method: str
-    path: str
-    token: str
-    body: object
+    carry_out: Callable[[Begin], None]
 
 
-def refuse(refused: Refused, client: socket.socket) -> None:
-    """Answer that a request is not carried out."""
-    send(client, {"error": refused.words, "hint": refused.hint}, refused.status)
-
-
-def send(client: socket.socket, document: object, status: int = 200) -> None:
-    """Answer a document.
-
-    Raises:
-        OSError: the client is gone.
-
-    """
-    data = json.dumps(document).encode()
-    head = (
-        f"HTTP/1.1 {status} {_STATUS[status]}\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(data)}\r\nConnection: close\r\n\r\n"
-    )
-    client.settimeout(_SEND_SECONDS)
-    client.sendall(head.encode() + data)
+Work = Callable[[], Mapping[str, Any]] | Stream
+"""What is left to do of a request once the agent's state has been looked at. It blocks, and returns a document."""
 
 
 # ---------------------------------------------------------------- what is asked for
@@ -98,27 +66,26 @@ class Answers:
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
         self._news = News(agent)
-        self._answers: Mapping[str, Callable[[Any], Answer]] = {
+        self._captures = threading.BoundedSemaphore(_CAPTURES)
+        self._works: Mapping[str, Callable[[Any], Work]] = {
             protocol.ATTACHMENTS: self._attachments,
             protocol.NODE: self._node,
             protocol.SESSION: self._session,
             protocol.CAPTURE: self._capture,
         }
 
-    def answer(self, request: Request) -> Answer:
-        """What is left to do.
+    def work(self, method: str, path: str, body: object) -> Work:
+        """What is left to do for a request; ``body`` is what its JSON says.
 
         Raises:
-            Refused: nothing, and why.
+            Refused: it cannot be carried out.
+            Invalid: it breaks rules.
 
         """
-        found = self._answers.get(request.path)
-        if found is None or request.method != "POST":
-            raise Refused(404, f"there is only POST of {', '.join(self._answers)}", "is the agent of another version?")
-        try:
-            return found(request.body)
-        except Invalid as error:
-            raise Refused(400, "; ".join(map(str, error.problems))) from error
+        found = self._works.get(path)
+        if found is None or method != "POST":
+            raise Refused(404, f"there is only POST of {', '.join(self._works)}", "is the agent of another version?")
+        return found(body)
 
     def _attachment(self, place: Place) -> tuple[Attachment, Lan]:
         attachment = self._agent.attachments.get((place.container, place.ifname))
@@ -130,7 +97,7 @@ class Answers:
 
     # ------------------------------------------------------------ attachments
 
-    def _attachments(self, body: object) -> Answer:
+    def _attachments(self, body: object) -> Work:
         wanted = protocol.Fields(body, "the request").text("lan")
         found: list[tuple[Attachment, Lan | None, str]] = []
         for attachment in self._agent.attachments:
@@ -142,15 +109,15 @@ class Answers:
             found.append((attachment, lan, str(error) if error else ""))
         node, name = self._agent.node, self._agent.me.name
 
-        def answer(client: socket.socket) -> None:
+        def work() -> Mapping[str, Any]:
             plugged = [_plugged(node, name, *item).encode() for item in found]
-            send(client, {"node": name, "version": __version__, "attachments": plugged})
+            return {"node": name, "version": __version__, "attachments": plugged}
 
-        return answer
+        return work
 
     # ------------------------------------------------------------ the node
 
-    def _node(self, body: object) -> Answer:
+    def _node(self, body: object) -> Work:
         """``reaches`` are those that the answer is about: see ``Reach``; their peers and VNI do not matter."""
         read = protocol.Fields(body, "the request")
         reaches = [Reach.decode(item) for item in read.several("reaches", protocol.MAX_PROBES)]
@@ -161,54 +128,64 @@ class Answers:
             for loop in agent.loops.values()
             if loop.lan and loop.outcome and (trouble := loop.outcome.trouble)
         ]
-        return lambda client: send(client, _facts(agent, reaches, ill).encode())
+        if owed := list(agent.unreleased):
+            words = f"addresses of {len(owed)} interfaces are not released, first of {owed[0].who}: {owed[0].why}"
+            advice = "mend the plugin: it is asked again within five minutes"
+            ill.append(Check(what="IPAM", state=WARN, words=words, advice=advice))
+        return lambda: _facts(agent, reaches, ill).encode()
 
     # ------------------------------------------------------------ streams
 
-    def _session(self, body: object) -> Answer:
+    def _session(self, body: object) -> Stream:
         read = protocol.Fields(body, "the request")
         if read.part("reach") is not None:
             return self._reaching(Reach.decode(read.part("reach")))
         attachment, _lan = self._attachment(Place.decode(read.part("place")))
-        log.info("an operator probes at %s", attachment.who)
+        log.info("probing at %s", attachment.who)
 
-        def answer(client: socket.socket) -> None:
+        def carry_out(begin: Begin) -> None:
             fd = netns.open_under(self._agent.host_root, attachment.netns)
             try:
                 if fd is None or netns.identity(fd) != attachment.netns_id:
                     raise PodGone(0, f"the network namespace of {attachment.who} is gone")
-                endpoint = Interface(fd, attachment.ifname)
+                endpoint = PacketSocket(fd, attachment.ifname)
             finally:
                 if fd is not None:
                     os.close(fd)
             with endpoint:
                 alive = functools.partial(self._missing, attachment)
-                session.Session(client, endpoint, alive).run(endpoint.mtu)
+                session.Session(begin, endpoint, alive).run(endpoint.mtu)
 
-        return answer
+        return Stream(carry_out)
 
-    def _reaching(self, reach: Reach) -> Answer:
+    def _reaching(self, reach: Reach) -> Stream:
         node, address = self._agent.node, self._agent.me.address
 
-        def answer(client: socket.socket) -> None:
+        def carry_out(begin: Begin) -> None:
             with scratch.vxlan(node, address, reach) as trial:
-                session.Session(client, trial.endpoint, lambda: "").run(trial.mtu)
+                session.Session(begin, trial.endpoint, lambda: "").run(trial.mtu)
 
-        return answer
+        return Stream(carry_out)
 
-    def _capture(self, body: object) -> Answer:
+    def _capture(self, body: object) -> Stream:
         wanted = protocol.Capture.decode(body)
         places = [self._attachment(place)[0] for place in wanted.places]
         for what in (*(place.who for place in places), *(f"LAN {lan}" for lan in wanted.lans)):
-            log.info("an operator captures at %s", what)
+            log.info("capturing at %s", what)
         attended = Attended(self._agent, wanted, places)
 
-        def answer(client: socket.socket) -> None:
-            program = attended.program()
-            with self._news.of(attended.lans) as news:
-                sniff.serve(client, attended, news, program, f"k8slan {__version__}")
+        def carry_out(begin: Begin) -> None:
+            if not self._captures.acquire(blocking=False):
+                words = f"{_CAPTURES} captures run on node {self._agent.me.name}, which are as many as it takes"
+                raise K8slanError(words, hint="end one of them")
+            try:
+                program = attended.program()
+                with self._news.of(attended.lans) as news:
+                    sniff.serve(begin, attended, news, program, f"k8slan {__version__}")
+            finally:
+                self._captures.release()
 
-        return answer
+        return Stream(carry_out)
 
     def _missing(self, attachment: Attachment) -> str:
         """Why a session at an attachment is over, "" while it is not. Called in threads: it only looks."""
@@ -218,14 +195,11 @@ class Answers:
 
 def _plugged(node: Node, name: str, attachment: Attachment, lan: Lan | None, fault: str) -> Plugged:
     handle = node.lan(lan.netns) if lan else None
-    link = None
+    link, counters = None, dict[str, int]()
     if handle:
         with contextlib.suppress(KernelError):  # one that has gone this moment is as one without a link
-            asked = netlink.get_link_with_counters(attachment.port)
-            link = netlink.parse_link(handle.netlink.ask(asked, doing="read counters")[0])
-    flags = link.flags if link else 0
-    counters = link.counters if link and link.counters else (0,) * 8
-    rx_packets, tx_packets, rx_bytes, tx_bytes, rx_errors, tx_errors, rx_dropped, tx_dropped = counters
+            (told,) = handle.netlink.ask(netlink.get_link(attachment.port), doing="read counters")
+            link, counters = netlink.parse_link(told), netlink.counters(told)
     return Plugged(
         node=name,
         lan=str(attachment.lan),
@@ -239,12 +213,17 @@ def _plugged(node: Node, name: str, attachment: Attachment, lan: Lan | None, fau
         pod=attachment.pod,
         addresses=attachment.addresses,
         up=not (lan and lan.is_down(attachment.spoke, attachment.plug)),
-        carrier=bool(flags & netlink.IFF_UP and flags & netlink.IFF_LOWER_UP),
+        carrier=bool(link and link.up and link.carrier),
         fault=fault or ("" if link else f"its bridge port {attachment.port} is not there"),
         # What comes in at the port was sent by the pod.
-        sent=Traffic(packets=rx_packets, bytes=rx_bytes, errors=rx_errors, dropped=rx_dropped),
-        received=Traffic(packets=tx_packets, bytes=tx_bytes, errors=tx_errors, dropped=tx_dropped),
+        sent=_traffic("rx", counters),
+        received=_traffic("tx", counters),
     )
+
+
+def _traffic(way: str, counters: Mapping[str, int]) -> Traffic:
+    """What was counted in one direction, ``rx`` or ``tx``."""
+    return Traffic(**{item.name: counters.get(f"{way}_{item.name}", 0) for item in dataclasses.fields(Traffic)})
 
 
 def _facts(agent: Agent, reaches: list[Reach], ill: list[Check]) -> NodeFacts:

@@ -10,11 +10,13 @@ import asyncio
 import dataclasses
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from k8slan_cli.agent.agent import Agent
-from k8slan_cli.agent.ipam import Ipam
-from k8slan_cli.agent.store import Key
+from k8slan_cli.agent.host import Host
+from k8slan_cli.agent.ipam import Ipam, PluginMissing, PluginRefused
+from k8slan_cli.agent.passes import Outcome
+from k8slan_cli.agent.store import Key, Release
 from k8slan_cli.cni import request as cni
 from k8slan_cli.cni import wire
 from k8slan_cli.cni.result import Interface, Ip, Result
@@ -22,7 +24,7 @@ from k8slan_cli.errors import CniError, K8slanError
 from k8slan_cli.lan import names
 from k8slan_cli.lan.model import Lan
 from k8slan_cli.net import inspect, netns, taps
-from k8slan_cli.plan.state import Attachment, Kind, Route
+from k8slan_cli.plan.state import Attachment, AttachmentKind, Route
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +39,11 @@ class Attacher:
     def __init__(self, agent: Agent, handover: float) -> None:
         self._agent = agent
         self._handover = handover
-        self._ipam = Ipam(agent.host_root)
+        self._ipam = Ipam(Host(agent.host_root))
+        self._empty_handed: set[Key] = set()
+        """Interfaces whose ADD an IPAM plugin has refused, until their DEL: there is nothing to release."""
+        self._owing = asyncio.Event()
+        """Set when there are addresses that a plugin has not taken back."""
         self._turns: dict[Key, _Turn] = {}
         self._unplugged = asyncio.Event()
         """Set when an attachment goes; then there is another one for those that go after it."""
@@ -55,17 +61,10 @@ class Attacher:
         key = (request.container, request.ifname)
         async with self._turn(key):
             attachment = await self._admit(request, key, pod)
+            self._empty_handed.discard(key)
             try:
-                result = await self._addresses(request)
-                # A VM's addresses are its guest's to have: on the macvtap, the pod's kernel would speak for them.
-                if attachment.kind is Kind.VETH and (result.ips or result.routes):
-                    attachment = dataclasses.replace(
-                        attachment,
-                        addresses=tuple(ip.address for ip in result.ips),
-                        routes=tuple(_route(route) for route in result.routes),
-                    )
-                    self._agent.attachments.put(attachment)
-                await self._realise(attachment, pod)
+                self._agent.unreleased.delete(key)  # the DEL of this ADD releases that, too
+                attachment, result = await self._plug(request, attachment, pod)
                 self._agent.attachments.put(dataclasses.replace(attachment, complete=True))
             except BaseException:
                 await self._undo(attachment)
@@ -100,7 +99,7 @@ class Attacher:
                 advice = "a spoke takes one pod at a time; a dynamic LAN takes any number"
                 raise CniError(wire.SPOKE_IN_USE, text, advice) from None
 
-    async def _holder(self, config: cni.Config, lan: Lan, port: str) -> Attachment | None:
+    async def _holder(self, config: cni.NetConf, lan: Lan, port: str) -> Attachment | None:
         """Who has a port and is alive; those whose pod is gone without a DEL lose it."""
         for holder in self._holders(config, lan, port):
             async with self._turn(holder.key):  # its ADD or DEL may be under way
@@ -109,10 +108,11 @@ class Attacher:
                 if not await asyncio.to_thread(inspect.is_orphan, self._agent.node, self._netns_of(holder), holder):
                     return holder
                 log.warning("%s is gone without a DEL: its port %s is free again", holder.who, holder.port)
-                await self.remove(holder)
+                with suppress(CniError):  # its addresses are still to be released: that is written down
+                    await self.remove(holder)
         return None
 
-    def _holders(self, config: cni.Config, lan: Lan, port: str) -> list[Attachment]:
+    def _holders(self, config: cni.NetConf, lan: Lan, port: str) -> list[Attachment]:
         """Who has a port, or the tap that goes with its spoke: a VM may be on it by a LAN that had the spoke before."""
         tap = names.tap_index(config.spoke) if config.plugin is cni.Plugin.MACVTAP and config.spoke else None
         return [a for a in self._agent.attachments if (a.lan == lan.ref and a.port == port) or a.tap == tap]
@@ -122,7 +122,7 @@ class Attacher:
         config = request.config
         if config.mtu is not None and config.mtu > mtu:
             raise CniError(wire.INVALID_CONFIG, f"mtu: {config.mtu} is more than the {mtu} of LAN {lan.ref} here")
-        kind = Kind.MACVTAP if config.plugin is cni.Plugin.MACVTAP else Kind.VETH
+        kind = AttachmentKind.MACVTAP if config.plugin is cni.Plugin.MACVTAP else AttachmentKind.VETH
         identity = (config.spoke,) if config.spoke else (request.who, request.ifname)
         return Attachment(
             container=request.container,
@@ -133,7 +133,7 @@ class Attacher:
             mac=request.mac or names.mac(str(lan.ref), *identity),
             mtu=config.mtu or mtu,
             spoke=config.spoke,
-            tap=names.tap_index(config.spoke) if kind is Kind.MACVTAP and config.spoke else 0,
+            tap=names.tap_index(config.spoke) if kind is AttachmentKind.MACVTAP and config.spoke else 0,
             tap_owner=(config.owner, config.group),
             netns=request.netns,
             netns_id=netns.identity(pod),
@@ -143,7 +143,7 @@ class Attacher:
             environ=tuple(request.environ.items()) if config.ipam else (),
         )
 
-    def _lan(self, config: cni.Config) -> Lan:
+    def _lan(self, config: cni.NetConf) -> Lan:
         if config.lan is None:
             return self._agent.lans.of_spoke(config.spoke or "")
         lan = self._agent.lans.of_name(config.lan)
@@ -156,20 +156,32 @@ class Attacher:
         lan = self._agent.lans.get(attachment.lan)
         return lan.netns if lan else ""
 
-    async def _addresses(self, request: cni.Add) -> Result:
-        """What IPAM gives; without an IPAM section, what the runtime asked for."""
-        config = request.config
-        if config.ipam:
-            return await self._ipam.add(config.ipam, request.environ, request.stdin)
-        return Result(ips=tuple(Ip(address=address) for address in config.ips))
+    async def _plug(self, request: cni.Add, attachment: Attachment, pod: int) -> tuple[Attachment, Result]:
+        """Make the interface, with the addresses that the runtime asked for or IPAM gives.
 
-    async def _realise(self, attachment: Attachment, pod: int | None) -> None:
-        lan = self._agent.lans.of_name(attachment.lan)
-        loop = self._agent.loop_of(lan)
-        with loop.pod(attachment.key, pod):
-            outcome = await loop.wake([attachment.port])
-        if error := outcome.failure_of(attachment.key):
-            raise error
+        IPAM is asked once the interface is there and up, since DHCP goes through it.
+        """
+        plugin, key = request.config.ipam, attachment.key
+        loop = self._agent.loop_of(self._agent.lans.of_name(attachment.lan))
+        with loop.pod(key, pod):
+            given = Result(ips=tuple(Ip(address=address) for address in request.config.ips))
+            if plugin:
+                await _realised(loop.wake([attachment.port]), key)
+                try:
+                    given = await self._ipam.add(plugin, request.environ, request.stdin)
+                except PluginRefused:
+                    self._empty_handed.add(key)
+                    raise
+            # A VM's addresses are its guest's to have: on the macvtap, the pod's kernel would speak for them.
+            if given.ips and attachment.kind is AttachmentKind.VETH:
+                attachment = dataclasses.replace(
+                    attachment,
+                    addresses=tuple(ip.address for ip in given.ips),
+                    routes=tuple(_route(route) for route in given.routes),
+                )
+                self._agent.attachments.put(attachment)
+            await _realised(loop.address(attachment) if plugin else loop.wake([attachment.port]), key)
+        return attachment, given
 
     async def _undo(self, attachment: Attachment) -> None:
         """Leave nothing of an ADD that failed. The runtime's DEL, which has to follow, asks IPAM a second time."""
@@ -194,6 +206,7 @@ class Attacher:
         """Unplug, whatever is left of it.
 
         Raises:
+            CniError: its addresses are not released: this is said once, and from then on left to ``release``.
             K8slanError: something is left, and the runtime should ask again.
 
         """
@@ -201,35 +214,91 @@ class Attacher:
         async with self._turn(key):
             attachment = self._agent.attachments.get(key)
             if attachment:
-                await self._unplug(attachment)
+                await self._detach(attachment, request if request.ipam else _deletion(attachment))
                 log.info("detached %s from LAN %s", attachment.who, attachment.lan)
             else:
                 self._agent.attachments.delete(key)  # its record may be there, but not readable
-            if request.ipam:
-                await self._ipam.ask(request.ipam, "DEL", request.environ, request.stdin)
-            elif attachment:
-                await self._release(attachment)
+                if request.ipam:
+                    await self._give_back(request, None)
+            self._empty_handed.discard(key)
 
     async def remove(self, attachment: Attachment) -> None:
         """Unplug without a request to go by: IPAM is asked with what ADD was given.
 
         Raises:
+            CniError: its addresses are not released, which is left to ``release``.
             K8slanError: something is left.
 
         """
-        try:
-            await self._release(attachment)
-        finally:
-            await self._unplug(attachment)
+        await self._detach(attachment, _deletion(attachment))
 
-    async def _release(self, attachment: Attachment) -> None:
-        """Give an attachment's addresses back, if it has got them from IPAM."""
-        if attachment.config:
-            config = attachment.config.encode()
-            environ = dict(attachment.environ)
-            deletion = cni.parse(environ | {"CNI_COMMAND": "DEL"}, config)
-            if isinstance(deletion, cni.Del) and deletion.ipam:
-                await self._ipam.ask(deletion.ipam, "DEL", environ, config)
+    async def _detach(self, attachment: Attachment, deletion: cni.Del | None) -> None:
+        """Release the addresses while the interface is there (DHCP says it to the server), then unplug.
+
+        Addresses that are neither released nor recorded, on a full disk, keep the attachment: a runtime asks again.
+        """
+        refused: CniError | None = None
+        try:
+            if deletion:
+                await self._give_back(deletion, attachment)
+        except CniError as error:
+            refused = error
+        await self._unplug(attachment)
+        if refused:
+            raise refused
+
+    async def _give_back(self, deletion: cni.Del, attachment: Attachment | None) -> None:
+        """Ask IPAM to take addresses back. Those that it does not take, and may have given, are recorded for later.
+
+        Raises:
+            CniError: it did not, and this is the first time.
+
+        """
+        key, unreleased = (deletion.container, deletion.ifname), self._agent.unreleased
+        known = unreleased.get(key)
+        who = known.who if known else attachment.who if attachment else f"{deletion.container} ({deletion.ifname})"
+        try:
+            await self._ipam.ask(deletion.ipam, "DEL", deletion.environ, deletion.stdin)
+        except CniError as error:
+            never = isinstance(error, PluginMissing) and not (attachment and attachment.addresses)
+            if not known and (never or key in self._empty_handed):
+                log.info("%s has got no addresses to release (%s)", who, error)
+                return
+            log.warning("the addresses of %s are not released: %s", who, error)
+            if known and known.why == str(error):
+                return
+            unreleased.put(Release(request=deletion, who=who, why=str(error)))
+            self._owing.set()
+            if not known:
+                raise
+        else:
+            if known:
+                unreleased.delete(key)
+                log.info("the addresses of %s are released after all", who)
+
+    async def release(self) -> int:
+        """Ask IPAM again for what is not released; returns how much is left.
+
+        A plugin that refuses once is not asked again for the same network in this round.
+        """
+        refused: set[tuple[str, bytes]] = set()
+        for release in self._agent.unreleased:
+            network = (release.request.ipam, release.request.stdin)
+            async with self._turn(release.key):
+                if network in refused or not self._agent.unreleased.get(release.key):
+                    continue
+                try:
+                    await self._give_back(release.request, None)
+                except (K8slanError, OSError) as error:  # no room for a record, no descriptor left
+                    log.error("cannot release the addresses of %s: %s", release.who, error)
+                if self._agent.unreleased.get(release.key):
+                    refused.add(network)
+        return len(self._agent.unreleased)
+
+    async def owing(self) -> None:
+        """Wait until there is something more to release."""
+        await self._owing.wait()
+        self._owing.clear()
 
     async def _unplug(self, attachment: Attachment) -> None:
         if attachment.tap:  # before its record goes: until then, the path is no other's
@@ -295,14 +364,23 @@ class Attacher:
             K8slanError: something is left.
 
         """
-        network = request.config.name
-        for attachment in [a for a in self._agent.attachments if a.network == network]:
+        config, failures = request.config, list[str]()
+        await self.release()
+        for attachment in [a for a in self._agent.attachments if a.network == config.name]:
             if attachment.key not in request.valid:
                 async with self._turn(attachment.key):
                     log.info("%s is not known to the runtime any more: it is removed", attachment.who)
-                    await self.remove(attachment)
-        if request.config.ipam:
-            await self._ipam.ask(request.config.ipam, "GC", request.environ, request.stdin)
+                    try:
+                        await self.remove(attachment)
+                    except K8slanError as error:
+                        failures.append(f"{attachment.who}: {error}")
+        if config.ipam:
+            try:
+                await self._ipam.ask(config.ipam, "GC", request.environ, request.stdin)
+            except CniError as error:
+                failures.append(str(error))
+        if failures:
+            raise K8slanError("; ".join(failures))
 
     # ------------------------------------------------------------ after a restart
 
@@ -314,24 +392,28 @@ class Attacher:
                 await self._undo(attachment)
         await self.empty_spool()
 
-    async def empty_spool(self) -> None:
-        """Carry out the DELs that clients have left while nobody answered. One that fails stays for the next time."""
+    async def empty_spool(self) -> int:
+        """Carry out the DELs that clients left while no agent answered; returns how many failed, and stay."""
+        left = 0
         for path in sorted(self._agent.paths.spool.iterdir()):
             if path.name.startswith("."):
                 continue
             try:
                 request = cni.parse(*wire.decode_payload(path.read_bytes()))
-                if isinstance(request, cni.Del):
-                    await self.delete(request)
+            except FileNotFoundError:
+                continue
             except CniError as error:
-                if error.code == wire.IPAM_FAILED:
-                    log.error("a DEL from the spool has to wait: %s", error)
-                    continue
                 log.error("a request in the spool makes no sense (%s): removed", error)
+                request = None
+            try:
+                if isinstance(request, cni.Del):
+                    with suppress(CniError):  # its addresses are still to be released: that is written down
+                        await self.delete(request)
+                path.unlink(missing_ok=True)
             except (K8slanError, OSError) as error:
                 log.error("a DEL from the spool has to wait: %s", error)
-                continue
-            path.unlink(missing_ok=True)
+                left += 1
+        return left
 
     @asynccontextmanager
     async def _turn(self, key: Key) -> AsyncIterator[None]:
@@ -351,6 +433,26 @@ class _Turn:
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
         self.users = 0
+
+
+async def _realised(passed: asyncio.Future[Outcome], key: Key) -> None:
+    """Wait for a pass.
+
+    Raises:
+        K8slanError: why the attachment does not work after it.
+
+    """
+    if error := (await passed).failure_of(key):
+        raise error
+
+
+def _deletion(attachment: Attachment) -> cni.Del | None:
+    """The DEL of an attachment that has addresses of IPAM, or may have: with what its ADD was given."""
+    if attachment.config:
+        with suppress(CniError):  # somebody has written into the record
+            request = cni.parse(dict(attachment.environ) | {"CNI_COMMAND": "DEL"}, attachment.config.encode())
+            return request if isinstance(request, cni.Del) and request.ipam else None
+    return None
 
 
 def _route(route: object) -> Route:

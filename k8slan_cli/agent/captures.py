@@ -1,4 +1,4 @@
-"""What captures listen at: attachments that were named, or whoever is on some LANs, as they come and go.
+"""What captures listen at: named attachments, or all attachments of some LANs, as they come and go.
 
 After each pass over a LAN its captures are woken: an attachment can be listened at once a pass has made its port, and
 is over once one has taken it away. Captures run in threads; these look at the agent's state and change nothing of it.
@@ -14,11 +14,11 @@ from collections.abc import Collection, Iterator, Mapping
 from k8slan_cli.agent.agent import Agent
 from k8slan_cli.agent.loop import LanLoop
 from k8slan_cli.capture import pcapng
+from k8slan_cli.diagnose import filters, protocol
+from k8slan_cli.diagnose.sniff import CapturePort, Key
 from k8slan_cli.lan.model import Lan, LanRef
 from k8slan_cli.net import netlink, netns
-from k8slan_cli.operate import filters, protocol
-from k8slan_cli.operate.sniff import Key, Port
-from k8slan_cli.plan.state import Attachment, Kind
+from k8slan_cli.plan.state import Attachment, AttachmentKind
 
 
 class News:
@@ -75,12 +75,12 @@ class Attended:
         finally:
             os.close(fd)
 
-    def ports(self) -> Mapping[Key, Port]:
+    def ports(self) -> Mapping[Key, CapturePort]:
         """Those that there are now: by attachment, the pod's namespace and that of the LAN."""
         attachments = self._agent.attachments
         found = [attachment for lan in self._whole for attachment in attachments.of(lan)]
         found += [place for place in self._places if self._has(*place.key, place.netns_id)]
-        ports: dict[Key, Port] = {}
+        ports: dict[Key, CapturePort] = {}
         for attachment in found:
             lan = self._agent.lans.get(attachment.lan)
             if lan and (namespace := self._namespace(lan)):
@@ -102,8 +102,8 @@ class Attended:
         except FileNotFoundError:
             return ""
 
-    def _port(self, attachment: Attachment, lan: Lan) -> Port:
-        kind = "VM" if attachment.kind is Kind.MACVTAP else "pod"
+    def _port(self, attachment: Attachment, lan: Lan) -> CapturePort:
+        kind = "VM" if attachment.kind is AttachmentKind.MACVTAP else "pod"
         spoke = f", spoke {attachment.spoke}" if attachment.spoke else ""
         described = pcapng.Interface(
             name=attachment.plug,
@@ -112,4 +112,4 @@ class Attended:
             filter=self._wanted.filter,
             snaplen=self._wanted.snaplen,
         )
-        return Port(path=self._agent.node.path(lan.netns), name=attachment.port, interface=described)
+        return CapturePort(path=self._agent.node.path(lan.netns), name=attachment.port, interface=described)

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from k8slan_cli import limits
 from k8slan_cli.agent.attach import Attacher
 from k8slan_cli.cni import request as cni
 from k8slan_cli.cni import result, versions, wire
@@ -67,7 +68,7 @@ class CniServer:
             try:
                 client, _ = await loop.sock_accept(self._listening)
             except OSError as error:  # no descriptor left, for one; meanwhile clients wait in the queue
-                log.error("cannot take a CNI client: %s", error.strerror)
+                log.error("cannot take a CNI client: %s", limits.shortage(error) or error.strerror)
                 self._slots.release()
                 await asyncio.sleep(_PAUSE_SECONDS)
                 continue
@@ -156,7 +157,7 @@ def to_cni_error(error: K8slanError | OSError) -> CniError:
         case Invalid():
             return CniError(wire.INVALID_CONFIG, error.message, error.hint)
         case OSError():  # no descriptor or memory left
-            return CniError(wire.IO_FAILURE, error.strerror or str(error))
+            return CniError(wire.IO_FAILURE, limits.describe(error), limits.advice(error))
     return CniError(wire.TRY_AGAIN, error.message, error.hint)
 
 

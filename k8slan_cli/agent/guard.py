@@ -26,6 +26,8 @@ _REMEMBER_SECONDS = 60.0
 """How long a token that was found good counts as good."""
 _REMEMBERED = 256
 _MAX_TOKEN = 16 << 10
+_AT_ONCE = 4
+"""So many questions to the API server at a time."""
 
 
 class Guard(Protocol):
@@ -44,12 +46,12 @@ class FileGuard:
     """One token, in a file that only root reads; a new one each time the agent starts."""
 
     def __init__(self, path: Path) -> None:
-        """Write the file. If that fails nobody knows the token, and the agent does the rest of its work."""
+        """Write the file. If that fails the token is unknown to clients, and the agent does the rest of its work."""
         self._token = secrets.token_hex(32)
         try:
             write_whole(path, self._token.encode() + b"\n")
         except StoreError as error:
-            log.error("nobody can ask this agent anything: %s", error)
+            log.error("the diagnostics endpoint accepts no client: %s", error)
 
     async def admits(self, token: str) -> bool:
         """Whether it is the one."""
@@ -63,7 +65,7 @@ class ClusterGuard:
         self._user_of = user_of
         self._user = user
         self._good: OrderedDict[bytes, float] = OrderedDict()
-        self._turn = asyncio.Lock()  # one question at a time: nobody floods the API server through an agent
+        self._turns = asyncio.Semaphore(_AT_ONCE)  # the API server is not flooded through an agent
 
     async def admits(self, token: str) -> bool:
         """Whether it is the user's; one that was good a moment ago is not asked about again."""
@@ -72,7 +74,7 @@ class ClusterGuard:
         digest = hashlib.sha256(token.encode()).digest()
         if self._remembers(digest):
             return True
-        async with self._turn:
+        async with self._turns:
             if self._remembers(digest):
                 return True
             if await self._user_of(token) != self._user:

@@ -14,14 +14,14 @@ import signal
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from socket import AF_UNSPEC
 
+from k8slan_cli import limits
 from k8slan_cli.agent.passes import Aim, Outcome, Self, run_pass, run_quick_pass
-from k8slan_cli.agent.store import Attachments, Key
+from k8slan_cli.agent.store import AttachmentRecords, Key
 from k8slan_cli.errors import K8slanError, KernelError, PodGone
 from k8slan_cli.lan import names
 from k8slan_cli.lan.model import Lan, LanRef
-from k8slan_cli.net import netlink, observe
+from k8slan_cli.net import netlink, observe, sockets
 from k8slan_cli.net.netlink import OURS, RawLink
 from k8slan_cli.net.node import Handle, Node
 from k8slan_cli.net.sockets import Listener
@@ -39,7 +39,7 @@ _FIRST_RETRY_SECONDS, _LAST_RETRY_SECONDS = 0.5, 60.0
 
 
 class LanLoop:
-    """Keeps one LAN's part of this node as it should be."""
+    """Reconciles one LAN's part of this node."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class LanLoop:
         netns: str,
         node: Node,
         me: Self,
-        attachments: Attachments,
+        attachments: AttachmentRecords,
         on_outcome: Callable[[LanLoop], None],
     ) -> None:
         """For the LAN ``ref`` in the namespace ``netns``; ``on_outcome`` is called after each pass."""
@@ -62,6 +62,7 @@ class LanLoop:
         self._pods: dict[Key, int] = {}
         self._dead: set[Key] = set()  # attachments whose pods are gone: their DELs are still to come
         self._wanted: set[str] | None = set()  # ports to look at; None: all
+        self._addressed: set[Key] = set()  # attachments whose interfaces are there and are to get addresses
         self._waiting: list[asyncio.Future[Outcome]] = []
         self._running = False
         self._task: asyncio.Task[None] | None = None
@@ -101,6 +102,11 @@ class LanLoop:
             self._start()
         return done
 
+    def address(self, attachment: Attachment) -> asyncio.Future[Outcome]:
+        """Ask for a pass that gives an interface, which is there already, the addresses of its attachment."""
+        self._addressed.add(attachment.key)
+        return self.wake([attachment.port])
+
     def close(self) -> None:
         """Stop listening; what is on the node stays."""
         self._unwatch()
@@ -128,7 +134,7 @@ class LanLoop:
                 known = (
                     error
                     if isinstance(error, K8slanError)
-                    else KernelError(error.errno or errno.EIO, error.strerror or str(error))
+                    else KernelError(error.errno or errno.EIO, limits.describe(error), hint=limits.advice(error))
                 )
                 outcome = Outcome(desired=LanState(netns=self.netns), unplanned=known)
             except BaseException:
@@ -150,9 +156,10 @@ class LanLoop:
     async def _pass(self, ports: Collection[str] | None) -> Outcome:
         attachments = self._attachments.of(self.ref)
         self._dead &= {a.key for a in attachments} - self._pods.keys()
-        # One that is recorded but waits for IPAM is not to be made yet: it would come up without its addresses.
+        # One whose ADD has only begun, or was cut short, is not to be made.
         due = [a for a in attachments if a.key not in self._dead and (a.complete or a.key in self._pods)]
-        aim = Aim(lan=self.lan, netns=self.netns, me=self._me, attachments=due)
+        addressed, self._addressed = self._addressed, set()
+        aim = Aim(lan=self.lan, netns=self.netns, me=self._me, attachments=due, addressed=addressed)
         last = self.outcome
         if ports is None or last is None or last.trouble or last.underlay is None or self._watch is None:
             return await asyncio.to_thread(run_pass, self._node, aim, self._pods)
@@ -197,7 +204,7 @@ class LanLoop:
             self.wake()  # for what has happened before the watch was there
 
     def _look(self) -> None:
-        """Read the events that have come and ask for a pass if one of them tells of a link that is not as it should be.
+        """Read the events that have come and ask for a pass if one of them tells of a link that has drifted.
 
         During a pass the events of its own doing come in; they are read after it, when the last one of each link
         counts.
@@ -230,7 +237,7 @@ class LanLoop:
 def _fits(
     lan: Lan, name: str, link: RawLink | None, bridge: Bridge, vxlan: Port, members: Mapping[str, Attachment]
 ) -> bool:
-    """Whether a link is as it should be; None is one that is gone."""
+    """Return whether a link is as planned; None is one that is gone."""
     owner = members.get(names.port_of_stub(name) or name)
     if name != bridge.name and name != vxlan.name and owner is None:
         return link is None or link.group != OURS
@@ -249,7 +256,7 @@ class _Watch:
 
     def __init__(self, handle: Handle, look: Callable[[], None]) -> None:
         self.handle = handle
-        self._listener = Listener([netlink.GROUP_LINK], handle.fd)
+        self._listener = Listener(sockets.LINKS, handle.fd)
         self._look = look
         self._loop = asyncio.get_running_loop()
         self._due: asyncio.TimerHandle | None = None
@@ -264,32 +271,9 @@ class _Watch:
         self._due = self._loop.call_later(_GATHER_SECONDS, self._look)
 
     def read(self) -> tuple[dict[str, RawLink | None], dict[str, int], bool]:
-        """What was told last of each link (None: it is gone), and whether the kernel had to drop something.
-
-        In between: the forwarding masks of ports of which a bridge has told in its own family since. It does so for
-        each change a second time, with less in it; but for what is written to sysfs only so.
-        """
-        lost: list[None] = []
-        last: dict[int, netlink.Reply] = {}
-        told: dict[int, netlink.Reply] = {}
-        for reply in self._listener.events(lambda: lost.append(None)):
-            if reply.type not in (netlink.RTM_NEWLINK, netlink.RTM_DELLINK):
-                continue
-            index = netlink.link_index(reply)
-            if reply.data[reply.start] == AF_UNSPEC:
-                last[index] = reply
-                told.pop(index, None)
-            elif reply.type == netlink.RTM_NEWLINK:
-                told[index] = reply
-        links: dict[str, RawLink | None] = {}
-        for reply in last.values():
-            link = netlink.parse_link(reply)
-            if reply.type == netlink.RTM_NEWLINK:
-                links[link.name] = link
-            else:
-                links.setdefault(link.name, None)  # unless another link has its name by now
-        masks = {name: mask for name, mask in map(netlink.told_mask, told.values()) if mask is not None}
-        return links, masks, bool(lost)
+        """What was told last of links and of forwarding masks, and whether the kernel had to drop something."""
+        messages, lost = self._listener.read()
+        return *netlink.last_told(messages), lost
 
     def close(self) -> None:
         if self._due:

@@ -58,8 +58,8 @@ class _State(Collector):
         loops = list(agent.loops.values())
         degraded = sum(1 for loop in loops if loop.lan and loop.outcome and loop.outcome.trouble)
         yield GaugeMetricFamily("k8slan_lans", "LANs known.", len(agent.lans.all()))
-        yield GaugeMetricFamily("k8slan_lans_refused", "LANs that clash with an older one.", len(agent.lans.refused))
-        yield GaugeMetricFamily("k8slan_lans_degraded", "LANs that are not as they should be on this node.", degraded)
+        yield GaugeMetricFamily("k8slan_lans_refused", "LANs that clash with another.", len(agent.lans.refused))
+        yield GaugeMetricFamily("k8slan_lans_degraded", "LANs in trouble on this node.", degraded)
         yield GaugeMetricFamily(
             "k8slan_lans_local", "LANs with attachments on this node.", len(agent.attachments.lans())
         )

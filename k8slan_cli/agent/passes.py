@@ -14,7 +14,7 @@ from k8slan_cli.agent.store import Key
 from k8slan_cli.errors import Invalid, K8slanError, KernelError, PodGone
 from k8slan_cli.lan import names
 from k8slan_cli.lan.model import IpAddress, Lan
-from k8slan_cli.net import observe
+from k8slan_cli.net import observe, taps
 from k8slan_cli.net.execute import Context, execute
 from k8slan_cli.net.node import Node
 from k8slan_cli.plan import desired as planner
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Self:
-    """What a node knows of itself: the names by which LANs may speak of it, and its InternalIP, if it was told."""
+    """The node itself: the names by which LANs may refer to it, and its InternalIP, if known."""
 
     name: str
     aliases: frozenset[str] = frozenset()
@@ -86,12 +86,16 @@ def mtu_inside(node: Node, lan: Lan, me: Self) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Aim:
-    """What a pass is about: a LAN (None: one that is gone) with its namespace, the node, and all attachments."""
+    """What a pass is about: a LAN (None: one that is gone) with its namespace, the node, and all attachments.
+
+    ``addressed`` are those that have got addresses and routes since their interfaces were made.
+    """
 
     lan: Lan | None
     netns: str
     me: Self
     attachments: Collection[Attachment]
+    addressed: Collection[Key] = ()
 
 
 def plan_pass(node: Node, aim: Aim) -> tuple[Outcome, LanState]:
@@ -125,9 +129,10 @@ def run_pass(node: Node, aim: Aim, pods: Mapping[Key, int]) -> Outcome:
 def run_quick_pass(
     node: Node, aim: Aim, pods: Mapping[Key, int], ports: Collection[str], underlay: Underlay
 ) -> Outcome:
-    """A pass over some ports of a LAN that was as it should be, whatever number of others it has.
+    """A pass over some ports of a LAN that was in order, however many others it has.
 
-    If that does not succeed, or the LAN is not as it was, a pass over the whole LAN follows.
+    A port whose ADD is under way is not looked for: it is made, and the kernel says if it is there. If that does not
+    succeed, or the LAN is not as it was, a pass over the whole LAN follows.
 
     Raises:
         KernelError: what is there could not be read.
@@ -137,12 +142,16 @@ def run_quick_pass(
         return run_pass(node, aim, pods)
     concerned = [a for a in aim.attachments if a.port in ports]
     desired = planner.plan(aim.lan, aim.me.name, underlay, concerned, others=True)
-    looked_at = [aim.lan.bridge, *ports, *map(names.stub, ports)]
-    observed = observe.lan_state(node, aim.netns, only=looked_at, devices=_taps(concerned))
-    if observed.bridge != desired.bridge:
-        return run_pass(node, aim, pods)
+    on_way = {a.port for a in concerned if a.key in pods and a.key not in aim.addressed}
+    observed = replace(desired, ports={}, attachments={}, stubs={}, taps=taps.owners(node.host_root, _taps(concerned)))
+    if old := set(ports) - on_way:
+        looked_at = [aim.lan.bridge, *old, *map(names.stub, old)]
+        found = observe.lan_state(node, aim.netns, only=looked_at, devices=_taps(concerned))
+        if found.bridge != desired.bridge:
+            return run_pass(node, aim, pods)
+        observed = replace(found, vxlan=desired.vxlan)
     outcome = Outcome(desired=desired, underlay=underlay)
-    outcome = _carry_out(node, aim, pods, outcome, replace(observed, vxlan=desired.vxlan))
+    outcome = _carry_out(node, aim, pods, outcome, observed)
     lan_failed = any(not isinstance(error, PodGone) for _, error in outcome.failures)
     return run_pass(node, aim, pods) if lan_failed else outcome
 
@@ -153,6 +162,8 @@ def _taps(attachments: Collection[Attachment]) -> list[int]:
 
 def _carry_out(node: Node, aim: Aim, pods: Mapping[Key, int], outcome: Outcome, observed: LanState) -> Outcome:
     operations = diff(outcome.desired, observed, underlay=outcome.underlay.name if outcome.underlay else "")
+    late = (op.ConfigurePod(a) for a in outcome.desired.attachments.values() if a.key in aim.addressed)
+    operations += tuple(operation for operation in late if operation not in operations)
     failures: list[tuple[Operation, KernelError]] = []
     begun: set[Key] = set()
     failed: set[Key] = set()

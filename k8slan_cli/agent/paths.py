@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-DEFAULT_RUN_DIR = Path("/run/k8slan")
-
 
 @dataclass(frozen=True, slots=True)
 class Paths:
@@ -39,7 +37,7 @@ class Paths:
 
     @property
     def token(self) -> Path:
-        """The token of the operator's endpoint, where there is no cluster to know tokens."""
+        """The token of the diagnostics endpoint, where there is no cluster to know tokens."""
         return self.private / "token"
 
     @property
@@ -57,12 +55,18 @@ class Paths:
         """DEL requests that came while no agent was there."""
         return self.run / "spool"
 
+    @property
+    def unreleased(self) -> Path:
+        """Addresses that IPAM plugins have not taken back yet."""
+        return self.run / "unreleased"
+
     def create(self) -> None:
         """Make the folders, root's own with mode 0700 even if they are there with another; only with the lock held."""
         self.run.mkdir(mode=0o755, parents=True, exist_ok=True)
         self.netns.mkdir(mode=0o755, exist_ok=True)
-        for folder in (self.private, self.attachments, self.lans, self.spool):
+        for folder in (self.private, self.attachments, self.lans, self.spool, self.unreleased):
             folder.mkdir(mode=0o700, exist_ok=True)
             folder.chmod(0o700)
-        for unfinished in (*self.attachments.glob(".*"), *self.lans.glob(".*"), *self.spool.glob(".*")):
-            unfinished.unlink(missing_ok=True)  # a write that was cut short
+        for folder in (self.attachments, self.lans, self.spool, self.unreleased):
+            for unfinished in folder.glob(".*"):
+                unfinished.unlink(missing_ok=True)  # a write that was cut short

@@ -8,13 +8,13 @@ import errno
 import fcntl
 import logging
 import os
-import resource
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from k8slan_cli import limits
 from k8slan_cli.agent.agent import Agent, check_rights
 from k8slan_cli.agent.attach import Attacher
 from k8slan_cli.agent.cni_server import CniServer
@@ -24,16 +24,19 @@ from k8slan_cli.agent.paths import Paths
 from k8slan_cli.agent.sources import Source
 from k8slan_cli.errors import K8slanError
 from k8slan_cli.plan.diff import diff
-from k8slan_cli.serve.http import HttpServer
+from k8slan_cli.serve import health
 
 log = logging.getLogger(__name__)
 
 _FIRST_SIGHT_SECONDS = 3.0
 """How long to wait for the source at the start; after that, what was known last has to do."""
 
+_FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS = 1.0, 300.0
+"""How long to wait before what is left of a DEL is tried again."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class AgentOptions:
     """How an agent is to run; ``http`` None means no HTTP server, ``handover`` is for the ``Attacher``, in seconds."""
 
     paths: Paths
@@ -47,7 +50,7 @@ Edge = Callable[[Agent], Awaitable[None]]
 """What an agent does for the world beside CNI, as long as it runs: device plugins, its status in the cluster."""
 
 
-async def run(options: Options, source: Source, edges: Sequence[Edge] = ()) -> None:
+async def run(options: AgentOptions, source: Source, edges: Sequence[Edge] = ()) -> None:
     """Run an agent until SIGTERM or SIGINT. What is on the node stays, and so does the traffic.
 
     Raises:
@@ -55,13 +58,13 @@ async def run(options: Options, source: Source, edges: Sequence[Edge] = ()) -> N
 
     """
     check_rights()
-    _take_descriptors()
+    limits.raise_own()
     with locked(options.paths):
         agent = Agent(options.paths, options.me, options.host_root)
         attacher = Attacher(agent, options.handover)
         metrics = Metrics(agent)
         missing = ["the first pass over all LANs"]
-        http = HttpServer(options.http, metrics.registry, lambda: missing[0]) if options.http else None
+        http = health.serve(options.http, metrics.registry, lambda: missing[0]) if options.http else None
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -72,6 +75,7 @@ async def run(options: Options, source: Source, edges: Sequence[Edge] = ()) -> N
         await agent.settle()
         server = CniServer(options.paths.socket, attacher, metrics.answered)
         spool = asyncio.create_task(_watch_spool(options.paths.spool, attacher), name="spool")
+        releasing = asyncio.create_task(_again(attacher.release, attacher.owing), name="releasing addresses")
         serving = asyncio.create_task(server.serve(), name="CNI server")
         beside = {asyncio.ensure_future(edge(agent)) for edge in edges}
         missing[0] = ""
@@ -80,7 +84,7 @@ async def run(options: Options, source: Source, edges: Sequence[Edge] = ()) -> N
         )
         notify("READY=1")
         stopping = asyncio.create_task(stop.wait(), name="stop")
-        tasks = {following, spool, serving, stopping, *beside}
+        tasks = {following, spool, releasing, serving, stopping, *beside}
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         notify("STOPPING=1")
         for task in tasks - done:
@@ -90,15 +94,9 @@ async def run(options: Options, source: Source, edges: Sequence[Edge] = ()) -> N
         await source.close()
         await agent.close()
         if http:
-            await asyncio.to_thread(http.close)
+            await http.close()
         for task in done - {stopping}:
             await task  # a task that ends by itself has failed: its error ends the agent
-
-
-def _take_descriptors() -> None:
-    """Take as many descriptors as may be had: each LAN needs three, and what starts an agent may allow but 1,024."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def _first_sight(agent: Agent, following: asyncio.Task[None]) -> None:
@@ -114,14 +112,21 @@ async def _first_sight(agent: Agent, following: asyncio.Task[None]) -> None:
 
 async def _watch_spool(folder: Path, attacher: Attacher) -> None:
     """Carry out DELs that clients leave because an answer took too long."""
-    from asyncinotify import Inotify, Mask
+    from asyncinotify import Mask
 
-    with Inotify() as inotify:
-        inotify.add_watch(folder, Mask.MOVED_TO)
-        await attacher.empty_spool()
-        while True:
-            await inotify.get()
-            await attacher.empty_spool()
+    with limits.watch("the spool", folder, Mask.MOVED_TO) as inotify:
+        await _again(attacher.empty_spool, inotify.get)
+
+
+async def _again(work: Callable[[], Awaitable[int]], news: Callable[[], Awaitable[object]]) -> None:
+    """Do some work at once and at all news; while something is left of it, also after pauses, each twice as long."""
+    pause = _FIRST_PAUSE_SECONDS
+    while True:
+        left = await work()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(pause if left else None):
+                await news()
+        pause = min(2 * pause, _LAST_PAUSE_SECONDS) if left else _FIRST_PAUSE_SECONDS
 
 
 @contextlib.contextmanager
@@ -161,8 +166,8 @@ def notify(state: str) -> None:
         sock.send(state.encode())
 
 
-async def preview(options: Options, source: Source) -> list[tuple[str, list[str]]]:
-    """What an agent would do if it started now, and does not: (namespace, operations in words) of each LAN concerned.
+async def preview(options: AgentOptions, source: Source) -> list[tuple[str, list[str]]]:
+    """Return what an agent would do if it started now: (namespace, descriptions of operations) for each LAN concerned.
 
     Raises:
         K8slanError: what is there cannot be read.

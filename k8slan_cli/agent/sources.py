@@ -16,6 +16,7 @@ from typing import ClassVar, NoReturn, Protocol
 
 import yaml
 
+from k8slan_cli import limits
 from k8slan_cli.errors import Invalid, K8slanError, Problem
 from k8slan_cli.lan import codec
 from k8slan_cli.lan.model import Lan, LanRef, Snapshot
@@ -143,15 +144,11 @@ class FolderSource:
             K8slanError: there is no such folder.
 
         """
-        from asyncinotify import Inotify, Mask
+        from asyncinotify import Mask
 
         self._folder = folder
-        self._inotify = Inotify(sync_timeout=0)
         mask = Mask.CLOSE_WRITE | Mask.MOVED_TO | Mask.MOVED_FROM | Mask.DELETE | Mask.DELETE_SELF | Mask.MOVE_SELF
-        try:
-            self._inotify.add_watch(folder, mask | Mask.ONLYDIR)
-        except OSError as error:
-            raise K8slanError(f"cannot watch the LAN folder {folder}: {error.strerror}") from error
+        self._inotify = limits.watch("the LAN folder", folder, mask | Mask.ONLYDIR)
         self._gone = Mask.DELETE_SELF | Mask.MOVE_SELF | Mask.IGNORED
         self._lost = Mask.Q_OVERFLOW
         self._first = True
@@ -176,7 +173,7 @@ class FolderSource:
             self._first = False
 
     async def _rest(self) -> NoReturn:
-        """Wait for ever: a folder that vanishes is an accident, no wish that all its LANs go; what is known stays."""
+        """Never return: a folder that vanishes is an accident, not a request to delete its LANs."""
         log.error("the LAN folder %s is gone: its LANs stay as they are", self._folder)
         await asyncio.get_running_loop().create_future()
         raise AssertionError

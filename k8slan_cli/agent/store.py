@@ -1,8 +1,8 @@
-"""What the agent must not forget over a restart: attachments, and the LANs it knew last. Files under the run directory.
+"""What the agent must not forget over a restart: attachments, addresses to release, and the LANs it knew last.
 
-The run directory lies on a tmpfs, as the namespaces do that it describes: a reboot takes both. Every write goes
-to a file beside and is renamed, so that a record is there wholly or not at all. Nothing that a runtime or a user
-says becomes part of a path.
+They are files under the run directory. It lies on a tmpfs, as the namespaces do that it describes: a reboot takes both.
+Every write goes to a file beside and is renamed, so that a record is there wholly or not at all. Nothing that a runtime
+or a user says becomes part of a path.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ from ipaddress import ip_address, ip_interface
 from pathlib import Path
 from typing import Any
 
+from k8slan_cli import limits
+from k8slan_cli.cni import request as cni
 from k8slan_cli.cni.request import QEMU
-from k8slan_cli.errors import Invalid, StoreError
+from k8slan_cli.errors import CniError, Invalid, StoreError
 from k8slan_cli.lan import codec, names
-from k8slan_cli.lan.model import Lan, LanRef
-from k8slan_cli.plan.state import Attachment, Kind, Owner, Route
+from k8slan_cli.lan.model import CONFLICT, Lan, LanRef
+from k8slan_cli.plan.state import Attachment, AttachmentKind, Owner, Route
 
 log = logging.getLogger(__name__)
 Key = tuple[str, str]
@@ -51,11 +53,11 @@ def write_whole(path: Path, data: bytes) -> None:
             raise
     except OSError as error:
         raise StoreError(
-            f"cannot write a record into {path.parent}: {error.strerror}", hint=f"see df {path.parent}"
+            f"cannot write a record into {path.parent}: {error.strerror}", hint=limits.advice(error, path.parent)
         ) from error
 
 
-class Attachments:
+class AttachmentRecords:
     """The attachments of this node, by container and interface, each in a file of its own."""
 
     def __init__(self, directory: Path) -> None:
@@ -151,7 +153,7 @@ def _attachment(data: object) -> Attachment:
         **{
             **data,
             "lan": lan,
-            "kind": Kind(data["kind"]),
+            "kind": AttachmentKind(data["kind"]),
             "tap_owner": _owner(data.get("tap_owner", (QEMU, QEMU))),
             "addresses": tuple(str(ip_interface(address)) for address in data["addresses"]),
             "environ": tuple((str(name), str(value)) for name, value in data["environ"]),
@@ -177,6 +179,89 @@ def _owner(data: object) -> Owner:
         case [int(user), int(group)] if min(user, group) >= 0 and max(user, group) < (1 << 32) - 1:
             return user, group
     raise ValueError(f"tap_owner is {data!r}")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """Addresses that an IPAM plugin has not taken back yet: what to ask it, whose they are, and why it has not."""
+
+    request: cni.Del
+    who: str
+    why: str
+
+    @property
+    def key(self) -> Key:
+        """Container and interface."""
+        return (self.request.container, self.request.ifname)
+
+
+class Unreleased:
+    """The addresses of this node that are still to be released, by container and interface, each in a file."""
+
+    def __init__(self, directory: Path) -> None:
+        """Read what is there, if there is anything."""
+        self._directory = directory
+        self._by_key: dict[Key, Release] = {}
+        for path in sorted(directory.glob("[!.]*.json")):
+            try:
+                release = _release(json.loads(path.read_bytes()))
+            except (ValueError, TypeError, KeyError, RecursionError, OSError, CniError) as error:
+                log.error("the record %s cannot be read and is passed over: %s", path, error)
+            else:
+                self._by_key[release.key] = release
+
+    def __iter__(self) -> Iterator[Release]:
+        return iter(tuple(self._by_key.values()))
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    def get(self, key: Key) -> Release | None:
+        """What is to be released for a container's interface, if anything is."""
+        return self._by_key.get(key)
+
+    def put(self, release: Release) -> None:
+        """Record addresses that are to be released.
+
+        Raises:
+            StoreError: it could not be written; nothing has changed then.
+
+        """
+        request = release.request
+        environ = {name: value for name, value in request.environ.items() if name.startswith("CNI_")}
+        data = {"who": release.who, "why": release.why, "environ": environ, "config": request.stdin.decode()}
+        write_whole(self._path(release.key), json.dumps(data).encode())
+        self._by_key[release.key] = release
+
+    def delete(self, key: Key) -> None:
+        """Forget what is released; nothing happens if it is not there.
+
+        Raises:
+            StoreError: the record could not be removed.
+
+        """
+        if key in self._by_key:
+            try:
+                self._path(key).unlink(missing_ok=True)
+            except OSError as error:
+                raise StoreError(f"cannot remove a record from {self._directory}: {error.strerror}") from error
+            del self._by_key[key]
+
+    def _path(self, key: Key) -> Path:
+        return self._directory / names.record(*key)
+
+
+def _release(data: Any) -> Release:
+    """What a record says is to be released.
+
+    Raises:
+        ValueError, TypeError, KeyError, CniError: it says nothing of that kind.
+
+    """
+    request = cni.parse(data["environ"], data["config"].encode())
+    if not isinstance(request, cni.Del) or not request.ipam:
+        raise ValueError("it is no DEL of an IPAM plugin")
+    return Release(request=request, who=str(data["who"]), why=str(data["why"]))
 
 
 class KnownLans:
@@ -226,4 +311,6 @@ def _document(lan: Lan) -> dict[str, Any]:
     if lan.deleting:
         document["metadata"]["deletionTimestamp"] = "unknown"
     document["status"] = {"nodes": [codec.encode_node(node) for node in lan.nodes]}
+    if lan.granted is not None:
+        document["status"]["conditions"] = [{"type": CONFLICT, "status": str(not lan.granted)}]
     return document

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from k8slan_cli.capture import pcapng
-from k8slan_cli.capture.pcapng import Block, Counters, Kind
+from k8slan_cli.capture.pcapng import Block, BlockType, Counters
 
 WINDOW = 0.25
 """Seconds that frames wait for others, where there is more than one stream."""
@@ -58,7 +58,7 @@ class Merger:
         self.counters: dict[str, Counters] = {}
         """What became of the frames of each interface that has ended, by its name; of all that had it, if several."""
         self.turns: deque[Turn] = deque()
-        """Which interfaces have begun and ended, for whoever takes it from here."""
+        """Which interfaces have begun and ended, for the caller to take from here."""
 
     def add(self) -> int:
         """One more stream; returns its number."""
@@ -91,20 +91,20 @@ class Merger:
 
     def _take(self, stream: int, block: Block, now: float) -> Iterator[bytes]:
         source = self._streams[stream]
-        if block.kind == Kind.SECTION:
+        if block.kind == BlockType.SECTION:
             source.begun = True
-        elif block.kind == Kind.INTERFACE:
+        elif block.kind == BlockType.INTERFACE:
             source.numbers.append(self._interfaces)
             source.names.append(block.name())
             self.turns.append(Turn(stream, block.name()))
             self._interfaces += 1
             yield block.data
-        elif block.kind == Kind.PACKET and block.number < len(source.numbers):
+        elif block.kind == BlockType.PACKET and block.number < len(source.numbers):
             self._frames += 1
             frame = block.renumbered(source.numbers[block.number])
             heapq.heappush(self._waiting, (block.at, self._frames, frame))
             self._arrived.append((now, block.at, self._frames))
-        elif block.kind == Kind.STATISTICS and block.number < len(source.numbers):
+        elif block.kind == BlockType.STATISTICS and block.number < len(source.numbers):
             name, counters = source.names[block.number], block.counters()
             source.told.add(block.number)
             self.counters[name] = self.counters.get(name, Counters()) + counters

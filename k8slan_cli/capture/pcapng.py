@@ -36,7 +36,7 @@ _TIME = struct.Struct("<II")
 _FLAGS = struct.Struct("<HHIII")  # the options of a packet, always the same: epb_flags and the end, and the length
 
 
-class Kind(enum.IntEnum):
+class BlockType(enum.IntEnum):
     """The types of blocks."""
 
     SECTION = 0x0A0D0D0A
@@ -48,7 +48,6 @@ class Kind(enum.IntEnum):
 class Direction(enum.IntEnum):
     """Which way a frame went, seen from the pod or VM (epb_flags, bits 0 and 1)."""
 
-    UNKNOWN = 0
     IN = 1
     OUT = 2
 
@@ -89,7 +88,7 @@ def section(application: str) -> bytes:
     """The section header: how every file begins."""
     options = _text(4, application) + _end()  # shb_userappl
     length = _SECTION.size + len(options) + 4
-    return _SECTION.pack(Kind.SECTION, length, _BYTE_ORDER, 1, 0, -1) + options + _LENGTH.pack(length)
+    return _SECTION.pack(BlockType.SECTION, length, _BYTE_ORDER, 1, 0, -1) + options + _LENGTH.pack(length)
 
 
 def interface(found: Interface) -> bytes:
@@ -102,14 +101,14 @@ def interface(found: Interface) -> bytes:
         options += _option(11, b"\0" + found.filter.encode())  # if_filter, 0: in libpcap's language
     options += _end()
     length = _INTERFACE.size + len(options) + 4
-    return _INTERFACE.pack(Kind.INTERFACE, length, _ETHERNET, found.snaplen) + options + _LENGTH.pack(length)
+    return _INTERFACE.pack(BlockType.INTERFACE, length, _ETHERNET, found.snaplen) + options + _LENGTH.pack(length)
 
 
 def packet(number: int, at: int, frame: bytes, whole: int, direction: Direction) -> bytes:
     """A frame on interface ``number`` at time ``at``; ``whole`` is its length on the wire in bytes."""
     kept = len(frame)
     length = _PACKET.size + kept + (-kept % 4) + _FLAGS.size
-    head = _PACKET.pack(Kind.PACKET, length, number, at >> 32, at & 0xFFFFFFFF, kept, whole)
+    head = _PACKET.pack(BlockType.PACKET, length, number, at >> 32, at & 0xFFFFFFFF, kept, whole)
     return b"".join((head, frame, bytes(-kept % 4), _FLAGS.pack(2, 4, direction, _END, length)))
 
 
@@ -121,7 +120,7 @@ def statistics(number: int, began: int, ended: int, counters: Counters) -> bytes
         options += _option(code, value.to_bytes(8, "little"))
     options += _end()
     length = _STATISTICS.size + len(options) + 4
-    return _STATISTICS.pack(Kind.STATISTICS, length, number, *_split(ended)) + options + _LENGTH.pack(length)
+    return _STATISTICS.pack(BlockType.STATISTICS, length, number, *_split(ended)) + options + _LENGTH.pack(length)
 
 
 def _option(code: int, value: bytes) -> bytes:
@@ -192,7 +191,7 @@ class Block:
             start += length + -length % 4
 
 
-_LEAST = {Kind.SECTION: 28, Kind.INTERFACE: 20, Kind.STATISTICS: 24, Kind.PACKET: 32}
+_LEAST = {BlockType.SECTION: 28, BlockType.INTERFACE: 20, BlockType.STATISTICS: 24, BlockType.PACKET: 32}
 
 
 class Reader:

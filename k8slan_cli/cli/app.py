@@ -15,7 +15,7 @@ _CLUSTER, _NODE = "In a cluster", "On a node"
 
 class _Commands(Panels):
     late = {  # noqa: RUF012 - as the class above has it
-        "lan": Late(f"{_HERE}.lan.app:app", "Make LANs, look at them, change and delete them."),
+        "lan": Late(f"{_HERE}.lan.app:app", "Create, inspect, edit and delete LANs."),
         "demo": Late(
             f"{_HERE}.demo:demo",
             "Build a LAN over nodes made on this machine, without Kubernetes, "
@@ -34,17 +34,17 @@ class _Commands(Panels):
         "uninstall": Late(f"{_HERE}.install:uninstall", "Remove k8slan from a cluster.", _CLUSTER),
         "controller": Late(
             f"{_HERE}.controller:controller",
-            "Keep NADs, status and finalizers of all LANs, and answer the API server's questions about them.",
+            "Reconcile NADs, status and finalizers; serve the admission webhook.",
             _CLUSTER,
         ),
         "doctor": Late(
-            f"{_HERE}.doctor.command:doctor",
+            f"{_HERE}.doctor:doctor",
             "Check the cluster, its nodes and the network between them for all that LANs need.",
             _CLUSTER,
         ),
         "node-agent": Late(
             f"{_HERE}.node_agent:node_agent",
-            "Keep this node's part of every LAN as it should be, and answer CNI calls.",
+            "Reconcile this node's LANs and serve CNI requests.",
             _NODE,
         ),
         "install-cni": Late(

@@ -8,14 +8,15 @@ top, and ``__main__`` comes here without a look at any other command.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import socket
+import stat
 import struct
 import sys
 import time
 from collections.abc import Mapping
-from pathlib import Path
 
 from k8slan_cli.cni import wire
 from k8slan_cli.errors import CniError
@@ -48,7 +49,7 @@ def main(environ: Mapping[str, str] | None = None, stdin: int = 0, stdout: int =
     try:
         while body:
             body = body[os.write(stdout, body) :]
-    except OSError:  # nobody listens any more
+    except OSError:  # the agent has stopped listening
         return 1
     return status
 
@@ -103,7 +104,7 @@ def _call(verb: str, environ: Mapping[str, str], payload: bytes, deadline: float
         code = wire.NOT_AVAILABLE if verb == "STATUS" else wire.TRY_AGAIN
         raise CniError(code, f"{trouble}: {reason}", _LOOK_HERE)
     try:
-        _spool(Path(run_dir, "spool"), payload)
+        _spool(run_dir, payload)
     except OSError as error:
         text = f"{trouble} ({reason}), nor can this wait in {run_dir}/spool: {_reason(error)}"
         raise CniError(wire.IO_FAILURE, text, _LOOK_HERE) from None
@@ -164,23 +165,45 @@ def _timeval(seconds: float) -> bytes:
     return struct.pack("@ll", int(seconds), int(seconds % 1 * 1_000_000) or 1)
 
 
-def _spool(directory: Path, payload: bytes) -> None:
-    """Leave a request where the agent finds it when it is back: written aside, then renamed.
+def _spool(run_dir: str, payload: bytes) -> None:
+    """Leave a request where the agent finds it when it is there: written aside, then renamed.
 
     Raises:
-        OSError: there is no room, or no directory.
+        OSError: there is no room, or no folder of the agent's and none can be made.
 
     """
-    name = os.urandom(8).hex()
-    aside = directory / f".del-{name}"
-    fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(fd, "wb") as file:
-            file.write(payload)
-        aside.rename(directory / f"del-{name}")
-    except OSError:
-        aside.unlink(missing_ok=True)
-        raise
+    name = f"del-{os.urandom(8).hex()}"
+    with contextlib.ExitStack() as opened:
+        folder: int | None = None
+        for part, mode in ((run_dir, 0o755), ("spool", 0o700)):
+            folder = _enter(folder, part, mode)
+            opened.callback(os.close, folder)
+        fd = os.open(f".{name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder)
+        try:
+            with os.fdopen(fd, "wb") as file:
+                file.write(payload)
+            os.rename(f".{name}", name, src_dir_fd=folder, dst_dir_fd=folder)
+        except OSError:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f".{name}", dir_fd=folder)
+            raise
+
+
+def _enter(parent: int | None, name: str, mode: int) -> int:
+    """Open a folder of the agent's below another, or make it: after a boot the first DELs come before the agent does.
+
+    Raises:
+        OSError: it cannot be had, or another user could change it.
+
+    """
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(name, mode, dir_fd=parent)
+    fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    found = os.fstat(fd)
+    if found.st_uid == os.geteuid() and (not found.st_mode & 0o022 or found.st_mode & stat.S_ISVTX):
+        return fd
+    os.close(fd)
+    raise PermissionError(errno.EPERM, "it or its parent belongs to another user, or others may write to it: remove it")
 
 
 def _versions(config: bytes) -> bytes:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from k8slan_cli.cli.here import Here
 from k8slan_cli.errors import K8slanError
 
 if TYPE_CHECKING:
-    from k8slan_cli.cli.context import Here
-    from k8slan_cli.kube.apply import Kind
+    from k8slan_cli.kube.kinds import Kind
 
 _SECONDS = 2.0
 Offer = tuple[str, str]
@@ -22,10 +22,8 @@ Offer = tuple[str, str]
 
 
 def _here(ctx: typer.Context) -> Here:
-    from k8slan_cli.cli.context import Here
-
     given = ctx.params
-    return Here(given.get("kubeconfig"), given.get("context"), given.get("namespace"))
+    return Here(given.get("kubeconfig"), given.get("context"), given.get("namespace"), given.get("as_user"))
 
 
 def _offered(words: Callable[[], Iterable[Offer]], incomplete: str) -> list[Offer]:
@@ -41,10 +39,10 @@ def _objects(here: Here, kind: Kind, namespace: str = "") -> list[dict[str, Any]
 
 
 def _lans(ctx: typer.Context) -> Iterator[tuple[str, dict[str, Any]]]:
-    from k8slan_cli.kube import apply
+    from k8slan_cli.kube import kinds
 
     here = _here(ctx)
-    for found in _objects(here, apply.LAN, here.namespace):
+    for found in _objects(here, kinds.LANS, here.namespace):
         yield found["metadata"]["name"], found.get("spec") or {}
 
 
@@ -76,21 +74,21 @@ def places(ctx: typer.Context, incomplete: str) -> list[Offer]:
 
 def nodes(ctx: typer.Context, incomplete: str) -> list[Offer]:
     """The nodes, each as the beginning of ``NODE=DEVICE``."""
-    from k8slan_cli.kube import apply
+    from k8slan_cli.kube import kinds
 
     return _offered(
-        lambda: ((f"{found['metadata']['name']}=", "") for found in _objects(_here(ctx), apply.NODE)), incomplete
+        lambda: ((f"{found['metadata']['name']}=", "") for found in _objects(_here(ctx), kinds.NODES)), incomplete
     )
 
 
 def pods(ctx: typer.Context, incomplete: str) -> list[Offer]:
     """The pods of the namespace that are on some LAN, or want to be."""
-    from k8slan_cli.kube import apply
+    from k8slan_cli.kube import kinds
     from k8slan_cli.plan.attached import decode_pod
 
     def words() -> Iterator[Offer]:
         here = _here(ctx)
-        for pod in map(decode_pod, _objects(here, apply.POD, here.namespace)):
+        for pod in map(decode_pod, _objects(here, kinds.PODS, here.namespace)):
             on = [network.nad.name for network in pod.networks if network.nad.name.startswith("k8slan-")]
             if on and not pod.over:
                 yield pod.name, ", ".join(on)
@@ -100,10 +98,10 @@ def pods(ctx: typer.Context, incomplete: str) -> list[Offer]:
 
 def namespaces(ctx: typer.Context, incomplete: str) -> list[Offer]:
     """The namespaces."""
-    from k8slan_cli.kube import apply
+    from k8slan_cli.kube import kinds
 
     return _offered(
-        lambda: ((found["metadata"]["name"], "") for found in _objects(_here(ctx), apply.NAMESPACE)), incomplete
+        lambda: ((found["metadata"]["name"], "") for found in _objects(_here(ctx), kinds.NAMESPACES)), incomplete
     )
 
 

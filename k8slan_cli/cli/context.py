@@ -5,57 +5,12 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from k8slan_cli.cli import completion
-from k8slan_cli.cli.exits import UsageError
-from k8slan_cli.lan import names
-
-if TYPE_CHECKING:
-    from k8slan_cli.kube.apply import Cluster
-
-
-class Here:
-    """Where a command works. Nothing is read or connected to before it is asked for."""
-
-    def __init__(self, kubeconfig: str | None = None, context: str | None = None, namespace: str | None = None) -> None:
-        self._kubeconfig = kubeconfig
-        self._context = context
-        self._namespace = namespace
-
-    @functools.cached_property
-    def cluster(self) -> Cluster:
-        """The cluster.
-
-        Raises:
-            MissingError: there is no usable kubeconfig, or it has no such context.
-
-        """
-        from k8slan_cli.kube import apply
-
-        return apply.connect(self._kubeconfig, self._context)
-
-    @functools.cached_property
-    def namespace(self) -> str:
-        """The namespace: the one given, else the context's own, else ``default``.
-
-        Raises:
-            UsageError: it cannot be a namespace.
-            MissingError: as for ``cluster``.
-
-        """
-        name = self._namespace if self._namespace is not None else self.cluster.access.namespace
-        if fault := names.label_fault(name):
-            raise UsageError(f"the namespace {fault}")
-        return name
-
-    @property
-    def given(self) -> bool:
-        """Whether the user has named a namespace."""
-        return self._namespace is not None
-
+from k8slan_cli.cli.here import Here
 
 _OPTIONS: dict[str, Any] = {
     "namespace": Annotated[
@@ -80,6 +35,9 @@ _OPTIONS: dict[str, Any] = {
         str | None,
         typer.Option(metavar="FILE", help="The kubeconfig; $KUBECONFIG or ~/.kube/config otherwise."),
     ],
+    "as_user": Annotated[
+        str | None, typer.Option("--as", metavar="USER", help="Act as another user; it takes the right to impersonate.")
+    ],
     "debug": Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")],
 }
 
@@ -92,7 +50,7 @@ def in_cluster(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def wrapper(**given: Any) -> None:
         where = {name: given.pop(name) for name in _OPTIONS}
-        command(Here(where["kubeconfig"], where["context"], where["namespace"]), **given)
+        command(Here(where["kubeconfig"], where["context"], where["namespace"], where["as_user"]), **given)
 
     shared = [
         inspect.Parameter(

@@ -14,7 +14,7 @@ from k8slan_cli.errors import K8slanError
 def controller(
     http: Annotated[
         str, typer.Option(help="HOST:PORT of /healthz, /readyz and /metrics; empty for none.")
-    ] = "127.0.0.1:9403",
+    ] = "127.0.0.1:9404",
     webhook: Annotated[str, typer.Option(help="HOST:PORT of the admission webhook; empty for none.")] = "",
     webhook_host: Annotated[
         list[str] | None,
@@ -32,7 +32,7 @@ def controller(
     context: Annotated[str | None, typer.Option(help="Context of the kubeconfig.")] = None,
     log_level: Annotated[str, typer.Option(envvar="K8SLAN_LOG_LEVEL", help="debug, info, warning or error.")] = "info",
 ) -> None:
-    """Keep NADs, status and finalizers of all LANs, and answer the API server's questions about them."""
+    """Reconcile NADs, status and finalizers; serve the admission webhook."""
     import asyncio
 
     from k8slan_cli.controller import run
@@ -43,7 +43,7 @@ def controller(
     logging.basicConfig(
         stream=sys.stderr, level=levels[log_level.upper()], format="%(asctime)s %(levelname)-7s %(message)s", force=True
     )
-    options = run.Options(
+    options = run.ControllerOptions(
         namespace=namespace,
         identity=name,
         kubeconfig=kubeconfig,

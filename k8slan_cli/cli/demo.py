@@ -20,9 +20,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-    from k8slan_cli.cli.topology import Member, Topology
-    from k8slan_cli.demo.scene import Built, Options, Part, Plugged, Probed
-    from k8slan_cli.probe.run import Result
+    from k8slan_cli.demo.scene import Built, DemoOptions, Probed
+    from k8slan_cli.probe.run import ClassResult
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -67,16 +66,16 @@ def demo(
             raise K8slanError(f"--svg: there is no folder {svg.parent}")
         from secrets import token_hex
 
-        from k8slan_cli.demo.scene import Options
+        from k8slan_cli.demo.scene import DemoOptions
 
-        options = Options(
+        options = DemoOptions(
             nodes=nodes, ipv6=ipv6, multicast=multicast, keep=keep, commands=tuple(commands or ()), spare=token_hex(2)
         )
         passed = _play(_Show(out, svg, mermaid=mermaid), options)
     raise typer.Exit(0 if passed else 1)
 
 
-def _play(show: _Show, options: Options) -> bool:
+def _play(show: _Show, options: DemoOptions) -> bool:
     """Play it and show it; whether every class of frames passed."""
     from k8slan_cli.demo import lab
     from k8slan_cli.demo.sandbox import sandbox
@@ -207,22 +206,21 @@ class _Show:
         self._out.print(line)
 
     def _draw(self, built: Built) -> None:
-        from k8slan_cli.cli.topology import mermaid, svg, text
+        from k8slan_cli.cli import files
+        from k8slan_cli.demo.picture import topology
+        from k8slan_cli.picture import mermaid, svg, text
 
-        topology = _topology(built)
+        drawn = topology(built)
         if self._mermaid:
-            typer.echo(mermaid.write(topology), nl=False)
+            typer.echo(mermaid.write(drawn), nl=False)
         else:
             width = self._out.width if self._out.is_terminal else max(self._out.width, 80)
             self._say("")
-            for line in text.draw(topology, width=width, unicode=self._unicode):
+            for line in text.draw(drawn, width=width, unicode=self._unicode):
                 self._say(line, "bold" if line.startswith("LAN ") else "")
             self._say("")
         if self._svg:
-            try:
-                self._svg.write_text(svg.write(topology))
-            except OSError as error:
-                raise K8slanError(f"cannot write {self._svg}: {error.strerror}") from error
+            files.write(self._svg, svg.write(drawn))
             self._line(f"the picture is in {self._svg}")
 
     # ------------------------------------------------------------ the end
@@ -296,38 +294,9 @@ class _Show:
             self._say(line)
 
 
-def _cell(result: Result) -> Text:
+def _cell(result: ClassResult) -> Text:
     from rich.text import Text
 
     if result.ok:
         return Text(f"{result.latency:.0f}" if result.latency is not None else "passed", style="green")
     return Text(result.verdict, style="bold red")
-
-
-def _topology(built: Built) -> Topology:
-    from k8slan_cli.cli.topology import Node, Topology
-    from k8slan_cli.demo.scene import LAN, UNDERLAY_MTU, UPLINK, VNI
-
-    def node(part: Part) -> Node:
-        return Node(
-            name=part.machine.name,
-            bridge=part.bridge,
-            tunnel=part.vxlan,
-            uplink=f"{UPLINK} {part.machine.address}",
-            members=tuple(map(_member, part.guests)),
-        )
-
-    way = f"group {built.scene.group}" if built.scene.group else "unicast"
-    return Topology(
-        title=f"LAN {LAN}: VNI {VNI}, {way}, MTU {built.mtu}",
-        underlay=f"underlay, MTU {UNDERLAY_MTU}",
-        nodes=tuple(map(node, built.parts)),
-    )
-
-
-def _member(plugged: Plugged) -> Member:
-    from k8slan_cli.cli.topology import Member
-
-    guest = plugged.guest
-    first = plugged.tap.removeprefix("/dev/") if plugged.tap else f"{guest.interface} {guest.address.partition('/')[0]}"
-    return Member(name=guest.spoke, port=plugged.port, lines=(first, plugged.mac), vm=guest.vm)

@@ -15,9 +15,8 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
 
-from k8slan_cli.errors import Invalid, K8slanError
+from k8slan_cli.errors import AbsentError, Invalid, K8slanError
 
 
 class Exit(enum.IntEnum):
@@ -45,38 +44,9 @@ class InUseError(K8slanError):
     """Something cannot go because it is in use."""
 
 
-class AbsentError(K8slanError):
-    """What a command names does not exist; ``known`` are the names that do."""
-
-    def __init__(self, message: str, *, name: str = "", known: Iterable[str] = (), hint: str = "") -> None:
-        super().__init__(message, hint=near(name, known) or hint)
-
-
-def near(name: str, known: Iterable[str]) -> str:
-    """A question that suggests the names most like ``name``; if none is, the few that there are; else ""."""
-    import difflib
-
-    ordered = sorted(set(known))
-    folded = {item.lower(): item for item in ordered}
-    alike = [folded[match] for match in difflib.get_close_matches(name.lower(), folded, n=3, cutoff=0.6)]
-    if not alike and name:
-        alike = [item for item in ordered if item.startswith(name) or name.startswith(item)][:3]
-    if alike:
-        return f"did you mean {_listed(alike, 'or')}?"
-    verb = "is" if len(ordered) == 1 else "are"
-    return f"there {verb} {_listed(ordered, 'and')}" if 0 < len(ordered) <= _FEW else ""
-
-
-_FEW = 6
-
-
-def _listed(items: list[str], word: str) -> str:
-    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} {word} {items[-1]}"
-
-
 def status(error: K8slanError) -> Exit:
     """The exit status of an error."""
-    from k8slan_cli.kube.connection import MissingError
+    from k8slan_cli.kube.client import MissingError
 
     statuses: dict[type[K8slanError], Exit] = {
         UsageError: Exit.USAGE,

@@ -15,10 +15,8 @@ from k8slan_cli.errors import K8slanError
 from k8slan_cli.render.settings import Settings, check
 
 if TYPE_CHECKING:
-    from k8slan_cli.kube.apply import Cluster, Document, Kind, Ref, Rollout, State
-
-MIN_MINOR = 30
-"""Kubernetes 1.30: there are admission policies, and the API server knows which node an agent speaks from."""
+    from k8slan_cli.kube.apply import Cluster, Rollout, State
+    from k8slan_cli.kube.kinds import Document, Kind, Ref
 
 PART_OF = {"app.kubernetes.io/part-of": "k8slan"}
 
@@ -75,13 +73,13 @@ def _documents(settings: Settings) -> list[dict[str, Any]]:
 
 def _check_cluster(cluster: Cluster, settings: Settings, documents: Iterable[Document]) -> None:
     """Raise MissingError, with all that is missing, before anything is changed."""
-    from k8slan_cli.kube import apply
+    from k8slan_cli.kube import client, kinds
 
     found: list[str] = []
     version = cluster.call("GET", "/version")
     minor = int("".join(c for c in version["minor"] if c.isdigit()) or 0)
-    if (int(version["major"]), minor) < (1, MIN_MINOR):
-        found.append(f"Kubernetes 1.{MIN_MINOR} or newer; this is {version['gitVersion']}")
+    if (int(version["major"]), minor) < (1, kinds.MIN_MINOR):
+        found.append(f"Kubernetes 1.{kinds.MIN_MINOR} or newer; this is {version['gitVersion']}")
     for api, words in (
         ("k8s.cni.cncf.io/v1", "multus: the cluster does not know NetworkAttachmentDefinition (k8s.cni.cncf.io/v1)"),
         ("monitoring.coreos.com/v1", "the Prometheus operator, for --service-monitor"),
@@ -89,13 +87,13 @@ def _check_cluster(cluster: Cluster, settings: Settings, documents: Iterable[Doc
         wanted = api == "k8s.cni.cncf.io/v1" or any(d["apiVersion"] == api for d in documents)
         if wanted and not _serves(cluster, api):
             found.append(words)
-    followed = dict.fromkeys((apply.DEPLOYMENT, apply.DAEMON_SET, apply.POD), ("list", "watch"))
+    followed = dict.fromkeys((kinds.DEPLOYMENTS, kinds.DAEMON_SETS, kinds.PODS), ("list", "watch"))
     rights = {(kind, settings.namespace): verbs for kind, verbs in followed.items()}
-    for target in map(apply.ref, documents):
+    for target in map(kinds.ref, documents):
         rights[target.kind, target.namespace] = ("get", "create", "patch", *followed.get(target.kind, ()))
     found += _lacking(cluster, rights)
     if found:
-        raise apply.MissingError(
+        raise client.MissingError(
             "this is missing in the cluster:\n" + "\n".join(f"  - {item}" for item in found),
             hint="with that there, run this again; --no-checks tries without",
         )
@@ -107,11 +105,11 @@ def _lacking(cluster: Cluster, rights: Mapping[tuple[Kind, str], Sequence[str]])
 
 
 def _serves(cluster: Cluster, api_version: str) -> bool:
-    from k8slan_cli.kube.apply import ClusterError
+    from k8slan_cli.kube.client import ApiError
 
     try:
         cluster.call("GET", f"/apis/{api_version}")
-    except ClusterError as error:
+    except ApiError as error:
         if error.status == 404:
             return False
         raise
@@ -119,12 +117,12 @@ def _serves(cluster: Cluster, api_version: str) -> bool:
 
 
 def _apply(cluster: Cluster, documents: Iterable[dict[str, Any]], deadline: float, *, dry_run: bool) -> None:
-    from k8slan_cli.kube import apply
+    from k8slan_cli.kube import kinds
 
     absent: set[str] = set()
     for document in documents:
-        target = apply.ref(document)
-        if target.kind == apply.NAMESPACE:
+        target = kinds.ref(document)
+        if target.kind == kinds.NAMESPACES:
             found = cluster.get(target)
             if found and "deletionTimestamp" in found["metadata"] and not dry_run:
                 _say(f"  {target} is still being deleted: waiting")
@@ -140,7 +138,7 @@ def _apply(cluster: Cluster, documents: Iterable[dict[str, Any]], deadline: floa
             _say(f"  {target} would be created")  # the cluster cannot check it before its namespace is there
             continue
         _say(f"  {target} {_would(cluster.apply(document, dry_run=dry_run), dry_run)}")
-        if target.kind == apply.CRD and not dry_run:
+        if target.kind == kinds.CRDS and not dry_run:
             _wait_established(cluster, target, deadline)
 
 
@@ -156,7 +154,7 @@ def _ours(found: Document) -> bool:
 def _wait_established(cluster: Cluster, target: Ref, deadline: float) -> None:
     from k8slan_cli.kube import apply
 
-    source = apply.Source(target.kind, field_selector=f"metadata.name={target.name}")
+    source = apply.Selection(target.kind, field_selector=f"metadata.name={target.name}")
     for state in cluster.follow({"crd": source}, deadline - time.monotonic()):
         for found in state["crd"].values():
             conditions = apply.conditions(found)
@@ -170,12 +168,12 @@ def _wait_established(cluster: Cluster, target: Ref, deadline: float) -> None:
 
 def _wait_ready(cluster: Cluster, settings: Settings, deadline: float) -> None:
     """Follow controller, agents and their pods until all are ready; print each step."""
-    from k8slan_cli.kube import apply
+    from k8slan_cli.kube import apply, kinds
 
     sources = {
-        "deployments": apply.Source(apply.DEPLOYMENT, settings.namespace, "metadata.name=k8slan-controller"),
-        "agents": apply.Source(apply.DAEMON_SET, settings.namespace, "metadata.name=k8slan-node-agent"),
-        "pods": apply.Source(apply.POD, settings.namespace),
+        "deployments": apply.Selection(kinds.DEPLOYMENTS, settings.namespace, "metadata.name=k8slan-controller"),
+        "agents": apply.Selection(kinds.DAEMON_SETS, settings.namespace, "metadata.name=k8slan-node-agent"),
+        "pods": apply.Selection(kinds.PODS, settings.namespace),
     }
     state: State = {}
     said: list[str] = []
@@ -233,14 +231,14 @@ def uninstall(
     Exit status: 0 removed, 1 refused, 3 something is missing (kubeconfig, cluster, rights), 4 not gone in time, 5 there
     are LANs.
     """
-    from k8slan_cli.kube import apply
+    from k8slan_cli.kube import apply, kinds
 
     settings = check(replace(Settings(), namespace=namespace, webhook=True, service_monitor=True))
     cluster = apply.connect(kubeconfig, context)
     deadline = time.monotonic() + timeout
-    targets = [apply.ref(document) for document in reversed(_documents(settings))]
+    targets = [kinds.ref(document) for document in reversed(_documents(settings))]
     _check_rights_to_remove(cluster, targets, force=force)
-    lans = cluster.objects(apply.LAN)
+    lans = cluster.objects(kinds.LANS)
     if lans and not force:
         raise InUseError(
             "there are LANs:\n" + "\n".join(f"  - {_lan(lan)}" for lan in lans),
@@ -254,13 +252,13 @@ def uninstall(
 
 
 def _check_rights_to_remove(cluster: Cluster, targets: Iterable[Ref], *, force: bool) -> None:
-    from k8slan_cli.kube import apply
+    from k8slan_cli.kube import client, kinds
 
     verbs = ("get", "list", "watch", "delete")
     rights: dict[tuple[Kind, str], Sequence[str]] = {(target.kind, target.namespace): verbs for target in targets}
-    rights[apply.LAN, ""] = (*verbs, "patch") if force else ("list",)
+    rights[kinds.LANS, ""] = (*verbs, "patch") if force else ("list",)
     if lacking := _lacking(cluster, rights):
-        raise apply.MissingError("this is missing in the cluster:\n" + "\n".join(f"  - {item}" for item in lacking))
+        raise client.MissingError("this is missing in the cluster:\n" + "\n".join(f"  - {item}" for item in lacking))
 
 
 def _lan(lan: Document) -> str:
@@ -271,10 +269,10 @@ def _lan(lan: Document) -> str:
 
 def _delete_lans(cluster: Cluster, lans: Iterable[Document], deadline: float) -> None:
     """Delete LANs while there are agents that clean up; take the finalizers off those that do not go by themselves."""
-    from k8slan_cli.kube import apply
+    from k8slan_cli.kube import kinds
     from k8slan_cli.kube.lans import FORCE
 
-    targets = [apply.Ref(apply.LAN, lan["metadata"]["namespace"], lan["metadata"]["name"]) for lan in lans]
+    targets = [kinds.Ref(kinds.LANS, lan["metadata"]["namespace"], lan["metadata"]["name"]) for lan in lans]
     for target in targets:
         # By this mark agents take a LAN from under the pods that use it, instead of waiting for them.
         _merge(cluster, target, {"annotations": {FORCE: "true"}})
@@ -289,19 +287,19 @@ def _delete_lans(cluster: Cluster, lans: Iterable[Document], deadline: float) ->
 
 
 def _merge(cluster: Cluster, target: Ref, metadata: dict[str, object]) -> None:
-    from k8slan_cli.kube import apply
+    from k8slan_cli.kube import client
 
     try:
         cluster.call("PATCH", target.path, body={"metadata": metadata}, content_type="application/merge-patch+json")
-    except apply.ClusterError as error:
+    except client.ApiError as error:
         if error.status != 404:  # it is gone already
             raise
 
 
 def _remove(cluster: Cluster, target: Ref, deadline: float, *, dry_run: bool) -> None:
-    from k8slan_cli.kube import apply
+    from k8slan_cli.kube import kinds
 
-    if target.kind == apply.NAMESPACE:
+    if target.kind == kinds.NAMESPACES:
         found = cluster.get(target)
         if found is not None and not _ours(found):
             _say(f"  {target} stays: it was there before k8slan")

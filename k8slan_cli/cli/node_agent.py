@@ -14,7 +14,7 @@ from k8slan_cli.errors import K8slanError
 
 if TYPE_CHECKING:
     from k8slan_cli.agent.agent import Agent
-    from k8slan_cli.agent.run import Edge, Options
+    from k8slan_cli.agent.run import AgentOptions, Edge
     from k8slan_cli.kube.client import Client
     from k8slan_cli.kube.lans import NodeWriter
 
@@ -40,7 +40,7 @@ def node_agent(
     http: Annotated[
         str, typer.Option(help="HOST:PORT of /healthz, /readyz and /metrics; empty for none.")
     ] = "127.0.0.1:9402",
-    operate: Annotated[
+    diagnostics_address: Annotated[
         str,
         typer.Option(help="Loopback HOST:PORT of the endpoint behind lan probe, lan capture, doctor; empty for none."),
     ] = "127.0.0.1:9403",
@@ -50,7 +50,7 @@ def node_agent(
     log_level: Annotated[str, typer.Option(envvar="K8SLAN_LOG_LEVEL", help="debug, info, warning or error.")] = "info",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done now, and do nothing.")] = False,
 ) -> None:
-    """Keep this node's part of every LAN as it should be, and answer CNI calls."""
+    """Reconcile this node's LANs and serve CNI requests."""
     import asyncio
 
     logging.basicConfig(
@@ -58,9 +58,9 @@ def node_agent(
     )
     options = _options(node_name, node_ip, run_dir, host_root, http, handover)
     if lan_dir is not None:
-        asyncio.run(_on_folder(options, lan_dir, device_plugins, operate, dry_run=dry_run))
+        asyncio.run(_on_folder(options, lan_dir, device_plugins, diagnostics_address, dry_run=dry_run))
     else:
-        asyncio.run(_in_cluster(options, device_plugins or _DEVICE_PLUGINS, operate, dry_run=dry_run))
+        asyncio.run(_in_cluster(options, device_plugins or _DEVICE_PLUGINS, diagnostics_address, dry_run=dry_run))
 
 
 def _level(name: str) -> int:
@@ -70,12 +70,12 @@ def _level(name: str) -> int:
     return levels[name.upper()]
 
 
-def _options(node_name: str, node_ip: str, run_dir: Path, host_root: Path, http: str, handover: float) -> Options:
+def _options(node_name: str, node_ip: str, run_dir: Path, host_root: Path, http: str, handover: float) -> AgentOptions:
     import socket
 
     from k8slan_cli.agent.passes import Self
     from k8slan_cli.agent.paths import Paths
-    from k8slan_cli.agent.run import Options
+    from k8slan_cli.agent.run import AgentOptions
 
     try:
         address = ip_address(node_ip) if node_ip else None
@@ -83,11 +83,13 @@ def _options(node_name: str, node_ip: str, run_dir: Path, host_root: Path, http:
         raise K8slanError(f"--node-ip: {node_ip!r} is not an IP address") from None
     host = socket.gethostname()
     me = Self(name=node_name or host, aliases=frozenset({host}), address=address)
-    return Options(paths=Paths(run_dir.absolute()), me=me, host_root=host_root, http=http or None, handover=handover)
+    return AgentOptions(
+        paths=Paths(run_dir.absolute()), me=me, host_root=host_root, http=http or None, handover=handover
+    )
 
 
 async def _on_folder(
-    options: Options, folder: Path, device_plugins: Path | None, operate: str, *, dry_run: bool
+    options: AgentOptions, folder: Path, device_plugins: Path | None, diagnostics: str, *, dry_run: bool
 ) -> None:
     from k8slan_cli.agent import run
     from k8slan_cli.agent.sources import FolderSource
@@ -97,22 +99,24 @@ async def _on_folder(
         _show(await run.preview(options, source))
     else:
         edges = [_offer_devices(device_plugins)] if device_plugins else []
-        await run.run(options, source, [*edges, *_operate(operate)])
+        await run.run(options, source, [*edges, *_serve_diagnostics(diagnostics)])
 
 
-async def _in_cluster(options: Options, device_plugins: Path, operate: str, *, dry_run: bool) -> None:
+async def _in_cluster(options: AgentOptions, device_plugins: Path, diagnostics: str, *, dry_run: bool) -> None:
     from k8slan_cli.agent import run
-    from k8slan_cli.kube.client import Client, access
+    from k8slan_cli.kube.client import Client
+    from k8slan_cli.kube.kubeconfig import access
     from k8slan_cli.kube.lans import ApiSource, NodeWriter
+    from k8slan_cli.kube.transport import Asynchronous
 
-    client = Client(access(), "k8slan-node-agent")
+    client = Client(Asynchronous(access()), "k8slan-node-agent")
     source = ApiSource(client)
     try:
         if dry_run:
             _show(await run.preview(options, source))
         else:
             writer = NodeWriter(client, source, options.me.name)
-            edges = [_offer_devices(device_plugins), _publish(writer), *_operate(operate, client)]
+            edges = [_offer_devices(device_plugins), _publish(writer), *_serve_diagnostics(diagnostics, client)]
             await run.run(options, source, edges)
     finally:
         await client.close()
@@ -132,23 +136,21 @@ def _offer_devices(folder: Path) -> Edge:
         from k8slan_cli.agent.devices import Devices
         from k8slan_cli.kubelet.plugins import Plugins
 
-        plugins = Plugins(folder)
-        Devices(agent, plugins).refresh()
-        await plugins.run()
+        await Devices(agent, Plugins(folder)).run()
 
     return offer
 
 
-def _operate(address: str, client: Client | None = None) -> list[Edge]:
-    """The operator's endpoint; with a ``client``, for those whom its cluster knows."""
+def _serve_diagnostics(address: str, client: Client | None = None) -> list[Edge]:
+    """The diagnostics endpoint; with a ``client``, for those whom its cluster knows."""
 
-    async def operate(agent: Agent) -> None:
+    async def serve(agent: Agent) -> None:
+        from k8slan_cli.agent.diagnostics import Diagnostics
         from k8slan_cli.agent.guard import ClusterGuard, FileGuard
-        from k8slan_cli.agent.operator import Operator
-        from k8slan_cli.operate.protocol import ACCOUNT, AUDIENCE
+        from k8slan_cli.diagnose.protocol import ACCOUNT, AUDIENCE
 
         if client is None:
-            await Operator(agent, address, FileGuard(agent.paths.token)).serve()
+            await Diagnostics(agent, address, FileGuard(agent.paths.token)).serve()
             return
         from k8slan_cli.kube import tokens
 
@@ -156,9 +158,9 @@ def _operate(address: str, client: Client | None = None) -> list[Edge]:
             return await tokens.user_of(client, token, AUDIENCE)
 
         user = tokens.service_account(tokens.own_namespace(), ACCOUNT)
-        await Operator(agent, address, ClusterGuard(user_of, user)).serve()
+        await Diagnostics(agent, address, ClusterGuard(user_of, user)).serve()
 
-    return [operate] if address else []
+    return [serve] if address else []
 
 
 def _show(plan: list[tuple[str, list[str]]]) -> None:

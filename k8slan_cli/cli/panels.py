@@ -64,7 +64,7 @@ class Panels(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command that words begin with; typer looks for near names only among those that are imported."""
         if args[0] not in self.late and not args[0].startswith("-") and not ctx.resilient_parsing:
-            from k8slan_cli.cli.exits import near
+            from k8slan_cli.errors import near
 
             hint = near(args[0], self.late).capitalize()
             ctx.fail(f"No such command {args[0]!r}.{' ' + hint if hint else ''}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import functools
 import inspect
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from k8slan_cli.cli.exits import UsageError
+from k8slan_cli.cli.files import writing
 from k8slan_cli.errors import Invalid, K8slanError, Problem
 from k8slan_cli.render import settings as values
 from k8slan_cli.render.settings import Settings
@@ -198,11 +200,13 @@ def read_lans(file: str) -> list[Lan]:
 def _write(files: dict[str, str], folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, text in files.items():
-            (folder / name).write_text(text)
-            typer.echo(f"wrote {folder / name}", err=True)
     except OSError as error:
-        raise K8slanError(f"{folder} cannot be written: {error}") from None
+        raise K8slanError(f"{folder} cannot be written: {error.strerror}") from None
+    with contextlib.ExitStack() as stack:  # they take their places when all of them are written
+        for name, text in files.items():
+            stack.enter_context(writing(folder / name)).write(text.encode())
+    for name in files:
+        typer.echo(f"wrote {folder / name}", err=True)
 
 
 def _compare(text: str, path: Path) -> None:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from k8slan_cli.cli.terminal import past_filter
+
 
 def console(*, stderr: bool = False) -> Console:
     """Where a command prints; colours only where a person sees them, nothing coloured but what the command says."""
-    return Console(stderr=stderr, highlight=False, soft_wrap=not _is_terminal(stderr=stderr))
-
-
-def _is_terminal(*, stderr: bool) -> bool:
-    return Console(stderr=stderr).is_terminal
+    file = past_filter(sys.stderr if stderr else sys.stdout)
+    return Console(file=file, highlight=False, soft_wrap=not Console(file=file).is_terminal)
 
 
 def draws_boxes(out: Console) -> bool:

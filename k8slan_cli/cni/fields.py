@@ -106,11 +106,11 @@ class Field:
             self.fail(f"{text!r} has a zone")
         return address
 
-    def interface(self, *, bare: bool = False) -> str:
-        """An address with its prefix length, ``10.0.0.2/24``; a ``bare`` one may lack it, and is /32 or /128."""
+    def interface(self) -> str:
+        """An address with its prefix length, ``10.0.0.2/24``."""
         text = self.text()
-        if not bare and "/" not in text:
-            self.fail(f"{text!r} has no prefix length")
+        if text and "/" not in text:
+            self.fail(f"{text!r} has no prefix length: write it as ADDRESS/LENGTH")
         try:
             interface = ip_interface(text)
         except ValueError:

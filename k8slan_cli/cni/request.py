@@ -63,7 +63,7 @@ class Plugin(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pod:
+class PodRef:
     """Whose interface it is, as far as the runtime tells (``K8S_POD_*`` of CNI_ARGS)."""
 
     namespace: str = ""
@@ -76,11 +76,11 @@ class Pod:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
+class NetConf:
     """A network's configuration: exactly one of ``spoke`` and ``lan`` is set; ``ipam`` is a plugin's name or "".
 
-    ``mtu`` None means the LAN's own. ``ips`` are addresses with prefix lengths that the runtime asks for. ``owner`` and
-    ``group`` are whose a macvtap's device file is to be.
+    ``mtu`` None means the LAN's own. ``ips`` are addresses with prefix lengths that the runtime asks for; with an IPAM
+    plugin they are the plugin's to read. ``owner`` and ``group`` are whose a macvtap's device file is to be.
     """
 
     version: str
@@ -111,9 +111,9 @@ class Add(_Request):
     container: str
     ifname: str
     netns: str
-    config: Config
+    config: NetConf
     mac: str | None = None
-    pod: Pod = Pod()
+    pod: PodRef = PodRef()
 
     @property
     def who(self) -> str:
@@ -138,7 +138,7 @@ class Check(_Request):
     container: str
     ifname: str
     netns: str
-    config: Config
+    config: NetConf
     previous: Result
 
 
@@ -146,14 +146,14 @@ class Check(_Request):
 class Status(_Request):
     """Say whether an ADD with this configuration would work."""
 
-    config: Config
+    config: NetConf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gc(_Request):
     """Remove what this configuration's network has beyond ``valid``: (container, interface) pairs."""
 
-    config: Config
+    config: NetConf
     valid: frozenset[tuple[str, str]]
 
 
@@ -215,7 +215,7 @@ def parse(environ: Mapping[str, str], stdin: bytes) -> Request:
         netns=netns,
         config=config,
         mac=_wanted_mac(source, args.get("MAC", "")),
-        pod=Pod(
+        pod=PodRef(
             namespace=args.get("K8S_POD_NAMESPACE", ""),
             name=args.get("K8S_POD_NAME", ""),
             uid=args.get("K8S_POD_UID", ""),
@@ -249,7 +249,7 @@ def container_fault(text: str) -> str:
 
 
 def _args(text: str) -> dict[str, str]:
-    """CNI_ARGS: ``KEY=VALUE;KEY=VALUE``. A key that nobody knows is an error unless IgnoreUnknown says otherwise."""
+    """CNI_ARGS: ``KEY=VALUE;KEY=VALUE``. An unknown key is an error unless IgnoreUnknown says otherwise."""
     args: dict[str, str] = {}
     for pair in text.split(";"):
         key, equals, value = pair.strip().partition("=")
@@ -270,7 +270,7 @@ def _args(text: str) -> dict[str, str]:
 # ---------------------------------------------------------------- the configuration
 
 
-def _config(source: Field, verb: str) -> Config:
+def _config(source: Field, verb: str) -> NetConf:
     version = _version(source.at("cniVersion"), verb)
     name = source.at("name")
     if fault := container_fault(name.text()):
@@ -280,7 +280,9 @@ def _config(source: Field, verb: str) -> Config:
         kind.fail(f"{kind.text()!r} is neither {' nor '.join(Plugin)}")
     plugin = Plugin(kind.text())
     spoke, lan = _target(source, plugin)
-    return Config(
+    ipam = _ipam(source)
+    ips = () if ipam else tuple(item.interface() for item in source.at("runtimeConfig").at("ips").items())
+    return NetConf(
         version=version,
         name=name.text(),
         plugin=plugin,
@@ -289,8 +291,8 @@ def _config(source: Field, verb: str) -> Config:
         mtu=_mtu(source.at("mtu")),
         owner=_id(source.at("owner"), plugin),
         group=_id(source.at("group"), plugin),
-        ips=tuple(item.interface(bare=True) for item in source.at("runtimeConfig").at("ips").items()),
-        ipam=_ipam(source),
+        ips=ips,
+        ipam=ipam,
         dns=decode_dns(source.at("dns")),
     )
 

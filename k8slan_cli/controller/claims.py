@@ -1,27 +1,17 @@
 """Which LANs can clash at all: an index over what each claims for itself, so that one change asks about few others.
 
-``validate.clashes`` is the rule, and goes through all LANs. LANs that share a claim, directly or through others, make
+``validate.settle`` is the rule, and goes through all LANs. LANs that share a claim, directly or through others, make
 a group; what the rule says of a LAN depends on its group alone, which nearly always is the LAN itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 from k8slan_cli.errors import Problem
 from k8slan_cli.lan import names, validate
 from k8slan_cli.lan.model import Lan, LanRef
-
-Claim = str | int
-"""A namespace's name; a VNI (below 2^24); a spoke's tap index (from 2^24), which is the same for the same spoke."""
-
-
-def claims(lan: Lan) -> Iterator[Claim]:
-    """What a LAN must have for itself."""
-    yield lan.netns
-    yield lan.vni
-    for spoke in lan.spokes:
-        yield names.tap_index(spoke)
+from k8slan_cli.lan.validate import Claim, claims
 
 
 class Claims:
@@ -39,12 +29,12 @@ class Claims:
             return frozenset()
         concerned = set(self._group(before)) if before else set()
         if before:
-            for claim in claims(before):
+            for claim, _, _ in claims(before):
                 self._leave(claim, ref)
             del self._lans[ref]
         if lan:
             self._lans[ref] = lan
-            for claim in claims(lan):
+            for claim, _, _ in claims(lan):
                 self._by_claim[claim] = (*self._by_claim.get(claim, ()), ref)
             concerned.update(self._group(lan))
         return frozenset(concerned - {ref})
@@ -61,7 +51,7 @@ class Claims:
         group = {lan.ref: lan}
         unasked = [lan]
         while unasked:
-            for claim in claims(unasked.pop()):
+            for claim, _, _ in claims(unasked.pop()):
                 for ref in self._by_claim.get(claim, ()):
                     if ref not in group:
                         group[ref] = self._lans[ref]
@@ -69,9 +59,9 @@ class Claims:
         return group
 
     def clashes_of(self, lan: Lan) -> tuple[Problem, ...]:
-        """What a LAN, known or not, has in common with older ones; in the place of the known one of that name."""
+        """What other LANs have of a LAN, known or not; it stands in the place of the known one of that name."""
         group = self._group(lan)
-        return validate.clashes(group.values()).get(lan.ref, ()) if len(group) > 1 else ()
+        return validate.settle(group.values()).clashes.get(lan.ref, ()) if len(group) > 1 else ()
 
     def owners(self, namespace: str, spoke: str) -> Iterable[LanRef]:
         """The LANs of a Kubernetes namespace that have a spoke."""
@@ -80,10 +70,10 @@ class Claims:
 
 
 def _same(before: Lan, after: Lan) -> bool:
-    """Whether two states of a LAN claim the same, at the same age."""
-    return (before.netns, before.vni, before.spokes, before.created) == (
-        after.netns,
-        after.vni,
-        after.spokes,
-        after.created,
-    )
+    """Return whether two states of a LAN claim the same, with the same right."""
+    return _standing(before) == _standing(after)
+
+
+def _standing(lan: Lan) -> tuple[object, ...]:
+    right = (lan.created, lan.granted, lan.in_use, lan.deleting, lan.leaving)
+    return (lan.netns, lan.vni, lan.spokes, *right)

@@ -10,7 +10,7 @@ neither do pods on it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import ClassVar
@@ -18,15 +18,15 @@ from typing import ClassVar
 from k8slan_cli.errors import Problem
 from k8slan_cli.kube import nads as kube_nads
 from k8slan_cli.kube.events import Event
-from k8slan_cli.kube.lans import PROTECTION, LanObject
+from k8slan_cli.kube.lans import LanObject
 from k8slan_cli.kube.nads import FoundNad
 from k8slan_cli.kube.nodes import NodeHealth, written
-from k8slan_cli.kube.pods import PodUse
-from k8slan_cli.kube.status import CONFLICT, DEGRADED, MAX_MESSAGE, NODE_READY, READY, Condition, LanStatus
+from k8slan_cli.kube.status import DEGRADED, MAX_MESSAGE, READY, Condition, LanStatus
 from k8slan_cli.kube.watch import Key
-from k8slan_cli.lan import names
-from k8slan_cli.lan.model import LanRef, NodeStatus
+from k8slan_cli.lan import names, validate
+from k8slan_cli.lan.model import CONFLICT, NODE_READY, PROTECTION, LanRef, NodeStatus
 from k8slan_cli.plan import objects
+from k8slan_cli.plan.attached import Pod, Shared, attached, shared
 from k8slan_cli.plan.objects import Nad
 
 LOST_AFTER = timedelta(seconds=60)
@@ -42,8 +42,9 @@ _NAMED = 10
 class View:
     """All that matters for one LAN.
 
-    ``clashes``  what it has in common with older LANs
-    ``names``    the names of the NADs that it wants; if it breaks rules, of those that it owns
+    ``clashes``  what other LANs have of it
+    ``names``    the names of the NADs that it wants; if it clashes or is about to go, of those among them that it owns
+                 and that are not for another's spoke; if it breaks rules, of all that it owns
     ``nads``     the NADs of those names, whosever they are, and all that it owns; all in its namespace
     ``pods``     the pods that want or have one of them, there or not
     ``nodes``    the nodes of the cluster
@@ -56,7 +57,7 @@ class View:
     clashes: tuple[Problem, ...] = ()
     names: frozenset[str] = frozenset()
     nads: Mapping[str, FoundNad] = field(default_factory=dict)
-    pods: Mapping[Key, PodUse] = field(default_factory=dict)
+    pods: Mapping[Key, Pod] = field(default_factory=dict)
     nodes: Mapping[str, NodeHealth] = field(default_factory=dict)
     fresh: bool = True
     failure: str = ""
@@ -74,7 +75,7 @@ class Protect:
     uid: str
 
     def describe(self) -> str:
-        """In words."""
+        """Describe the operation as logs, dry runs and status show it."""
         return f"protect LAN {self.ref} with the finalizer {PROTECTION}"
 
 
@@ -86,7 +87,7 @@ class CreateNad:
     nad: Nad
 
     def describe(self) -> str:
-        """In words."""
+        """Describe the operation as logs, dry runs and status show it."""
         return f"create NAD {self.nad.ref}"
 
 
@@ -98,7 +99,7 @@ class RepairNad:
     nad: Nad
 
     def describe(self) -> str:
-        """In words."""
+        """Describe the operation as logs, dry runs and status show it."""
         return f"repair NAD {self.nad.ref}"
 
 
@@ -110,7 +111,7 @@ class DeleteNad:
     ref: LanRef
 
     def describe(self) -> str:
-        """In words."""
+        """Describe the operation as logs, dry runs and status show it."""
         return f"delete NAD {self.ref}"
 
 
@@ -125,7 +126,7 @@ class WriteStatus:
     counts: bool = False
 
     def describe(self) -> str:
-        """In words."""
+        """Describe the operation as logs, dry runs and status show it."""
         ready = self.status.condition(READY)
         word = f"Ready={ready.status}, {ready.reason}" if ready else "no conditions"
         return f"write status of LAN {self.ref}: {word}, {self.status.attached} attached"
@@ -140,7 +141,7 @@ class RemoveNodes:
     nodes: tuple[str, ...]
 
     def describe(self) -> str:
-        """In words."""
+        """Describe the operation as logs, dry runs and status show it."""
         return f"take {', '.join(self.nodes)} out of the status of LAN {self.ref}"
 
 
@@ -152,8 +153,8 @@ class Tell:
     event: Event
 
     def describe(self) -> str:
-        """In words."""
-        return f"event {self.event.reason} of LAN {self.event.ref}: {self.event.note}"
+        """Describe the operation as logs, dry runs and status show it."""
+        return f"event {self.event.reason} of {self.event.kind} {self.event.ref}: {self.event.note}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +166,7 @@ class RemoveFinalizers:
     finalizers: tuple[str, ...]
 
     def describe(self) -> str:
-        """In words."""
+        """Describe the operation as logs, dry runs and status show it."""
         return f"take {', '.join(self.finalizers)} off LAN {self.ref}"
 
 
@@ -199,9 +200,11 @@ def _keep(view: View) -> Iterator[Action]:
             yield Protect(found.ref, found.uid)
         yield from _nads(view, foreign)
     gone = _gone(view)
-    trouble = _trouble(view, gone, foreign)
+    shares = shared(attached([found.lan], view.pods.values())) if found.lan and not view.clashes else ()
+    trouble = _trouble(view, gone, foreign, shares)
     ready = ("Conflict", _listed(view.clashes)) if view.clashes else trouble
     yield from _report(view, gone, ready=ready, trouble=trouble)
+    yield from _tell_pods(found, shares, trouble)
     if stale := tuple(f for f in _node_finalizers(view) if f in _absent(view)):
         yield _given_up(found, stale)
         yield RemoveFinalizers(found.ref, stale)
@@ -251,13 +254,19 @@ def _sound(view: View) -> bool:
 
 
 def _nads(view: View, foreign: list[str]) -> Iterator[Action]:
-    """What is to be done about NADs; those that are in the way are named in ``foreign``."""
+    """What is to be done about NADs; those that are in the way are named in ``foreign``.
+
+    A LAN that clashes gets none. Those that it has stay, for it may be in use, but for spokes that are another LAN's.
+    """
     found = view.found
     if found.lan is None:
         return  # what it was before works on
-    wanted = {nad.name: nad for nad in objects.nads(found.lan)} if not view.clashes else {}
+    lan = replace(found.lan, spokes=validate.own_spokes(found.lan, view.clashes))
+    wanted = {nad.name: nad for nad in objects.nads(lan)}
     for name, nad in wanted.items():
         there = view.nads.get(name)
+        if view.clashes and (there is None or there.owner_uid != found.uid):
+            continue
         if there is None:
             yield CreateNad(nad)
         elif not there.owner:
@@ -297,7 +306,7 @@ def _gone(view: View) -> tuple[str, ...]:
     return tuple(name for name in view.found.entries if name not in view.nodes) if view.fresh else ()
 
 
-def _holds(view: View, pod: PodUse, lost: set[str]) -> bool:
+def _holds(view: View, pod: Pod, lost: set[str]) -> bool:
     """Whether a pod holds a LAN; what is not known for sure does."""
     return not view.fresh or (pod.node in view.nodes and pod.node not in lost)
 
@@ -323,7 +332,7 @@ Fault = tuple[str, str]
 """A reason and a message."""
 
 
-def _trouble(view: View, gone: tuple[str, ...], foreign: list[str]) -> Fault | None:
+def _trouble(view: View, gone: tuple[str, ...], foreign: list[str], shares: Sequence[Shared]) -> Fault | None:
     """Why a LAN is not all that it should be, None if it is."""
     if view.found.lan is None:
         return "Invalid", _listed(view.found.problems)
@@ -331,6 +340,8 @@ def _trouble(view: View, gone: tuple[str, ...], foreign: list[str]) -> Fault | N
         return "Refused", view.failure
     if foreign:
         return "ForeignNAD", f"not made by k8slan, so left alone, but in the way: {_some(sorted(foreign))}"
+    if shares:
+        return _reason(shares[0]), _some([share.describe() for share in shares], "; ")
     bad = [node for node in _entries(view, gone) if node.state not in ("", NODE_READY)]
     if bad:
         return "NodesDegraded", _some([f"{node.name}: {node.message or node.state}" for node in bad], "; ")
@@ -348,7 +359,7 @@ def _report(view: View, gone: tuple[str, ...], *, ready: Fault | None, trouble: 
     if gone:
         yield RemoveNodes(found.ref, gone)
     conditions = (
-        (READY, ready is None, ready or ("AsWanted", "all is as it should be")),
+        (READY, ready is None, ready or ("AsWanted", "the LAN is as specified")),
         (CONFLICT, bool(view.clashes), ("Conflict", _listed(view.clashes)) if view.clashes else ("NoConflict", "")),
         (DEGRADED, trouble is not None, trouble or ("AsWanted", "")),
     )
@@ -368,7 +379,8 @@ def _report(view: View, gone: tuple[str, ...], *, ready: Fault | None, trouble: 
 def _attached(view: View) -> int:
     """How many interfaces pods have in the LAN."""
     namespace = view.found.ref.namespace
-    return sum(place == namespace and name in view.names for pod in view.pods.values() for place, name in pod.has)
+    networks = (network for pod in view.pods.values() for network in pod.networks if network.present)
+    return sum(network.nad.namespace == namespace and network.nad.name in view.names for network in networks)
 
 
 def _condition(view: View, kind: str, holds: bool, fault: Fault) -> Condition:
@@ -392,6 +404,26 @@ def _tell(found: LanObject, before: Condition | None, after: Condition | None) -
     quiet = after.status or after.reason == "Terminating"
     event = Event(ref=found.ref, uid=found.uid, reason=after.reason, note=after.message, warning=not quiet)
     yield Tell(event if not after.status else replace(event, reason="Ready"))
+
+
+def _tell_pods(found: LanObject, shares: Iterable[Shared], trouble: Fault | None) -> Iterator[Tell]:
+    """Tell each pod once what it shares with another: when the LAN's condition comes to name it."""
+    before = found.status.condition(DEGRADED)
+    told = before.message if before else ""
+    said = trouble[1][:MAX_MESSAGE] if trouble else ""
+    for share in shares:
+        for item in share.holders:
+            words = (share.what, item.place)
+            if all(word in said for word in words) and not all(word in told for word in words):
+                pod = LanRef(namespace=item.pod.namespace, name=item.pod.name)
+                note = f"on LAN {found.ref}, {share.describe()}"
+                reason = _reason(share)
+                yield Tell(Event(kind="Pod", ref=pod, uid=item.pod.uid, reason=reason, note=note, warning=True))
+
+
+def _reason(share: Shared) -> str:
+    """Return the reason that condition and events have for it."""
+    return "SpokeShared" if share.spoke else "MacShared"
 
 
 # ---------------------------------------------------------------- words

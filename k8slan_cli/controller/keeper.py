@@ -17,9 +17,9 @@ from typing import Any
 from k8slan_cli.controller import certs
 from k8slan_cli.controller.certs import Chain, Policy
 from k8slan_cli.kube.client import APPLY, MERGE, ApiError, Client
-from k8slan_cli.kube.kinds import SECRETS, WEBHOOKS
+from k8slan_cli.kube.kinds import SECRETS, WEBHOOKS, Document
 from k8slan_cli.kube.lans import CONTROLLER
-from k8slan_cli.kube.watch import Backoff, Cache, Document, Informer
+from k8slan_cli.kube.watch import Backoff, Cache, Informer
 from k8slan_cli.lan.model import GROUP
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class Keeper:
             self._hand_on(new)
 
     async def run(self) -> None:
-        """Keep secret and trust as they should be, until cancelled. Both informers must run."""
+        """Renew secret and trust until cancelled. Both informers must run."""
         await self.secret.synced.wait()
         await self.trust.synced.wait()
         backoff = Backoff()

@@ -9,7 +9,7 @@ import secrets
 import signal
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from k8slan_cli.controller import certs
 from k8slan_cli.controller.certs import Chain, Policy
@@ -18,18 +18,23 @@ from k8slan_cli.controller.loop import Loop
 from k8slan_cli.controller.webhook import Webhook
 from k8slan_cli.errors import K8slanError
 from k8slan_cli.kube import pods
-from k8slan_cli.kube.client import Client, access
+from k8slan_cli.kube.client import Client
 from k8slan_cli.kube.events import Events
 from k8slan_cli.kube.kinds import LANS, NADS, NODES, PODS
+from k8slan_cli.kube.kubeconfig import access
 from k8slan_cli.kube.lans import CONTROLLER
 from k8slan_cli.kube.lease import Election
+from k8slan_cli.kube.transport import Asynchronous
 from k8slan_cli.kube.watch import Informer
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class ControllerOptions:
     """How a controller is to run.
 
     ``namespace``  where its Lease and the webhook's Secret are
@@ -51,7 +56,7 @@ class Options:
 class Controller:
     """One replica."""
 
-    def __init__(self, client: Client, options: Options) -> None:
+    def __init__(self, client: Client, options: ControllerOptions) -> None:
         self.client = client
         identity = options.identity or os.uname().nodename
         self.loop = Loop(client, Events(client, CONTROLLER, identity), self._fresh)
@@ -80,6 +85,16 @@ class Controller:
         if self.webhook and not self.webhook.serving:
             return "the webhook has no certificate yet"
         return ""
+
+    def registry(self) -> CollectorRegistry:
+        """Return what it counts, in Prometheus' terms: read when asked."""
+        from k8slan_cli.controller.metrics import registry
+
+        return registry(self.client, self.election, self.loop, self.webhook, self._expires)
+
+    def _expires(self) -> float | None:
+        """Return when the webhook's certificate runs out, in seconds since 1970."""
+        return certs.expires(self.chain).timestamp() if self.chain else None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until ``stop`` is set. What fails for a reason of this program's own ends it.
@@ -146,29 +161,24 @@ async def _until(stop: asyncio.Event, *parts: Coroutine[Any, Any, None]) -> None
         task.result()
 
 
-async def run(options: Options) -> None:
+async def run(options: ControllerOptions) -> None:
     """Run a controller until SIGTERM or SIGINT.
 
     Raises:
         K8slanError: it cannot run here.
 
     """
-    from k8slan_cli.controller.metrics import registry
-    from k8slan_cli.serve.http import HttpServer
+    from k8slan_cli.serve import health
 
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    client = Client(access(options.kubeconfig, options.context), CONTROLLER)
+    client = Client(Asynchronous(access(options.kubeconfig, options.context)), CONTROLLER)
     controller = Controller(client, options)
-
-    def expires() -> float | None:
-        return certs.expires(controller.chain).timestamp() if controller.chain else None
-
-    http = HttpServer(options.http, registry(controller, expires), controller.missing) if options.http else None
+    http = health.serve(options.http, controller.registry(), controller.missing) if options.http else None
     try:
         await controller.run(stop)
     finally:
         await client.close()
         if http:
-            await asyncio.to_thread(http.close)
+            await http.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from k8slan_cli.errors import Invalid, Problem
@@ -11,22 +10,21 @@ from k8slan_cli.lan import codec, validate
 from k8slan_cli.lan.model import Lan
 
 Clashes = Callable[[Lan], tuple[Problem, ...]]
+_LATE = Problem(field="spec", message="broke rules before, and cannot be mended while the LAN is being deleted")
 
 
 def judge(request: Mapping[str, Any], clashes: Clashes) -> tuple[Problem, ...]:
     """What is wrong with the object of an AdmissionRequest (admission.k8s.io/v1); nothing is wrong with a deletion.
 
-    ``clashes`` says what a LAN has in common with older ones. Whoever writes comes last here, whenever the LAN was
-    created: an edit may not take from another LAN what it has. What a LAN had in common before may stay, so that it
-    can be mended one thing at a time.
+    ``clashes`` says what other LANs have of a LAN. The LAN that is written comes last here, whenever it was created:
+    an edit may not take from another LAN what it has. A clash that was there before may stay, so that a LAN can be
+    mended one thing at a time. A LAN that is being deleted may give up things, and gain nothing.
     """
     operation, document = request.get("operation"), request.get("object")
     if operation not in ("CREATE", "UPDATE") or not isinstance(document, dict):
         return ()
     metadata = document.get("metadata") or {}
     before = request.get("oldObject") if operation == "UPDATE" else None
-    if "deletionTimestamp" in metadata:
-        return ()
     if before is not None and before.get("spec") == document.get("spec"):
         return ()  # finalizers, labels and the like
     if not metadata.get("name") and metadata.get("generateName"):
@@ -36,14 +34,11 @@ def judge(request: Mapping[str, Any], clashes: Clashes) -> tuple[Problem, ...]:
     except Invalid as error:
         return error.problems
     old = _lan(before) if before is not None else None
-    had = {problem.message for problem in clashes(_last(old))} if old else set()
-    fresh = tuple(problem for problem in clashes(_last(lan)) if problem.message not in had)
+    if before is not None and lan.deleting:
+        return validate.gain(old, lan) if old else (_LATE,)
+    had = {problem.message for problem in clashes(validate.as_newest(old))} if old else set()
+    fresh = tuple(problem for problem in clashes(validate.as_newest(lan)) if problem.message not in had)
     return (*(validate.change(old, lan) if old else ()), *fresh)
-
-
-def _last(lan: Lan) -> Lan:
-    """A LAN that is younger than all others."""
-    return replace(lan, created="")
 
 
 def _lan(document: object) -> Lan | None:

@@ -16,10 +16,10 @@ from k8slan_cli.kube import lans, nads, nodes, pods
 from k8slan_cli.kube.lans import LanObject
 from k8slan_cli.kube.nads import FoundNad
 from k8slan_cli.kube.nodes import NodeHealth
-from k8slan_cli.kube.pods import PodUse
 from k8slan_cli.kube.watch import Cache, Key
-from k8slan_cli.lan import names
+from k8slan_cli.lan import names, validate
 from k8slan_cli.lan.model import Lan, LanRef
+from k8slan_cli.plan.attached import Pod
 
 
 class World:
@@ -28,7 +28,7 @@ class World:
     def __init__(self, woken: Callable[[], None] = lambda: None) -> None:
         self.lans: Cache[LanObject] = Cache(lans.read_object, self._lan_changed)
         self.nads: Cache[FoundNad] = Cache(nads.read, self._nad_changed)
-        self.pods: Cache[PodUse] = Cache(pods.read, self._pod_changed)
+        self.pods: Cache[Pod] = Cache(pods.read, self._pod_changed)
         self.nodes: Cache[NodeHealth] = Cache(nodes.read, self._node_changed)
         self.claims = Claims()
         self._woken = woken
@@ -70,8 +70,8 @@ class World:
                     del self._owned[owner]
         self.mark(*self._concerned(key, *(found.owner for found in (old, new) if found)))
 
-    def _pod_changed(self, key: Key, old: PodUse | None, new: PodUse | None) -> None:
-        before, after = old.nads if old else frozenset(), new.nads if new else frozenset()
+    def _pod_changed(self, key: Key, old: Pod | None, new: Pod | None) -> None:
+        before, after = pods.nads(old), pods.nads(new)
         for nad in before - after:
             self._users[nad].discard(key)
             if not self._users[nad]:
@@ -116,7 +116,8 @@ class World:
         owned = frozenset(self._owned.get(ref, ()))
         wanted = owned
         if found.lan:
-            wanted = frozenset(_names(found.lan)) if not clashes else frozenset()
+            wanted = frozenset(_names(found.lan, validate.own_spokes(found.lan, clashes)))
+            wanted = wanted & owned if clashes or found.lan.leaving else wanted
         keys = [(ref.namespace, name) for name in wanted | owned]
         users = {pod for key in keys for pod in self._users.get(key, ())}
         return View(
@@ -132,13 +133,13 @@ class World:
         )
 
     def clashes(self, lan: Lan) -> tuple[Problem, ...]:
-        """What a LAN has in common with older ones."""
+        """What other LANs have of a LAN."""
         return self.claims.clashes_of(lan)
 
 
-def _names(lan: Lan) -> Iterator[str]:
-    """The names of the NADs that a LAN wants."""
-    for spoke in lan.spokes:
+def _names(lan: Lan, spokes: Iterable[str]) -> Iterator[str]:
+    """The names of the NADs that a LAN wants, with these of its spokes."""
+    for spoke in spokes:
         yield names.veth_nad(spoke)
         yield names.mac_nad(spoke)
     if lan.dynamic:

@@ -28,15 +28,15 @@ from k8slan_cli.demo.scene import (
     UNDERLAY_MTU,
     UPLINK,
     Built,
+    BuiltGuest,
+    BuiltNode,
     Called,
+    DemoOptions,
     Doing,
     Done,
     Guest,
     Machine,
-    Options,
     Over,
-    Part,
-    Plugged,
     Probed,
     Ran,
     Remark,
@@ -47,9 +47,9 @@ from k8slan_cli.demo.scene import (
 from k8slan_cli.errors import K8slanError, KernelError
 from k8slan_cli.lan import names
 from k8slan_cli.net import netlink, netns, sockets
-from k8slan_cli.net.netlink import IFF_UP, IFLA_GROUP, IFLA_IFNAME, RawLink
+from k8slan_cli.net.netlink import End, RawLink
 from k8slan_cli.net.sockets import Netlink
-from k8slan_cli.probe.endpoint import Endpoint, Interface, Tap
+from k8slan_cli.probe.endpoint import Endpoint, PacketSocket, Tap
 from k8slan_cli.probe.run import Probe, cross
 
 _NAMESPACES = RUN / "netns"  # where ip-netns(8) looks
@@ -59,7 +59,7 @@ _CALL_SECONDS = 70.0  # above the longest that a CNI client waits
 _COMMAND_SECONDS = 60.0
 
 
-def play(options: Options, teller: Teller) -> None:
+def play(options: DemoOptions, teller: Teller) -> None:
     """Play it once.
 
     Raises:
@@ -99,7 +99,7 @@ class _Lab:
         self._fds: dict[str, int] = {}  # network namespaces of nodes and guests
         self._agents: dict[str, subprocess.Popen[bytes]] = {}
         self._client: list[str] = []
-        self._plugged: dict[str, Plugged] = {}
+        self._plugged: dict[str, BuiltGuest] = {}
         self._mtu = 0
 
     @contextlib.contextmanager
@@ -119,7 +119,7 @@ class _Lab:
         if fd is None:
             raise K8slanError(f"the namespace {name} is gone again")
         with Netlink(fd) as inside:
-            inside.apply([_up("lo")], doing="set lo up")
+            inside.apply([netlink.set_link("lo", up=True)], doing="set lo up")
         self._fds[name] = fd
         return fd
 
@@ -128,7 +128,7 @@ class _Lab:
         switch = self._namespace("underlay")
         netns.make_quiet(switch)
         with Netlink(switch) as at_switch:
-            at_switch.apply([netlink.bridge("br0", UNDERLAY_MTU, "02:18:00:00:00:00"), _up("br0")], doing="underlay")
+            at_switch.apply([netlink.bridge("br0", UNDERLAY_MTU, "02:18:00:00:00:00")], doing="underlay")
             bridge = _link(at_switch, "br0")
             if netlink.loud(bridge):
                 at_switch.apply([netlink.silence(bridge)], doing="underlay")
@@ -136,14 +136,13 @@ class _Lab:
                 node = self._namespace(machine.name)
                 with netns.inside(node):
                     _settle_addressing(ipv6=self.scene.ipv6)
-                macs = (f"02:18:00:00:02:{number:02x}", f"02:18:00:00:01:{number:02x}")
-                cable = netlink.veth(
-                    machine.name, macs[0], UNDERLAY_MTU, bridge.index, UPLINK, macs[1], UNDERLAY_MTU, node
-                )
-                at_switch.apply([cable], doing=f"plug {machine.name} into the underlay")
+                uplink = End(UPLINK, f"02:18:00:00:01:{number:02x}", UNDERLAY_MTU, node)
+                cable = netlink.veth(End(machine.name, f"02:18:00:00:02:{number:02x}", UNDERLAY_MTU), uplink)
+                plug = netlink.set_link(machine.name, master=bridge.index, up=True)
+                at_switch.apply([cable, plug], doing=f"plug {machine.name} into the underlay")
                 with Netlink(node) as at_node:
                     # The node's uplink is not k8slan's: it has no mark of it, as on any machine.
-                    at_node.apply([_up(UPLINK, netlink.u32(IFLA_GROUP, 0))], doing=f"set {UPLINK} up")
+                    at_node.apply([netlink.set_link(UPLINK, up=True, group=0)], doing=f"set {UPLINK} up")
                     index = _link(at_node, UPLINK).index
                     length = 64 if self.scene.ipv6 else 24
                     at_node.apply([netlink.add_address(index, f"{machine.address}/{length}")], doing="address")
@@ -228,7 +227,7 @@ class _Lab:
             raise K8slanError(f"CNI ADD says that {guest.spoke} has the MAC {mac}, and it has {link.mac}")
         self._mtu = max(self._mtu, link.mtu)
         tap = f"/dev/tap{link.index}" if guest.vm else ""
-        self._plugged[guest.spoke] = Plugged(guest=guest, port=names.port(guest.spoke), mac=link.mac, tap=tap)
+        self._plugged[guest.spoke] = BuiltGuest(guest=guest, port=names.port(guest.spoke), mac=link.mac, tap=tap)
 
     def call(self, verb: str, guest: Guest) -> dict[str, Any]:
         """One CNI call, as a container runtime makes it; what it answered.
@@ -273,21 +272,20 @@ class _Lab:
         """What the nodes have of the LAN, read from the kernel and not from what was wanted."""
         return Built(scene=self.scene, mtu=self._mtu, parts=tuple(map(self._part, self.scene.machines)))
 
-    def _part(self, machine: Machine) -> Part:
+    def _part(self, machine: Machine) -> BuiltNode:
         fd = netns.open_at(self._lan(machine))
         if fd is None:
-            return Part(machine=machine)
+            return BuiltNode(machine=machine)
         try:
             with Netlink(fd) as inside:
-                replies = inside.ask(netlink.get_links(), doing="list links")
+                links = sockets.links(inside)
         finally:
             os.close(fd)
-        links = [netlink.parse_link(reply) for reply in replies]
         bridge = next((link for link in links if link.kind == "bridge"), None)
         if bridge is None:
-            return Part(machine=machine)
+            return BuiltNode(machine=machine)
         ports = {link.name: link.kind for link in links if link.master == bridge.index}
-        return Part(
+        return BuiltNode(
             machine=machine,
             bridge=bridge.name,
             vxlan=next((name for name, kind in ports.items() if kind == "vxlan"), ""),
@@ -353,10 +351,10 @@ class _Lab:
                     results = cross(src, dst, Probe(src=src.mac, dst=dst.mac, mtu=self._mtu))
                     self.teller.tell(Probed(pair=pair, results=results))
 
-    def _endpoint(self, plugged: Plugged) -> Endpoint:
+    def _endpoint(self, plugged: BuiltGuest) -> Endpoint:
         if plugged.tap:
             return Tap(Path(plugged.tap), netlink.mac_bytes(plugged.mac))
-        return Interface(self._fds[plugged.guest.spoke], plugged.guest.interface)
+        return PacketSocket(self._fds[plugged.guest.spoke], plugged.guest.interface)
 
 
 def _environment() -> dict[str, str]:
@@ -364,10 +362,6 @@ def _environment() -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("CNI_", "K8SLAN_", "NOTIFY_", "NODE_"))}
     path = os.pathsep.join(filter(None, (str(Path(k8slan_cli.__file__).parents[1]), kept.get("PYTHONPATH"))))
     return kept | {"PYTHONPATH": path}
-
-
-def _up(name: str, *attributes: bytes) -> netlink.Message:
-    return netlink.set_link(netlink.text(IFLA_IFNAME, name), *attributes, flags=IFF_UP, change=IFF_UP)
 
 
 def _link(inside: Netlink, name: str) -> RawLink:

@@ -9,7 +9,7 @@ from typing import Any
 from k8slan_cli.lan import names
 from k8slan_cli.lan.model import API_VERSION, KIND, LanRef
 from k8slan_cli.plan.objects import MACVTAP_PLUGIN, VETH_PLUGIN
-from k8slan_cli.probe.run import Result
+from k8slan_cli.probe.run import ClassResult
 
 LAN = LanRef(namespace="default", name="demo")
 NETNS = "demo"
@@ -20,7 +20,7 @@ _GROUPS = {4: "239.18.0.7", 6: "ff02::1807"}  # administratively scoped (RFC 236
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class DemoOptions:
     """What a person can choose; ``commands`` are run inside before the probe, ``spare`` makes the VM's name unique.
 
     The VM's name decides the number of its ``/dev/tap``, and two demos on one machine share ``/dev``.
@@ -98,7 +98,7 @@ class Scene:
         return document if self.group else document | {"peers": [m.address for m in self.machines]}
 
 
-def scene(options: Options) -> Scene:
+def scene(options: DemoOptions) -> Scene:
     """Two pods on the first node, one on each other, and a VM on the last."""
     machines = tuple(
         Machine(f"node{n}", f"fe80::{n:x}" if options.ipv6 else f"198.18.0.{n}") for n in range(1, options.nodes + 1)
@@ -159,7 +159,7 @@ class Unable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plugged:
+class BuiltGuest:
     """A guest as it is found in the kernel: its bridge port, MAC and tap."""
 
     guest: Guest
@@ -169,13 +169,13 @@ class Plugged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class BuiltNode:
     """A node's part of the LAN, as it is found in the kernel; without a bridge there is none."""
 
     machine: Machine
     bridge: str = ""
     vxlan: str = ""
-    guests: tuple[Plugged, ...] = field(default=())
+    guests: tuple[BuiltGuest, ...] = field(default=())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,7 +184,7 @@ class Built:
 
     scene: Scene
     mtu: int
-    parts: tuple[Part, ...]
+    parts: tuple[BuiltNode, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,7 +192,7 @@ class Probed:
     """What became of each class of frames between a pair."""
 
     pair: Pair
-    results: tuple[Result, ...]
+    results: tuple[ClassResult, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,122 +1,29 @@
-"""Applying and removing manifests with a user's kubeconfig: server-side apply, rights, watches; all of it blocking.
+"""A cluster as the commands of a workstation use it: each call blocks until it is done.
 
-This is the workstation's way to the Kubernetes API, for commands that run once. The agent and the controller have
-their own, asynchronous one. Paths come from a small table instead of discovery: the kinds are k8slan's own and known,
-and a table also tells which right is missing before anything has been changed.
+It is the client of agent and controller (client.py, watch.py) on a transport that blocks. Here is what only commands
+do: applying and removing manifests, asking for rights, following several kinds of objects at once.
 """
 
 from __future__ import annotations
 
 import functools
-import json
 import queue
-import re
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from http.client import HTTPException, HTTPResponse
 from typing import Any
-from urllib.parse import urlencode
 
-from k8slan_cli.errors import Problem
-from k8slan_cli.kube import kubeconfig as kubeconfigs
-from k8slan_cli.kube.connection import Access, Connection
-from k8slan_cli.kube.connection import ClusterError as ClusterError
-from k8slan_cli.kube.connection import MissingError as MissingError
+from k8slan_cli.kube.client import APPLY, JSON, ApiError, Client, Request
+from k8slan_cli.kube.kinds import DAEMON_SETS, DEPLOYMENTS, Document, Kind, Ref, ref
+from k8slan_cli.kube.kubeconfig import Access, access
+from k8slan_cli.kube.transport import Blocking, drive
 
 FIELD_MANAGER = "k8slan"
 _A_YEAR = 365 * 86400.0
-_PAUSE = 0.2
-"""Seconds between the end of a watch and the next, so that a server that ends each at once is not run over."""
-_WATCH_SECONDS = 300
-"""The longest watch: a connection that died without a word is noticed after so long, and a little."""
-Document = Mapping[str, Any]
-State = dict[str, dict[str, dict[str, Any]]]
+State = dict[str, dict[str, Document]]
 """What ``Cluster.follow`` sees: objects by the name of their source and by their own."""
-
-
-# ---------------------------------------------------------------- kinds
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """A kind of object: where its API has it."""
-
-    api_version: str
-    name: str
-    plural: str
-    namespaced: bool
-
-    @property
-    def group(self) -> str:
-        """The API group; "" is the core's."""
-        return self.api_version.rpartition("/")[0]
-
-    def path(self, namespace: str = "", name: str = "") -> str:
-        """The path of one object, or of all of them in a namespace or in the cluster."""
-        root = f"/apis/{self.api_version}" if self.group else f"/api/{self.api_version}"
-        place = f"/namespaces/{namespace}" if self.namespaced and namespace else ""
-        return f"{root}{place}/{self.plural}{'/' + name if name else ''}"
-
-
-_RBAC = "rbac.authorization.k8s.io/v1"
-_ADMISSION = "admissionregistration.k8s.io/v1"
-NAMESPACE = Kind("v1", "Namespace", "namespaces", False)
-CRD = Kind("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions", False)
-DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments", True)
-DAEMON_SET = Kind("apps/v1", "DaemonSet", "daemonsets", True)
-POD = Kind("v1", "Pod", "pods", True)
-NODE = Kind("v1", "Node", "nodes", False)
-EVENT = Kind("v1", "Event", "events", True)
-LAN = Kind("lan.k8slan.io/v1beta1", "LAN", "lans", True)
-
-KINDS = {
-    (kind.api_version, kind.name): kind
-    for kind in (
-        NAMESPACE,
-        CRD,
-        DEPLOYMENT,
-        DAEMON_SET,
-        POD,
-        LAN,
-        Kind("v1", "ServiceAccount", "serviceaccounts", True),
-        Kind("v1", "Service", "services", True),
-        Kind("v1", "Secret", "secrets", True),
-        Kind(_RBAC, "ClusterRole", "clusterroles", False),
-        Kind(_RBAC, "ClusterRoleBinding", "clusterrolebindings", False),
-        Kind(_RBAC, "Role", "roles", True),
-        Kind(_RBAC, "RoleBinding", "rolebindings", True),
-        Kind(_ADMISSION, "ValidatingWebhookConfiguration", "validatingwebhookconfigurations", False),
-        Kind(_ADMISSION, "ValidatingAdmissionPolicy", "validatingadmissionpolicies", False),
-        Kind(_ADMISSION, "ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings", False),
-        Kind("monitoring.coreos.com/v1", "ServiceMonitor", "servicemonitors", True),
-    )
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Ref:
-    """One object by its kind and names. Printed as people say it: ``Deployment k8slan-system/k8slan-controller``."""
-
-    kind: Kind
-    namespace: str
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.kind.name} {self.namespace + '/' if self.namespace else ''}{self.name}"
-
-    @property
-    def path(self) -> str:
-        """The object's path."""
-        return self.kind.path(self.namespace, self.name)
-
-
-def ref(document: Document) -> Ref:
-    """Which object a document is of."""
-    kind = KINDS[document["apiVersion"], document["kind"]]
-    metadata = document["metadata"]
-    return Ref(kind, metadata.get("namespace", "") if kind.namespaced else "", metadata["name"])
+Change = tuple[str, dict[str, Document] | ApiError]
 
 
 # ---------------------------------------------------------------- the cluster
@@ -125,12 +32,13 @@ def ref(document: Document) -> Ref:
 class Cluster:
     """A connection to a cluster.
 
-    Every call raises ``MissingError`` if nobody answers and ``ClusterError`` if the request is refused.
+    Every call raises ``ApiError`` if the request is refused, ``MissingError`` if there is no answer.
     """
 
     def __init__(self, access: Access) -> None:
         self.access = access
-        self._connection = Connection(access)
+        self.transport = Blocking(access)
+        self._client = Client(self.transport, FIELD_MANAGER)
 
     def call(
         self,
@@ -139,46 +47,28 @@ class Cluster:
         *,
         query: Mapping[str, str] | None = None,
         body: object = None,
-        content_type: str = "application/json",
+        content_type: str = JSON,
         seconds: float = 30,
     ) -> dict[str, Any]:
         """Send one request and return its answer."""
-        response = self._send(method, path, query, body, content_type, seconds)
-        text = self._read(response)
-        if not 200 <= response.status <= 299:
-            raise refusal(response.status, text, f"{method} {path}")
-        found: dict[str, Any] = json.loads(text)
-        return found
+        return drive(
+            self._client.call(method, path, query=query, body=body, content_type=content_type, seconds=seconds)
+        )
 
-    def _send(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str] | None = None,
-        body: object = None,
-        content_type: str = "",
-        seconds: float = 30,
-        *,
-        alone: bool = False,
-    ) -> HTTPResponse:
-        headers = [("Accept", "application/json"), ("User-Agent", FIELD_MANAGER)]
-        if body is not None:
-            headers.append(("Content-Type", content_type))
-        data = None if body is None else json.dumps(body).encode()
-        target = f"{path}?{urlencode(query)}" if query else path
-        return self._connection.send(method, target, tuple(headers), data, seconds=seconds, alone=alone)
+    def headers(self, path: str, seconds: float) -> Mapping[str, str]:
+        """Return what the head of an answer says."""
 
-    def _read(self, response: HTTPResponse) -> bytes:
-        try:
-            return response.read()
-        except (OSError, HTTPException) as error:
-            raise self._connection.lost(error) from error
+        async def head() -> Mapping[str, str]:
+            async with self._client.answer(Request(method="GET", path=path, seconds=seconds)) as answer:
+                return answer.headers
+
+        return drive(head())
 
     def get(self, wanted: Ref) -> dict[str, Any] | None:
         """The object, or None if there is none, or no such kind."""
         try:
             return self.call("GET", wanted.path)
-        except ClusterError as error:
+        except ApiError as error:
             if error.status == 404:
                 return None
             raise
@@ -187,7 +77,7 @@ class Cluster:
         """All objects of a kind, none if the cluster does not know it."""
         try:
             found: list[dict[str, Any]] = self.call("GET", kind.path(namespace))["items"]
-        except ClusterError as error:
+        except ApiError as error:
             if error.status == 404:
                 return []
             raise
@@ -198,25 +88,25 @@ class Cluster:
         target = ref(document)
         before = self.get(target)
         query = {"fieldManager": FIELD_MANAGER, "force": "true"} | ({"dryRun": "All"} if dry_run else {})
-        after = self.call("PATCH", target.path, query=query, body=document, content_type="application/apply-patch+yaml")
+        after = self.call("PATCH", target.path, query=query, body=document, content_type=APPLY)
         if before is None:
             return "created"
         return "unchanged" if _content(before) == _content(after) else "changed"
 
     def delete(self, target: Ref, *, dry_run: bool = False) -> bool:
         """Ask for an object to be deleted, its pods before it; false if it was not there."""
-        first = "Foreground" if target.kind in (DEPLOYMENT, DAEMON_SET) else "Background"
+        first = "Foreground" if target.kind in (DEPLOYMENTS, DAEMON_SETS) else "Background"
         query = {"propagationPolicy": first} | ({"dryRun": "All"} if dry_run else {})
         try:
             self.call("DELETE", target.path, query=query)
-        except ClusterError as error:
+        except ApiError as error:
             if error.status == 404:
                 return False
             raise
         return True
 
     def lacking(self, verbs: Iterable[str], kind: Kind, namespace: str) -> str:
-        """Those of the ``verbs`` that this user may not do with a kind, in words; "" if none."""
+        """Those of the ``verbs`` that this user may not do with a kind, as text; "" if none."""
         refused = [verb for verb in verbs if not self._may(verb, kind, namespace)]
         if not refused:
             return ""
@@ -235,18 +125,17 @@ class Cluster:
 
     # ------------------------------------------------------------ watching
 
-    def follow(self, sources: Mapping[str, Source], seconds: float = _A_YEAR) -> Iterator[State]:
-        """What the ``sources`` hold, by source and name: now, and again after each change.
+    def follow(self, sources: Mapping[str, Selection], seconds: float = _A_YEAR) -> Iterator[State]:
+        """Yield what the ``sources`` hold, by source and name: now, and again after each change.
 
-        It ends after ``seconds``, or in effect never. Each source is listed once and watched from there; nothing is
-        asked twice as long as the connection holds.
+        It ends after ``seconds``, or in effect never. Each source is listed once and watched from there.
         """
         deadline = time.monotonic() + seconds
-        changes: queue.Queue[tuple[str, dict[str, dict[str, Any]] | ClusterError]] = queue.Queue()
-        stop = threading.Event()
+        changes: queue.Queue[Change] = queue.Queue()
+        stop, transport = threading.Event(), self.transport.branch()
         for name, source in sources.items():
-            run = functools.partial(self._watch, name, source, deadline, stop, changes)
-            threading.Thread(target=run, name=f"watch {name}", daemon=True).start()
+            follow = functools.partial(_follow, Client(transport, FIELD_MANAGER), name, source, stop, changes)
+            threading.Thread(target=follow, name=f"watch {name}", daemon=True).start()
         state: State = {}
         try:
             while (left := deadline - time.monotonic()) > 0:
@@ -254,70 +143,14 @@ class Cluster:
                     name, found = changes.get(timeout=left)
                 except queue.Empty:
                     return
-                if isinstance(found, ClusterError):
+                if isinstance(found, ApiError):
                     raise found
                 state[name] = found
                 if state.keys() == sources.keys():
                     yield dict(state)
         finally:
             stop.set()
-
-    def _watch(
-        self,
-        name: str,
-        source: Source,
-        deadline: float,
-        stop: threading.Event,
-        changes: queue.Queue[tuple[str, dict[str, dict[str, Any]] | ClusterError]],
-    ) -> None:
-        while not stop.is_set() and time.monotonic() < deadline:
-            try:
-                for found in self._snapshots(source, deadline):
-                    if stop.is_set():
-                        return
-                    changes.put((name, found))
-            except ClusterError as error:
-                # Not by a broken connection or an API server that is about to begin or end, nor by a list that is too
-                # old to be watched from (Gone): all mean to list again, until the deadline.
-                if error.status not in (0, 410) and error.status < 500:
-                    changes.put((name, error))
-                    return
-            stop.wait(_PAUSE)
-
-    def _snapshots(self, source: Source, deadline: float) -> Iterator[dict[str, dict[str, Any]]]:
-        selectors = {"fieldSelector": source.field_selector, "labelSelector": source.label_selector}
-        query = {name: selector for name, selector in selectors.items() if selector}
-        path = source.kind.path(source.namespace)
-        try:
-            listed = self.call("GET", path, query=query)
-        except ClusterError as error:
-            if error.status != 404:
-                raise
-            listed = {"items": [], "metadata": {}}  # the kind itself is gone, with everything of it
-        found = {_key(item): item for item in listed["items"]}
-        yield dict(found)
-        left = max(1, int(min(deadline - time.monotonic(), _WATCH_SECONDS)) + 1)
-        query |= {"watch": "true", "timeoutSeconds": str(left)}
-        if version := listed["metadata"].get("resourceVersion"):
-            query["resourceVersion"] = version
-        response = self._send("GET", path, query, seconds=left + 5, alone=True)
-        try:
-            if response.status != 200:
-                raise refusal(response.status, self._read(response), f"watch {path}")
-            for line in response:
-                event = json.loads(line)
-                if event["type"] == "ERROR":
-                    status = event["object"]
-                    raise ClusterError(status.get("message", ""), status=status.get("code", 0))
-                if event["type"] == "DELETED":
-                    found.pop(_key(event["object"]), None)
-                else:
-                    found[_key(event["object"])] = event["object"]
-                yield dict(found)
-        except (OSError, HTTPException) as error:
-            raise self._connection.lost(error) from error
-        finally:
-            response.close()
+            transport.end()
 
     def gone(self, targets: Sequence[Ref], seconds: float) -> list[Ref]:
         """Wait until none of the ``targets`` is there any more; returns those that still are after ``seconds``."""
@@ -325,7 +158,7 @@ class Cluster:
             return []
         left = list(targets)
         sources = {
-            str(target): Source(target.kind, target.namespace, f"metadata.name={target.name}") for target in targets
+            str(target): Selection(target.kind, target.namespace, f"metadata.name={target.name}") for target in targets
         }
         for state in self.follow(sources, seconds):
             left = [target for target in targets if state[str(target)]]
@@ -335,7 +168,7 @@ class Cluster:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class Selection:
     """What ``Cluster.follow`` looks at: a kind, in a namespace or everywhere, all or some of its objects."""
 
     kind: Kind
@@ -343,10 +176,11 @@ class Source:
     field_selector: str = ""
     label_selector: str = ""
 
-
-def _key(item: Document) -> str:
-    metadata = item["metadata"]
-    return f"{metadata['namespace']}/{metadata['name']}" if "namespace" in metadata else str(metadata["name"])
+    @property
+    def select(self) -> dict[str, str]:
+        """The selectors, as a query has them."""
+        selectors = {"fieldSelector": self.field_selector, "labelSelector": self.label_selector}
+        return {name: selector for name, selector in selectors.items() if selector}
 
 
 def _content(found: Document) -> dict[str, Any]:
@@ -356,48 +190,63 @@ def _content(found: Document) -> dict[str, Any]:
     return {**found, "metadata": metadata}
 
 
-_FORBIDDEN = re.compile(
-    r'.* is forbidden: User "(?P<user>[^"]*)" cannot (?P<verb>\w+) resource "(?P<what>[^"]*)" in API group "[^"]*"'
-    r'(?: in the namespace "(?P<namespace>[^"]*)"| at the cluster scope)?(?P<more>.*)',
-    re.DOTALL,
-)
-"""What the API server says of a right that is missing."""
+class _StoppedError(Exception):
+    """Following has ended."""
 
 
-def refusal(status: int, text: bytes, what: str) -> ClusterError:
-    """What an answer of the API server means that is not a success; ``what`` was asked."""
+def _follow(client: Client, name: str, source: Selection, stop: threading.Event, changes: queue.Queue[Change]) -> None:
+    """Tell all objects of a source after each change, until it may not be watched or ``stop`` is set."""
+    from k8slan_cli.kube.watch import Cache, Informer
+
+    told: dict[str, Document] | None = None
+
+    def tell(*_: object) -> None:
+        nonlocal told
+        if stop.is_set():
+            raise _StoppedError
+        if not informer.synced.is_set():
+            return
+        found = {"/".join(filter(None, key)): document for key, document in cache.items()}
+        if found != told:
+            told = found
+            changes.put((name, found))
+
+    def on_trouble(error: ApiError) -> None:
+        if not error.passing and error.status != 404:  # 404: the kind itself is gone, with everything of it
+            raise error
+
+    async def pause(seconds: float) -> None:
+        if stop.wait(seconds):
+            raise _StoppedError
+
+    cache: Cache[Document] = Cache(lambda document: document, tell)
+    informer = Informer(
+        client,
+        source.kind.path(source.namespace),
+        cache,
+        select=source.select,
+        optional=True,
+        on_synced=tell,
+        on_live=tell,
+        on_trouble=on_trouble,
+        pause=pause,
+    )
     try:
-        answer = json.loads(text)
-        message = str(answer.get("message") or "")
-        causes = (answer.get("details") or {}).get("causes") or ()
-        problems = tuple(Problem(field=c.get("field") or "", message=c.get("message") or "") for c in causes)
-    except (ValueError, AttributeError):
-        message, problems = text.decode(errors="replace").strip(), ()
-    if status == 401:
-        hint = "the kubeconfig's credentials are wrong or have expired"
-        return MissingError("the cluster does not know this user", hint=hint, status=status)
-    if status == 403 and (found := _FORBIDDEN.fullmatch(message)):
-        where = f"in namespace {found['namespace']}" if found["namespace"] else "in all of the cluster"
-        namespace = f" -n {found['namespace']}" if found["namespace"] else ""
-        return MissingError(
-            f"user {found['user']} may not {found['verb']} {found['what']} {where}",
-            hint=f"what this user may do says: kubectl auth can-i --list{namespace}",
-            status=status,
-        )
-    return ClusterError(message or f"{what}: HTTP status {status}", status=status, problems=problems)
+        drive(informer.run())
+    except ApiError as error:
+        changes.put((name, error))
+    except _StoppedError:
+        pass
 
 
-# ---------------------------------------------------------------- connecting
-
-
-def connect(kubeconfig: str | None = None, context: str | None = None) -> Cluster:
-    """Connect with a kubeconfig: the one given, else ``$KUBECONFIG``, else ``~/.kube/config``.
+def connect(kubeconfig: str | None = None, context: str | None = None, as_user: str | None = None) -> Cluster:
+    """Connect to the cluster of a kubeconfig or of the pod's own account (``kubeconfig.access``).
 
     Raises:
         MissingError: there is none, it has no such context, or it cannot be used.
 
     """
-    return Cluster(kubeconfigs.load(kubeconfig, context))
+    return Cluster(access(kubeconfig, context, as_user))
 
 
 # ---------------------------------------------------------------- is it ready?
@@ -425,7 +274,7 @@ def rollout(found: Document) -> Rollout:
     """Read the status of a Deployment or DaemonSet."""
     status = found.get("status") or {}
     seen = status.get("observedGeneration", 0) >= found["metadata"].get("generation", 1)
-    if found["kind"] == DAEMON_SET.name if "kind" in found else "desiredNumberScheduled" in status:
+    if found["kind"] == DAEMON_SETS.name if "kind" in found else "desiredNumberScheduled" in status:
         wanted = status.get("desiredNumberScheduled", 0)
         counts = (status.get("updatedNumberScheduled", 0), status.get("numberAvailable", 0))
     else:

@@ -1,10 +1,8 @@
-"""The connection to an API server, for what runs all the time: the agent and the controller.
+"""Requests to an API server, as paths and documents, over a transport of the ``kubernetes`` package (transport.py).
 
-Requests are paths and documents as the API has them. The ``kubernetes`` package would read them into models, at the
-price of 21 MB and a fifth of a second in each process and 126 MB in the image. A pod needs no kubeconfig: a token and a
-certificate lie in its service account's folder.
-
-The first use of a ``Client`` has to be in the event loop that it is used in.
+It is written once. The agent and the controller run it in their event loop; a command of the workstation runs the same
+code on a transport that blocks instead of waiting (kube/apply.py). The package's typed models are left out: they would
+cost 25 MB and four tenths of a second in each process.
 """
 
 from __future__ import annotations
@@ -12,20 +10,15 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
+import re
 import ssl
-import time
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 from k8slan_cli import __version__
-from k8slan_cli.errors import K8slanError
-
-if TYPE_CHECKING:
-    import aiohttp
+from k8slan_cli.errors import K8slanError, Problem
 
 JSON = "application/json"
 APPLY = "application/apply-patch+yaml"
@@ -33,20 +26,19 @@ APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
 
-_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-_TOKEN_SECONDS = 60.0
-"""How long a token is used before its file is read again: the kubelet renews it long before it expires."""
-_CONNECT_SECONDS = 10.0
-_KEEPALIVE = ((socket.TCP_KEEPIDLE, 15), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3))
-"""A peer that vanished without a word is noticed in half a minute (tcp(7)), though a watch may be silent for longer."""
+Headers = tuple[tuple[str, str], ...]
 
 
 class ApiError(K8slanError):
-    """The API server refused a request, or could not be asked; ``status`` is HTTP's, 0 where there was no answer."""
+    """The API server refused a request, or could not be asked.
 
-    def __init__(self, message: str, *, status: int = 0, hint: str = "") -> None:
+    ``status`` is HTTP's, 0 where there was no answer; ``problems`` are the fields that are refused, where it is them.
+    """
+
+    def __init__(self, message: str, *, status: int = 0, hint: str = "", problems: tuple[Problem, ...] = ()) -> None:
         super().__init__(message, hint=hint)
         self.status = status
+        self.problems = problems
 
     @property
     def passing(self) -> bool:
@@ -54,78 +46,55 @@ class ApiError(K8slanError):
         return self.status in (0, 409, 410, 429) or self.status >= 500
 
 
-# ---------------------------------------------------------------- the way in
+class MissingError(ApiError):
+    """Something that has to be there first is not: a kubeconfig, an answer, a right, k8slan or multus."""
+
+
+# ---------------------------------------------------------------- what a transport does
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Access:
-    """Where an API server is and how it knows us: ``authorization`` gives the header's value, "" for none."""
+class Request:
+    """One request. ``seconds`` bound it as a whole; in a stream, which lasts, ``silence`` bounds each wait instead."""
 
-    url: str
-    tls: ssl.SSLContext | None
-    authorization: Callable[[], Awaitable[str]]
-
-
-def access(kubeconfig: str | None = None, context: str | None = None) -> Access:
-    """The way in: the kubeconfig that is named here or by ``KUBECONFIG``, else the pod's account, else ~/.kube/config.
-
-    Raises:
-        K8slanError: there is none, or it cannot be used.
-
-    """
-    named = kubeconfig or context or os.environ.get("KUBECONFIG")
-    if not named and "KUBERNETES_SERVICE_HOST" in os.environ:
-        return in_cluster()
-    return _from_kubeconfig(kubeconfig, context)
+    method: str
+    path: str
+    query: Mapping[str, str] | None = None
+    body: object = None
+    headers: Headers = ()
+    seconds: float | None = None
+    silence: float | None = None
 
 
-def in_cluster(folder: Path = _ACCOUNT, environ: Mapping[str, str] = os.environ) -> Access:
-    """The way in of a pod: its service account.
+class Answer(Protocol):
+    """An answer whose head has come."""
 
-    Raises:
-        K8slanError: the account's files are not there.
+    status: int
+    headers: Mapping[str, str]
 
-    """
-    host, port = environ.get("KUBERNETES_SERVICE_HOST", ""), environ.get("KUBERNETES_SERVICE_PORT", "443")
-    try:
-        tls = ssl.create_default_context(cafile=str(folder / "ca.crt"))
-        account = _Account(folder / "token")
-    except OSError as error:
-        hint = "does the pod have automountServiceAccountToken: false?"
-        raise K8slanError(f"the service account in {folder} cannot be used: {error.strerror}", hint=hint) from error
-    # Many a cluster's authority lacks the extensions that Python 3.13 began to demand.
-    tls.verify_flags &= ~ssl.VerifyFlags.VERIFY_X509_STRICT
-    return Access(url=f"https://{f'[{host}]' if ':' in host else host}:{port}", tls=tls, authorization=account)
+    async def read(self) -> bytes:
+        """Return the whole body."""
+
+    def lines(self) -> AsyncGenerator[bytes, None]:
+        """Yield the body's lines as they come."""
+
+    def close(self) -> None:
+        """Give it up; what has been read to its end leaves the connection to the next request."""
 
 
-class _Account:
-    """The token of a service account, read again now and then, as it is replaced by fresh ones."""
+class Transport(Protocol):
+    """A way to one API server; it adds what says who we are. ``faults`` are the errors that mean: no answer."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._read()
+    faults: tuple[type[Exception], ...]
 
-    def _read(self) -> None:
-        self._value = f"Bearer {self._path.read_text().strip()}"
-        self._until = time.monotonic() + _TOKEN_SECONDS
+    def lost(self, error: Exception) -> MissingError:
+        """Return what to say of a fault."""
 
-    async def __call__(self) -> str:
-        if time.monotonic() >= self._until:
-            with contextlib.suppress(OSError):  # the old one may do, and if not, the server says so
-                self._read()
-        return self._value
+    async def send(self, request: Request) -> Answer:
+        """Send a request and wait for the head of its answer."""
 
-
-def _from_kubeconfig(kubeconfig: str | None, context: str | None) -> Access:
-    from k8slan_cli.kube import kubeconfig as files
-
-    way = files.load(kubeconfig, context)
-    header = dict(way.headers).get("Authorization", "")
-
-    async def authorization() -> str:
-        return header
-
-    return Access(url=way.url, tls=way.tls, authorization=authorization)
+    async def close(self) -> None:
+        """Close all connections."""
 
 
 # ---------------------------------------------------------------- requests
@@ -137,18 +106,15 @@ class Client:
     ``counts`` has how many were sent, by method and by HTTP's status (0: no answer).
     """
 
-    def __init__(self, way: Access, agent: str = "k8slan") -> None:
+    def __init__(self, transport: Transport, agent: str = "k8slan") -> None:
         """``agent`` is who asks, for the API server's audit log."""
-        self._way = way
-        self._agent = f"{agent}/{__version__}"
-        self._session: aiohttp.ClientSession | None = None
         self.counts: Counter[tuple[str, int]] = Counter()
+        self._transport = transport
+        self._agent = f"{agent}/{__version__}"
 
     async def close(self) -> None:
         """Close all connections."""
-        if self._session:
-            await self._session.close()
-            self._session = None
+        await self._transport.close()
 
     async def call(
         self,
@@ -166,8 +132,10 @@ class Client:
             ApiError: it was refused, or there was no answer in time.
 
         """
-        async with self._send(method, path, query, body, content_type, total=seconds) as response:
-            return _parsed(await response.read())
+        headers = () if body is None else (("Content-Type", content_type),)
+        request = Request(method=method, path=path, query=query, body=body, headers=headers, seconds=seconds)
+        async with self.answer(request) as answer:
+            return _parsed(await answer.read())
 
     @contextlib.asynccontextmanager
     async def watch(
@@ -180,81 +148,42 @@ class Client:
 
         """
         async with (
-            self._send("GET", path, query, None, JSON, idle=seconds) as response,
-            contextlib.aclosing(_documents(response)) as events,
+            self.answer(Request(method="GET", path=path, query=query, silence=seconds)) as answer,
+            contextlib.aclosing(answer.lines()) as lines,
+            contextlib.aclosing(_documents(lines)) as events,
         ):
             yield events
 
     @contextlib.asynccontextmanager
-    async def _send(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str] | None,
-        body: object,
-        content_type: str,
-        *,
-        total: float | None = None,
-        idle: float | None = None,
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        import aiohttp
+    async def answer(self, request: Request) -> AsyncIterator[Answer]:
+        """Send a request and give its answer, of which only the head has come.
 
-        if self._session is None:
-            self._session = _session()
-        headers = {"Accept": JSON, "User-Agent": self._agent}
-        if authorization := await self._way.authorization():
-            headers["Authorization"] = authorization
-        if body is not None:
-            headers["Content-Type"] = content_type
+        Raises:
+            ApiError: it was refused or broke, inside of the block too.
+
+        """
+        own = (("Accept", JSON), ("User-Agent", self._agent))
         status = 0
         try:
-            async with self._session.request(
-                method,
-                self._way.url + path,
-                params=query,
-                data=json.dumps(body) if body is not None else None,
-                headers=headers,
-                ssl=self._way.tls or False,
-                timeout=aiohttp.ClientTimeout(total=total, sock_connect=_CONNECT_SECONDS, sock_read=idle),
-            ) as response:
-                status = response.status
+            answer = await self._transport.send(replace(request, headers=(*own, *request.headers)))
+            try:
+                status = answer.status
                 if not 200 <= status <= 299:
-                    raise _refusal(status, await response.read(), f"{method} {path}")
-                yield response
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            words = (
-                str(getattr(error, "os_error", error)) or type(error).__name__
-            )  # aiohttp's own has an address in memory
-            raise ApiError(f"no answer from the API server at {self._way.url}: {words}") from error
+                    raise refusal(status, await answer.read(), f"{request.method} {request.path}")
+                yield answer
+            finally:
+                answer.close()
+        except self._transport.faults as error:
+            raise self._transport.lost(error) from error
         finally:
-            self.counts[method, status] += 1
+            self.counts[request.method, status] += 1
 
 
-def _session() -> aiohttp.ClientSession:
-    import aiohttp
-
-    def connection(info: tuple[Any, ...]) -> socket.socket:
-        family, kind, protocol, *_ = info
-        made = socket.socket(family, kind, protocol)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in _KEEPALIVE:
-            made.setsockopt(socket.IPPROTO_TCP, option, value)
-        return made
-
-    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(socket_factory=connection), trust_env=True)
-
-
-async def _documents(response: aiohttp.ClientResponse) -> AsyncGenerator[dict[str, Any], None]:
-    """The documents of a stream, one in each line, however long a line may be."""
-    rest = bytearray()
-    async for chunk in response.content.iter_any():
-        start, end = 0, chunk.find(b"\n")
-        while end >= 0:
-            rest += chunk[start:end]
-            yield _parsed(bytes(rest))
-            rest.clear()
-            start, end = end + 1, chunk.find(b"\n", end + 1)
-        rest += chunk[start:]
+async def _documents(lines: AsyncIterator[bytes]) -> AsyncGenerator[dict[str, Any], None]:
+    async for line in lines:
+        if not line.endswith(b"\n"):
+            return  # it broke off in the middle of an event, which will come again
+        yield _parsed(line)
 
 
 def _parsed(data: bytes) -> dict[str, Any]:
@@ -265,9 +194,58 @@ def _parsed(data: bytes) -> dict[str, Any]:
     return found
 
 
-def _refusal(status: int, data: bytes, what: str) -> ApiError:
+# ---------------------------------------------------------------- what errors mean
+
+_FORBIDDEN = re.compile(
+    r'.* is forbidden: User "(?P<user>[^"]*)" cannot (?P<verb>\w+) resource "(?P<what>[^"]*)" in API group "[^"]*"'
+    r'(?: in the namespace "(?P<namespace>[^"]*)"| at the cluster scope)?(?P<more>.*)',
+    re.DOTALL,
+)
+"""What the API server says of a right that is missing."""
+
+
+def refusal(status: int, text: bytes, what: str) -> ApiError:
+    """Return what an answer of the API server means that is not a success; ``what`` was asked."""
     try:
-        message = str(json.loads(data)["message"])
-    except (ValueError, TypeError, KeyError):
-        message = data.decode(errors="replace").strip()
-    return ApiError(message or f"{what}: HTTP status {status}", status=status)
+        answer = json.loads(text)
+        message = str(answer.get("message") or "")
+        causes = (answer.get("details") or {}).get("causes") or ()
+        problems = tuple(Problem(field=c.get("field") or "", message=c.get("message") or "") for c in causes)
+    except (ValueError, AttributeError):
+        message, problems = text.decode(errors="replace").strip(), ()
+    if status == 401:
+        hint = "the credentials are wrong or have expired"
+        return MissingError("the cluster does not know this user", hint=hint, status=status)
+    if status == 403 and (found := _FORBIDDEN.fullmatch(message)):
+        where = f"in namespace {found['namespace']}" if found["namespace"] else "in all of the cluster"
+        namespace = f" -n {found['namespace']}" if found["namespace"] else ""
+        return MissingError(
+            f"user {found['user']} may not {found['verb']} {found['what']} {where}",
+            hint=f"what this user may do says: kubectl auth can-i --list{namespace}",
+            status=status,
+        )
+    return ApiError(message or f"{what}: HTTP status {status}", status=status, problems=problems)
+
+
+def reason(error: BaseException) -> str:
+    """Return in a few words why there was no answer: what the system said, below what libraries made of it."""
+    deepest: BaseException | None = error
+    while deepest is not None:
+        if isinstance(deepest, OSError):
+            error = deepest
+        deepest = deepest.__cause__ or deepest.__context__
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        words = str(getattr(error, "reason", None) or error.strerror)
+        kind, _, alert = words.partition("_ALERT_")  # as in TLSV13_ALERT_CERTIFICATE_REQUIRED
+        if alert:
+            return f"the server refuses it: {alert.replace('_', ' ').lower()}"
+        return f"TLS: {kind.partition(' (_ssl')[0]}"
+    if isinstance(error, TimeoutError):
+        return "it took too long"
+    if isinstance(error, OSError) and error.errno and error.errno > 0:  # asyncio has words of its own beside it
+        return os.strerror(error.errno)
+    if isinstance(error, ConnectionError) and not str(error):
+        return "it closed the connection"
+    return str(getattr(error, "strerror", None) or str(error) or type(error).__name__)

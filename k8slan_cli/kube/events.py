@@ -1,4 +1,4 @@
-"""Events about LANs, for ``kubectl describe`` and ``kubectl events``: what a person would ask about.
+"""Events about LANs and pods, for ``kubectl describe`` and ``kubectl events``: what a person would ask about.
 
 The same event again within ten minutes is not another object but a higher count in the first one's ``series``, as the
 API wants it (events.k8s.io/v1). An event that cannot be written is not worth an error: it is logged.
@@ -23,12 +23,15 @@ log = logging.getLogger(__name__)
 _SAME_SECONDS = 600.0
 _REMEMBERED = 256
 _MAX_NOTE = 1024
+_API_VERSIONS = {KIND: API_VERSION, "Pod": "v1"}
+"""What events may be about."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """What happened to a LAN: ``reason`` in a word, ``note`` in a sentence. A ``warning`` wants attention."""
+    """What happened to an object: ``reason`` in a word, ``note`` in a sentence. A ``warning`` wants attention."""
 
+    kind: str = KIND
     ref: LanRef
     uid: str
     reason: str
@@ -61,7 +64,7 @@ class Events:
             else:
                 await self._first(event)
         except ApiError as error:
-            log.warning("the event %s of LAN %s is not written: %s", event.reason, event.ref, error)
+            log.warning("the event %s of %s %s is not written: %s", event.reason, event.kind, event.ref, error)
 
     async def _first(self, event: Event) -> None:
         name = f"{event.ref.name[:200]}.{secrets.token_hex(8)}"
@@ -75,8 +78,8 @@ class Events:
             "action": event.reason,
             "reason": event.reason,
             "regarding": {
-                "apiVersion": API_VERSION,
-                "kind": KIND,
+                "apiVersion": _API_VERSIONS[event.kind],
+                "kind": event.kind,
                 "name": event.ref.name,
                 "namespace": event.ref.namespace,
                 "uid": event.uid,

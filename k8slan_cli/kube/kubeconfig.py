@@ -1,44 +1,173 @@
-"""Reads kubeconfig files: which cluster, as whom, in which namespace.
+"""The way to an API server: a kubeconfig, or the service account of the pod that this runs in.
 
-All that kubectl understands, but auth-provider, which Kubernetes has given up: several files in ``KUBECONFIG``,
-certificates as files or inside, tokens, passwords, ``exec`` plugins, impersonation, proxies. (Kubernetes reference:
-"Config (v1)", "client-go credential plugins".) The blocking half of the project uses it for every command, so it
-imports no more than it must.
+``kubernetes.config`` makes of it what both halves of the package take. Done here is what it lacks, or does otherwise
+than kubectl: of several files the first counts, a token file or plugin's token is fetched again in time, an ``exec``
+plugin that fails is an error (the package logs it and sends the request without credentials), and impersonation is
+not ignored.
+(Kubernetes reference: "Config (v1)", "client-go credential plugins".)
 """
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import json
 import os
 import ssl
 import sys
+import threading
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from k8slan_cli.kube.connection import Access, Headers, MissingError
+from k8slan_cli.kube.client import Headers, MissingError
 
+_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _HINT = "give one with --kubeconfig, or in the variable KUBECONFIG"
 _FIELDS = (("clusters", "cluster"), ("users", "user"), ("contexts", "context"))
 _PATHS = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
-_PIPE = 60_000  # bytes that any pipe holds
 _EXEC_SECONDS = 120
+_TOKEN_FILE_SECONDS = 60.0
+"""How long a token is used before its file is read again: the kubelet renews it long before it expires."""
+_EARLY_SECONDS = 30.0
+"""How long before its end a plugin's token is replaced."""
 Section = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
-    """What the files say together: entries by name, and the name of the current context."""
+# ---------------------------------------------------------------- the way in
 
-    clusters: Mapping[str, Section]
-    users: Mapping[str, Section]
-    contexts: Mapping[str, Section]
-    current: str
+
+class Token:
+    """A bearer token that is fetched again when it is due. ``fetch`` gives one, and for how many seconds it is good."""
+
+    def __init__(self, first: tuple[str, float], fetch: Callable[[], tuple[str, float]]) -> None:
+        self._fetch = fetch
+        self._fetching = threading.Lock()
+        self._take(*first)
+
+    def _take(self, value: str, seconds: float) -> None:
+        self.value, self._until = value, time.monotonic() + seconds
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to fetch it again."""
+        return time.monotonic() >= self._until
+
+    def renew(self) -> None:
+        """Fetch it again if it is due, which may take its time. If its file is gone the old one may still do.
+
+        Raises:
+            MissingError: a plugin gives none.
+
+        """
+        with self._fetching, contextlib.suppress(OSError):
+            if self.due:
+                self._take(*self._fetch())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """Where an API server is, and how it knows us.
+
+    ``url`` has no slash at its end. ``namespace`` and ``context`` are what the kubeconfig says; a pod's account has no
+    context. ``headers`` go with every request. ``cluster`` and ``user`` are the sections as the package reads them;
+    ``token`` replaces theirs.
+    """
+
+    url: str
+    namespace: str = "default"
+    context: str = ""
+    headers: Headers = ()
+    cluster: Mapping[str, Any] = field(default_factory=dict)
+    user: Mapping[str, Any] = field(default_factory=dict)
+    token: Token | None = None
+
+    def configure(self, configuration: Any) -> ssl.SSLContext | None:
+        """Fill in a ``Configuration`` of either half of the package; returns what TLS takes, None for plain HTTP.
+
+        Raises:
+            MissingError: what the kubeconfig names cannot be used.
+
+        """
+        from kubernetes.config import ConfigException
+        from kubernetes.config.kube_config import KubeConfigLoader
+
+        user = {**self.user, **({"token": self.token.value} if self.token else {})}
+        document = {
+            "clusters": [{"name": "it", "cluster": {**self.cluster, "server": self.url}}],
+            "users": [{"name": "it", "user": user}],
+            "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
+        }
+        try:
+            KubeConfigLoader(document, "it", config_base_path="").load_and_set(configuration)
+            if self.cluster.get("proxy-url"):
+                configuration.no_proxy = ""  # that is for the environment's proxies
+            return _tls(configuration) if self.url.startswith("https:") else None
+        except (OSError, ValueError, ConfigException) as error:  # ssl.SSLError is an OSError
+            raise _unusable(_words(error), self.context) from error
+
+
+def _tls(configuration: Any) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
+    # Many a cluster's authority lacks the extensions that Python 3.13 began to demand.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    if not configuration.verify_ssl:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if configuration.cert_file:
+        context.load_cert_chain(configuration.cert_file, configuration.key_file)
+    return context
+
+
+def access(kubeconfig: str | None = None, context: str | None = None, as_user: str | None = None) -> Access:
+    """Return the way in: the kubeconfig named here or by ``KUBECONFIG``, else ~/.kube/config, else the pod's account.
+
+    ``as_user`` is whom to impersonate, instead of what the kubeconfig says of that.
+
+    Raises:
+        MissingError: there is none, it has no such context, or it cannot be used.
+
+    """
+    named = kubeconfig or context or os.environ.get("KUBECONFIG")
+    pod = not named and "KUBERNETES_SERVICE_HOST" in os.environ and not _default().exists()
+    found = in_cluster() if pod else load(kubeconfig, context)
+    return replace(found, headers=(("Impersonate-User", as_user),)) if as_user else found
+
+
+def in_cluster(folder: Path = _ACCOUNT, environ: Mapping[str, str] = os.environ) -> Access:
+    """Return the way in of a pod: its service account.
+
+    Raises:
+        MissingError: the account's files are not there.
+
+    """
+    host, port = environ.get("KUBERNETES_SERVICE_HOST", ""), environ.get("KUBERNETES_SERVICE_PORT", "443")
+    try:
+        token = _token_file(folder / "token")
+        (folder / "ca.crt").read_bytes()
+        namespace = (folder / "namespace").read_text().strip() if (folder / "namespace").exists() else "default"
+    except OSError as error:
+        hint = "does the pod have automountServiceAccountToken: false?"
+        raise MissingError(f"the service account in {folder} cannot be used: {error.strerror}", hint=hint) from error
+    return Access(
+        url=f"https://{f'[{host}]' if ':' in host else host}:{port}",
+        namespace=namespace,
+        cluster={"certificate-authority": str(folder / "ca.crt")},
+        token=token,
+    )
+
+
+def _token_file(path: Path) -> Token:
+    def read() -> tuple[str, float]:
+        return path.read_text().strip(), _TOKEN_FILE_SECONDS
+
+    return Token(read(), read)
 
 
 def load(kubeconfig: str | None = None, context: str | None = None) -> Access:
-    """The way to the cluster of a context: the one named, else the current one.
+    """Return the way to the cluster of a context: the one named, else the current one.
 
     The files are the one given, else those of ``$KUBECONFIG``, else ``~/.kube/config``.
 
@@ -65,23 +194,25 @@ def load(kubeconfig: str | None = None, context: str | None = None) -> Access:
     if "://" not in url:
         url = f"https://{url}"
     try:
-        headers, certificate = _credentials(user, cluster)
-        tls = _tls(cluster, certificate) if url.startswith("https:") else None
-    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        raise _unusable(f"{_words(error)} (context {name!r})") from error
+        for path in (section[key] for section in (cluster, user) for key in _PATHS if section.get(key)):
+            Path(path).open("rb").close()
+        credentials, token = _credentials(user, cluster)
+    except (OSError, ValueError) as error:  # ValueError: a token that is not text
+        raise _unusable(_words(error), name) from error
     return Access(
         url=url,
         namespace=str(chosen.get("namespace") or "default"),
         context=name,
-        tls=tls,
-        server_name=str(cluster.get("tls-server-name") or ""),
-        proxy=str(cluster.get("proxy-url") or ""),
-        headers=(*headers, *_impersonation(user)),
+        headers=_impersonation(user),
+        cluster=cluster,
+        user=credentials,
+        token=token,
     )
 
 
-def _unusable(why: str) -> MissingError:
-    return MissingError(f"no usable kubeconfig: {why}", hint=_HINT)
+def _unusable(why: str, context: str = "") -> MissingError:
+    about = f" (context {context!r})" if context else ""
+    return MissingError(f"no usable kubeconfig: {why}{about}", hint=_HINT)
 
 
 def _words(error: Exception) -> str:
@@ -95,6 +226,16 @@ def _words(error: Exception) -> str:
 # ---------------------------------------------------------------- files
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """What the files say together: entries by name, and the name of the current context."""
+
+    clusters: Mapping[str, Section]
+    users: Mapping[str, Section]
+    contexts: Mapping[str, Section]
+    current: str
+
+
 def read(kubeconfig: str | None = None) -> Config:
     """The files, put together: what comes first stays.
 
@@ -102,7 +243,7 @@ def read(kubeconfig: str | None = None) -> Config:
         MissingError: there is none, or one is not a kubeconfig.
 
     """
-    places = (kubeconfig or os.environ.get("KUBECONFIG") or str(Path.home() / ".kube/config")).split(os.pathsep)
+    places = (kubeconfig or os.environ.get("KUBECONFIG") or str(_default())).split(os.pathsep)
     found: dict[str, dict[str, Section]] = {plural: {} for plural, _ in _FIELDS}
     files = [Path(place) for place in places if place and Path(place).is_file()]
     if not files:
@@ -115,6 +256,10 @@ def read(kubeconfig: str | None = None) -> Config:
             for name, entry in _named(document.get(plural), singular, file).items():
                 found[plural].setdefault(name, entry)
     return Config(clusters=found["clusters"], users=found["users"], contexts=found["contexts"], current=current)
+
+
+def _default() -> Path:
+    return Path.home() / ".kube/config"
 
 
 def _document(file: Path) -> Section:
@@ -162,80 +307,45 @@ def _entry(entries: Mapping[str, Section], kind: str, context: Section, name: st
 
 # ---------------------------------------------------------------- credentials
 
-Certificate = tuple[bytes, bytes]
-"""A client's certificate and its key, as PEM."""
 
-
-def _credentials(user: Section, cluster: Section) -> tuple[Headers, Certificate | None]:
-    """The headers and the certificate by which a user is known."""
-    certificate = _pair(user.get, "client-certificate", "client-key")
+def _credentials(user: Section, cluster: Section) -> tuple[Section, Token | None]:
+    """The part of a user's section that the package reads, and the token that replaces the one in it."""
+    own = {key: value for key, value in user.items() if key not in ("tokenFile", "exec", "auth-provider")}
     if user.get("tokenFile"):
-        return _bearer(Path(user["tokenFile"]).read_text().strip()), certificate
-    if user.get("token"):
-        return _bearer(str(user["token"])), certificate
+        return own, _token_file(Path(user["tokenFile"]))
     if user.get("username"):
-        import base64
-
-        both = f"{user['username']}:{user.get('password') or ''}".encode()
-        return (("Authorization", f"Basic {base64.b64encode(both).decode()}"),), certificate
-    if isinstance(user.get("exec"), dict):
-        status = _run(user["exec"], cluster)
-        given = _pair(status.get, "clientCertificateData", "clientKeyData")
-        return _bearer(str(status["token"])) if status.get("token") else (), given or certificate
-    if isinstance(user.get("auth-provider"), dict):
+        own["password"] = user.get("password") or ""
+    if user.get("token") or user.get("username"):
+        return own, None
+    if isinstance(plugin := user.get("exec"), dict):
+        status = _run(plugin, cluster)
+        pair = (status.get("clientCertificateData"), status.get("clientKeyData"))
+        if all(pair):
+            certificate, key = (base64.b64encode(str(pem).encode()).decode() for pem in pair)
+            own |= {"client-certificate-data": certificate, "client-key-data": key}
+        if status.get("token"):
+            return own, Token(_good_for(status), lambda: _good_for(_run(plugin, cluster)))
+        if not all(pair):
+            raise _unusable(f"{plugin.get('command')!r} gave neither a token nor a certificate with its key")
+    elif isinstance(user.get("auth-provider"), dict):
         name = user["auth-provider"].get("name")
         raise _unusable(f"it signs in by auth-provider {name!r}, which is no more; use an exec plugin")
-    return (), certificate
+    return own, None
 
 
-def _bearer(token: str) -> Headers:
-    return (("Authorization", f"Bearer {token}"),)
+def _good_for(status: Section) -> tuple[str, float]:
+    """A plugin's token, and for how many seconds it is good."""
+    from datetime import UTC, datetime
 
-
-def _pair(get: Callable[[str], Any], certificate: str, key: str) -> Certificate | None:
-    found = (_pem(get, certificate), _pem(get, key))
-    return found if found[0] and found[1] else None
-
-
-def _pem(get: Callable[[str], Any], field: str) -> bytes:
-    """PEM that is there itself, as base64 of it (``…-data``), or in a file."""
-    if field.endswith("Data"):
-        return str(get(field) or "").encode()
-    if data := get(f"{field}-data"):
-        import base64
-
-        return base64.b64decode("".join(str(data).split()), validate=True)
-    return Path(file).read_bytes() if (file := get(field)) else b""
-
-
-def _tls(cluster: Section, certificate: Certificate | None) -> ssl.SSLContext:
-    authority = _pem(cluster.get, "certificate-authority")
-    context = ssl.create_default_context(cadata=authority.decode() if authority else None)
-    # Many a cluster's authority lacks the extensions that Python 3.13 began to demand.
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    if cluster.get("insecure-skip-tls-verify"):
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if certificate:
-        _load(context, *certificate)
-    return context
-
-
-def _load(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
-    """Give a context a certificate. It takes files only; a pipe is one, and leaves no key on a disk."""
-    ends = []
+    if not status.get("token"):
+        raise _unusable("the plugin that gave a token before gives none now")
+    if not (end := status.get("expirationTimestamp")):
+        return str(status["token"]), float("inf")
     try:
-        for text in (certificate, key):
-            if len(text) > _PIPE:
-                raise ValueError("a certificate or key is too large to be one")
-            reading, writing = os.pipe()
-            ends.append(reading)
-            os.write(writing, text)
-            os.close(writing)
-        context.load_cert_chain(f"/dev/fd/{ends[0]}", f"/dev/fd/{ends[1]}")
-    finally:
-        for end in ends:
-            os.close(end)
+        left = datetime.fromisoformat(str(end)).astimezone(UTC) - datetime.now(UTC)
+    except ValueError as error:
+        raise _unusable(f"the plugin's token ends at {end!r}, which is not a time") from error
+    return str(status["token"]), left.total_seconds() - _EARLY_SECONDS
 
 
 def _impersonation(user: Section) -> Headers:

@@ -17,16 +17,14 @@ from typing import Any
 from k8slan_cli.errors import Invalid, Problem
 from k8slan_cli.kube import status as lan_status
 from k8slan_cli.kube.client import APPLY, JSON_PATCH, ApiError, Client
-from k8slan_cli.kube.kinds import LANS
+from k8slan_cli.kube.kinds import LANS, Document
 from k8slan_cli.kube.status import LanStatus
-from k8slan_cli.kube.watch import Api, Cache, Document, Informer, Key
+from k8slan_cli.kube.watch import Api, Cache, Informer, Key
 from k8slan_cli.lan import codec
-from k8slan_cli.lan.model import API_VERSION, GROUP, KIND, Lan, LanRef, NodeStatus, Snapshot
+from k8slan_cli.lan.model import API_VERSION, GROUP, KIND, PROTECTION, Lan, LanRef, NodeStatus, Snapshot
 
-PROTECTION = f"{GROUP}/protection"
-"""The controller's own finalizer: on each LAN before it has its first NAD, so before anything can be attached."""
 FORCE = f"{GROUP}/force-delete"
-"""An annotation, "true": whoever asked for the LAN's deletion wants it gone from under the pods that use it."""
+"""An annotation, "true": the LAN is to be deleted even while pods use it."""
 CONTROLLER = "k8slan-controller"
 """The field manager of the controller's writes."""
 _ATTEMPTS = 8
@@ -203,7 +201,7 @@ async def add_protection(client: Client, ref: LanRef, uid: str) -> Document:
 
 
 async def remove_finalizers(client: Client, ref: LanRef, unwanted: frozenset[str]) -> Document | None:
-    """Take finalizers off a LAN, whoever put them on; returns the LAN as it is now, None if it is gone.
+    """Remove finalizers from a LAN, whichever manager owns them; returns the LAN as it is now, None if it is gone.
 
     Raises:
         ApiError: it could not be done.

@@ -2,7 +2,8 @@
 
 ``step`` is the rule, without I/O or clock. It goes by when this process saw a lease change, not by the times written
 in it, so clocks need not agree. Who leads renews in time, or stops in time: ``RENEW_BEFORE`` is well below the
-duration that the others wait. The lease is watched; timers are for renewing, and for the moment it runs out.
+duration that the others wait. The lease is watched; timers are for renewing, and for the moment it runs out. The
+``kubernetes`` package's own election cannot create a lease (37.0.2), and does not give one back at its end.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from k8slan_cli.kube.client import ApiError, Client
-from k8slan_cli.kube.kinds import LEASES
-from k8slan_cli.kube.watch import Cache, Document, Informer
+from k8slan_cli.kube.kinds import LEASES, Document
+from k8slan_cli.kube.watch import Cache, Informer
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +85,7 @@ def step(sight: Sight, me: str, now: float) -> Step:
     lease = sight.lease
     if sight.renewed is not None:
         if lease is not None and lease.holder != me:
-            return Lost(f"the lease is held by {lease.holder or 'nobody'}")
+            return Lost(f"the lease is held by {lease.holder or 'no replica'}")
         if now >= sight.renewed + RENEW_BEFORE:
             return Lost(f"the lease could not be renewed for {RENEW_BEFORE:.0f} s")
         return Renew() if now >= sight.renewed + RENEW_AFTER else Wait(sight.renewed + RENEW_AFTER)
@@ -126,31 +127,32 @@ class Election:
             LEASES.path(namespace),
             self._cache,
             select={"fieldSelector": f"metadata.name={name}"},
+            on_synced=self._changed.set,
         )
 
     async def run(self, lead: Callable[[], Awaitable[None]]) -> None:
         """Stand for election until cancelled; whenever it is won, run ``lead``, which is cancelled when it is lost.
 
         When this ends, for whatever reason, the lease is free for the next, and ``lead`` has ended before.
-        If ``lead`` ends by itself, so does this, with its error.
+        If ``lead`` ends by itself, or the lease cannot be watched any more, so does this, with the error.
         """
         watching = asyncio.create_task(self._informer.run(), name="lease")
         work: asyncio.Task[None] | None = None
         try:
-            await self._informer.synced.wait()
             while True:
                 self._changed.clear()
-                until = await self._stand()
+                until = await self._stand() if self._informer.synced.is_set() else None
                 if self.leading and work is None:
                     log.info("leads now")
                     work = asyncio.ensure_future(lead())
                 elif not self.leading and work is not None:
                     await _end(work)
                     work = None
-                await self._pause(until, work)
-                if work is not None and work.done():
-                    await work
-                    return
+                await self._pause(until, {watching, *({work} if work else ())})
+                for task in (watching, work):
+                    if task is not None and task.done():
+                        await task
+                        return
         finally:
             await _end(work)
             await _end(watching)
@@ -182,13 +184,15 @@ class Election:
             "acquireTime": lease.acquired if lease and mine else moment,
             "leaseTransitions": lease.transitions + (not mine) if lease else 0,
         }
+        lasts = now if self._renewed is None else self._renewed + RENEW_AFTER
         try:
-            await self._write(spec)
-        except ApiError as error:
+            async with asyncio.timeout_at(lasts + RENEW_BEFORE - RENEW_AFTER):
+                await self._write(spec)
+        except (ApiError, TimeoutError) as error:
             # Somebody else was quicker, and the watch will say so; or the API server is away.
-            told = error.status == 409 or self._trouble == str(error)
+            told = self._trouble == str(error) or (isinstance(error, ApiError) and error.status == 409)
             self._trouble = str(error)
-            log.log(logging.DEBUG if told else logging.WARNING, "lease: %s", error)
+            log.log(logging.DEBUG if told else logging.WARNING, "lease: %s", error or "no answer in time")
             return now + _RETRY_SECONDS
         self._trouble = ""
         # What counts is when it was asked for: others count from when they see the answer, which is later.
@@ -199,21 +203,20 @@ class Election:
         key = (self._namespace, self._name)
         metadata = {"name": self._name, "namespace": self._namespace}
         body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec}
-        seconds = RENEW_BEFORE - RENEW_AFTER
         if version := self._cache.version(key):
             metadata["resourceVersion"] = version
             path = LEASES.path(self._namespace, self._name)
-            written = await self._client.call("PUT", path, body=body, seconds=seconds)
+            written = await self._client.call("PUT", path, body=body)
         else:
-            written = await self._client.call("POST", LEASES.path(self._namespace), body=body, seconds=seconds)
+            written = await self._client.call("POST", LEASES.path(self._namespace), body=body)
         self._cache.learn(written)
 
-    async def _pause(self, until: float, work: asyncio.Task[None] | None) -> None:
-        """Wait until a moment, a change of the lease, or the end of the work."""
+    async def _pause(self, until: float | None, tasks: set[asyncio.Task[None]]) -> None:
+        """Wait until a moment, a change of the lease, or the end of a task."""
         changed = asyncio.create_task(self._changed.wait())
-        left = max(0.0, until - self._clock())
+        left = None if until is None else max(0.0, until - self._clock())
         try:
-            await asyncio.wait({changed, *({work} if work else ())}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({changed, *tasks}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
         finally:
             changed.cancel()
 
@@ -230,8 +233,9 @@ class Election:
         if lease is None or lease.holder != self._me:
             return
         spec = {"holderIdentity": "", "leaseDurationSeconds": 1, "leaseTransitions": lease.transitions}
-        with contextlib.suppress(ApiError):  # then the next has to wait until it runs out
-            await self._write(spec)
+        with contextlib.suppress(ApiError, TimeoutError):  # then the next has to wait until it runs out
+            async with asyncio.timeout(RENEW_BEFORE - RENEW_AFTER):
+                await self._write(spec)
 
 
 async def _end(task: asyncio.Task[None] | None) -> None:

@@ -6,8 +6,8 @@ import sys
 from dataclasses import dataclass
 
 from k8slan_cli.kube.client import MERGE, ApiError, Client
-from k8slan_cli.kube.kinds import NADS
-from k8slan_cli.kube.watch import Document, Key
+from k8slan_cli.kube.kinds import NADS, Document
+from k8slan_cli.kube.watch import Key
 from k8slan_cli.lan import names
 from k8slan_cli.lan.model import GROUP, KIND
 from k8slan_cli.plan import objects
@@ -47,7 +47,7 @@ def read(document: Document) -> FoundNad | None:
 
 
 def wanted(nad: Nad) -> FoundNad:
-    """What ``read`` makes of a NAD that is as it should be."""
+    """What ``read`` makes of a NAD that needs no repair."""
     return FoundNad(
         config=nad.config, resource=nad.resource or "", owner=nad.owner, owner_uid=nad.owner_uid, labelled=True
     )

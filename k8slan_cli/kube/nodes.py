@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from k8slan_cli.kube.watch import Document
+from k8slan_cli.kube.kinds import Document
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,41 +3,26 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import replace
 
-from k8slan_cli.kube.watch import Document, Key
-from k8slan_cli.plan.attached import Network, asked, granted
+from k8slan_cli.kube.kinds import Document
+from k8slan_cli.kube.watch import Key
+from k8slan_cli.plan.attached import Pod, decode_pod
 
 RUNNING = "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed"
 """Field selector of the pods that may be attached to something: on a node, and not over."""
 _PREFIX = "k8slan-"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PodUse:
-    """A pod on a ``node`` that uses NADs of k8slan: those it ``wants``, and one for each interface it ``has``."""
-
-    node: str
-    wants: tuple[Key, ...] = ()
-    has: tuple[Key, ...] = ()
-
-    @property
-    def nads(self) -> frozenset[Key]:
-        """All NADs that it wants or has."""
-        return frozenset((*self.wants, *self.has))
-
-
-def read(document: Document) -> PodUse | None:
-    """What NADs of k8slan a pod uses; None if it uses none."""
-    metadata = document["metadata"]
-    annotations, namespace = metadata.get("annotations") or {}, metadata["namespace"]
-    wants, has = _ours(asked(annotations, namespace)), _ours(granted(annotations, namespace))
-    if not wants and not has:
+def read(document: Document) -> Pod | None:
+    """Return a pod with its networks of k8slan, without what changes as it lives; None if it has no such network."""
+    pod = decode_pod(document)
+    networks = tuple(replace(each, ips=()) for each in pod.networks if each.nad.name.startswith(_PREFIX))
+    if not networks:
         return None
-    return PodUse(node=sys.intern((document.get("spec") or {}).get("nodeName") or ""), wants=wants, has=has)
+    return replace(pod, node=sys.intern(pod.node), phase="", deleting=False, networks=networks)
 
 
-def _ours(networks: Iterable[Network]) -> tuple[Key, ...]:
-    nads = (network.nad for network in networks)
-    return tuple((nad.namespace, nad.name) for nad in nads if nad.name.startswith(_PREFIX))
+def nads(pod: Pod | None) -> frozenset[Key]:
+    """Return all NADs that a pod asks for or has."""
+    return frozenset((each.nad.namespace, each.nad.name) for each in pod.networks) if pod else frozenset()

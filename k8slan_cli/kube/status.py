@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-READY, CONFLICT, DEGRADED = "Ready", "Conflict", "Degraded"
+from k8slan_cli.lan.model import CONFLICT
+
+READY, DEGRADED = "Ready", "Degraded"
 CONDITIONS = (READY, CONFLICT, DEGRADED)
-NODE_READY = "Ready"
-"""``state`` of a node on which all is as it should be; every other word says that it is not."""
 MAX_MESSAGE = 32768
 """Characters of a condition's message, as the CRD has it."""
 

@@ -23,13 +23,13 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from k8slan_cli.kube.client import ApiError
+from k8slan_cli.kube.kinds import Document
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Key = tuple[str, str]
 """Namespace ("" where there is none) and name."""
-Document = Mapping[str, Any]
 
 PAGE = 500
 _WATCH_SECONDS = (300, 400)
@@ -155,7 +155,7 @@ class Backoff:
         """The pause after one more failure, in seconds."""
         longest = min(self.limit, _FIRST_PAUSE * (1 << min(self.failures, 10)))
         self.failures += 1
-        return longest * random.uniform(0.5, 1.0)  # noqa: S311 - nobody must guess it
+        return longest * random.uniform(0.5, 1.0)  # noqa: S311 - not a secret
 
     def reset(self) -> None:
         """Begin anew: it worked."""
@@ -165,9 +165,11 @@ class Backoff:
 class Informer(Generic[T]):
     """Keeps a ``Cache`` in step with the API server.
 
-    ``synced`` is set once all objects have been seen. ``live`` is set while the watch is up, that is, while what the
-    cache has is how things are; ``on_live`` is called whenever it has come up (again). ``trouble`` has the last
-    error's words while there is one. Where ``optional``, a kind that the cluster does not know has no objects.
+    ``synced`` is set once all objects have been seen, and ``on_synced`` called then and whenever all have been seen
+    again. ``live`` is set while the watch is up, that is, while what the cache has is how things are; ``on_live`` is
+    called whenever it has come up (again). ``trouble`` has the last error's words while there is one; ``on_trouble``
+    is told of it, instead of the log, and ends ``run`` if it raises. Where ``optional``, a kind that the cluster does
+    not know has no objects.
     """
 
     def __init__(
@@ -178,7 +180,9 @@ class Informer(Generic[T]):
         *,
         select: Mapping[str, str] | None = None,
         optional: bool = False,
+        on_synced: Callable[[], None] = lambda: None,
         on_live: Callable[[], None] = lambda: None,
+        on_trouble: Callable[[ApiError], None] | None = None,
         pause: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         """``select`` has the query's ``fieldSelector`` or ``labelSelector``."""
@@ -190,7 +194,9 @@ class Informer(Generic[T]):
         self._path = path
         self._select = dict(select or {})
         self._optional = optional
+        self._on_synced = on_synced
         self._on_live = on_live
+        self._on_trouble = on_trouble or self._log_trouble
         self._pause = pause
         self._version = ""
         self._backoff = Backoff(limit=_LONGEST_DEAF)
@@ -216,11 +222,18 @@ class Informer(Generic[T]):
                 return
         elif error.status == 404 and self._optional and not self._version:
             self.cache.drop_others(set(), 1 << 64)
-            self.synced.set()
+            self._seen_all()
         if self.trouble != str(error):
             self.trouble = str(error)
-            log.warning("%s: %s; trying again", self._path, error)
+            self._on_trouble(error)
         await self._pause(self._backoff.next())
+
+    def _log_trouble(self, error: ApiError) -> None:
+        log.warning("%s: %s; trying again", self._path, error)
+
+    def _seen_all(self) -> None:
+        self.synced.set()
+        self._on_synced()
 
     async def _list(self) -> None:
         query = {**self._select, "limit": str(PAGE)}
@@ -236,10 +249,10 @@ class Informer(Generic[T]):
         self._version = page["metadata"]["resourceVersion"]
         self.cache.drop_others(seen, int(self._version))
         self.cache.heard = int(self._version)
-        self.synced.set()
+        self._seen_all()
 
     async def _watch(self) -> None:
-        lasts = random.randint(*_WATCH_SECONDS)  # noqa: S311 - nobody must guess it
+        lasts = random.randint(*_WATCH_SECONDS)  # noqa: S311 - not a secret
         query = {
             **self._select,
             "watch": "true",
@@ -257,6 +270,8 @@ class Informer(Generic[T]):
                 self._backoff.reset()
         if not heard and time.monotonic() - began < _SHORT_SECONDS:
             raise ApiError("the watch ended as soon as it began")
+        # An API server that ends does so to all watches at once: they need not all come back at once.
+        await self._pause(random.uniform(0, _FIRST_PAUSE))  # noqa: S311 - not a secret
 
     def _up(self) -> None:
         if self.trouble:

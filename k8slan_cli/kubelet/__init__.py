@@ -1,1 +1,1 @@
-"""The kubelet's device plugin API (v1beta1): its messages, gRPC over unix sockets, and the plugins themselves."""
+"""The kubelet's device plugin API (v1beta1): its messages, as protoc writes them, and the plugins."""

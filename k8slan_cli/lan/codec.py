@@ -15,6 +15,7 @@ from k8slan_cli.errors import Invalid, Problem
 from k8slan_cli.lan import names, validate
 from k8slan_cli.lan.model import (
     API_VERSION,
+    CONFLICT,
     DEFAULT_BRIDGE,
     DEFAULT_PORT,
     DEFAULT_VXLAN,
@@ -194,10 +195,22 @@ def _lan(read: _Reader, top: dict[str, Any], metadata: dict[str, Any], spec: dic
         created=read.moment(metadata.get("creationTimestamp"), "metadata.creationTimestamp"),
         uid=read.typed(str, metadata.get("uid"), "metadata.uid", ""),
         deleting=metadata.get("deletionTimestamp") is not None,
+        granted=_granted(top.get("status"), metadata.get("generation")),
         down=_links_down(metadata.get("annotations")),
         finalizers=_finalizers(metadata.get("finalizers")),
         nodes=(*_nodes(top.get("status")), *_peers(read, top.get("peers"))),
     )
+
+
+def _granted(status: object, generation: object) -> bool | None:
+    """Return what ``status.conditions`` says of the LAN's claims: a conflict counts until it is said to be over."""
+    conditions = status.get("conditions") if isinstance(status, dict) else None
+    for condition in conditions if isinstance(conditions, list) else []:
+        if isinstance(condition, dict) and condition.get("type") == CONFLICT:
+            if condition.get("status") == "True":
+                return False
+            return True if condition.get("observedGeneration") == generation else None
+    return None
 
 
 def _links_down(annotations: object) -> frozenset[str]:

@@ -12,6 +12,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Self
 
 from k8slan_cli.errors import Problem
+from k8slan_cli.lan import names
 
 IpAddress = IPv4Address | IPv6Address
 
@@ -20,6 +21,12 @@ VERSION = "v1beta1"
 API_VERSION = f"{GROUP}/{VERSION}"
 KIND = "LAN"
 
+PROTECTION = f"{GROUP}/protection"
+"""The controller's own finalizer: on each LAN before it has its first NAD, so before anything can be attached."""
+CONFLICT = "Conflict"
+"""The condition that says whether a LAN wants what another has."""
+NODE_READY = "Ready"
+"""``NodeStatus.state`` of a node on which the LAN is as specified; every other word says that it is not."""
 LINKS_DOWN = f"{GROUP}/links-down"
 """The annotation that lists the links to have no carrier, separated by commas (see ``Lan.down``)."""
 
@@ -74,6 +81,8 @@ class Lan:
     ``mtu``        wanted MTU inside the LAN in bytes; None: as large as the underlay allows
     ``dynamic``    any number of pods may attach without a spoke
     ``created``    RFC 3339 time of creation, "" where unknown: it orders LANs that clash
+    ``granted``    what the controller has written of the LAN's claims: True, they are its own; False, some are another
+                   LAN's; None, nothing since the last edit
     ``down``       links that are to have no carrier: spokes, or ``namespace/pod:interface`` on a dynamic LAN
     ``finalizers`` and ``nodes`` are what agents and controller have written so far
     """
@@ -93,9 +102,21 @@ class Lan:
     created: str = ""
     uid: str = ""
     deleting: bool = False
+    granted: bool | None = None
     down: frozenset[str] = frozenset()
     finalizers: tuple[str, ...] = ()
     nodes: tuple[NodeStatus, ...] = field(default=())
+
+    @property
+    def in_use(self) -> bool:
+        """Whether it has attachments on some node: only agents write these entries."""
+        return any(node.name for node in self.nodes)
+
+    @property
+    def leaving(self) -> bool:
+        """Whether it is being deleted and nothing is attached any more, so that it needs nothing."""
+        ours = (f == PROTECTION or f.startswith(names.FINALIZER_PREFIX) for f in self.finalizers)
+        return self.deleting and not self.in_use and not any(ours)
 
     def underlay_on(self, *node_names: str) -> str | None:
         """The underlay device wanted on a node known by any of ``node_names``, or None for the node's own choice.

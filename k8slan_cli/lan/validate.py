@@ -1,19 +1,25 @@
 """The rules of a LAN as functions from values to problems. Webhook, CLI and file reader print the same list.
 
-Three questions are answered: is this LAN right in itself (``rules``), may it become that one (``change``), and which
-of several LANs cannot live together (``clashes``). What is wrong with the shape of a document is the codec's matter.
+Three questions are answered: is this LAN right in itself (``rules``), may it become that one (``change``, ``gain``),
+and which of several LANs can be had beside each other (``settle``). What is wrong with the shape of a document is the
+codec's matter.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from k8slan_cli.errors import Problem
 from k8slan_cli.lan import names
 from k8slan_cli.lan.model import Lan, LanRef
 
 MAX_VNI = (1 << 24) - 1
-MAX_SPOKES = 4095
+MAX_SPOKES = 1022
+"""A bridge has 1,023 ports, and VXLAN takes one."""
+TOLERATED_SPOKES = 4095
+"""As many as lists of before have: they go on, as only the ports in use count, but a new list is not as long."""
 MIN_MTU, MAX_MTU = 68, 65535 - 74
 """RFC 791 demands 68 bytes of every link; a packet has 65,535 at the most, VXLAN's own headers included."""
 _KERNELS_OWN = frozenset({"lo", "all", "default"})
@@ -63,13 +69,13 @@ def device_field(node: str) -> str:
 def _spokes(lan: Lan) -> Iterator[Problem]:
     if not lan.spokes and not lan.dynamic:
         yield Problem(field="spec.spokes", message="needs at least one spoke, or spec.dynamic: true")
-    if len(lan.spokes) > MAX_SPOKES:
+    if len(lan.spokes) > TOLERATED_SPOKES:
         yield Problem(field="spec.spokes", message=f"has {len(lan.spokes)} spokes, {MAX_SPOKES} at the most")
     taken = {lan.bridge: "spec.bridge", lan.vxlan: "spec.vxlan"}
     seen: dict[str, int] = {}
     taps: dict[int, int] = {}
     for position, spoke in enumerate(lan.spokes):
-        field = f"spec.spokes[{position}]"
+        field = spoke_field(position)
         if fault := names.label_fault(spoke, names.MAX_INTERFACE):
             yield Problem(field=field, message=fault)
             continue
@@ -99,35 +105,139 @@ def change(old: Lan, new: Lan) -> tuple[Problem, ...]:
     )
 
 
-def clashes(lans: Iterable[Lan]) -> dict[LanRef, tuple[Problem, ...]]:
-    """The LANs that must not be realised, each with what it has in common with an older one.
+def gain(old: Lan, new: Lan) -> tuple[Problem, ...]:
+    """Return what ``new`` has that ``old`` has not: a LAN that is being deleted may give up things, and get nothing."""
+    late = "while the LAN is being deleted"
+    added = [
+        Problem(field=spoke_field(position), message=f"{spoke} cannot be added {late}")
+        for position, spoke in enumerate(new.spokes)
+        if spoke not in old.spokes
+    ]
+    if new.dynamic and not old.dynamic:
+        added.append(Problem(field="spec.dynamic", message=f"cannot be set {late}"))
+    return (*change(old, new), *added)
 
-    The rule is the same everywhere: in the order of creation (then of namespace and name), a LAN is in if its
-    ``ns``, ``vni`` and spokes are taken by none that is in already.
+
+# ---------------------------------------------------------------- several LANs
+
+Claim = str | int
+"""A namespace's name; a VNI (below 2^24); a spoke's tap index (from 2^24), which is the same for the same spoke."""
+_Owners = dict[Claim, tuple[str, LanRef]]
+"""Who has a claim, and what that LAN calls it: two spokes may have one tap index."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """Which LANs can be had beside each other.
+
+    ``lans``     those that may be realised, as they may be: no two of them share a claim
+    ``clashes``  what other LANs have of those that cannot be had as they are wanted
     """
-    namespaces: dict[str, LanRef] = {}
-    vnis: dict[int, LanRef] = {}
-    spokes: dict[str, LanRef] = {}
-    taps: dict[int, tuple[str, LanRef]] = {}
-    found: dict[LanRef, tuple[Problem, ...]] = {}
-    for lan in sorted(lans, key=lambda lan: (lan.created or "~", lan.ref)):
-        problems: list[Problem] = []
-        if owner := namespaces.get(lan.netns):
-            problems.append(Problem(field="spec.ns", message=f"{lan.netns} is in use by LAN {owner}"))
-        if owner := vnis.get(lan.vni):
-            problems.append(Problem(field="spec.vni", message=f"{lan.vni} is in use by LAN {owner}"))
-        for position, spoke in enumerate(lan.spokes):
-            if owner := spokes.get(spoke):
-                message = f"{spoke} is in use by LAN {owner}"
-            elif tap := taps.get(names.tap_index(spoke)):
-                message = f"{spoke} would share its tap device with spoke {tap[0]} of LAN {tap[1]}"
-            else:
+
+    lans: Mapping[LanRef, Lan]
+    clashes: Mapping[LanRef, tuple[Problem, ...]]
+
+
+def spoke_field(position: int) -> str:
+    """Return the path of a spoke in the document."""
+    return f"spec.spokes[{position}]"
+
+
+def claims(lan: Lan) -> Iterator[tuple[Claim, str, str]]:
+    """Yield what a LAN must have for itself: each claim with its field and as the user wrote it."""
+    yield lan.netns, "spec.ns", lan.netns
+    yield lan.vni, "spec.vni", str(lan.vni)
+    for position, spoke in enumerate(lan.spokes):
+        yield names.tap_index(spoke), spoke_field(position), spoke
+
+
+def settle(lans: Iterable[Lan], held: Mapping[LanRef, Lan] = MappingProxyType({})) -> Settled:
+    """Decide which LANs can be had. Agents, controller, webhook and workstation all decide by this.
+
+    ``held`` are LANs with attachments on the node that asks, as they are realised there. What they hold stays theirs,
+    whatever others want, however old these are. If a LAN that is held has been edited so that it wants what another
+    has, the edit is not followed: it goes on with the ns, vni, bridge, vxlan, spokes and dynamic that it had, until
+    the clash is gone. So neither LAN is torn down.
+
+    All else goes to the first that wants it; a LAN gets all that it wants or nothing. The first is one whose claims
+    the controller has granted, and the last one of which it has said that it clashes; then one with attachments, on
+    any node; then one that is not being deleted; then the oldest, and of one age the first by name.
+
+    A LAN that is being deleted gains nothing, and one without attachments claims nothing any more.
+    """
+    ranked = sorted(lans, key=_rank)
+    owners: _Owners = {}
+    found: dict[LanRef, Lan] = {}
+    for lan in ranked:
+        former = held.get(lan.ref)
+        if former and not _taken(former, owners):
+            owners.update(_owned(former))
+            found[lan.ref] = _as_it_was(lan, former)
+    refused = [lan for lan in ranked if lan.ref in found or not lan.leaving]
+    freed = True
+    while freed:  # what a LAN gives up may be what one before it waits for
+        waiting, refused, freed = refused, [], False
+        for lan in waiting:
+            former = found.get(lan.ref)
+            if _against(lan, former, owners):
+                refused.append(lan)
                 continue
-            problems.append(Problem(field=f"spec.spokes[{position}]", message=message))
-        if problems:
-            found[lan.ref] = tuple(problems)
-            continue
-        namespaces[lan.netns] = vnis[lan.vni] = lan.ref
-        spokes |= dict.fromkeys(lan.spokes, lan.ref)
-        taps |= {names.tap_index(spoke): (spoke, lan.ref) for spoke in lan.spokes}
-    return found
+            if former:
+                given_up = _owned(former).keys() - _owned(lan).keys()
+                for claim in given_up:
+                    del owners[claim]
+                freed = freed or bool(given_up)
+            owners.update(_owned(lan))
+            found[lan.ref] = lan
+    return Settled(lans=found, clashes={lan.ref: _against(lan, found.get(lan.ref), owners) for lan in refused})
+
+
+def _rank(lan: Lan) -> tuple[int, bool, bool, str, LanRef]:
+    word = {True: 0, None: 1, False: 2}[lan.granted]
+    return word, not lan.in_use, lan.deleting, lan.created or "~", lan.ref
+
+
+def as_newest(lan: Lan) -> Lan:
+    """Return a LAN that comes after all others: who writes one may not take from another what it has."""
+    return replace(lan, granted=False, nodes=(), created="")
+
+
+def _owned(lan: Lan) -> _Owners:
+    return {claim: (shown, lan.ref) for claim, _, shown in claims(lan)}
+
+
+def _against(lan: Lan, former: Lan | None, owners: _Owners) -> tuple[Problem, ...]:
+    """Return what is against a LAN as it is wanted, if it is held as ``former``."""
+    return (*(gain(former, lan) if former and lan.deleting else ()), *_taken(lan, owners))
+
+
+def _taken(lan: Lan, owners: _Owners) -> tuple[Problem, ...]:
+    """Return what of a LAN is another's."""
+    problems = []
+    for claim, field, shown in claims(lan):
+        named, owner = owners.get(claim, (shown, lan.ref))
+        if owner != lan.ref:
+            message = f"{shown} is in use by LAN {owner}"
+            if named != shown:
+                message = f"{shown} would share its tap device with spoke {named} of LAN {owner}"
+            problems.append(Problem(field=field, message=message))
+    return tuple(problems)
+
+
+def _as_it_was(lan: Lan, former: Lan) -> Lan:
+    """Return a LAN as it is now, but for what it is known by and has for itself."""
+    return replace(
+        lan,
+        netns=former.netns,
+        bridge=former.bridge,
+        vxlan=former.vxlan,
+        vni=former.vni,
+        spokes=former.spokes,
+        dynamic=former.dynamic,
+    )
+
+
+def own_spokes(lan: Lan, problems: Iterable[Problem]) -> tuple[str, ...]:
+    """Return the spokes of a LAN that are not in ``problems``, which tell of its clashes."""
+    others = {problem.field for problem in problems}
+    return tuple(spoke for position, spoke in enumerate(lan.spokes) if spoke_field(position) not in others)

@@ -6,37 +6,20 @@ import errno
 import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import singledispatch
 
 from k8slan_cli.errors import KernelError, PodGone, UnderlayMissing
 from k8slan_cli.lan import names
 from k8slan_cli.net import netlink, netns, sockets, taps
-from k8slan_cli.net.netlink import (
-    IF_OPER_UP,
-    IFF_ALLMULTI,
-    IFF_LOWER_UP,
-    IFF_MULTICAST,
-    IFF_NOARP,
-    IFF_UP,
-    IFLA_IFNAME,
-    IFLA_MASTER,
-    IFLA_MTU,
-)
+from k8slan_cli.net.netlink import End
 from k8slan_cli.net.node import Handle, Node
 from k8slan_cli.net.sockets import Netlink
 from k8slan_cli.plan import operations as op
 from k8slan_cli.plan.operations import Operation
-from k8slan_cli.plan.state import Attachment, Kind, Port
+from k8slan_cli.plan.state import Attachment, AttachmentKind, Port
 
 _GONE = frozenset({errno.ENODEV})
-_SILENT = IFF_UP | IFF_ALLMULTI | IFF_NOARP
-"""A macvtap's flags; IFF_MULTICAST is not among them.
-
-It has the VM's MAC, and the guest alone speaks with that: before it runs, and while it still runs on the node that it
-migrates from, a word of the pod's kernel turns the MAC to this port in every bridge. Without NOARP the kernel answers
-for addresses of the pod's other interfaces, and with MULTICAST for groups once somebody switches IPv6 on again. Without
-ALLMULTI the guest gets no LLDP, LACP, STP, OSPF, IS-IS and IPv6 ND.
-"""
 _CARRIER_SECONDS, _LOOK_SECONDS = 1.0, 0.001
 
 
@@ -112,6 +95,7 @@ def _(operation: op.CreateBridge, context: Context) -> None:
     bridge = operation.bridge
     mac = names.mac(context.name, bridge.name)
     lan = context.handle().netlink
+    context.handle().indexes.clear()
     lan.apply([netlink.bridge(bridge.name, bridge.mtu, mac)], doing=operation.describe())
     _set_bridge(lan, operation)
 
@@ -124,7 +108,7 @@ def _(operation: op.SetBridge, context: Context) -> None:
 def _set_bridge(lan: Netlink, operation: op.SetBridge | op.CreateBridge) -> None:
     bridge = operation.bridge
     raw = _link(lan, bridge.name)
-    changes = [netlink.set_link(netlink.u32(IFLA_MTU, bridge.mtu), index=raw.index, flags=IFF_UP, change=IFF_UP)]
+    changes = [netlink.set_link(raw.index, mtu=bridge.mtu, up=True)]
     if netlink.loud(raw):
         changes.append(netlink.silence(raw))
     lan.apply(changes, doing=operation.describe())
@@ -163,54 +147,55 @@ def _(operation: op.SetPort, context: Context) -> None:
 
 def _set_port(lan: Netlink, port: Port, doing: str) -> None:
     master = _link(lan, port.bridge).index if port.bridge else 0
-    name = netlink.text(IFLA_IFNAME, port.name)
-    change = netlink.set_link(name, netlink.u32(IFLA_MTU, port.mtu), netlink.u32(IFLA_MASTER, master))
+    change = netlink.set_link(port.name, mtu=port.mtu, master=master)
     lan.apply([change, netlink.port_settings(port.name, port.forwards, port.owner, up=port.up)], doing=doing)
 
 
 @execute.register
 def _(operation: op.CreateVeth, context: Context) -> None:
     handle, port, attachment, stub = context.handle(), operation.port, operation.attachment, operation.stub
-    master = _link(handle.netlink, port.bridge or "").index
+    lan, doing = handle.netlink, operation.describe()
+    master = _index(handle, port.bridge or "")
+    end = End(port.name, names.mac(context.name, port.name), port.mtu)
 
     def create(fd: int) -> None:
-        peer = stub.name if stub else attachment.ifname  # a macvtap in passthru mode has the MAC of what it sits on
-        messages = [
-            netlink.veth(
-                port.name,
-                names.mac(context.name, port.name),
-                port.mtu,
-                master,
-                peer,
-                attachment.mac,
-                attachment.mtu,
-                fd,
-            ),
-            netlink.port_settings(port.name, port.forwards, port.owner, up=port.up),
-        ]
-        if stub:
-            messages.append(netlink.set_link(netlink.text(IFLA_IFNAME, stub.name), flags=IFF_UP, change=IFF_UP))
+        # The pod's end is the one that can be brought up while it is made, without a socket in the pod.
+        inside = End(attachment.ifname, attachment.mac, attachment.mtu, fd)
         try:
-            handle.netlink.apply(messages, doing=operation.describe())
+            lan.apply([netlink.veth(inside, replace(end, netns_fd=handle.fd), up=True)], doing=doing)
         except KernelError as error:
-            if error.errno == errno.EEXIST:
-                words = f"the pod has an interface {peer} already, or the LAN a port {port.name}"
-                raise KernelError(error.errno, words) from error
-            raise
+            # Before Linux 6.15 a name that is taken here counts as taken there.
+            if error.errno != errno.EEXIST or sockets.link(lan, inside.name) is None:
+                raise
+            lan.apply([netlink.veth(end, inside)], doing=doing)
+            with Netlink(fd) as pod:
+                pod.apply([netlink.set_link(inside.name, up=True)], doing=doing)
 
-    if stub:
-        create(handle.fd)
-    else:
-        context.with_pod(attachment, create)
+    settings = [
+        netlink.set_link(port.name, master=master),
+        netlink.port_settings(port.name, port.forwards, port.owner, up=port.up),
+    ]
+    try:
+        if stub:  # it has the MAC of the macvtap that is to sit on it in passthru mode
+            settings.append(netlink.set_link(stub.name, up=True))
+            lan.apply([netlink.veth(end, End(stub.name, attachment.mac, attachment.mtu))], doing=doing)
+        else:
+            context.with_pod(attachment, create)
+        lan.apply(settings, doing=doing)
+    except KernelError as error:
+        handle.indexes.clear()
+        if error.errno == errno.EEXIST:
+            peer = stub.name if stub else attachment.ifname
+            words = f"the pod has an interface {peer} already, or the LAN a port {port.name}"
+            raise KernelError(error.errno, words) from error
+        raise
 
 
 @execute.register
 def _(operation: op.SetStub, context: Context) -> None:
     stub = operation.stub
-    name, mtu = netlink.text(IFLA_IFNAME, stub.name), netlink.u32(IFLA_MTU, stub.mtu)
-    context.handle().netlink.apply(
-        [netlink.set_link(name, mtu, flags=IFF_UP, change=IFF_UP)], doing=operation.describe()
-    )
+    change = netlink.set_link(stub.name, mtu=stub.mtu, up=True)
+    context.handle().netlink.apply([change], doing=operation.describe())
 
 
 @execute.register
@@ -248,18 +233,18 @@ def _(operation: op.GiveTap, context: Context) -> None:
 @execute.register
 def _(operation: op.ConfigurePod, context: Context) -> None:
     attachment = operation.attachment
-    silent = attachment.kind is Kind.MACVTAP
+    silent = attachment.kind is AttachmentKind.MACVTAP
 
     def configure(fd: int) -> None:
         # Off before it goes up; on because runtimes switch it off in pods that have no IPv6 of their own.
         if silent or any(":" in address for address in attachment.addresses):
             netns.switch_ipv6(fd, attachment.ifname, on=not silent)
-        flags, change = (_SILENT, _SILENT | IFF_MULTICAST) if silent else (IFF_UP, IFF_UP)
         with Netlink(fd) as pod:
             raw = _link(pod, attachment.ifname)
-            changes = [netlink.set_link(index=raw.index, flags=flags, change=change)]
+            changes = [netlink.set_link(raw.index, up=True, silent=silent)]
             changes += [netlink.add_address(raw.index, address) for address in attachment.addresses]
-            pod.apply(changes, doing=operation.describe())
+            there = frozenset({errno.EEXIST})  # an address that it has already, by an earlier try
+            pod.apply(changes, doing=operation.describe(), ignore=there)
             routes = [
                 netlink.add_route(
                     raw.index,
@@ -275,9 +260,10 @@ def _(operation: op.ConfigurePod, context: Context) -> None:
             ]
             # A route that the pod has already, by another network, stays as it is: usually the default route.
             if routes:
-                pod.apply(routes, doing=operation.describe(), ignore=frozenset({errno.EEXIST}))
+                pod.apply(routes, doing=operation.describe(), ignore=there)
 
-    context.with_pod(attachment, configure)
+    if attachment.kind is AttachmentKind.MACVTAP or attachment.addresses or attachment.routes:  # a veth was made up
+        context.with_pod(attachment, configure)
     _await_carrier(context.handle().netlink, attachment.port)
 
 
@@ -289,7 +275,7 @@ def _await_carrier(lan: Netlink, port: str) -> None:
     once; an older one is asked until it has.
     """
     until = time.monotonic() + _CARRIER_SECONDS
-    while (link := sockets.link(lan, port)) and link.flags & IFF_LOWER_UP and link.operstate != IF_OPER_UP:
+    while (link := sockets.link(lan, port)) and link.carrier and link.operstate != "UP":
         if time.monotonic() > until:
             return
         time.sleep(_LOOK_SECONDS)
@@ -300,6 +286,8 @@ def _(operation: op.DeleteLinks, context: Context) -> None:
     handle = context.node.lan(context.name)
     if handle is None:
         return
+    for name in operation.names:
+        handle.indexes.pop(name, None)
     if len(operation.names) == 1:
         messages = [netlink.delete_link(operation.names[0])]
     else:
@@ -319,6 +307,13 @@ def _(operation: op.RemovePeer, context: Context) -> None:
     lan = context.handle().netlink
     message = netlink.remove_peer(_link(lan, operation.vxlan).index, operation.peer)
     lan.apply([message], doing=operation.describe(), ignore=frozenset({errno.ENOENT}))
+
+
+def _index(handle: Handle, name: str) -> int:
+    """The index of a link that stays, asked for once."""
+    if name not in handle.indexes:
+        handle.indexes[name] = _link(handle.netlink, name).index
+    return handle.indexes[name]
 
 
 def _link(sock: Netlink, name: str) -> netlink.RawLink:

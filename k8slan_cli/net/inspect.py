@@ -6,10 +6,10 @@ import os
 
 from k8slan_cli.errors import KernelError
 from k8slan_cli.net import netlink, netns, sockets, taps
-from k8slan_cli.net.netlink import IFF_UP, OURS
+from k8slan_cli.net.netlink import OURS
 from k8slan_cli.net.node import Node
 from k8slan_cli.net.sockets import Netlink
-from k8slan_cli.plan.state import Attachment, Kind
+from k8slan_cli.plan.state import Attachment, AttachmentKind
 
 
 def ports(node: Node, name: str) -> frozenset[str]:
@@ -17,8 +17,7 @@ def ports(node: Node, name: str) -> frozenset[str]:
     handle = node.lan(name)
     if handle is None:
         return frozenset()
-    links = [netlink.parse_link(r) for r in handle.netlink.ask(netlink.get_links(), doing="list links")]
-    return frozenset(link.name for link in links if link.group == OURS)
+    return frozenset(link.name for link in sockets.links(handle.netlink) if link.group == OURS)
 
 
 def is_orphan(node: Node, name: str, attachment: Attachment) -> bool:
@@ -31,9 +30,12 @@ def is_orphan(node: Node, name: str, attachment: Attachment) -> bool:
     handle = node.lan(name)
     if handle is None or sockets.link(handle.netlink, attachment.port) is None:
         return True
-    if attachment.kind is Kind.VETH:
+    if attachment.kind is AttachmentKind.VETH:
         return False
-    fd = netns.open_under(node.host_root, attachment.netns)
+    try:
+        fd = netns.open_under(node.host_root, attachment.netns)
+    except KernelError:
+        return False
     if fd is None:
         return not (node.host_root / attachment.netns.lstrip("/")).exists()
     try:
@@ -68,7 +70,7 @@ def _pod_faults(inside: Netlink, attachment: Attachment) -> list[str]:
         found.append(f"its MAC is {link.mac} instead of {attachment.mac}")
     if link.mtu != attachment.mtu:
         found.append(f"its MTU is {link.mtu} instead of {attachment.mtu}")
-    if not link.flags & IFF_UP:
+    if not link.up:
         found.append("it is down")
     replies = inside.ask(netlink.get_addresses(), doing="list addresses")
     there = {f"{a.address}/{a.prefix}" for a in netlink.parse_addresses(replies) if a.index == link.index}

@@ -1,122 +1,73 @@
-"""The rtnetlink messages k8slan needs, as bytes: building and parsing, no socket.
+"""What k8slan asks of rtnetlink and what it reads there: requests, made of pyroute2's messages, and values.
 
-Why not a general netlink library: a CNI ADD has a few milliseconds in all. Measured on the machine of the README's
-table, opening a namespace with pyroute2 0.9 takes 9 ms and asking for one link by name up to 38 ms; the messages
-here take 0.02 ms.
-
-What is read may be of any shape: a message or attribute that is cut short is passed over, numbers may be of any length,
-attributes may be missing. Only what makes no sense at all raises, and always a KernelError with EBADMSG, so that a
-listener gets over it as over any refusal of the kernel.
-
-Layouts: Linux ``include/uapi/linux/rtnetlink.h``, ``if_link.h``, ``neighbour.h``, ``netlink.h``; rtnetlink(7).
+pyroute2 knows numbers and layouts; here is only which attributes k8slan sets and which it reads. Sockets are in
+sockets.py. See rtnetlink(7).
 """
 
 from __future__ import annotations
 
-import errno
 import struct
-import sys
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Interface, ip_address, ip_interface
-from socket import AF_INET, AF_INET6, AF_UNSPEC
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv6Interface, ip_address, ip_interface
+from socket import AF_BRIDGE, AF_INET, AF_INET6
+from typing import Any
 
-from k8slan_cli.errors import KernelError
-from k8slan_cli.lan.model import IpAddress
-
-# Message types (rtnetlink.h) and flags (netlink.h).
-NLMSG_ERROR, NLMSG_DONE = 2, 3
-RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
-RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
-RTM_NEWROUTE, RTM_GETROUTE = 24, 26
-RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
-NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP_INTR, NLM_F_DUMP = 0x1, 0x4, 0x10, 0x300
-NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE, NLM_F_APPEND = 0x100, 0x200, 0x400, 0x800
-NLM_F_CAPPED, NLM_F_ACK_TLVS = 0x100, 0x200
-NLMSGERR_ATTR_MSG = 1
-
-# Multicast groups to listen to (rtnetlink.h, RTNLGRP_*).
-GROUP_LINK, GROUP_NEIGH, GROUP_IPV4_ADDRESS, GROUP_IPV6_ADDRESS = 1, 3, 5, 9
-
-IFF_UP, IFF_NOARP, IFF_PROMISC, IFF_ALLMULTI, IFF_MULTICAST, IFF_LOWER_UP = 0x1, 0x80, 0x100, 0x200, 0x1000, 0x10000
-
-IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER = 1, 3, 4, 5, 10
-IFLA_TXQLEN, IFLA_LINKINFO, IFLA_IFALIAS, IFLA_STATS64, IFLA_GROUP, IFLA_NET_NS_FD, IFLA_EXT_MASK = (
-    13,
-    18,
-    20,
-    23,
-    27,
-    28,
-    29,
+from pyroute2.netlink import (
+    NLA_F_NESTED,
+    NLA_F_NET_BYTEORDER,
+    NLM_F_ACK,
+    NLM_F_APPEND,
+    NLM_F_CREATE,
+    NLM_F_DUMP,
+    NLM_F_EXCL,
+    NLM_F_REQUEST,
+    nla,
+    nla_slot,
+    nlmsg,
+    nlmsg_atoms,
 )
-IFLA_PROTINFO = 12
-IFLA_OPERSTATE, IF_OPER_UP = 16, 6
-IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
-RTEXT_FILTER_SKIP_STATS = 1 << 3
+from pyroute2.netlink.rtnl import (
+    RTM_DELLINK,
+    RTM_DELNEIGH,
+    RTM_GETADDR,
+    RTM_GETLINK,
+    RTM_GETNEIGH,
+    RTM_GETROUTE,
+    RTM_NEWADDR,
+    RTM_NEWLINK,
+    RTM_NEWNEIGH,
+    RTM_NEWROUTE,
+    rt_proto,
+    rt_type,
+)
+from pyroute2.netlink.rtnl.ifaddrmsg import IFA_F_NODAD, ifaddrmsg
+from pyroute2.netlink.rtnl.ifinfmsg import (
+    IFF_ALLMULTI,
+    IFF_LOWER_UP,
+    IFF_MULTICAST,
+    IFF_NOARP,
+    IFF_UP,
+    ifinfbase,
+    ifinfmsg,
+    protinfo_bridge,
+)
+from pyroute2.netlink.rtnl.ifinfmsg.plugins.vxlan import vxlan as vxlan_data
+from pyroute2.netlink.rtnl.ndmsg import NTF_SELF, NUD_PERMANENT, ndmsg
+from pyroute2.netlink.rtnl.rtmsg import RT_SCOPE_LINK, rtmsg
 
-IFLA_BR_AGEING_TIME, IFLA_BR_STP_STATE, IFLA_BR_VLAN_FILTERING, IFLA_BR_MCAST_SNOOPING = 4, 5, 7, 23
-IFLA_BRPORT_GROUP_FWD_MASK = 31
-IFLA_VXLAN_ID, IFLA_VXLAN_GROUP, IFLA_VXLAN_LINK, IFLA_VXLAN_LOCAL, IFLA_VXLAN_LEARNING = 1, 2, 3, 4, 7
-IFLA_VXLAN_PORT, IFLA_VXLAN_GROUP6, IFLA_VXLAN_LOCAL6 = 15, 16, 17
-VETH_INFO_PEER = 1
-IFLA_MACVLAN_MODE, MACVLAN_MODE_PASSTHRU = 1, 8
-
-IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS = 1, 2, 8
-IFA_F_NODAD, IFA_F_DADFAILED, IFA_F_TENTATIVE = 0x02, 0x08, 0x40
-RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_METRICS, RTA_MULTIPATH, RTA_TABLE = 1, 4, 5, 6, 8, 9, 15
-RTAX_MTU, RTAX_ADVMSS = 2, 8
-RT_TABLE_MAIN, RT_SCOPE_LINK, RTN_UNICAST = 254, 253, 1
-NDA_DST, NDA_LLADDR = 1, 2
-NUD_PERMANENT, NTF_SELF = 0x80, 0x02
-
-_HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
-_IFINFO = struct.Struct("=BxHiII")  # ifinfomsg: family, device type, index, flags, change
-_IFADDR = struct.Struct("=BBBBi")  # ifaddrmsg: family, prefix length, flags, scope, index
-_RTMSG = struct.Struct("=BBBBBBBBI")  # rtmsg: family, dst/src length, tos, table, protocol, scope, type, flags
-_NDMSG = struct.Struct("=BxxxiHBB")  # ndmsg: family, index, state, flags, type
-_ATTR = struct.Struct("=HH")  # nlattr: length, type
-_U8, _U16, _U32, _I32 = struct.Struct("=B"), struct.Struct("=H"), struct.Struct("=I"), struct.Struct("=i")
-_STATS = struct.Struct("=8Q")  # the begin of rtnl_link_stats64
-
-_TYPE_MASK = 0x3FFF  # the upper two bits of an attribute's type are flags
-ALL_ZERO_MAC = bytes(6)
+from k8slan_cli.lan.model import IpAddress
 
 OURS = 0x6B386C  # "k8l"
 """IFLA_GROUP of every link k8slan makes (``ip link show group 7026796``): it deletes only what carries this mark."""
 DOOMED = OURS + 1
 """The group that links move to, to be deleted together."""
+MAIN_TABLE = 254  # RT_TABLE_MAIN (rtnetlink.h), which pyroute2 does not name
+ALL_ZERO_MAC = "00:00:00:00:00:00"
 
-
-def attr(kind: int, payload: bytes) -> bytes:
-    """One attribute, padded to 4 bytes."""
-    length = 4 + len(payload)
-    return _ATTR.pack(length, kind) + payload + bytes(-length % 4)
-
-
-def nest(kind: int, *attributes: bytes) -> bytes:
-    """An attribute that holds attributes."""
-    return attr(kind, b"".join(attributes))
-
-
-def u8(kind: int, value: int) -> bytes:
-    """An attribute of one byte."""
-    return attr(kind, _U8.pack(value))
-
-
-def u16(kind: int, value: int) -> bytes:
-    """An attribute of two bytes in host order."""
-    return attr(kind, _U16.pack(value))
-
-
-def u32(kind: int, value: int) -> bytes:
-    """An attribute of four bytes in host order."""
-    return attr(kind, _U32.pack(value))
-
-
-def text(kind: int, value: str) -> bytes:
-    """A NUL-terminated string attribute."""
-    return attr(kind, value.encode(errors="surrogateescape") + b"\0")
+_CHANGE = NLM_F_REQUEST | NLM_F_ACK
+_CREATE = _CHANGE | NLM_F_CREATE | NLM_F_EXCL
+_DUMP = NLM_F_REQUEST | NLM_F_DUMP
 
 
 def mac_bytes(mac: str) -> bytes:
@@ -124,411 +75,97 @@ def mac_bytes(mac: str) -> bytes:
     return bytes.fromhex(mac.replace(":", ""))
 
 
-def mac_text(raw: bytes) -> str:
-    """Six bytes as ``02:00:…``."""
-    return raw.hex(":")
+def _message(
+    kind: type[nlmsg], number: int, mode: int, attributes: Iterable[list[Any]] = (), /, **fields: int
+) -> nlmsg:
+    """A message of a kind: its number, what is to be done with it (NLM_F_*), its attributes, its fixed part."""
+    message = kind()
+    message["header"].update(type=number, flags=mode)
+    message.update(fields, attrs=list(attributes))
+    return message
 
 
-def attributes(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """The attributes in ``data[start:end]`` as (type, start of payload, end of payload); one cut short ends them."""
-    unpack = _ATTR.unpack_from
-    while start + 4 <= end:
-        length, kind = unpack(data, start)
-        if length < 4 or start + length > end:
-            return
-        yield kind & _TYPE_MASK, start + 4, start + length
-        start += (length + 3) & ~3
+def _nest(*attributes: list[Any]) -> dict[str, Any]:
+    return {"attrs": list(attributes)}
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One netlink request: its type, its flags beside REQUEST and ACK, its body."""
-
-    type: int
-    flags: int
-    body: bytes
-
-    def encode(self, sequence: int, *, ack: bool = True) -> bytes:
-        """The bytes to send."""
-        flags = self.flags | NLM_F_REQUEST | (NLM_F_ACK if ack else 0)
-        return _HEADER.pack(16 + len(self.body), self.type, flags, sequence, 0) + self.body
+# ---------------------------------------------------------------- links: requests
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """One message received; ``data[start:end]`` is its body, which for rtnetlink begins with an address family."""
+class _LinkRequest(ifinfbase, nlmsg):  # type: ignore[misc]
+    """A link's message as it is sent: an alias goes without a zero at its end, for which a long one has no room."""
 
-    type: int
-    flags: int
-    sequence: int
-    data: bytes
-    start: int
-    end: int
+    nla_map = tuple((name, "string" if name == "IFLA_IFALIAS" else kind) for name, kind in ifinfmsg.nla_map)
 
 
-def replies(data: bytes) -> Iterator[Reply]:
-    """The messages of one datagram; one cut short ends them, one of rtnetlink without a body is passed over."""
-    offset = 0
-    while offset + 16 <= len(data):
-        length, kind, flags, sequence, _port = _HEADER.unpack_from(data, offset)
-        if length < 16 or offset + length > len(data):
-            return
-        if length > 16 or kind < RTM_NEWLINK:
-            yield Reply(kind, flags, sequence, data, offset + 16, offset + length)
-        offset += (length + 3) & ~3
+def _link(number: int, mode: int, which: str | int, attributes: Mapping[str, Any], /, **fields: int) -> nlmsg:
+    """A message about the link of a name or an index; ``attributes`` are called as in if_link.h, without ``IFLA_``."""
+    found = [[f"IFLA_{name.upper()}", value] for name, value in attributes.items()]
+    if isinstance(which, int):
+        return _message(_LinkRequest, number, mode, found, index=which, **fields)
+    named = ["IFLA_IFNAME", which.encode(errors="surrogateescape")]
+    return _message(_LinkRequest, number, mode, [named, *found], **fields)
 
 
-def _head(layout: struct.Struct, reply: Reply) -> tuple[int, ...]:
-    """The fixed part at the begin of a message's body."""
-    if reply.end - reply.start < layout.size:
-        raise KernelError(errno.EBADMSG, f"a message of type {reply.type} is cut short")
-    return layout.unpack_from(reply.data, reply.start)
-
-
-def _found(data: bytes, start: int, end: int) -> dict[int, bytes]:
-    """Attributes by type."""
-    return {key: data[s:e] for key, s, e in attributes(data, start, end)}
-
-
-def _number(raw: bytes) -> int:
-    """A number in host order, of as many bytes as it has; 0 for none."""
-    return int.from_bytes(raw, sys.byteorder)
-
-
-def _address(raw: bytes | None) -> IpAddress | None:
-    """An address, or None for what is not 4 or 16 bytes long."""
-    return ip_address(raw) if raw is not None and len(raw) in (4, 16) else None
-
-
-def error_of(reply: Reply) -> tuple[int, str]:
-    """(errno, the kernel's own words or "") of an NLMSG_ERROR; errno 0 is an acknowledgement."""
-    (code,) = _head(_I32, reply)
-    words = ""
-    if reply.flags & NLM_F_ACK_TLVS:
-        request = reply.start + 4  # here the request is repeated, or its header alone
-        skip = 16 if reply.flags & NLM_F_CAPPED else (_number(reply.data[request : request + 4]) + 3) & ~3
-        for kind, start, end in attributes(reply.data, request + skip, reply.end):
-            if kind == NLMSGERR_ATTR_MSG:
-                words = reply.data[start:end].rstrip(b"\0").decode(errors="replace")
-    return -code, words
-
-
-# ---------------------------------------------------------------- links
-
-
-def ifinfo(*, index: int = 0, flags: int = 0, change: int = 0, family: int = AF_UNSPEC) -> bytes:
-    """An ifinfomsg."""
-    return _IFINFO.pack(family, 0, index, flags, change)
-
-
-def link_info(kind: str, *data: bytes) -> bytes:
+def _info(kind: str, *data: list[Any]) -> dict[str, Any]:
     """IFLA_LINKINFO of a link of ``kind``."""
-    return nest(IFLA_LINKINFO, text(IFLA_INFO_KIND, kind), *([nest(IFLA_INFO_DATA, *data)] if data else []))
+    return _nest(["IFLA_INFO_KIND", kind], *([["IFLA_INFO_DATA", _nest(*data)]] if data else []))
 
 
-def get_link(which: str | int) -> Message:
+def get_link(which: str | int) -> nlmsg:
     """Ask for one link by name or by index."""
-    head = ifinfo(index=which) if isinstance(which, int) else ifinfo() + text(IFLA_IFNAME, which)
-    return Message(RTM_GETLINK, 0, head + u32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS))
+    return _link(RTM_GETLINK, NLM_F_REQUEST, which, {})
 
 
-def get_link_with_counters(name: str) -> Message:
-    """Ask for one link by name, its counters included."""
-    return Message(RTM_GETLINK, 0, ifinfo() + text(IFLA_IFNAME, name))
-
-
-def get_links() -> Message:
+def get_links() -> nlmsg:
     """Ask for every link of the namespace."""
-    return Message(RTM_GETLINK, NLM_F_DUMP, ifinfo() + u32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS))
+    return _message(_LinkRequest, RTM_GETLINK, _DUMP)
 
 
-def new_link(*body: bytes, up: bool = True, index: int = 0) -> Message:
-    """Create a link from attributes, marked as k8slan's; ``index`` 0 lets the kernel choose."""
-    head = ifinfo(index=index, flags=IFF_UP if up else 0, change=IFF_UP)
-    return Message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, head + u32(IFLA_GROUP, OURS) + b"".join(body))
+def set_link(which: str | int, *, up: bool | None = None, silent: bool = False, **attributes: Any) -> nlmsg:
+    """Change a link: attributes, whether it is up (None leaves it as it is), and whether it is a VM's, so ``silent``.
+
+    A VM's macvtap has the VM's MAC, and the guest alone speaks with that: before it runs, and while it still runs on
+    the node that it migrates from, a frame of the pod's kernel would turn the MAC to this port in every bridge. Without
+    NOARP the kernel answers for addresses of the pod's other interfaces, and with MULTICAST for groups once somebody
+    switches IPv6 on again. Without ALLMULTI the guest gets no LLDP, LACP, STP, OSPF, IS-IS and IPv6 ND.
+    """
+    on = (IFF_UP if up else 0) | (IFF_ALLMULTI | IFF_NOARP if silent else 0)
+    change = on | (IFF_UP if up is not None else 0) | (IFF_MULTICAST if silent else 0)
+    return _link(RTM_NEWLINK, _CHANGE, which, attributes, flags=on, change=change)
 
 
-def set_link(*body: bytes, index: int = 0, flags: int = 0, change: int = 0) -> Message:
-    """Change a link that is known by ``index`` or by an IFLA_IFNAME in ``body``."""
-    return Message(RTM_NEWLINK, 0, ifinfo(index=index, flags=flags, change=change) + b"".join(body))
+def port_settings(name: str, mask: int, alias: str, *, up: bool = True) -> nlmsg:
+    """Set what a bridge port has for itself: which link-local groups it passes, its alias, and whether it is up.
+
+    ``mask`` has a bit for each of the addresses 01:80:c2:00:00:0X; an empty ``alias`` takes it off.
+    """
+    data = _nest(["IFLA_BRPORT_GROUP_FWD_MASK", mask])
+    info = _nest(["IFLA_INFO_SLAVE_KIND", "bridge"], ["IFLA_INFO_SLAVE_DATA", data])
+    return set_link(name, up=up, ifalias=alias.encode(), linkinfo=info)
 
 
-def delete_link(name: str) -> Message:
+def delete_link(name: str) -> nlmsg:
     """Delete a link."""
-    return Message(RTM_DELLINK, 0, ifinfo() + text(IFLA_IFNAME, name))
+    return _link(RTM_DELLINK, _CHANGE, name, {})
 
 
-def delete_links(names: Iterable[str]) -> list[Message]:
+def delete_links(names: Iterable[str]) -> list[nlmsg]:
     """Delete links in one go, as a group: the kernel's wait for RCU (about 20 ms) is then shared by all."""
-    doom = [set_link(text(IFLA_IFNAME, name), u32(IFLA_GROUP, DOOMED)) for name in names]
-    return [*doom, Message(RTM_DELLINK, 0, ifinfo() + u32(IFLA_GROUP, DOOMED))]
+    doom = [set_link(name, group=DOOMED) for name in names]
+    return [*doom, _message(_LinkRequest, RTM_DELLINK, _CHANGE, [["IFLA_GROUP", DOOMED]])]
 
 
-@dataclass(frozen=True, slots=True)
-class RawLink:
-    """A link as the kernel tells it; ``info`` and ``port`` hold INFO_DATA and INFO_SLAVE_DATA by attribute type."""
-
-    index: int
-    name: str
-    flags: int
-    mtu: int
-    mac: str
-    master: int
-    link: int
-    kind: str
-    group: int
-    info: dict[int, bytes]
-    port: dict[int, bytes]
-    alias: str = ""
-    counters: tuple[int, ...] = ()  # rx/tx packets, rx/tx bytes, rx/tx errors, rx/tx dropped
-    operstate: int = 0  # RFC 2863, as linux/if.h numbers it
-
-
-def link_index(reply: Reply) -> int:
-    """The index of the link that an RTM_NEWLINK or RTM_DELLINK message is about.
-
-    Raises:
-        KernelError: it is cut short.
-
-    """
-    return _head(_IFINFO, reply)[2]
-
-
-def parse_link(reply: Reply) -> RawLink:
-    """An RTM_NEWLINK or RTM_DELLINK message as a value.
-
-    Raises:
-        KernelError: it is cut short.
-
-    """
-    data = reply.data
-    _family, _type, index, flags, _change = _head(_IFINFO, reply)
-    name = mac = kind = alias = ""
-    mtu = master = link = group = operstate = 0
-    info: dict[int, bytes] = {}
-    port: dict[int, bytes] = {}
-    counters: tuple[int, ...] = ()
-    for key, start, end in attributes(data, reply.start + 16, reply.end):
-        if key == IFLA_IFNAME:
-            name = data[start:end].rstrip(b"\0").decode(errors="surrogateescape")
-        elif key == IFLA_MTU:
-            mtu = _number(data[start:end])
-        elif key == IFLA_ADDRESS:
-            mac = data[start:end].hex(":")
-        elif key == IFLA_MASTER:
-            master = _number(data[start:end])
-        elif key == IFLA_LINK:
-            link = _number(data[start:end])
-        elif key == IFLA_GROUP:
-            group = _number(data[start:end])
-        elif key == IFLA_OPERSTATE:
-            operstate = _number(data[start:end])
-        elif key == IFLA_IFALIAS:
-            alias = data[start:end].rstrip(b"\0").decode(errors="replace")
-        elif key == IFLA_STATS64 and end - start >= _STATS.size:
-            counters = _STATS.unpack_from(data, start)
-        elif key == IFLA_LINKINFO:
-            for sub, sub_start, sub_end in attributes(data, start, end):
-                if sub == IFLA_INFO_KIND:
-                    kind = data[sub_start:sub_end].rstrip(b"\0").decode(errors="replace")
-                elif sub == IFLA_INFO_DATA:
-                    info = _found(data, sub_start, sub_end)
-                elif sub == IFLA_INFO_SLAVE_DATA:
-                    port = _found(data, sub_start, sub_end)
-    return RawLink(index, name, flags, mtu, mac, master, link, kind, group, info, port, alias, counters, operstate)
-
-
-# ---------------------------------------------------------------- addresses and routes
-
-
-def _family(address: IpAddress) -> int:
-    return AF_INET if isinstance(address, IPv4Address) else AF_INET6
-
-
-def add_address(index: int, interface: str) -> Message:
-    """Give ``interface`` (``10.0.0.2/24``) to a link; IPv6 without waiting for duplicate address detection."""
-    parsed = ip_interface(interface)
-    raw = parsed.ip.packed
-    flags = IFA_F_NODAD if isinstance(parsed, IPv6Interface) else 0
-    body = _IFADDR.pack(_family(parsed.ip), parsed.network.prefixlen, flags, 0, index)
-    return Message(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, body + attr(IFA_LOCAL, raw) + attr(IFA_ADDRESS, raw))
-
-
-def get_addresses() -> Message:
-    """Ask for every address of the namespace."""
-    return Message(RTM_GETADDR, NLM_F_DUMP, _IFADDR.pack(AF_UNSPEC, 0, 0, 0, 0))
-
-
-@dataclass(frozen=True, slots=True)
-class RawAddress:
-    """An address as the kernel tells it: link index, ``address/prefix``, scope (0 global, 253 link)."""
-
-    index: int
-    address: IpAddress
-    prefix: int
-    scope: int
-
-
-def parse_address(reply: Reply) -> RawAddress:
-    """An RTM_NEWADDR or RTM_DELADDR message as a value.
-
-    Raises:
-        KernelError: it is cut short, or tells of an address that is not one of IP.
-
-    """
-    _fam, prefix, _flags, scope, index = _head(_IFADDR, reply)
-    found = _found(reply.data, reply.start + 8, reply.end)
-    address = _address(found.get(IFA_LOCAL) or found.get(IFA_ADDRESS))
-    if address is None:
-        raise KernelError(errno.EBADMSG, "a message tells of an address that is not one of IP")
-    return RawAddress(index, address, prefix, scope)
-
-
-def parse_addresses(messages: Iterable[Reply]) -> Iterator[RawAddress]:
-    """The IP addresses in a dump, which tells of those of other families (MCTP, Phonet) too."""
-    for reply in messages:
-        if reply.data[reply.start] in (AF_INET, AF_INET6):
-            yield parse_address(reply)
-
-
-def add_route(
-    index: int,
-    destination: str,
-    gateway: IpAddress | None,
-    *,
-    mtu: int = 0,
-    advmss: int = 0,
-    priority: int = 0,
-    table: int = 0,
-    scope: int | None = None,
-) -> Message:
-    """A route to ``destination`` (``10.0.0.0/8``, ``::/0``) through a link, by ``gateway`` where there is one."""
-    network = ip_interface(destination).network
-    link_scope = RT_SCOPE_LINK if gateway is None and network.version == 4 else 0
-    body = _RTMSG.pack(
-        _family(network.network_address),
-        network.prefixlen,
-        0,
-        0,
-        table if 0 < table < 256 else RT_TABLE_MAIN,
-        3,  # RTPROT_BOOT: set up by a program, not by a routing daemon
-        link_scope if scope is None else scope,
-        RTN_UNICAST,
-        0,
-    )
-    body += attr(RTA_DST, network.network_address.packed) if network.prefixlen else b""
-    body += u32(RTA_OIF, index)
-    body += attr(RTA_GATEWAY, gateway.packed) if gateway else b""
-    body += u32(RTA_PRIORITY, priority) if priority else b""
-    body += u32(RTA_TABLE, table) if table >= 256 else b""
-    metrics = [u32(key, value) for key, value in ((RTAX_MTU, mtu), (RTAX_ADVMSS, advmss)) if value]
-    body += nest(RTA_METRICS, *metrics) if metrics else b""
-    return Message(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, body)
-
-
-def get_routes() -> Message:
-    """Ask for every route of the namespace."""
-    return Message(RTM_GETROUTE, NLM_F_DUMP, _RTMSG.pack(AF_UNSPEC, 0, 0, 0, 0, 0, 0, 0, 0))
-
-
-@dataclass(frozen=True, slots=True)
-class RawRoute:
-    """A unicast route as the kernel tells it; of one with several next hops, the first is told."""
-
-    index: int
-    destination: str
-    gateway: IpAddress | None
-    table: int = RT_TABLE_MAIN
-    priority: int = 0
-
-
-def parse_route(reply: Reply) -> RawRoute | None:
-    """An RTM_NEWROUTE message as a value; None for what is not a unicast route of IP (local, broadcast, …).
-
-    Raises:
-        KernelError: it is cut short.
-
-    """
-    if reply.data[reply.start] not in (AF_INET, AF_INET6):
-        return None
-    family, dst_len, _src, _tos, table, _proto, _scope, kind, _flags = _head(_RTMSG, reply)
-    if kind != RTN_UNICAST:
-        return None
-    found = _found(reply.data, reply.start + 12, reply.end)
-    hop = found.get(RTA_MULTIPATH, b"")  # rtnexthop: length (2 bytes), flags, hops, index; then attributes
-    found = found | _found(hop, 8, min(_number(hop[:2]), len(hop)))
-    everything = bytes(4 if family == AF_INET else 16)
-    return RawRoute(
-        index=_number(found.get(RTA_OIF, hop[4:8])),
-        destination=f"{_address(found.get(RTA_DST, everything))}/{dst_len}",
-        gateway=_address(found.get(RTA_GATEWAY)),
-        table=_number(found[RTA_TABLE]) if RTA_TABLE in found else table,
-        priority=_number(found.get(RTA_PRIORITY, b"")),
-    )
-
-
-# ---------------------------------------------------------------- the VXLAN device's forwarding table
-
-
-def _default_entry(index: int, peer: IpAddress) -> bytes:
-    body = _NDMSG.pack(7, index, NUD_PERMANENT, NTF_SELF, 0)  # AF_BRIDGE
-    return body + attr(NDA_DST, peer.packed) + attr(NDA_LLADDR, ALL_ZERO_MAC)
-
-
-def add_peer(index: int, peer: IpAddress) -> Message:
-    """Send unknown, broadcast and multicast frames of a VXLAN device to ``peer`` too: its all-zero FDB entry."""
-    return Message(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_APPEND, _default_entry(index, peer))
-
-
-def remove_peer(index: int, peer: IpAddress) -> Message:
-    """Take ``peer`` out of the all-zero FDB entry."""
-    return Message(RTM_DELNEIGH, 0, _default_entry(index, peer))
-
-
-def get_fdb(index: int) -> Message:
-    """Ask for the forwarding table of a VXLAN device."""
-    return Message(RTM_GETNEIGH, NLM_F_DUMP, _NDMSG.pack(7, index, 0, 0, 0))
-
-
-def parse_peers(messages: Iterable[Reply], index: int) -> frozenset[IpAddress]:
-    """The destinations of the all-zero entry of device ``index``.
-
-    Raises:
-        KernelError: a message is cut short.
-
-    """
-    peers: set[IpAddress] = set()
-    for reply in messages:
-        _fam, link, _state, _flags, _type = _head(_NDMSG, reply)
-        if link != index:
-            continue
-        found = _found(reply.data, reply.start + 12, reply.end)
-        if found.get(NDA_LLADDR) == ALL_ZERO_MAC and (peer := _address(found.get(NDA_DST))):
-            peers.add(peer)
-    return frozenset(peers)
-
-
-# ---------------------------------------------------------------- links of k8slan's kinds
-
-
-def bridge(name: str, mtu: int, mac: str) -> Message:
+def bridge(name: str, mtu: int, mac: str) -> nlmsg:
     """Create a bridge as the kernel makes them; ``silence`` then takes its opinions away."""
-    return new_link(
-        text(IFLA_IFNAME, name), u32(IFLA_MTU, mtu), attr(IFLA_ADDRESS, mac_bytes(mac)), link_info("bridge")
-    )
+    return _new_link(name, "bridge", mtu=mtu, address=mac, up=True)
 
 
-_LOUD = {IFLA_BR_STP_STATE: 4, IFLA_BR_VLAN_FILTERING: 1, IFLA_BR_MCAST_SNOOPING: 1}  # attribute: bytes
-
-
-def loud(raw: RawLink) -> list[int]:
-    """Which of STP, VLAN filtering and multicast snooping a bridge has on. What a kernel lacks it does not tell."""
-    return [key for key in _LOUD if any(raw.info.get(key, b""))]
-
-
-def silence(raw: RawLink) -> Message:
-    """Switch off what ``loud`` names, and only that: a kernel without a feature refuses even to have it off."""
-    return set_link(link_info("bridge", *(attr(key, bytes(_LOUD[key])) for key in loud(raw))), index=raw.index)
+def _new_link(name: str, kind: str, *data: list[Any], up: bool = False, index: int = 0, **attributes: Any) -> nlmsg:
+    """Create a link, marked as k8slan's; ``index`` 0 lets the kernel choose."""
+    whole = {"group": OURS, **attributes, "linkinfo": _info(kind, *data)}
+    on = IFF_UP if up else 0
+    return _link(RTM_NEWLINK, _CREATE, name, whole, index=index, flags=on, change=on)
 
 
 def vxlan(
@@ -542,97 +179,411 @@ def vxlan(
     mtu: int,
     mac: str,
     netns_fd: int,
-) -> Message:
+) -> nlmsg:
     """Create a VXLAN device over the link ``device`` of the socket's namespace, straight in another namespace."""
-    data = [u32(IFLA_VXLAN_ID, vni), u32(IFLA_VXLAN_LINK, device), u8(IFLA_VXLAN_LEARNING, 1)]
-    data.append(attr(IFLA_VXLAN_PORT, struct.pack(">H", port)))
-    if local is not None:
-        data.append(attr(IFLA_VXLAN_LOCAL if local.version == 4 else IFLA_VXLAN_LOCAL6, local.packed))
-    if group is not None:
-        data.append(attr(IFLA_VXLAN_GROUP if group.version == 4 else IFLA_VXLAN_GROUP6, group.packed))
-    return new_link(
-        text(IFLA_IFNAME, name),
-        u32(IFLA_MTU, mtu),
-        u32(IFLA_NET_NS_FD, netns_fd),
-        attr(IFLA_ADDRESS, mac_bytes(mac)),
-        u32(IFLA_TXQLEN, 1024),
-        link_info("vxlan", *data),
-        up=False,
-    )
+    data: list[list[Any]] = [["IFLA_VXLAN_ID", vni], ["IFLA_VXLAN_LINK", device], ["IFLA_VXLAN_LEARNING", 1]]
+    data.append(["IFLA_VXLAN_PORT", port])
+    data += [
+        [f"IFLA_VXLAN_{name}" if address.version == 4 else f"IFLA_VXLAN_{name}6", str(address)]
+        for name, address in (("LOCAL", local), ("GROUP", group))
+        if address is not None
+    ]
+    return _new_link(name, "vxlan", *data, mtu=mtu, net_ns_fd=netns_fd, address=mac, txqlen=1024)
 
 
-def veth(name: str, mac: str, mtu: int, master: int, peer: str, peer_mac: str, peer_mtu: int, netns_fd: int) -> Message:
-    """Create a veth pair: this end up and a port of the bridge ``master``, the other straight in another namespace.
+@dataclass(frozen=True, slots=True)
+class End:
+    """An end of a veth pair, in the namespace of a descriptor; None: in the one of the socket."""
 
-    The other end is still down: the kernel opens a veth only once its peer is connected (``veth_open``).
-    """
-    peer_body = (
-        ifinfo()
-        + text(IFLA_IFNAME, peer)
-        + u32(IFLA_MTU, peer_mtu)
-        + attr(IFLA_ADDRESS, mac_bytes(peer_mac))
-        + u32(IFLA_NET_NS_FD, netns_fd)
-        + u32(IFLA_GROUP, OURS)
-    )
-    return new_link(
-        text(IFLA_IFNAME, name),
-        u32(IFLA_MTU, mtu),
-        attr(IFLA_ADDRESS, mac_bytes(mac)),
-        u32(IFLA_MASTER, master),
-        link_info("veth", attr(VETH_INFO_PEER, peer_body)),
-    )
+    name: str
+    mac: str
+    mtu: int
+    netns_fd: int | None = None
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """What it is made with."""
+        where = {} if self.netns_fd is None else {"net_ns_fd": self.netns_fd}
+        return {"mtu": self.mtu, "address": self.mac, **where}
 
 
-def port_settings(name: str, mask: int, alias: str, *, up: bool = True) -> Message:
-    """Set what a bridge port has for itself: which link-local groups it passes, its alias, and whether it is up.
-
-    ``mask`` has a bit for each of the addresses 01:80:c2:00:00:0X; an empty ``alias`` takes it off.
-    """
-    data = u16(IFLA_BRPORT_GROUP_FWD_MASK, mask)
-    info = nest(IFLA_LINKINFO, text(IFLA_INFO_SLAVE_KIND, "bridge"), nest(IFLA_INFO_SLAVE_DATA, data))
-    body = (text(IFLA_IFNAME, name), attr(IFLA_IFALIAS, alias.encode()), info)
-    return set_link(*body, flags=IFF_UP if up else 0, change=IFF_UP)
+def veth(end: End, peer: End, *, up: bool = False) -> nlmsg:
+    """Create a veth pair, ``end`` up if wanted; ``peer`` is down: the kernel opens a veth only once it is connected."""
+    there = {"ifname": peer.name, "group": OURS, **peer.attributes}
+    data = _nest(*([f"IFLA_{name.upper()}", value] for name, value in there.items()))
+    return _new_link(end.name, "veth", ["VETH_INFO_PEER", data], up=up, **end.attributes)
 
 
-def macvtap(name: str, *, index: int, lower: int, mac: str, mtu: int, netns_fd: int) -> Message:
+def macvtap(name: str, *, index: int, lower: int, mac: str, mtu: int, netns_fd: int) -> nlmsg:
     """Create a macvtap in passthru mode over ``lower``, straight in another namespace, with a chosen link index."""
-    return new_link(
-        text(IFLA_IFNAME, name),
-        u32(IFLA_LINK, lower),
-        u32(IFLA_MTU, mtu),
-        attr(IFLA_ADDRESS, mac_bytes(mac)),
-        u32(IFLA_NET_NS_FD, netns_fd),
-        link_info("macvtap", u32(IFLA_MACVLAN_MODE, MACVLAN_MODE_PASSTHRU)),
-        up=False,
-        index=index,
+    mode = ["IFLA_MACVTAP_MODE", "passthru"]
+    return _new_link(name, "macvtap", mode, index=index, link=lower, mtu=mtu, address=mac, net_ns_fd=netns_fd)
+
+
+# ---------------------------------------------------------------- links: what is read
+
+_HEADER = struct.Struct("".join(form for _, form in nla.header))
+_FLAGS = NLA_F_NESTED | NLA_F_NET_BYTEORDER
+_Make = Callable[..., Any]
+
+
+def _reading(kind: Any, *names: str, **makers: _Make) -> dict[int, tuple[str, _Make]]:
+    """Attributes of a message by number: name, and what makes a value of it if it is not what pyroute2 takes."""
+    return {
+        number: (name, makers[name] if name in makers else getattr(kind, value))
+        for number, (name, value) in enumerate(kind.nla_map)
+        if name in names or name in makers
+    }
+
+
+class _Sparse:
+    """Decodes the attributes in ``read`` alone: a link tells of a hundred more, and each takes its time."""
+
+    read: Mapping[int, tuple[str, _Make]] = {}
+
+    def decode_nlas(self: Any, offset: int) -> None:
+        """Find the attributes; pyroute2 decodes them when they are looked at."""
+        end = self.offset + self.length
+        while offset + _HEADER.size <= end:
+            length, number = _HEADER.unpack_from(self.data, offset)
+            if wanted := self.read.get(number & ~_FLAGS):
+                name, make = wanted
+                self["attrs"].append(nla_slot(name, make(data=self.data, offset=offset, length=length, parent=self)))
+            offset += self.msg_align(max(length, _HEADER.size))
+
+
+class _Bridge(_Sparse, ifinfmsg.ifinfo.bridge_data):  # type: ignore[misc]
+    read = _reading(
+        ifinfmsg.ifinfo.bridge_data, "IFLA_BR_STP_STATE", "IFLA_BR_VLAN_FILTERING", "IFLA_BR_MCAST_SNOOPING"
     )
+
+
+class _BridgePort(_Sparse, protinfo_bridge):  # type: ignore[misc]
+    read = _reading(protinfo_bridge, "IFLA_BRPORT_GROUP_FWD_MASK")
+
+
+def _info_data(*, parent: Any, **where: Any) -> Any:
+    kinds = {"bridge": _Bridge, "vxlan": vxlan_data}
+    return kinds.get(parent.get_attr("IFLA_INFO_KIND"), nlmsg_atoms.none)(parent=parent, **where)
+
+
+def _slave_data(*, parent: Any, **where: Any) -> Any:
+    is_port = parent.get_attr("IFLA_INFO_SLAVE_KIND") == "bridge"
+    return (_BridgePort if is_port else nlmsg_atoms.none)(parent=parent, **where)
+
+
+def _protocol_data(*, parent: Any, **where: Any) -> Any:
+    return (_BridgePort if parent["family"] == AF_BRIDGE else nlmsg_atoms.none)(parent=parent, **where)
+
+
+class _Info(_Sparse, ifinfmsg.ifinfo):  # type: ignore[misc]
+    read = _reading(
+        ifinfmsg.ifinfo,
+        "IFLA_INFO_KIND",
+        "IFLA_INFO_SLAVE_KIND",
+        IFLA_INFO_DATA=_info_data,
+        IFLA_INFO_SLAVE_DATA=_slave_data,
+    )
+
+
+class LinkMessage(_Sparse, ifinfmsg):  # type: ignore[misc]
+    """A link's message as it is received."""
+
+    read = _reading(
+        ifinfmsg,
+        "IFLA_ADDRESS",
+        "IFLA_IFNAME",
+        "IFLA_MTU",
+        "IFLA_LINK",
+        "IFLA_MASTER",
+        "IFLA_OPERSTATE",
+        "IFLA_IFALIAS",
+        "IFLA_STATS64",
+        "IFLA_GROUP",
+        IFLA_LINKINFO=_Info,
+        IFLA_PROTINFO=_protocol_data,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RawLink:
+    """A link as the kernel tells it; ``info`` and ``port`` hold INFO_DATA and INFO_SLAVE_DATA by attribute name."""
+
+    index: int
+    name: str
+    up: bool
+    carrier: bool
+    mtu: int
+    mac: str
+    master: int
+    link: int
+    kind: str
+    group: int
+    info: Mapping[str, Any] = field(default_factory=dict)
+    port: Mapping[str, Any] = field(default_factory=dict)
+    alias: str = ""
+    operstate: str = ""  # RFC 2863: UP, DOWN, UNKNOWN, …
+
+
+def parse_link(message: nlmsg) -> RawLink:
+    """An RTM_NEWLINK or RTM_DELLINK message as a value."""
+    told = _values(message)
+    info = _values(told.get("IFLA_LINKINFO"))
+    return RawLink(
+        index=message["index"],
+        name=_text(told.get("IFLA_IFNAME", "")),
+        up=bool(message["flags"] & IFF_UP),
+        carrier=bool(message["flags"] & IFF_LOWER_UP),
+        mtu=told.get("IFLA_MTU", 0),
+        mac=told.get("IFLA_ADDRESS", ""),
+        master=told.get("IFLA_MASTER", 0),
+        link=told.get("IFLA_LINK", 0),
+        kind=info.get("IFLA_INFO_KIND", ""),
+        group=told.get("IFLA_GROUP", 0),
+        info=_values(info.get("IFLA_INFO_DATA")),
+        port=_values(info.get("IFLA_INFO_SLAVE_DATA")),
+        alias=_text(told.get("IFLA_IFALIAS", "")),
+        operstate=told.get("IFLA_OPERSTATE", ""),
+    )
+
+
+def counters(message: nlmsg) -> dict[str, int]:
+    """The counters in a link's message by name: rx_packets, tx_packets, …; nothing where it tells of none."""
+    return dict(message.get_attr("IFLA_STATS64") or {})
+
+
+def _values(nested: Any) -> dict[str, Any]:
+    """Attributes by name."""
+    return {slot[0]: slot[1] for slot in nested["attrs"]} if nested else {}
+
+
+def _text(value: str | bytes) -> str:
+    """Text that pyroute2 leaves as bytes where it is no UTF-8."""
+    return value if isinstance(value, str) else value.decode(errors="surrogateescape")
+
+
+_LOUD = ("IFLA_BR_STP_STATE", "IFLA_BR_VLAN_FILTERING", "IFLA_BR_MCAST_SNOOPING")
+
+
+def loud(raw: RawLink) -> list[str]:
+    """Which of STP, VLAN filtering and multicast snooping a bridge has on. What a kernel lacks it does not tell."""
+    return [name for name in _LOUD if raw.info.get(name)]
+
+
+def silence(raw: RawLink) -> nlmsg:
+    """Switch off what ``loud`` names, and only that: a kernel without a feature refuses even to have it off."""
+    return set_link(raw.index, linkinfo=_info("bridge", *([name, 0] for name in loud(raw))))
 
 
 def vxlan_options(raw: RawLink) -> tuple[int, int, int, IpAddress | None, IpAddress | None]:
     """(VNI, UDP port, link index of the underlay, local address, group) of a VXLAN device; what is not told is 0."""
-    info = raw.info
+    told = raw.info.get
+    local, group = (told(f"IFLA_VXLAN_{name}") or told(f"IFLA_VXLAN_{name}6") for name in ("LOCAL", "GROUP"))
     return (
-        _number(info.get(IFLA_VXLAN_ID, b"")),
-        int.from_bytes(info.get(IFLA_VXLAN_PORT, b""), "big"),
-        _number(info.get(IFLA_VXLAN_LINK, b"")),
-        _address(info.get(IFLA_VXLAN_LOCAL, info.get(IFLA_VXLAN_LOCAL6))),
-        _address(info.get(IFLA_VXLAN_GROUP, info.get(IFLA_VXLAN_GROUP6))),
+        told("IFLA_VXLAN_ID", 0),
+        told("IFLA_VXLAN_PORT", 0),
+        told("IFLA_VXLAN_LINK", 0),
+        ip_address(local) if local else None,
+        ip_address(group) if group else None,
     )
-
-
-def told_mask(reply: Reply) -> tuple[str, int | None]:
-    """The port's name and ``group_fwd_mask`` in a message of the bridge's own family, None where it does not say."""
-    data, name, mask = reply.data, "", None
-    for key, start, end in attributes(data, reply.start + 16, reply.end):
-        if key == IFLA_IFNAME:
-            name = data[start : end - 1].decode(errors="surrogateescape")
-        elif key == IFLA_PROTINFO:
-            for sub, sub_start, sub_end in attributes(data, start, end):
-                if sub == IFLA_BRPORT_GROUP_FWD_MASK and sub_end - sub_start >= 2:
-                    mask = int(_U16.unpack_from(data, sub_start)[0])
-    return name, mask
 
 
 def forwarding_mask(raw: RawLink) -> int:
     """``group_fwd_mask`` of a bridge port, 0 for what is not one."""
-    return _number(raw.port.get(IFLA_BRPORT_GROUP_FWD_MASK, b""))
+    return int(raw.port.get("IFLA_BRPORT_GROUP_FWD_MASK", 0))
+
+
+def last_told(messages: Iterable[nlmsg]) -> tuple[dict[str, RawLink | None], dict[str, int]]:
+    """What events tell last of each link (None: it is gone), and of the forwarding masks of bridge ports.
+
+    The latter are of ports of which a bridge has told in its own family since. It does so for each change a second
+    time, with less in it; but for what is written to sysfs only so.
+    """
+    last: dict[int, nlmsg] = {}
+    told: dict[int, nlmsg] = {}
+    for message in messages:
+        if message["family"] != AF_BRIDGE:
+            last[message["index"]] = message
+            told.pop(message["index"], None)
+        elif message["event"] == "RTM_NEWLINK":
+            told[message["index"]] = message
+    links: dict[str, RawLink | None] = {}
+    for message in last.values():
+        link = parse_link(message)
+        if message["event"] == "RTM_NEWLINK":
+            links[link.name] = link
+        else:
+            links.setdefault(link.name, None)  # unless another link has its name by now
+    masks = (_told_mask(message) for message in told.values())
+    return links, {name: mask for name, mask in masks if mask is not None}
+
+
+def _told_mask(message: nlmsg) -> tuple[str, int | None]:
+    """The port's name and ``group_fwd_mask`` in a message of the bridge's own family, None where it does not say."""
+    told = _values(message)
+    mask = _values(told.get("IFLA_PROTINFO")).get("IFLA_BRPORT_GROUP_FWD_MASK")
+    return _text(told.get("IFLA_IFNAME", "")), mask
+
+
+def concerned(messages: Sequence[nlmsg]) -> tuple[frozenset[str], frozenset[int]]:
+    """The links that events, of links or of addresses, are about: names, as far as they are told, and indexes."""
+    names = (_text(name) for message in messages if (name := message.get_attr("IFLA_IFNAME")))
+    return frozenset(names), frozenset(message["index"] for message in messages)
+
+
+# ---------------------------------------------------------------- addresses and routes
+
+
+def add_address(index: int, interface: str) -> nlmsg:
+    """Give ``interface`` (``10.0.0.2/24``) to a link; IPv6 without waiting for duplicate address detection."""
+    parsed = ip_interface(interface)
+    return _message(
+        ifaddrmsg,
+        RTM_NEWADDR,
+        _CREATE,
+        [["IFA_LOCAL", str(parsed.ip)], ["IFA_ADDRESS", str(parsed.ip)]],
+        family=_family(parsed.version),
+        prefixlen=parsed.network.prefixlen,
+        flags=IFA_F_NODAD if isinstance(parsed, IPv6Interface) else 0,
+        index=index,
+    )
+
+
+def _family(version: int) -> int:
+    return AF_INET if version == 4 else AF_INET6
+
+
+def get_addresses() -> nlmsg:
+    """Ask for every address of the namespace."""
+    return _message(ifaddrmsg, RTM_GETADDR, _DUMP)
+
+
+@dataclass(frozen=True, slots=True)
+class RawAddress:
+    """An address as the kernel tells it: link index, ``address/prefix``, scope (0 global, 253 link)."""
+
+    index: int
+    address: IpAddress
+    prefix: int
+    scope: int
+
+
+def parse_addresses(messages: Iterable[nlmsg]) -> Iterator[RawAddress]:
+    """The IP addresses in a dump, which tells of those of other families (MCTP, Phonet) too."""
+    for message in messages:
+        if message["family"] in (AF_INET, AF_INET6):
+            address = ip_address(message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS"))
+            yield RawAddress(message["index"], address, message["prefixlen"], message["scope"])
+
+
+def add_route(
+    index: int,
+    destination: str,
+    gateway: IpAddress | None,
+    *,
+    mtu: int = 0,
+    advmss: int = 0,
+    priority: int = 0,
+    table: int = 0,
+    scope: int | None = None,
+) -> nlmsg:
+    """A route to ``destination`` (``10.0.0.0/8``, ``::/0``) through a link, by ``gateway`` where there is one."""
+    network = ip_interface(destination).network
+    link_scope = RT_SCOPE_LINK if gateway is None and network.version == 4 else 0
+    metrics = [[name, value] for name, value in (("RTAX_MTU", mtu), ("RTAX_ADVMSS", advmss)) if value]
+    attributes = {
+        "RTA_DST": str(network.network_address) if network.prefixlen else None,
+        "RTA_OIF": index,
+        "RTA_GATEWAY": str(gateway) if gateway else None,
+        "RTA_PRIORITY": priority or None,
+        "RTA_TABLE": table if table >= 256 else None,
+        "RTA_METRICS": _nest(*metrics) if metrics else None,
+    }
+    return _message(
+        rtmsg,
+        RTM_NEWROUTE,
+        _CREATE,
+        [[name, value] for name, value in attributes.items() if value is not None],
+        family=_family(network.version),
+        dst_len=network.prefixlen,
+        table=table if 0 < table < 256 else MAIN_TABLE,
+        proto=rt_proto["boot"],  # set up by a program, not by a routing daemon
+        scope=link_scope if scope is None else scope,
+        type=rt_type["unicast"],
+    )
+
+
+def get_routes() -> nlmsg:
+    """Ask for every route of the namespace."""
+    return _message(rtmsg, RTM_GETROUTE, _DUMP, family=0)
+
+
+@dataclass(frozen=True, slots=True)
+class RawRoute:
+    """A unicast route as the kernel tells it; of one with several next hops, the first is told."""
+
+    index: int
+    destination: str
+    gateway: IpAddress | None
+    table: int = MAIN_TABLE
+    priority: int = 0
+
+
+def parse_route(message: nlmsg) -> RawRoute | None:
+    """An RTM_NEWROUTE message as a value; None for what is not a unicast route of IP (local, broadcast, …)."""
+    if message["family"] not in (AF_INET, AF_INET6) or message["type"] != rt_type["unicast"]:
+        return None
+    told = message.get_attr
+    hops = told("RTA_MULTIPATH")
+    hop = hops[0] if hops else None
+    gateway = told("RTA_GATEWAY") or (hop.get_attr("RTA_GATEWAY") if hop else None)
+    everything = "0.0.0.0" if message["family"] == AF_INET else "::"  # noqa: S104 - a destination
+    return RawRoute(
+        index=told("RTA_OIF") or (hop["oif"] if hop else 0),
+        destination=f"{told('RTA_DST') or everything}/{message['dst_len']}",
+        gateway=ip_address(gateway) if gateway else None,
+        table=told("RTA_TABLE") or message["table"],
+        priority=told("RTA_PRIORITY") or 0,
+    )
+
+
+# ---------------------------------------------------------------- the VXLAN device's forwarding table
+
+
+def _default_entry(number: int, mode: int, index: int, peer: IpAddress) -> nlmsg:
+    return _message(
+        ndmsg,
+        number,
+        mode,
+        [["NDA_DST", str(peer)], ["NDA_LLADDR", ALL_ZERO_MAC]],
+        family=AF_BRIDGE,
+        ifindex=index,
+        state=NUD_PERMANENT,
+        flags=NTF_SELF,
+    )
+
+
+def add_peer(index: int, peer: IpAddress) -> nlmsg:
+    """Send unknown, broadcast and multicast frames of a VXLAN device to ``peer`` too: its all-zero FDB entry."""
+    return _default_entry(RTM_NEWNEIGH, _CHANGE | NLM_F_CREATE | NLM_F_APPEND, index, peer)
+
+
+def remove_peer(index: int, peer: IpAddress) -> nlmsg:
+    """Take ``peer`` out of the all-zero FDB entry."""
+    return _default_entry(RTM_DELNEIGH, _CHANGE, index, peer)
+
+
+def get_fdb(index: int) -> nlmsg:
+    """Ask for the forwarding table of a VXLAN device."""
+    return _message(ndmsg, RTM_GETNEIGH, _DUMP, family=AF_BRIDGE, ifindex=index)
+
+
+def parse_peers(messages: Iterable[nlmsg], index: int) -> frozenset[IpAddress]:
+    """The destinations of the all-zero entry of device ``index``."""
+    return frozenset(
+        ip_address(peer)
+        for message in messages
+        if message["ifindex"] == index
+        and message.get_attr("NDA_LLADDR") == ALL_ZERO_MAC
+        and (peer := message.get_attr("NDA_DST"))
+    )

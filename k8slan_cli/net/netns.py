@@ -27,10 +27,15 @@ _NS_GET_NSTYPE = 0xB703  # ioctl_ns(2)
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+_SYSCTLS = {"unshare": "user.max_net_namespaces", "mount": "fs.mount-max"}
+"""What limits a call that fails with ENOSPC."""
+
+
 def _call(name: str, *arguments: object) -> None:
     if getattr(_libc, name)(*arguments) != 0:
         code = ctypes.get_errno()
-        raise OSError(code, f"{name}: {os.strerror(code)}")
+        advice = f" (raise sysctl {_SYSCTLS[name]})" if code == errno.ENOSPC and name in _SYSCTLS else ""
+        raise OSError(code, f"{name}: {os.strerror(code)}{advice}")
 
 
 def _syscall(number: int, *arguments: object) -> int:
@@ -86,11 +91,19 @@ def open_at(path: Path) -> int | None:
     return None
 
 
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO, errno.ENODEV)
+"""Errors that say that a path leads to nothing, or to nothing that can be opened."""
+
+
 def open_under(root: Path, path: str) -> int | None:
     """A descriptor of the namespace that a runtime knows as ``path``, seen below ``root``; the caller closes it.
 
     No link and no ``..`` in ``path`` leads out of ``root`` (openat2(2), RESOLVE_IN_ROOT). None if there is no such
     file, or if it is not a namespace.
+
+    Raises:
+        KernelError: it cannot be opened for another reason.
+
     """
     top = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -99,7 +112,10 @@ def open_under(root: Path, path: str) -> int | None:
     finally:
         os.close(top)
     if fd < 0:
-        return None
+        code = ctypes.get_errno()
+        if code in _NOT_THERE:
+            return None
+        raise KernelError(code, f"open the namespace {path}: {os.strerror(code)}")
     if is_network_namespace(fd):
         return int(fd)
     os.close(fd)
@@ -146,7 +162,7 @@ def create(path: Path) -> None:
 
 
 def anonymous() -> int:
-    """A descriptor of a new network namespace that is mounted nowhere: it is gone once nobody holds it any more.
+    """A descriptor of a new network namespace that is mounted nowhere: it is gone once its last descriptor is closed.
 
     Raises:
         KernelError: no rights, or too many namespaces.

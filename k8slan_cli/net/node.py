@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from k8slan_cli.net import netns
@@ -13,10 +13,11 @@ from k8slan_cli.net.sockets import Netlink
 
 @dataclass(frozen=True, slots=True)
 class Handle:
-    """A LAN's namespace: its descriptor and a request socket in it."""
+    """A LAN's namespace: its descriptor, a request socket in it, and indexes of its links that were asked for once."""
 
     fd: int
     netlink: Netlink
+    indexes: dict[str, int] = field(default_factory=dict)
 
     def close(self) -> None:
         """Let go of the namespace."""

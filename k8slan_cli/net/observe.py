@@ -10,7 +10,7 @@ from k8slan_cli.errors import UnderlayMissing
 from k8slan_cli.lan import names
 from k8slan_cli.lan.model import IpAddress
 from k8slan_cli.net import netlink, netns, sockets, taps
-from k8slan_cli.net.netlink import IFF_UP, OURS, RawLink
+from k8slan_cli.net.netlink import OURS, RawLink
 from k8slan_cli.net.node import Handle, Node
 from k8slan_cli.plan.state import Bridge, LanState, Port, Stub, Tunnel, Underlay, Vxlan
 
@@ -27,8 +27,7 @@ def lan_state(node: Node, name: str, *, only: Collection[str] | None = None, dev
         owners = taps.owners(node.host_root, devices)
         return LanState(netns=name, exists=False, mounted=name in node.present(), taps=owners)
     if only is None:
-        replies = handle.netlink.ask(netlink.get_links(), doing="list links")
-        links = [netlink.parse_link(r) for r in replies]
+        links = sockets.links(handle.netlink)
     else:
         links = [found for wanted in only if (found := sockets.link(handle.netlink, wanted))]
     by_index = {link.index: link.name for link in links}
@@ -59,18 +58,14 @@ def lan_state(node: Node, name: str, *, only: Collection[str] | None = None, dev
     )
 
 
-def _up(link: RawLink) -> bool:
-    return bool(link.flags & IFF_UP)
-
-
 def bridge_of(link: RawLink) -> Bridge:
     """A link as a bridge."""
-    return Bridge(name=link.name, mtu=link.mtu, up=_up(link), quiet=not netlink.loud(link))
+    return Bridge(name=link.name, mtu=link.mtu, up=link.up, quiet=not netlink.loud(link))
 
 
 def stub_of(link: RawLink) -> Stub:
     """A link as a macvtap's lower device."""
-    return Stub(name=link.name, mtu=link.mtu, up=_up(link))
+    return Stub(name=link.name, mtu=link.mtu, up=link.up)
 
 
 def port_of(link: RawLink, by_index: Mapping[int, str]) -> Port:
@@ -79,7 +74,7 @@ def port_of(link: RawLink, by_index: Mapping[int, str]) -> Port:
         name=link.name,
         bridge=by_index.get(link.master),
         mtu=link.mtu,
-        up=_up(link),
+        up=link.up,
         forwards=netlink.forwarding_mask(link),
         owner=link.alias,
     )
@@ -111,7 +106,7 @@ def underlay(node: Node, name: str | None, address: IpAddress | None = None) -> 
         raise UnderlayMissing(errno.ENODEV, f"the underlay device {which} is not on this node", hint=hint)
     usable = [a.address for a in addresses if a.index == link.index and not _mapped(a.address)]
     usable.sort(key=lambda a: a != address)
-    return Underlay(name=link.name, index=link.index, mtu=link.mtu, up=_up(link), addresses=tuple(usable))
+    return Underlay(name=link.name, index=link.index, mtu=link.mtu, up=link.up, addresses=tuple(usable))
 
 
 def _mapped(address: IpAddress) -> bool:
@@ -125,7 +120,7 @@ def _device_of(address: IpAddress | None, addresses: Iterable[netlink.RawAddress
 def _default_device(node: Node) -> int:
     replies = node.netlink.ask(netlink.get_routes(), doing="list routes")
     routes = [route for r in replies if (route := netlink.parse_route(r)) and route.index]
-    defaults = [r for r in routes if r.table == netlink.RT_TABLE_MAIN and r.destination in ("0.0.0.0/0", "::/0")]
+    defaults = [r for r in routes if r.table == netlink.MAIN_TABLE and r.destination in ("0.0.0.0/0", "::/0")]
     for route in sorted(defaults, key=lambda r: (":" in r.destination, r.priority)):
         return route.index
     text = "no underlay device is named and this node has no default route"

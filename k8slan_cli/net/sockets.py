@@ -1,4 +1,9 @@
-"""The only place where netlink sockets are opened: one for requests, one for listening, each in one namespace."""
+"""The only place where sockets of a namespace are opened: for netlink requests, for listening, for raw frames.
+
+A netlink socket is pyroute2's ``IPRSocket``, opened by a thread that has switched to the namespace and kept. Nothing
+else of pyroute2 may open one: its ``netns=`` forks a child of the agent, and ``IPRoute`` opens a socket for each thread
+that uses it, silently in the wrong namespace.
+"""
 
 from __future__ import annotations
 
@@ -7,24 +12,38 @@ import errno
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+
+from pyroute2.netlink import NLM_F_DUMP, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, nlmsg
+from pyroute2.netlink.rtnl import RTM_DELLINK, RTM_NEWLINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR, RTMGRP_LINK
+from pyroute2.netlink.rtnl.iprsocket import IPRSocket
 
 from k8slan_cli.errors import KernelError
 from k8slan_cli.net import netlink, netns
-from k8slan_cli.net.netlink import Message, Reply
 
-_SOL_NETLINK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK, _ADD_MEMBERSHIP = 270, 11, 12, 1
+LINKS, ADDRESSES = RTMGRP_LINK, RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR
+
 _BUFFER = 1 << 18
-_LISTEN_BUFFER = 1 << 20
+_PIECE = 128
+"""How many requests are sent at once: the kernel drops answers that the receive buffer has no room for."""
+_ROOM = 1 << 20
+"""Bytes of answers or events that may wait to be received."""
+_SO_RCVBUFFORCE = 33  # asm-generic/socket.h
+_ANSWER_SECONDS = 10.0
+"""How long an answer may take. The kernel answers within the request, so one that does not come then was dropped."""
 _DUMPS = 10
 """How often a dump is begun anew because the kernel's list changed under it."""
 
 
-def _open(fd: int | None) -> socket.socket:
-    if fd is None:
-        return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
-    with netns.inside(fd):
-        return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+def _open(fd: int | None) -> IPRSocket:
+    """A netlink socket in the namespace of ``fd``, or in the calling thread's."""
+    opened = IPRSocket(rcvbuf=_ROOM, ext_ack=True, strict_check=True)
+    opened.register_policy({RTM_NEWLINK: netlink.LinkMessage, RTM_DELLINK: netlink.LinkMessage})
+    with netns.inside(fd) if fd is not None else contextlib.nullcontext():
+        plain = opened.socket  # it is opened when it is first asked for
+    with contextlib.suppress(PermissionError):  # it wants CAP_NET_ADMIN in the machine's own user namespace
+        plain.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _ROOM)
+    return opened
 
 
 def open_packet(fd: int, protocol: int) -> socket.socket:
@@ -38,15 +57,15 @@ class Netlink:
 
     def __init__(self, fd: int | None = None) -> None:
         """Open it in the namespace of ``fd``, or in the calling thread's."""
-        self._socket = _open(fd)
-        self._socket.setsockopt(_SOL_NETLINK, _NETLINK_EXT_ACK, 1)
-        self._socket.setsockopt(_SOL_NETLINK, _NETLINK_GET_STRICT_CHK, 1)
+        self._netlink = _open(fd)
+        self._socket = self._netlink.socket
+        self._socket.settimeout(_ANSWER_SECONDS)
         self._sequence = 0
         self._lock = threading.Lock()
 
     def close(self) -> None:
         """Close the socket."""
-        self._socket.close()
+        self._netlink.close()
 
     def __enter__(self) -> Netlink:
         return self
@@ -54,68 +73,110 @@ class Netlink:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def apply(self, messages: Sequence[Message], *, doing: str, ignore: frozenset[int] = frozenset()) -> None:
-        """Send changes in one datagram and wait for the acknowledgement of each.
+    @contextlib.contextmanager
+    def _turn(self, doing: str) -> Iterator[None]:
+        """Have the socket to oneself; what fails of it becomes a KernelError in the words of ``doing``."""
+        with self._lock:
+            try:
+                yield
+            except OSError as error:
+                self._drain()
+                text = error.strerror or str(error)
+                if isinstance(error, TimeoutError):
+                    text = f"the kernel has given no answer for {_ANSWER_SECONDS:g} s"
+                raise KernelError(error.errno or errno.ETIMEDOUT, f"{doing}: {text}") from error
+
+    def _drain(self) -> None:
+        """Take out what is left of a failed request: after an overflow nothing comes in before all is out."""
+        self._socket.setblocking(False)
+        with contextlib.suppress(OSError):
+            while self._socket.recv(_BUFFER):
+                pass
+        self._socket.settimeout(_ANSWER_SECONDS)
+
+    def apply(self, messages: Sequence[nlmsg], *, doing: str, ignore: frozenset[int] = frozenset()) -> None:
+        """Send changes and wait for the acknowledgement of each.
 
         The kernel works through all of them, also past one that fails.
 
         Raises:
-            KernelError: the first refusal that is not in ``ignore``, in the words of ``doing``.
+            KernelError: the first refusal that is not in ``ignore``, in the words of ``doing``; or there is no answer.
 
         """
         failure: KernelError | None = None
-        if not messages:
-            return
-        with self._lock:
-            first = self._sequence + 1
-            self._sequence += len(messages)
-            self._socket.send(b"".join(m.encode(first + i) for i, m in enumerate(messages)))
-            waiting = len(messages)
-            while waiting:
-                for reply in netlink.replies(self._socket.recv(_BUFFER)):
-                    if reply.type != netlink.NLMSG_ERROR or not first <= reply.sequence <= self._sequence:
-                        continue
-                    waiting -= 1
-                    code, words = netlink.error_of(reply)
-                    if code and code not in ignore and failure is None:
-                        failure = KernelError(code, f"{doing}: {words or os.strerror(code)}")
+        with self._turn(doing):
+            for start in range(0, len(messages), _PIECE):
+                for error in self._change(messages[start : start + _PIECE], doing):
+                    if error.errno not in ignore:
+                        failure = failure or error
         if failure:
             raise failure
 
-    def ask(self, message: Message, *, doing: str) -> list[Reply]:
+    def _change(self, messages: Sequence[nlmsg], doing: str) -> Iterator[KernelError]:
+        """Send changes in one datagram; give those that are refused."""
+        first = self._sequence + 1
+        self._send(messages)
+        waiting = len(messages)
+        while waiting:
+            for reply in self._receive(first):
+                if reply["header"]["type"] == NLMSG_ERROR:
+                    waiting -= 1
+                    if reply["error"]:
+                        yield _refusal(reply, doing)
+
+    def ask(self, message: nlmsg, *, doing: str) -> list[nlmsg]:
         """Send a question and return the answers: one, or all of a dump.
 
         Raises:
             KernelError: the kernel refused; ``errno`` is ENODEV for a link that is not there.
 
         """
-        with self._lock:
+        with self._turn(doing):
             for _ in range(_DUMPS):
                 found, whole = self._ask(message, doing)
                 if whole:
                     return found
         raise KernelError(errno.EAGAIN, f"{doing}: it changes faster than it can be read")
 
-    def _ask(self, message: Message, doing: str) -> tuple[list[Reply], bool]:
+    def _ask(self, message: nlmsg, doing: str) -> tuple[list[nlmsg], bool]:
         """The answers, and whether nothing has changed while the kernel told them (netlink.h, NLM_F_DUMP_INTR)."""
-        dump = message.flags & netlink.NLM_F_DUMP == netlink.NLM_F_DUMP
-        found: list[Reply] = []
+        dump = message["header"]["flags"] & NLM_F_DUMP == NLM_F_DUMP
+        found: list[nlmsg] = []
         whole = True
-        self._sequence += 1
-        self._socket.send(message.encode(self._sequence, ack=False))
+        self._send([message])
         while True:
-            for reply in netlink.replies(self._socket.recv(_BUFFER)):
-                if reply.sequence != self._sequence:
-                    continue
-                whole = whole and not (dump and reply.flags & netlink.NLM_F_DUMP_INTR)
-                if reply.type == netlink.NLMSG_DONE:
+            for reply in self._receive(self._sequence):
+                header = reply["header"]
+                whole = whole and not (dump and header["flags"] & NLM_F_DUMP_INTR)
+                if header["type"] == NLMSG_DONE:
                     return found, whole
-                if reply.type == netlink.NLMSG_ERROR:
-                    code, words = netlink.error_of(reply)
-                    raise KernelError(code, f"{doing}: {words or os.strerror(code)}")
+                if header["type"] == NLMSG_ERROR:
+                    raise _refusal(reply, doing)
                 found.append(reply)
             if found and not dump:
                 return found, True
+
+    def _send(self, messages: Sequence[nlmsg]) -> None:
+        data = b""
+        for message in messages:
+            self._sequence += 1
+            message["header"]["sequence_number"] = self._sequence
+            message.reset()
+            message.encode()
+            data += message.data
+        self._socket.send(data)
+
+    def _receive(self, first: int) -> Iterator[nlmsg]:
+        """What has come in answer to the requests from ``first`` on."""
+        for reply in self._netlink.marshal.parse(self._socket.recv(_BUFFER)):
+            if first <= reply["header"]["sequence_number"] <= self._sequence:
+                yield reply
+
+
+def _refusal(reply: nlmsg, doing: str) -> KernelError:
+    """What the kernel refuses, in its own words where it has any."""
+    code = -reply["error"]
+    return KernelError(code, f"{doing}: {reply.get_attr('NLMSGERR_ATTR_MSG') or os.strerror(code)}")
 
 
 def link(sock: Netlink, which: str | int) -> netlink.RawLink | None:
@@ -129,37 +190,39 @@ def link(sock: Netlink, which: str | int) -> netlink.RawLink | None:
     return netlink.parse_link(reply)
 
 
-class Listener:
-    """Netlink events of one namespace, for an event loop: ``fileno`` gets readable, ``events`` reads all there is."""
+def links(sock: Netlink) -> list[netlink.RawLink]:
+    """All links of a socket's namespace."""
+    return [netlink.parse_link(reply) for reply in sock.ask(netlink.get_links(), doing="list links")]
 
-    def __init__(self, groups: Sequence[int], fd: int | None = None) -> None:
-        """Listen to multicast ``groups`` (netlink.GROUP_*) in the namespace of ``fd``, or in the thread's."""
-        self._socket = _open(fd)
+
+class Listener:
+    """Netlink events of one namespace, for an event loop: ``fileno`` gets readable, ``read`` takes all there is."""
+
+    def __init__(self, groups: int, fd: int | None = None) -> None:
+        """Listen to ``groups`` (LINKS, ADDRESSES) in the namespace of ``fd``, or in the thread's."""
+        self._netlink = _open(fd)
+        self._socket = self._netlink.socket
         self._socket.setblocking(False)
-        with contextlib.suppress(OSError):  # SO_RCVBUFFORCE (33) wants CAP_NET_ADMIN in the first user namespace
-            self._socket.setsockopt(socket.SOL_SOCKET, 33, _LISTEN_BUFFER)
-        self._socket.bind((0, 0))
-        for group in groups:
-            self._socket.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
+        self._netlink.bind(groups)
 
     def fileno(self) -> int:
         """The descriptor to wait on."""
-        return self._socket.fileno()
+        return int(self._socket.fileno())
 
     def close(self) -> None:
         """Stop listening."""
-        self._socket.close()
+        self._netlink.close()
 
-    def events(self, on_overrun: Callable[[], None]) -> Iterator[Reply]:
-        """All events that have come in; ``on_overrun`` is called if the kernel dropped some (netlink(7), ENOBUFS)."""
+    def read(self) -> tuple[list[nlmsg], bool]:
+        """All messages that have come, and whether the kernel dropped some (netlink(7), ENOBUFS): then look anew."""
+        messages: list[nlmsg] = []
+        lost = False
         while True:
             try:
-                data = self._socket.recv(_BUFFER)
+                messages += self._netlink.marshal.parse(self._socket.recv(_BUFFER))
             except BlockingIOError:
-                return
+                return messages, lost
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise
-                on_overrun()
-                continue
-            yield from netlink.replies(data)
+                lost = True

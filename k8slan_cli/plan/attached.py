@@ -21,6 +21,7 @@ NETWORKS_ANNOTATION = "k8s.v1.cni.cncf.io/networks"
 STATUS_ANNOTATION = "k8s.v1.cni.cncf.io/network-status"
 DEFAULT_ANNOTATION = "v1.multus-cni.io/default-network"
 _VM_KEYS = ("vm.kubevirt.io/name", "kubevirt.io/domain")
+_VMI_KEY = "kubevirt.io/created-by"
 _OVER = ("Succeeded", "Failed")
 
 VETH, MACVTAP = "veth", "macvtap"
@@ -45,14 +46,17 @@ class Network:
 class Pod:
     """A pod, as far as its networks matter. ``vm`` is the virtual machine of a KubeVirt launcher, "" for others.
 
+    ``vmi`` is the UID of the VirtualMachineInstance that it runs: while a VM migrates, two launchers have the same one.
     ``node`` is "" for a pod that waits for one.
     """
 
     namespace: str
     name: str
+    uid: str = ""
     node: str = ""
     phase: str = ""
     vm: str = ""
+    vmi: str = ""
     deleting: bool = False
     networks: tuple[Network, ...] = ()
 
@@ -84,6 +88,47 @@ class Attached:
         """The pod or VM as people say it: ``pod lab/router``, ``VM lab/firewall``."""
         return f"VM {self.pod.namespace}/{self.pod.vm}" if self.pod.vm else f"pod {self.pod.namespace}/{self.pod.name}"
 
+    @property
+    def place(self) -> str:
+        """Return who, where and by which interface: ``pod lab/router on worker1 (net1)``."""
+        return f"{self.who} on {self.pod.node} ({self.network.interface})"
+
+    @property
+    def _holder(self) -> tuple[str, str, str]:
+        """Return what tells one holder of a spoke from another; the two launchers of a VM that migrates are one."""
+        return self.pod.namespace, self.pod.vmi or self.pod.name, self.network.interface
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """A spoke, or else a MAC address, that several interfaces on a LAN have at the same time."""
+
+    lan: LanRef
+    spoke: str = ""
+    mac: str = ""
+    holders: tuple[Attached, ...]
+
+    @property
+    def kind(self) -> str:
+        """Return which of the two is shared."""
+        return "spoke" if self.spoke else "MAC address"
+
+    @property
+    def what(self) -> str:
+        """Return what is shared: ``spoke e1``."""
+        return f"{self.kind} {self.spoke or self.mac}"
+
+    @property
+    def times(self) -> str:
+        """Return how often it is in use."""
+        return "twice" if len(self.holders) == 2 else f"{len(self.holders)} times"
+
+    def describe(self) -> str:
+        """Describe what is wrong, and what to do, as the LAN's condition, events and ``lan inspect`` show it."""
+        advice = "delete all but one of them" if self.spoke else "give each interface its own"
+        holders = ", ".join(item.place for item in self.holders)
+        return f"{self.what} is in use {self.times}, by {holders}: {advice}"
+
 
 def sockets(lan: Lan) -> Iterator[tuple[LanRef, Socket]]:
     """The sockets of a LAN, each by its NetworkAttachmentDefinition."""
@@ -111,6 +156,29 @@ def attached(lans: Iterable[Lan], pods: Iterable[Pod]) -> tuple[Attached, ...]:
     return tuple(sorted(found, key=_order))
 
 
+def shared(items: Iterable[Attached]) -> tuple[Shared, ...]:
+    """Find spokes with more than one holder, then MAC addresses that LANs have at more than one port.
+
+    Only interfaces that are there count: a pod that waits for its turn takes nothing from another.
+    """
+    users: dict[tuple[LanRef, str, str], list[Attached]] = {}
+    for item in items:
+        if item.network.present:
+            for spoke, mac in ((item.socket.spoke, ""), ("", item.network.mac)):
+                if spoke or mac:
+                    users.setdefault((item.socket.lan, mac, spoke), []).append(item)
+    return tuple(
+        Shared(lan=lan, spoke=spoke, mac=mac, holders=tuple(users[lan, mac, spoke]))
+        for lan, mac, spoke in sorted(users)
+        if len({_port(item, mac) for item in users[lan, mac, spoke]}) > 1
+    )
+
+
+def _port(item: Attached, mac: str) -> object:
+    """Return what may have a spoke once, or ``mac`` once: those who share a spoke need no second word for their MAC."""
+    return (mac and item.socket.spoke) or item._holder
+
+
 def _order(item: Attached) -> tuple[object, ...]:
     return item.socket.lan, item.socket.spoke, item.pod.namespace, item.pod.name, item.network.interface
 
@@ -126,31 +194,37 @@ def decode_pod(document: Mapping[str, Any]) -> Pod:
     return Pod(
         namespace=namespace,
         name=metadata["name"],
+        uid=metadata.get("uid") or "",
         node=(document.get("spec") or {}).get("nodeName") or "",
         phase=status.get("phase") or "",
-        vm=next((found for key in _VM_KEYS if (found := labels.get(key) or annotations.get(key))), ""),
+        vm=_printable(next((found for key in _VM_KEYS if (found := labels.get(key) or annotations.get(key))), "")),
+        vmi=labels.get(_VMI_KEY) or "",
         deleting="deletionTimestamp" in metadata,
-        networks=_networks(asked(annotations, namespace), granted(annotations, namespace)),
+        networks=_networks(annotations, namespace),
     )
 
 
-def asked(annotations: Mapping[str, str], namespace: str) -> list[Network]:
-    """The networks that a pod of a namespace asks for."""
-    return [
+def _networks(annotations: Mapping[str, str], namespace: str) -> tuple[Network, ...]:
+    """What multus says where it has said it, what is asked for where not."""
+    networks = (
         *_requests(annotations.get(DEFAULT_ANNOTATION) or "", namespace, "eth0"),
         *_requests(annotations.get(NETWORKS_ANNOTATION) or "", namespace),
-    ]
+        *_states(annotations.get(STATUS_ANNOTATION) or "", namespace),
+    )
+    return tuple({(network.nad, network.interface): network for network in networks}.values())
 
 
-def granted(annotations: Mapping[str, str], namespace: str) -> list[Network]:
-    """The networks whose interfaces a pod has got, as multus says."""
-    return _states(annotations.get(STATUS_ANNOTATION) or "", namespace)
+def request(nad: str, interface: str = "", ips: Iterable[str] = ()) -> str:
+    """Return the ``networks`` annotation that asks for one network.
 
-
-def _networks(asked: list[Network], got: list[Network]) -> tuple[Network, ...]:
-    """What multus says where it has said it, what is asked for where not."""
-    there = {(network.nad, network.interface): network for network in got}
-    return tuple(({(network.nad, network.interface): network for network in asked} | there).values())
+    It has the short form where that will do. That has no place for addresses, and multus takes DNS labels alone there:
+    of a LAN with a dot in its name, or an interface with one, JSON has to tell.
+    """
+    more = {"interface": interface} if interface else {}
+    addresses = list(ips)
+    if addresses or any(names.label_fault(name, names.MAX_SUBDOMAIN) for name in (nad, *more.values())):
+        return json.dumps([{"name": nad, **more, **({"ips": addresses} if addresses else {})}])
+    return f"{nad}@{interface}" if interface else nad
 
 
 def _requests(text: str, namespace: str, unnamed: str = "") -> list[Network]:
@@ -217,7 +291,7 @@ def _texts(found: object) -> tuple[str, ...]:
 
 
 def _printable(text: str) -> str:
-    """Text that a terminal and a file can take: whoever may make a pod writes what he likes into its annotations."""
+    """Text that a terminal and a file can take: everyone who may create pods chooses their annotations."""
     if text.isprintable():
         return text
     return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)

@@ -10,7 +10,18 @@ from k8slan_cli.errors import Invalid, Problem
 from k8slan_cli.lan import names
 from k8slan_cli.lan.model import IpAddress, Lan
 from k8slan_cli.lan.validate import MIN_MTU
-from k8slan_cli.plan.state import Attachment, Bridge, Kind, LanState, Port, Stub, Tunnel, Underlay, Vxlan, absent
+from k8slan_cli.plan.state import (
+    Attachment,
+    AttachmentKind,
+    Bridge,
+    LanState,
+    Port,
+    Stub,
+    Tunnel,
+    Underlay,
+    Vxlan,
+    absent,
+)
 
 OVERHEAD_V4 = 54
 """Ethernet 14 + VLAN tag 4 of the inner frame, VXLAN 8, UDP 8, IPv4 20 bytes (RFC 7348, section 5, and 802.1Q)."""
@@ -100,12 +111,12 @@ def plan(
         ports={name: port_of(lan, bridge, a) for name, a in members.items()},
         attachments=members,
         stubs={stub.name: stub for a in members.values() if (stub := stub_of(a))},
-        taps={a.tap: a.tap_owner for a in members.values() if a.kind is Kind.MACVTAP},
+        taps={a.tap: a.tap_owner for a in members.values() if a.kind is AttachmentKind.MACVTAP},
     )
 
 
 def without_underlay(observed: LanState, attachments: Iterable[Attachment]) -> LanState:
-    """What the node can keep of a LAN while it cannot be planned: all that is there, but the ports of nobody."""
+    """What the node can keep of a LAN while it cannot be planned: all but ports without an attachment."""
     owners = {a.port: a.owner for a in attachments}
     if not owners:
         return absent(observed.netns)
@@ -121,6 +132,6 @@ def port_of(lan: Lan, bridge: Bridge, attachment: Attachment) -> Port:
 
 def stub_of(attachment: Attachment) -> Stub | None:
     """The lower device of a macvtap attachment; a veth attachment has none."""
-    if attachment.kind is not Kind.MACVTAP:
+    if attachment.kind is not AttachmentKind.MACVTAP:
         return None
     return Stub(name=names.stub(attachment.port), mtu=attachment.mtu)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from k8slan_cli.lan import names
 from k8slan_cli.plan import operations as op
 from k8slan_cli.plan.operations import Operation
-from k8slan_cli.plan.state import Attachment, Kind, LanState, Port
+from k8slan_cli.plan.state import Attachment, AttachmentKind, LanState, Port
 
 
 def diff(desired: LanState, observed: LanState, *, underlay: str = "") -> tuple[Operation, ...]:
@@ -75,13 +75,13 @@ def _realise(desired: LanState, observed: LanState, underlay: str) -> Iterator[O
 
 def _is_others(attachment: Attachment, observed: LanState) -> bool:
     """Whether the device file of an attachment's macvtap is missing, or belongs to somebody else."""
-    if attachment.kind is not Kind.MACVTAP or observed.taps is None:
+    if attachment.kind is not AttachmentKind.MACVTAP or observed.taps is None:
         return False
     return observed.taps.get(attachment.tap) != attachment.tap_owner
 
 
 def _doomed(desired: LanState, observed: LanState) -> tuple[str, ...]:
-    """Links that must go: ports of nobody or of somebody else, and what can only be changed by making it anew."""
+    """Links that must go: ports without their attachment, and what can only be changed by making it anew."""
     doomed = [name for name, port in observed.ports.items() if not _same_plug(name, port, desired, observed)]
     doomed += _lone_stubs(observed)
     found, wanted = observed.vxlan, desired.vxlan

@@ -15,7 +15,7 @@ class CreateNamespace:
     netns: str
 
     def describe(self) -> str:
-        """In words."""
+        """Describe the operation as logs, dry runs and status show it."""
         return f"create namespace {self.netns}"
 
 
@@ -26,7 +26,7 @@ class MountNamespace:
     netns: str
 
     def describe(self) -> str:
-        """In words."""
+        """Describe the operation as logs, dry runs and status show it."""
         return f"mount namespace {self.netns} again"
 
 
@@ -37,7 +37,7 @@ class QuietNamespace:
     netns: str
 
     def describe(self) -> str:
-        """In words."""
+        """Describe the operation as logs, dry runs and status show it."""
         return f"switch off IPv6 and bridge-netfilter in {self.netns}"
 
 
@@ -48,7 +48,7 @@ class DeleteNamespace:
     netns: str
 
     def describe(self) -> str:
-        """In words."""
+        """Describe the operation as logs, dry runs and status show it."""
         return f"delete namespace {self.netns}"
 
 
@@ -59,7 +59,7 @@ class CreateBridge:
     bridge: Bridge
 
     def describe(self) -> str:
-        """In words."""
+        """Describe the operation as logs, dry runs and status show it."""
         return f"create bridge {self.bridge.name} (mtu {self.bridge.mtu})"
 
 
@@ -70,7 +70,7 @@ class SetBridge:
     bridge: Bridge
 
     def describe(self) -> str:
-        """In words."""
+        """Describe the operation as logs, dry runs and status show it."""
         return f"set bridge {self.bridge.name}: up, quiet, mtu {self.bridge.mtu}"
 
 
@@ -83,7 +83,7 @@ class CreateVxlan:
     underlay: str
 
     def describe(self) -> str:
-        """In words."""
+        """Describe the operation as logs, dry runs and status show it."""
         tunnel = self.tunnel
         to = f"group {tunnel.group}" if tunnel.group else f"local {tunnel.local}"
         return (
@@ -101,7 +101,7 @@ class CreateVeth:
     stub: Stub | None = None
 
     def describe(self) -> str:
-        """In words."""
+        """Describe the operation as logs, dry runs and status show it."""
         attachment = self.attachment
         if self.stub:
             return f"create veth {self.port.name} to {self.stub.name} (mtu {attachment.mtu})"
@@ -116,7 +116,7 @@ class CreateMacvtap:
     stub: Stub
 
     def describe(self) -> str:
-        """In words."""
+        """Describe the operation as logs, dry runs and status show it."""
         who, mac, tap = self.attachment.who, self.attachment.mac, self.attachment.tap
         return f"create macvtap over {self.stub.name} for {who} (mac {mac}, /dev/tap{tap})"
 
@@ -128,7 +128,7 @@ class GiveTap:
     attachment: Attachment
 
     def describe(self) -> str:
-        """In words."""
+        """Describe the operation as logs, dry runs and status show it."""
         attachment = self.attachment
         user, group = attachment.tap_owner
         return f"give /dev/tap{attachment.tap} of {attachment.who} to {user}:{group}"
@@ -141,7 +141,7 @@ class ConfigurePod:
     attachment: Attachment
 
     def describe(self) -> str:
-        """In words."""
+        """Describe the operation as logs, dry runs and status show it."""
         attachment = self.attachment
         addresses = f" with {', '.join(attachment.addresses)}" if attachment.addresses else ""
         return f"bring up {attachment.who}{addresses}"
@@ -154,7 +154,7 @@ class SetPort:
     port: Port
 
     def describe(self) -> str:
-        """In words."""
+        """Describe the operation as logs, dry runs and status show it."""
         port = self.port
         state = "up" if port.up else "down"
         return f"set port {port.name}: {state}, in {port.bridge}, mtu {port.mtu}, group_fwd_mask {port.forwards:#x}"
@@ -167,7 +167,7 @@ class SetStub:
     stub: Stub
 
     def describe(self) -> str:
-        """In words."""
+        """Describe the operation as logs, dry runs and status show it."""
         return f"set {self.stub.name}: up, mtu {self.stub.mtu}"
 
 
@@ -178,7 +178,7 @@ class DeleteLinks:
     names: tuple[str, ...]
 
     def describe(self) -> str:
-        """In words."""
+        """Describe the operation as logs, dry runs and status show it."""
         return f"delete {', '.join(self.names)}"
 
 
@@ -190,7 +190,7 @@ class AddPeer:
     peer: IpAddress
 
     def describe(self) -> str:
-        """In words."""
+        """Describe the operation as logs, dry runs and status show it."""
         return f"add peer {self.peer} to {self.vxlan}"
 
 
@@ -202,7 +202,7 @@ class RemovePeer:
     peer: IpAddress
 
     def describe(self) -> str:
-        """In words."""
+        """Describe the operation as logs, dry runs and status show it."""
         return f"remove peer {self.peer} from {self.vxlan}"
 
 

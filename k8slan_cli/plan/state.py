@@ -21,7 +21,7 @@ Owner = tuple[int, int]
 """User and group."""
 
 
-class Kind(enum.StrEnum):
+class AttachmentKind(enum.StrEnum):
     """The kind of an attachment."""
 
     VETH = "veth"
@@ -113,7 +113,7 @@ class Attachment:
     container: str
     ifname: str
     lan: LanRef
-    kind: Kind
+    kind: AttachmentKind
     port: str
     mac: str
     mtu: int

@@ -83,7 +83,7 @@ class _Closing:
         raise NotImplementedError
 
 
-class Interface(_Closing):
+class PacketSocket(_Closing):
     """An interface in a network namespace, by AF_PACKET. It hears what is for others too, but not itself."""
 
     def __init__(self, fd: int, name: str) -> None:
@@ -97,7 +97,7 @@ class Interface(_Closing):
             link = sockets.link(asking, name)
         if link is None:
             raise KernelError(errno.ENODEV, f"there is no interface {name}")
-        if not link.flags & netlink.IFF_UP:
+        if not link.up:
             raise KernelError(errno.ENETDOWN, f"the interface {name} is down")
         self.name, self.mtu = name, link.mtu
         self._mac = netlink.mac_bytes(link.mac)

@@ -25,7 +25,6 @@ MARK = bytes.fromhex("f7b635c1")
 """How every token begins, so that one search finds it in a frame. No builder writes these bytes elsewhere."""
 
 TOKEN_BYTES = 16
-HEADER_BYTES = 14  # destination, source, EtherType
 TAG_BYTES = 4
 MINIMUM_BYTES = 60  # IEEE 802.3, without the check sequence; a shorter frame would be padded on the way
 
@@ -38,13 +37,13 @@ _SLOW, _EAPOL, _LLDP, _MVRP, _PTP, _LOCAL_EXPERIMENT = 0x8809, 0x888E, 0x88CC, 0
 
 # IP protocols (IANA).
 _ICMP, _UDP, _ICMP6, _OSPF, _VRRP = 1, 17, 58, 89, 112
-_DISCARD_PORT = 9  # RFC 863: nobody answers
+_DISCARD_PORT = 9  # RFC 863: never answered
 
 _BROADCAST = b"\xff" * 6
 _VLAN, _SERVICE_VLAN, _PRIORITY = 4001, 4002, 5
 _HERE, _THERE = IPv4Address("192.0.2.1"), IPv4Address("192.0.2.2")
 _HERE6, _THERE6 = IPv6Address("2001:db8::1"), IPv6Address("2001:db8::2")
-_PRIVATE_OUI = bytes.fromhex("0a6b38")  # locally administered, so nobody's
+_PRIVATE_OUI = bytes.fromhex("0a6b38")  # locally administered, so no vendor's
 _STRANGER = _PRIVATE_OUI + b"\xff\xff\x01"
 
 
@@ -70,7 +69,7 @@ class FrameClass:
     def build(self, src_mac: bytes, dst_mac: bytes, token: bytes, mtu: int) -> bytes:
         """The frame from ``src_mac`` with ``token`` in it, without preamble and check sequence.
 
-        ``dst_mac`` is the receiver's; classes that are addressed to a group, or to nobody, do not use it.
+        ``dst_mac`` is the receiver's; classes addressed to a group, or to an unknown station, do not use it.
         ``mtu`` (68 bytes and more) only gives the full-size classes their size.
         """
         return self.make(Shot(src_mac, dst_mac, token, mtu))
@@ -128,7 +127,7 @@ def tags_of(frame: bytes) -> tuple[Tag, ...]:
 
 
 def difference(sent: bytes, received: bytes) -> str:
-    """What happened to a frame on its way, in words; "" if it arrived byte for byte."""
+    """Describe what happened to a frame on its way; "" if it arrived byte for byte."""
     if sent == received:
         return ""
     had, has = tags_of(sent), tags_of(received)
@@ -240,7 +239,7 @@ _STP_LLC = b"\x42\x42\x03"
 
 
 def _ptp(message: int, body: bytes, token: bytes) -> bytes:
-    """A PTP message (IEEE 1588-2008, section 13) in nobody's domain, the token in an organisation's TLV."""
+    """A PTP message (IEEE 1588-2008, section 13) in an unused domain, the token in an organisation's TLV."""
     tlv = struct.pack(">HH", 3, 6 + len(token)) + _PRIVATE_OUI + bytes(3) + token
     length = 34 + len(body) + len(tlv)
     header = struct.pack(">BBHBBH8s4s10sHBb", message, 2, length, 127, 0, 0, b"", b"", b"", 1, 5, 0x7F)
@@ -275,7 +274,7 @@ def _ipv6(s: Shot) -> bytes:
 
 
 def _neighbour_solicitation(s: Shot) -> bytes:
-    """RFC 4861, section 4.3, to the solicited-node group of an address that nobody has."""
+    """RFC 4861, section 4.3, to the solicited-node group of an unused address."""
     group = IPv6Address(IPv6Address("ff02::1:ff00:0").packed[:13] + _THERE6.packed[13:])
     source = struct.pack(">BB6s", 1, 1, s.src)
     message = struct.pack(">BBHI", 135, 0, 0, 0) + _THERE6.packed + source + _nonce(s.token)
@@ -283,7 +282,7 @@ def _neighbour_solicitation(s: Shot) -> bytes:
 
 
 def _router_advertisement(s: Shot) -> bytes:
-    """RFC 4861, section 4.2: router lifetime 0 and no prefix, so nobody configures anything."""
+    """RFC 4861, section 4.2: router lifetime 0 and no prefix, so no host configures anything."""
     group = IPv6Address("ff02::1")
     message = struct.pack(">BBHBBHII", 134, 0, 0, 0, 0, 0, 0, 0) + _nonce(s.token)
     return _ethernet(_group6(group), s.src, _IPV6, _icmp6(_link_local(s.src), group, message))
@@ -300,7 +299,7 @@ def _mld(s: Shot) -> bytes:
 
 
 def _ospf(s: Shot) -> bytes:
-    """A hello (RFC 2328, A.3.2) of an area and interval nobody has; the token stands as four neighbours."""
+    """A hello (RFC 2328, A.3.2) of an unused area and interval; the token stands as four neighbours."""
     group = IPv4Address("224.0.0.5")
     hello = struct.pack(">IHBBI4s4s", 0xFFFFFFFC, 0xFFFF, 2, 0, 0xFFFF, b"", b"") + s.token
     head = struct.pack(">BBH4s4sHH", 2, 1, 24 + len(hello), _HERE.packed, b"\xff" * 4, 0, 0)
@@ -383,7 +382,7 @@ def _ptp_sync(s: Shot) -> bytes:
 
 
 def _ptp_peer(s: Shot) -> bytes:
-    """A Pdelay_Resp_Follow_Up that nobody has asked for."""
+    """A Pdelay_Resp_Follow_Up that answers no request."""
     return _ethernet(_mac("01:80:c2:00:00:0e"), s.src, _PTP, _ptp(0xA, bytes(20), s.token))
 
 
@@ -425,7 +424,7 @@ CLASSES: tuple[FrameClass, ...] = (
     FrameClass(
         key="arp",
         title="ARP request, broadcast",
-        why="without it IPv4 finds nobody",
+        why="without it IPv4 resolves no neighbour",
         make=_arp,
     ),
     FrameClass(
@@ -443,7 +442,7 @@ CLASSES: tuple[FrameClass, ...] = (
     FrameClass(
         key="ipv4-multicast",
         title="IPv4 multicast, 239.255.0.1",
-        why="a group nobody has joined by IGMP: a snooping bridge drops it",
+        why="a group without IGMP members: a snooping bridge drops it",
         make=_ipv4_group("239.255.0.1"),
     ),
     FrameClass(
@@ -455,7 +454,7 @@ CLASSES: tuple[FrameClass, ...] = (
     FrameClass(
         key="ipv6-nd",
         title="IPv6 neighbour solicitation",
-        why="to 33:33:ff:…: without it IPv6 finds nobody",
+        why="to 33:33:ff:…: without it IPv6 resolves no neighbour",
         make=_neighbour_solicitation,
     ),
     FrameClass(
@@ -593,7 +592,7 @@ CLASSES: tuple[FrameClass, ...] = (
     FrameClass(
         key="experiment",
         title="EtherType 0x88b5",
-        why="an EtherType nobody knows (local experiments, IEEE 802)",
+        why="an unassigned EtherType (local experiments, IEEE 802)",
         make=_local_experiment,
     ),
     FrameClass(

@@ -17,9 +17,12 @@ import struct
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from k8slan_cli.probe.endpoint import Endpoint
 from k8slan_cli.probe.frames import CLASSES, MARK, TOKEN_BYTES, FrameClass, difference, token_in
+
+if TYPE_CHECKING:  # a workstation judges what endpoints have seen, and has none
+    from k8slan_cli.probe.endpoint import Endpoint
 
 _TOKEN = struct.Struct(">4s8sHH")  # MARK, the probe's id, the number of the class, which of its frames
 _BY_KEY = {c.key: number for number, c in enumerate(CLASSES)}
@@ -99,7 +102,7 @@ class Arrival:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class ClassResult:
     """What became of the frames of one class: how many were ``sent``, how many of these ``arrived``.
 
     ``extra`` counts those that came more than once; ``detail`` says what went wrong, "" if nothing did; ``latency``
@@ -191,7 +194,7 @@ class Collector:
 
 def judge(
     probe: Probe, sent: Iterable[Sent], arrivals: Iterable[Arrival], *, one_clock: bool = False
-) -> tuple[Result, ...]:
+) -> tuple[ClassResult, ...]:
     """The verdict on each class, in the order of ``probe.keys``."""
     sent_of: dict[str, list[Sent]] = {key: [] for key in probe.keys}
     came: dict[str, list[Arrival]] = {key: [] for key in probe.keys}
@@ -202,7 +205,7 @@ def judge(
     return tuple(_result(key, sent_of[key], came[key], one_clock) for key in probe.keys)
 
 
-def _result(key: str, sent: list[Sent], came: list[Arrival], one_clock: bool) -> Result:
+def _result(key: str, sent: list[Sent], came: list[Arrival], one_clock: bool) -> ClassResult:
     first = {a.number: a for a in reversed(came)}
     refused = [s.refused for s in sent if s.refused]
     changed = [a.difference for a in came if a.difference]
@@ -219,7 +222,7 @@ def _result(key: str, sent: list[Sent], came: list[Arrival], one_clock: bool) ->
         verdict, detail = Verdict.DUPLICATED, f"{len(came)} came of {out}"
     else:
         verdict, detail = Verdict.PASSED, ""
-    return Result(
+    return ClassResult(
         key=key,
         verdict=verdict,
         sent=out,
@@ -230,7 +233,7 @@ def _result(key: str, sent: list[Sent], came: list[Arrival], one_clock: bool) ->
     )
 
 
-def cross(sender: Endpoint, receiver: Endpoint, probe: Probe, *, seconds: float = _DEADLINE) -> tuple[Result, ...]:
+def cross(sender: Endpoint, receiver: Endpoint, probe: Probe, *, seconds: float = _DEADLINE) -> tuple[ClassResult, ...]:
     """Send a probe from one endpoint to another; wait at most ``seconds`` after the last frame.
 
     Each frame gets a moment to arrive before the next is sent, so that no queue overflows and no latency holds the

@@ -1,1 +1,1 @@
-"""What agent and controller serve alike: health, readiness and metrics over HTTP."""
+"""HTTP for others to ask: the one server, and what agent and controller both answer. aiohttp's server stays in here."""

@@ -2,7 +2,8 @@
 
 Figures are ratios of things measured in turn within one run, so that they say something on a machine that is busy with
 other things too. Exit status 1 when one falls short. ``python -m tests.bench cni`` runs one of them; ``cluster`` has to
-be asked for (``make bench-cluster``), since it needs a Kubernetes and builds one.
+be asked for (``make bench-cluster``), since it needs a Kubernetes and builds one. ``--list`` says what each of them
+measures, and runs none.
 """
 
 from __future__ import annotations
@@ -21,13 +22,21 @@ APART = ("cluster",)
 
 def main(wanted: list[str]) -> int:
     """Run the benchmarks of these names, or all of them."""
-    unknown = set(wanted) - {*BENCHMARKS, *APART}
-    if unknown or os.geteuid():
-        sys.stderr.write(f"needs root, and names out of {', '.join(BENCHMARKS + APART)}\n")
+    names = [name for name in wanted if name != "--list"] or BENCHMARKS
+    if unknown := set(names) - {*BENCHMARKS, *APART}:
+        sys.stderr.write(f"no such benchmark: {', '.join(sorted(unknown))} (of {', '.join(BENCHMARKS + APART)})\n")
+        return 2
+    benchmarks = {name: importlib.import_module(f"tests.bench.{name}") for name in names}
+    if "--list" in wanted:
+        for name, benchmark in benchmarks.items():
+            sys.stdout.write(f"{name:<8} {(benchmark.__doc__ or '').splitlines()[0]}\n")
+        return 0
+    if os.geteuid():
+        sys.stderr.write("the benchmarks need root: they make network namespaces\n")
         return 2
     rows: list[Row] = []
-    for name in wanted or BENCHMARKS:
-        for row in importlib.import_module(f"tests.bench.{name}").rows():
+    for benchmark in benchmarks.values():
+        for row in benchmark.rows():
             rows.append(row)
             sys.stderr.write(f"{row}\n")
     machine = (

@@ -10,15 +10,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.support.agents import PLUGINS
 from tests.support.netns import Namespace
 
 ROOT = Path(__file__).parents[2]
-FORWARDER = ROOT / "cni_plugins" / "build" / "k8slan-cni"
-GO_PLUGINS = Path("/usr/lib/cni")
+GO_PLUGINS = next((path for path in (PLUGINS, Path("/opt/cni/bin")) if (path / "bridge").exists()), PLUGINS)
 
 
 class Agent:
@@ -91,11 +91,8 @@ def lan(name: str, vni: int, **spec: Any) -> dict[str, Any]:
     }
 
 
-def cni(
-    binary: Path, verb: str, config: Mapping[str, Any], namespace: Namespace, ifname: str, run_dir: Path
-) -> tuple[float, dict[str, Any]]:
-    """One CNI call as a runtime makes it: (milliseconds, answer)."""
-    environ = {
+def _environ(verb: str, namespace: Namespace, ifname: str, run_dir: Path) -> dict[str, str]:
+    return {
         "CNI_COMMAND": verb,
         "CNI_CONTAINERID": namespace.name,
         "CNI_NETNS": str(namespace.path),
@@ -104,12 +101,46 @@ def cni(
         "K8SLAN_RUN_DIR": str(run_dir),
         "PATH": os.environ["PATH"],
     }
+
+
+def cni(
+    binary: Path, verb: str, config: Mapping[str, Any], namespace: Namespace, ifname: str, run_dir: Path
+) -> tuple[float, dict[str, Any]]:
+    """One CNI call as a runtime makes it: (milliseconds, answer)."""
+    environ = _environ(verb, namespace, ifname, run_dir)
     text = json.dumps(config).encode()
     begun = time.perf_counter()
     done = subprocess.run([binary], input=text, env=environ, capture_output=True, check=False)
     milliseconds = (time.perf_counter() - begun) * 1e3
     assert done.returncode == 0, (done.stdout, done.stderr)
     return milliseconds, json.loads(done.stdout or b"{}")
+
+
+def burst(
+    binary: Path, verb: str, calls: Iterable[tuple[Namespace, Mapping[str, Any]]], ifname: str, run_dir: Path
+) -> float:
+    """CNI calls that are all begun before the first is waited for: milliseconds until the last is answered."""
+    begun = time.perf_counter()
+    started = []
+    for namespace, config in calls:
+        process = subprocess.Popen(
+            [binary],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=_environ(verb, namespace, ifname, run_dir),
+        )
+        assert process.stdin
+        process.stdin.write(json.dumps(config).encode())
+        process.stdin.close()
+        started.append(process)
+    said = []
+    for process in started:
+        assert process.stdout
+        with process:
+            said.append(process.stdout.read())
+    milliseconds = (time.perf_counter() - begun) * 1e3
+    assert not any(process.returncode for process in started), said
+    return milliseconds
 
 
 @contextlib.contextmanager

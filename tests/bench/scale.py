@@ -12,8 +12,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.bench.node import FORWARDER, Agent, cni, inside, lan, pods
+from tests.bench.node import Agent, cni, inside, lan, pods
 from tests.bench.rows import Row, quantile
+from tests.support.agents import forwarder
 from tests.support.netns import Namespace
 
 LANS, PER_LAN = 50, 20
@@ -83,12 +84,12 @@ def _measure(agent: Agent, all_pods: list[Namespace]) -> Iterator[Row]:
 def _spoke(agent: Agent, verb: str, pod: Namespace, number: int) -> float:
     name = f"s{number % LANS}-{number // LANS}"
     config = {"cniVersion": "1.0.0", "name": "scale", "type": "k8slanveth", "veth": name}
-    return cni(FORWARDER, verb, config, pod, "net1", agent.run_dir)[0]
+    return cni(forwarder(), verb, config, pod, "net1", agent.run_dir)[0]
 
 
 def _dynamic(agent: Agent, verb: str, pod: Namespace, number: int) -> float:
     config = {"cniVersion": "1.0.0", "name": "scale", "type": "k8slanveth", "lan": f"default/lan{number % LANS}"}
-    return cni(FORWARDER, verb, config, pod, "net1", agent.run_dir)[0]
+    return cni(forwarder(), verb, config, pod, "net1", agent.run_dir)[0]
 
 
 class _Stream:

@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench.node import FORWARDER, Agent, cni, inside, lan
+from tests.bench.node import Agent, cni, inside, lan
 from tests.bench.rows import Row, quantile
+from tests.support.agents import forwarder
 from tests.support.netns import Namespace, veth
 
 ROUNDS = 7
@@ -72,8 +73,8 @@ def _k8slan(stack: contextlib.ExitStack, nodes: list[Namespace]) -> Path2:
         config = {"cniVersion": "1.0.0", "name": "bench", "type": "k8slanveth", "veth": ("one", "two")[number - 1]}
         config["runtimeConfig"] = {"ips": [f"198.51.100.{number}/24"]}
         with inside(node):
-            cni(FORWARDER, "ADD", config, pod, "eth0", agent.run_dir)
-        stack.callback(cni, FORWARDER, "DEL", config, pod, "eth0", agent.run_dir)
+            cni(forwarder(), "ADD", config, pod, "eth0", agent.run_dir)
+        stack.callback(cni, forwarder(), "DEL", config, pod, "eth0", agent.run_dir)
     return Path2(pods[0], pods[1], "198.51.100.2")
 
 

@@ -27,7 +27,7 @@ from typing import Any
 import pytest
 import yaml
 
-from k8slan_cli.kube import apply
+from k8slan_cli.kube import kinds
 from k8slan_cli.render import manifests
 from k8slan_cli.render.settings import Settings
 from tests.cluster.harness import build, pki
@@ -92,7 +92,7 @@ class Api:
         """Start it."""
         self._folder = folder
         self._binaries = build.everything().kubernetes
-        self._etcd_port, self._peer_port, self.port = _free_ports(3)
+        self.etcd_port, self._peer_port, self.port = _free_ports(3)
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         authority = pki.Authority(folder / "pki")
         authority.server("apiserver", ["127.0.0.1"], ["localhost"])
@@ -116,7 +116,7 @@ class Api:
     # ------------------------------------------------------------ its life
 
     def _start_etcd(self) -> None:
-        url = f"http://127.0.0.1:{self._etcd_port}"
+        url = f"http://127.0.0.1:{self.etcd_port}"
         peer = f"http://127.0.0.1:{self._peer_port}"
         self._run(
             "etcd",
@@ -137,7 +137,7 @@ class Api:
         self._run(
             "kube-apiserver",
             str(self._binaries / "kube-apiserver"),
-            f"--etcd-servers=http://127.0.0.1:{self._etcd_port}",
+            f"--etcd-servers=http://127.0.0.1:{self.etcd_port}",
             "--bind-address=127.0.0.1",
             "--advertise-address=127.0.0.1",
             f"--secure-port={self.port}",
@@ -220,6 +220,7 @@ class Api:
         script = f'mount -t tmpfs none /run && mkdir -p {place} && ln -s "$0" {place}/serviceaccount && exec "$@"'
         environment = {key: value for key, value in os.environ.items() if key != "KUBECONFIG"}
         environment |= {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(self.port)}
+        environment["HOME"] = str(folder)  # without a kubeconfig, whatever this machine has
         return ["unshare", "--mount", "sh", "-c", script, str(folder)], environment
 
     # ------------------------------------------------------------ requests
@@ -231,7 +232,10 @@ class Api:
             ApiError: it is refused.
 
         """
-        if self._connection is None or time.monotonic() - self._used > _IDLE_SECONDS:
+        if self._connection and time.monotonic() - self._used > _IDLE_SECONDS:
+            self._connection.close()
+            self._connection = None
+        if self._connection is None:
             self._connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=30, context=self._tls)
         self._used = time.monotonic()
         headers = {"Content-Type": content_type, "User-Agent": "test"}
@@ -284,7 +288,7 @@ class Api:
     def put_all(self, text: str) -> None:
         """Create the objects of a manifest."""
         for document in manifests.documents(text):
-            self.call("POST", apply.ref(document).kind.path(document["metadata"].get("namespace", "")), document)
+            self.call("POST", kinds.ref(document).kind.path(document["metadata"].get("namespace", "")), document)
 
     def requests(self) -> Counter[tuple[str, str, str]]:
         """(user agent, verb, resource with its subresource) of every request since the last call."""

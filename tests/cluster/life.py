@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from k8slan_cli.errors import KernelError
-from k8slan_cli.probe.endpoint import Interface
+from k8slan_cli.probe.endpoint import PacketSocket
 from tests.cluster import probing, product
 from tests.cluster.harness import Cluster, Kubectl, Node
 from tests.cluster.harness.kubectl import Object
@@ -232,8 +232,8 @@ _LATE = 3.0  # seconds that the last frames may take
 class Way:
     """One direction: who sends, who hears, which numbers were sent, and which came in how often."""
 
-    sender: Interface
-    receiver: Interface
+    sender: PacketSocket
+    receiver: PacketSocket
     mark: int = field(default_factory=lambda: int.from_bytes(os.urandom(4)))
     sent: int = 0
     came: dict[int, int] = field(default_factory=dict)
@@ -261,7 +261,7 @@ class Way:
 class Flow:
     """Numbered frames between two interfaces, both ways, about 250 a second each, from ``start`` to ``stop``."""
 
-    def __init__(self, one: Interface, other: Interface) -> None:
+    def __init__(self, one: PacketSocket, other: PacketSocket) -> None:
         self.ways = (Way(one, other), Way(other, one))
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="flow")
@@ -475,11 +475,11 @@ class Sandbox:
         done: subprocess.CompletedProcess[str] = self.node.run(*command, stdin=json.dumps(config), check=False)
         return Outcome(status=done.returncode, stdout=done.stdout.encode(), seconds=time.monotonic() - began)
 
-    def interface(self, name: str = "net1") -> Interface:
+    def interface(self, name: str = "net1") -> PacketSocket:
         """One of its interfaces; to be closed."""
         fd = os.open(root(self.node) / "run/netns" / self.name, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            return Interface(fd, name)
+            return PacketSocket(fd, name)
         finally:
             os.close(fd)
 

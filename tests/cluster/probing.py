@@ -20,7 +20,7 @@ from typing import Any, Self
 
 from k8slan_cli.errors import KernelError
 from k8slan_cli.lan import names
-from k8slan_cli.probe.endpoint import Endpoint, Interface, Received
+from k8slan_cli.probe.endpoint import Endpoint, PacketSocket, Received
 from k8slan_cli.probe.run import Collector, Probe, cross, sending
 from tests.cluster.harness import Cluster, Kubectl, Node
 from tests.cluster.harness.kubectl import Object
@@ -64,14 +64,14 @@ class Endpoints:
     def __exit__(self, *exc: object) -> None:
         self._open.close()
 
-    def interface(self, pod: Pod, name: str) -> Interface:
+    def interface(self, pod: Pod, name: str) -> PacketSocket:
         """The pod's interface."""
         found = pod.get()
         node = self._cluster.node(found["spec"]["nodeName"])
         container = found["status"]["containerStatuses"][0]["containerID"]
         fd = os.open(process(node, container) / "ns" / "net", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            return self._open.enter_context(Interface(fd, name))
+            return self._open.enter_context(PacketSocket(fd, name))
         finally:
             os.close(fd)
 

@@ -20,6 +20,7 @@ from tests.cluster.harness.build import BuildError
 from tests.cluster.harness.versions import IMAGE_PACKAGES, cache
 
 IMAGE = "localhost/k8slan:test"
+FIRST_IMAGE = "localhost/k8slan:first"
 NAMESPACE = "k8slan-system"
 CHECKOUT = Path(__file__).parents[2]
 
@@ -57,30 +58,42 @@ def image(say: Say = lambda _: None) -> Path:
 
     Raises BuildError with what the build said.
     """
-    build.packages(IMAGE_PACKAGES, say)
-    place = build.artefact("product", "1", _fingerprint(), lambda folder: _build(folder, say), say)
+    place = _artefact("product", CHECKOUT, IMAGE, say)
     build.prune("product", _KEPT, place)
     return place / "image.tar"
 
 
-def _fingerprint() -> str:
+def first_image(sources: Path, say: Say = lambda _: None) -> Path:
+    """The archive of FIRST_IMAGE, from the sources of version 0.1.0.
+
+    Raises BuildError with what the build said.
+    """
+    return _artefact("product-first", sources, FIRST_IMAGE, say) / "image.tar"
+
+
+def _artefact(name: str, sources: Path, tag: str, say: Say) -> Path:
+    build.packages(IMAGE_PACKAGES, say)
+    return build.artefact(name, "1", _fingerprint(sources), lambda folder: _build(folder, sources, tag, say), say)
+
+
+def _fingerprint(sources: Path) -> str:
     digest = hashlib.sha256()
-    for path in sorted(_files()):
-        digest.update(f"{path.relative_to(CHECKOUT)}\0{path.stat().st_mode:o}\0".encode())
+    for path in sorted(_files(sources)):
+        digest.update(f"{path.relative_to(sources)}\0{path.stat().st_mode:o}\0".encode())
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
 
 
-def _files() -> Iterator[Path]:
+def _files(sources: Path) -> Iterator[Path]:
     for name in _SOURCES:
-        path = CHECKOUT / name
+        path = sources / name
         if path.is_dir():
             yield from (file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
         else:
             yield path
 
 
-def _build(folder: Path, say: Say) -> None:
+def _build(folder: Path, sources: Path, tag: str, say: Say) -> None:
     base = _base(say)
     with tempfile.TemporaryDirectory(prefix="k8slan-image-") as scratch:
         settings = Path(scratch) / "pip.conf"
@@ -93,10 +106,10 @@ def _build(folder: Path, say: Say) -> None:
             f"--build-arg=BASE={base}",
             f"--secret=id=pip,src={settings}",
             *([f"--volume={_CERTIFICATES}:{_CERTIFICATES}:ro"] if _CERTIFICATES.is_dir() else []),
-            f"--tag={IMAGE}",
-            str(CHECKOUT),
+            f"--tag={tag}",
+            str(sources),
         )
-    _buildah("push", "--quiet", IMAGE, f"docker-archive:{folder}/image.tar:{IMAGE}")
+    _buildah("push", "--quiet", tag, f"docker-archive:{folder}/image.tar:{tag}")
 
 
 def _pip_settings() -> str:
@@ -153,9 +166,9 @@ def _buildah(*arguments: str) -> str:
     return _run("buildah", *where, *arguments, environment={"TMPDIR": f"{storage}/tmp"})
 
 
-def _run(*command: str, environment: dict[str, str] | None = None) -> str:
+def _run(*command: str, environment: dict[str, str] | None = None, folder: Path = CHECKOUT) -> str:
     done = subprocess.run(
-        command, env={**os.environ, **(environment or {})}, capture_output=True, text=True, check=False
+        command, cwd=folder, env={**os.environ, **(environment or {})}, capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
         words = "\n".join((done.stdout + done.stderr).splitlines()[-20:])
@@ -163,14 +176,14 @@ def _run(*command: str, environment: dict[str, str] | None = None) -> str:
     return done.stdout
 
 
-def install(cluster: Cluster, *options: str) -> None:
-    """Bring k8slan into a cluster that has IMAGE, as a user does, and wait until it is ready.
+def install(cluster: Cluster, *options: str, sources: Path = CHECKOUT, image: str = IMAGE) -> None:
+    """Bring k8slan into a cluster that has its image, as a user of ``sources`` does, and wait until it is ready.
 
     Raises BuildError with what ``k8slan install`` and the pods said.
     """
-    command = [sys.executable, "-m", "k8slan_cli", "install", f"--kubeconfig={cluster.kubeconfig}", f"--image={IMAGE}"]
+    command = [sys.executable, "-m", "k8slan_cli", "install", f"--kubeconfig={cluster.kubeconfig}", f"--image={image}"]
     try:
-        _run(*command, "--timeout=90", *options)
+        _run(*command, "--timeout=90", *options, folder=sources)
     except BuildError as error:
         raise BuildError(f"{error}\n{said(cluster)}") from None
 

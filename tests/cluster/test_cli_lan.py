@@ -27,7 +27,7 @@ import yaml
 from k8slan_cli import __main__ as entry
 from tests.cluster.bare import Api, api, lan_crd, namespace, until
 from tests.cluster.harness import build
-from tests.unit.cli.lan import scene
+from tests.support import scene
 from tests.unit.render.command import Done, call
 
 __all__ = ["api", "namespace"]
@@ -630,7 +630,7 @@ def test_names_that_are_not_there(cli: Cli) -> None:
 def test_no_cluster(cli: Cli, tmp_path: Path) -> None:
     cli.at("https://127.0.0.1:1")
     done = cli("lan", "list", status=3)
-    assert done.stderr.startswith("k8slan: no answer from the cluster at https://127.0.0.1:1: Connection refused\n")
+    assert done.stderr.startswith("k8slan: no answer from the API server at https://127.0.0.1:1: Connection refused\n")
     assert "there is no kubeconfig at /none" in cli("lan", "list", "--kubeconfig", "/none", status=3).stderr
     assert "has no context 'x'\n  it has test\n" in cli("lan", "list", "--context", "x", status=3).stderr
     (tmp_path / "empty").write_text("")

@@ -12,23 +12,36 @@ from tests.cluster import probing, product
 from tests.cluster.harness import Cluster, Kubectl, KubectlError, Node
 from tests.cluster.harness.kubectl import Object
 from tests.cluster.harness.pods import Pods
-from tests.cluster.life import Lan, Lans, Sandbox, Undisturbed, condition, lans, sandbox, undisturbed, until_event
+from tests.cluster.life import (
+    Lan,
+    Lans,
+    Sandbox,
+    Undisturbed,
+    condition,
+    lans,
+    links,
+    sandbox,
+    undisturbed,
+    until_event,
+)
 from tests.support import names
-from tests.support.agents import dynamic, eventually
+from tests.support.agents import dynamic, eventually, veth
 
 __all__ = ["lans", "sandbox", "undisturbed"]
 
+CONTROLLER = "deployment/k8slan-controller"
+TENANTS = "example.org/held"
 WEBHOOK = "validatingwebhookconfiguration/k8slan"
 
 
 @pytest.fixture
-def elsewhere(cluster: Cluster) -> Iterator[Kubectl]:
+def elsewhere(k8slan: Cluster) -> Iterator[Kubectl]:
     """Calls kubectl in a second Kubernetes namespace."""
     name = names.unique("ns")
-    cluster.kubectl("create", "namespace", name)
-    yield cluster.kubectl.within(name)
-    cluster.kubectl.within(name).delete("lans", "--all")
-    cluster.kubectl("delete", "namespace", name, "--wait=false")
+    k8slan.kubectl("create", "namespace", name)
+    yield k8slan.kubectl.within(name)
+    k8slan.kubectl.within(name).delete("lans", "--all")
+    k8slan.kubectl("delete", "namespace", name, "--wait=false")
 
 
 @pytest.fixture
@@ -42,6 +55,48 @@ def no_webhook(k8slan: Cluster) -> Iterator[None]:
         holds=lambda config: bool(config["webhooks"][0]["clientConfig"].get("caBundle")),
         what="trusted again, by the controller",
     )
+
+
+@pytest.fixture
+def no_controller(k8slan: Cluster) -> Iterator[Callable[[], None]]:
+    """No controller, and so no answer from the webhook, which the API server passes over; the call brings it back."""
+    kubectl = k8slan.kubectl.within(product.NAMESPACE)
+    kubectl("scale", CONTROLLER, "--replicas=0")
+    kubectl.wait("--for=delete", "pod", "-l", "app.kubernetes.io/name=k8slan-controller")
+
+    def back() -> None:
+        kubectl("scale", CONTROLLER, "--replicas=1")
+        kubectl("rollout", "status", CONTROLLER, "--timeout=60s", timeout=65)
+
+    yield back
+    back()
+
+
+@pytest.fixture
+def leaving(elsewhere: Kubectl) -> Iterator[Lan]:
+    """A LAN of another namespace, the oldest of all, that is being deleted and held by a finalizer of its tenant."""
+    spokes = tuple(names.unique("z") for _ in range(2))
+    found = Lan(name="leaving", netns=names.unique("n"), vni=69999, spokes=spokes, kubectl=elsewhere)
+    document = probing.lan(found.name, elsewhere.namespace, ns=found.netns, vni=found.vni, spokes=list(spokes))
+    document["metadata"]["finalizers"] = [TENANTS]
+    elsewhere.create(document)
+    found.until_ready()
+    found.delete()
+    found.until(lambda lan: lan["metadata"]["finalizers"] == [TENANTS], "held by its tenant alone")
+    yield found
+    found.patch({"metadata": {"finalizers": None}})
+    found.until_gone()
+
+
+def attack(leaving: Lan, first: Lan) -> None:
+    """Let the LAN that is being deleted name a spoke of another."""
+    leaving.patch({"spec": {"spokes": [leaving.spokes[0], first.spokes[0]]}})
+
+
+def judged(lan: Lan) -> Object:
+    """Wait until the controller has seen a LAN as it is written now."""
+    generation = lan.get()["metadata"]["generation"]
+    return lan.until(lambda found: condition(found).get("observedGeneration") == generation, "judged as it is now")
 
 
 def claims(first: Lan) -> dict[str, Object]:
@@ -141,3 +196,81 @@ def test_a_lan_whose_clash_is_gone_works(
         box, config = sandbox(node1), dynamic(f"{elsewhere.namespace}/{name}")
         eventually("the agent has heard of it", lambda b=box, c=config: b.call("ADD", c).status == 0)
         box.call("DEL", config).ok()
+
+
+# ---------------------------------------------------------------- a LAN that is in use
+
+
+def test_the_webhook_lets_a_lan_that_is_being_deleted_gain_nothing(leaving: Lan, lans: Lans) -> None:
+    first = lans("first")
+    late = "while the LAN is being deleted"
+    with pytest.raises(KubectlError, match=rf"spec.spokes\[1\]: {first.spokes[0]} cannot be added {late}"):
+        attack(leaving, first)
+    with pytest.raises(KubectlError, match=rf"spec\.dynamic: cannot be set {late}"):
+        leaving.patch({"spec": {"dynamic": True}})
+    with pytest.raises(KubectlError, match=r"spec\.ns: .*is immutable"):
+        leaving.patch({"spec": {"ns": first.netns}})
+    leaving.patch({"spec": {"spokes": list(leaving.spokes[:1]), "mtu": 1400}, "metadata": {"labels": {"a": "b"}}})
+    assert leaving.get()["spec"]["spokes"] == list(leaving.spokes[:1])
+    assert condition(first.get())["status"] == "True"
+
+
+@pytest.mark.parametrize("missing", ["webhook", "controller"])
+def test_a_lan_that_is_being_deleted_takes_nothing_from_one_in_use(
+    missing: str,
+    leaving: Lan,
+    lans: Lans,
+    pod: Pods,
+    sandbox: Callable[[Node], Sandbox],
+    undisturbed: Undisturbed,
+    node1: Node,
+    node2: Node,
+    request: pytest.FixtureRequest,
+) -> None:
+    """Nor when the webhook is missing, or the whole controller, also once that is back: it claims nothing at all."""
+    first = lans("first", spokes=3)
+    one, two = pod(node1, networks=first.veth(0)), pod(node2, networks=first.veth(1))
+    first.until_on(node1, node2)
+    there = {node: links(node, first) for node in (node1, node2)}
+    back = request.getfixturevalue(f"no_{missing}")
+    with undisturbed(one, two, least=250):
+        attack(leaving, first)
+        for node in (node1, node2):
+            box, third = sandbox(node), veth(first.spokes[2])
+            box.call("ADD", third).result()
+            box.call("DEL", third).ok()
+        if back:
+            back()
+        judged(leaving)
+    found = first.get()
+    assert [condition(found, kind)["status"] for kind in ("Ready", "Conflict")] == ["True", "False"]
+    assert {node: links(node, first) for node in (node1, node2)} == there
+    one.delete()
+    again = pod(node1, networks=first.veth(0))
+    with undisturbed(again, two):
+        pass
+
+
+@pytest.mark.usefixtures("no_webhook")
+def test_an_older_lan_in_use_and_a_younger_one_whose_spoke_it_takes_both_go_on(
+    lans: Lans, pod: Pods, undisturbed: Undisturbed, node1: Node, node2: Node
+) -> None:
+    """The edit alone is not followed, until what it asks for is free."""
+    older, younger = lans("older"), lans("younger", spokes=3)
+    pairs = []
+    for lan in (older, younger):
+        pairs.append((pod(node1, networks=lan.veth(0)), pod(node2, networks=lan.veth(1))))
+        lan.until_on(node1, node2)
+    with undisturbed(*pairs[0]), undisturbed(*pairs[1]):
+        older.patch({"spec": {"spokes": [*older.spokes, younger.spokes[0], younger.spokes[2]]}})
+        message = f"{younger.spokes[0]} is in use by LAN {younger.kubectl.namespace}/younger"
+        assert message in condition(judged(older), "Conflict")["message"]
+        younger.edit(mtu=1400)
+        assert condition(older.get(), "Conflict")["status"] == "True"
+    pairs[0][0].delete()
+    pairs[0] = (pod(node1, networks=older.veth(0)), pairs[0][1])
+    with undisturbed(*pairs[0]), undisturbed(*pairs[1]):
+        younger.edit(spokes=list(younger.spokes[:2]))
+        older.edit(spokes=[*older.spokes, younger.spokes[2]])
+    for lan in (older, younger):
+        lan.until_ready()

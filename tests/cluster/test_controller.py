@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 
-from k8slan_cli.kube.client import Access, ApiError, Client, access
+from k8slan_cli.kube.client import ApiError, Client
 from k8slan_cli.kube.kinds import LANS, NADS, NODES, PODS
-from k8slan_cli.kube.lans import FORCE, PROTECTION, ApiSource, NodeWriter
+from k8slan_cli.kube.kubeconfig import access
+from k8slan_cli.kube.lans import FORCE, ApiSource, NodeWriter
 from k8slan_cli.kube.nodes import written
-from k8slan_cli.lan.model import LanRef, NodeStatus
+from k8slan_cli.kube.transport import Asynchronous
+from k8slan_cli.lan.model import PROTECTION, LanRef, NodeStatus
 from k8slan_cli.plan.attached import NETWORKS_ANNOTATION, STATUS_ANNOTATION
 from tests.cluster.bare import NAD_CRD, Api, api, lan_crd, namespace, until
 from tests.cluster.bare import ApiError as Refused
@@ -140,7 +142,7 @@ def lab(api: Api, namespace: str) -> Iterator[Lab]:
 def test_a_lan_gets_its_nads_and_says_so(lab: Lab, start: Start) -> None:
     start()
     made = lab.lan("a", vni=100, spokes=["s1", "s2"], dynamic=True)
-    lab.until("a", "True AsWanted: all is as it should be")
+    lab.until("a", "True AsWanted: the LAN is as specified")
     assert lab.nads() == ["k8slan-lan-a", "k8slan-mac-s1", "k8slan-mac-s2", "k8slan-veth-s1", "k8slan-veth-s2"]
     found = lab.get("a")
     assert found["metadata"]["finalizers"] == [PROTECTION]
@@ -397,8 +399,7 @@ def test_multus_may_come_later(api: Api, lab: Lab, start: Start) -> None:
 
 
 async def _client(api: Api) -> Client:
-    way: Access = access(str(api.kubeconfig))
-    return Client(way, "agents")
+    return Client(Asynchronous(access(str(api.kubeconfig))), "agents")
 
 
 def test_twenty_agents_and_the_controller_write_at_once_and_nothing_is_lost(lab: Lab, start: Start) -> None:

@@ -35,7 +35,8 @@ PODS = 100
 ROUNDS = 3
 SPOKES = 200
 IDLE_SECONDS = 15.0
-MAX_MEGABYTES = 90
+MAX_MEGABYTES = 120
+"""``make bench-cluster`` holds an agent to 105; this one has had hundreds of pods before."""
 MAX_IDLE = 0.01
 """Of a core. What ``make bench-cluster`` measures is a fifth of it; here others are at work meanwhile."""
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from k8slan_cli.kube.lans import FORCE, PROTECTION
+from k8slan_cli.kube.lans import FORCE
+from k8slan_cli.lan.model import PROTECTION
 from k8slan_cli.lan.names import finalizer
 from tests.cluster.harness import Cluster, Node
 from tests.cluster.harness.kubectl import Object

@@ -274,7 +274,7 @@ def test_pods_of_known_lans_come_and_go_while_the_api_server_is_away_for_a_minut
     added = lan_names.resource(lan_names.mac_nad(f"{lan.spokes[0]}x"))
     lan.edit(spokes=[*lan.spokes, f"{lan.spokes[0]}x"])
     probing.until_allocatable(k8slan, added, timeout=60)
-    say(f"API server back: all is as it should be, and edits are heard, after {time.monotonic() - back:.1f} s")
+    say(f"API server back: the LAN is as specified, and edits are heard, after {time.monotonic() - back:.1f} s")
 
 
 def come_and_go(boxes: list[Sandbox], config: Object) -> None:

@@ -1,8 +1,11 @@
-"""A LAN is edited while pods use it: what an edit is not about goes on as if there had been none."""
+"""Spokes of a LAN in use: what an edit is not about goes on as if there had been none, and two pods on one are said."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+
+import pytest
 
 from k8slan_cli.lan import names as lan_names
 from k8slan_cli.lan.names import finalizer
@@ -10,9 +13,21 @@ from tests.cluster import probing
 from tests.cluster.harness import Cluster, Kubectl, Node
 from tests.cluster.harness.kubectl import Object
 from tests.cluster.harness.pods import Pod, Pods
-from tests.cluster.life import Lans, Sandbox, Undisturbed, condition, entries, lans, links, sandbox, undisturbed
+from tests.cluster.life import (
+    Lans,
+    Sandbox,
+    Undisturbed,
+    condition,
+    entries,
+    lans,
+    links,
+    sandbox,
+    undisturbed,
+    until_event,
+)
 from tests.support import names
 from tests.support.agents import eventually, macvtap, veth
+from tests.unit.render.command import call
 
 __all__ = ["lans", "sandbox", "undisturbed"]
 
@@ -150,3 +165,59 @@ def test_an_edit_of_the_mtu_is_for_pods_to_come(
 def mtu(pod: Pod) -> int:
     """The MTU of a pod's interface."""
     return int(pod.run("cat", "/sys/class/net/net1/mtu"))
+
+
+def pod_events(kubectl: Kubectl, pod: Pod) -> list[tuple[str, str, int]]:
+    """Type, note and count of the events about what a pod shares, as ``kubectl describe`` finds them."""
+    selector = f"--field-selector=regarding.uid={pod.get()['metadata']['uid']},reason=SpokeShared"
+    found = kubectl.items("events.events.k8s.io", selector)
+    return [(each["type"], each["note"], each.get("series", {}).get("count", 1)) for each in found]
+
+
+def test_a_spoke_on_two_nodes_is_said_everywhere_until_one_pod_is_gone(
+    lans: Lans, pod: Pods, kubectl: Kubectl, k8slan: Cluster, node1: Node, node2: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(k8slan.kubeconfig))
+
+    def k8s(*words: str) -> str:
+        return call(*words, "-n", kubectl.namespace).stdout
+
+    lan = lans(spokes=2)
+    one = pod(node1, networks=lan.veth(interface="eth1"))
+    lan.until_on(node1)
+    assert condition(lan.get())["status"] == "True"
+    two = pod(node2, networks=lan.veth(interface="eth1"))
+    places = ", ".join(
+        f"pod {kubectl.namespace}/{each.name} on {node.name} (eth1)" for each, node in ((one, node1), (two, node2))
+    )
+    words = f"spoke {lan.spokes[0]} is in use twice, by {places}: delete all but one of them"
+    for kind, status in (("Degraded", "True"), ("Ready", "False")):
+        found = lan.until(lambda found, k=kind, s=status: condition(found, k)["status"] == s, kind)
+        assert (condition(found, kind)["reason"], condition(found, kind)["message"]) == ("SpokeShared", words)
+    assert until_event(kubectl, lan.name, "SpokeShared") == words
+
+    other = pod(node1, networks=lan.veth(1))
+    lan.until(lambda found: found["status"]["attached"] == 3, "looked at again")
+    told = [("Warning", f"on LAN {kubectl.namespace}/{lan.name}, {words}", 1)]
+    for each in (one, two):
+        eventually(f"{each.name} is told once", lambda e=each: pod_events(kubectl, e) == told)
+    assert pod_events(kubectl, other) == []
+    assert "SpokeShared" in kubectl("describe", "pod", one.name)
+
+    lan.until_on(node1, node2)
+    assert json.loads(k8s("lan", "inspect", lan.name, "-o", "json"))["why"] == [f"SpokeShared: {words}"]
+    assert "not ready (SpokeShared)" in k8s("lan", "inspect", lan.name)
+    assert "SpokeShared" in k8s("lan", "list", "-o", "wide")
+    assert f"LAN {kubectl.namespace}/{lan.name} is not ready: {words}" in k8s("doctor")
+    for picture in ("terminal", "mermaid", "svg", "html"):
+        drawn = k8s("lan", "graph", lan.name, "-o", picture)
+        assert drawn.count("spoke in use twice") == (4 if picture == "html" else 2)
+
+    two.delete()
+    lan.until_ready()
+    lan.until_on(node1)
+    assert condition(lan.get(), "Degraded")["status"] == "False"
+    assert until_event(kubectl, lan.name, "Ready")
+    assert json.loads(k8s("lan", "inspect", lan.name, "-o", "json"))["why"] == []
+    assert "in use twice" not in k8s("lan", "graph", lan.name)
+    assert "in use twice" not in k8s("doctor")

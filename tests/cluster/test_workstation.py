@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from tests.cluster.harness import Cluster, Kubectl, Node
+from tests.cluster.harness.pods import Pods
 from tests.cluster.harness.versions import TEST_IMAGE
 from tests.support import names
 from tests.support.agents import eventually
@@ -123,3 +124,16 @@ def test_a_lan_is_taken_from_under_its_pods_only_by_force(cli: Cli, kubectl: Kub
     assert f"from under pod {kubectl.namespace}/{pod}" in done.stderr
     assert done.stdout == f"LAN {kubectl.namespace}/{name} is deleted\n"
     kubectl.delete("pod", pod)
+
+
+def test_a_lan_with_dots_in_its_name(cli: Cli, kubectl: Kubectl, node1: Node, pod: Pods) -> None:
+    """What is printed attaches, though multus takes no dots in its short form."""
+    name = f"site.{names.unique('w')}"
+    said = yaml.safe_load(cli("create", name, "--wait").stdout.splitlines()[3])
+    pod(node1, networks=said["k8s.v1.cni.cncf.io/networks"])
+    example = _example(cli, kubectl, node1, "pod", name, "--interface", "eth1.7")
+    kubectl.wait("--for=condition=Ready", f"pod/{example}")
+    assert "eth1.7" in kubectl("exec", example, "--", "ls", "/sys/class/net").split()
+    eventually("two are attached", lambda: [a["state"] for a in _look(cli, name)["attached"]] == ["attached"] * 2)
+    kubectl.delete("pods", "--all")
+    cli("delete", name)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support import leaks
+from tests.support.agents import Node
 from tests.support.netns import Namespace
 from tests.support.require import require
 
@@ -38,3 +39,17 @@ def no_leaks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     yield
     left = leaks.Snapshot.take(temporary, everything=everything).since(before)
     assert not left, "these tests left behind:\n" + "\n".join(left)
+
+
+@pytest.fixture
+def pod() -> Iterator[Namespace]:
+    """A pod's namespace."""
+    with Namespace.create("pod") as pod:
+        yield pod
+
+
+@pytest.fixture
+def swept(node: Node) -> Iterator[None]:
+    """A test that fails does not make the next one of its module fail; ``node`` is the module's own."""
+    yield
+    node.sweep()

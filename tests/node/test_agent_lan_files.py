@@ -30,12 +30,6 @@ def swept(node: Node) -> Iterator[None]:
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
-@pytest.fixture
-def pod() -> Iterator[Namespace]:
-    with Namespace.create("pod") as pod:
-        yield pod
-
-
 def tunnel(node: Node, lan: str) -> dict[str, Any]:
     """The options of a LAN's VXLAN device, or nothing while there is none."""
     link = node.inside(lan).links().get("vxlan0", {})

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from k8slan_cli.lan import names as lan_names
-from k8slan_cli.probe.endpoint import Interface
+from k8slan_cli.probe.endpoint import PacketSocket
 from k8slan_cli.probe.run import Probe, cross
 from tests.support import names
 from tests.support.agents import AT_ONCE, Agent, Inside, Node, dynamic, eventually, macvtap, pods, veth
@@ -54,7 +54,7 @@ class Lab:
     def passes(self) -> None:
         """Assert that frames of every class pass from one pod to the other."""
         one, other, _ = self.pods
-        with Interface(one.fd(), "net1") as sender, Interface(other.fd(), "net1") as receiver:
+        with PacketSocket(one.fd(), "net1") as sender, PacketSocket(other.fd(), "net1") as receiver:
             results = cross(sender, receiver, Probe(src=sender.mac, dst=receiver.mac, mtu=1446, count=1))
         assert [(r.key, r.verdict, r.detail) for r in results if not r.ok] == []
 
@@ -310,7 +310,7 @@ def test_an_underlay_that_goes_and_comes_back(node: Node) -> None:
 
 def local_traffic(one: Namespace, two: Namespace) -> None:
     """Assert that frames pass between two pods of a node."""
-    with Interface(one.fd(), "net1") as sender, Interface(two.fd(), "net1") as receiver:
+    with PacketSocket(one.fd(), "net1") as sender, PacketSocket(two.fd(), "net1") as receiver:
         results = cross(sender, receiver, Probe(src=sender.mac, dst=receiver.mac, mtu=1000, count=1))
     assert [(r.key, r.verdict, r.detail) for r in results if not r.ok] == []
 

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from k8slan_cli.cni import wire
-from k8slan_cli.probe.endpoint import Interface
+from k8slan_cli.probe.endpoint import PacketSocket
 from tests.support import names
 from tests.support.agents import AT_ONCE, CLIENTS, PLUGINS, Agent, Node, dynamic, eventually, macvtap, pods, veth
-from tests.support.netns import Namespace
+from tests.support.netns import Namespace, command
 from tests.support.require import require
 
 
@@ -24,12 +24,6 @@ from tests.support.require import require
 def node() -> Iterator[Node]:
     with Node.create() as node:
         yield node
-
-
-@pytest.fixture
-def pod() -> Iterator[Namespace]:
-    with Namespace.create("pod") as pod:
-        yield pod
 
 
 def with_lease(node: Node, spoke: str) -> dict[str, Any]:
@@ -44,7 +38,7 @@ def with_lease(node: Node, spoke: str) -> dict[str, Any]:
 class Stream:
     """Numbered frames from one interface to another, one each millisecond, while a block runs."""
 
-    def __init__(self, sender: Interface, receiver: Interface) -> None:
+    def __init__(self, sender: PacketSocket, receiver: PacketSocket) -> None:
         self._sender, self._receiver = sender, receiver
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._send)
@@ -90,7 +84,7 @@ def test_no_frame_is_lost_when_agents_end_and_start(how: str) -> None:
         for node, pod, spoke in zip(nodes, both, "ab", strict=True):
             with node.agent():
                 node.add(pod, veth(spoke)).result()
-        with Interface(both[0].fd(), "net1") as sender, Interface(both[1].fd(), "net1") as receiver:
+        with PacketSocket(both[0].fd(), "net1") as sender, PacketSocket(both[1].fd(), "net1") as receiver:
             stream = Stream(sender, receiver)
             with stream:
                 for _ in range(2):
@@ -209,7 +203,7 @@ def half_done(node: Node, pod: Namespace, config: dict[str, Any], step: int) -> 
 
 def test_what_is_half_done_is_undone_even_if_its_lan_is_gone_by_then(node: Node, pod: Namespace) -> None:
     lan = node.lan(spokes=["a"])
-    with half_done(node, pod, with_lease(node, "a"), 18):
+    with half_done(node, pod, with_lease(node, "a"), 22):
         assert node.records()
         assert node.held()
         (node.files / f"{lan}.yaml").unlink()
@@ -260,6 +254,17 @@ def test_without_an_agent(node: Node, pod: Namespace, which: str) -> None:
         assert f"detached {pod.name} (net1)" in str(agent.log)
 
 
+@pytest.mark.parametrize("which", CLIENTS)
+def test_a_del_before_the_first_agent_since_the_boot_is_left_for_it(node: Node, pod: Namespace, which: str) -> None:
+    node.lan(spokes=["a"])
+    assert not node.run.exists()
+    node.delete(pod, veth("a"), which=which).ok()
+    assert len(list((node.run / "spool").iterdir())) == 1
+    with node.agent():
+        assert list((node.run / "spool").iterdir()) == []
+        node.assert_nothing_left()
+
+
 def test_a_request_in_the_spool_that_is_none_is_removed(node: Node) -> None:
     with node.agent():
         pass
@@ -279,14 +284,35 @@ def test_a_del_from_the_spool_waits_for_its_ipam_plugin(node: Node, pod: Namespa
         node.add(pod, config).result()
     node.delete(pod, config, plugins="/nowhere").ok()
     with node.agent() as agent:
-        agent.log.wait("a DEL from the spool has to wait: IPAM plugin host-local is not in /nowhere")
+        agent.log.wait("are not released: IPAM plugin host-local is not in /nowhere")
         assert node.held()
-        assert len(list((node.run / "spool").iterdir())) == 1
         assert pod.links() == {}
+        assert node.records() == list((node.run / "spool").iterdir()) == []
+    with node.agent():
+        assert node.held()
         node.delete(pod, config).ok()  # the runtime asks again by itself, too
-        assert not node.held()
-    for path in (node.run / "spool").iterdir():
-        path.unlink()
+        node.assert_nothing_left()
+
+
+def test_a_del_from_the_spool_that_fails_is_tried_again_by_itself(node: Node, pod: Namespace) -> None:
+    """Here for want of room for a record; until there is some, the attachment itself is the record of its address."""
+    node.lan(spokes=["a"])
+    config = with_lease(node, "a")
+    with node.agent():
+        node.add(pod, config).result()
+    node.delete(pod, config, plugins="/nowhere").ok()
+    unreleased = str(node.run / "unreleased")
+    command("mount", "-t", "tmpfs", "-o", "nr_inodes=1", "none", unreleased)
+    with node.agent() as agent:
+        agent.log.wait("a DEL from the spool has to wait: cannot write a record into .*/unreleased: No space left")
+        assert [record["addresses"] for record in node.records()] == [["198.51.100.2/24"]]
+        command("umount", unreleased)
+        eventually("the DEL is done", lambda: not list((node.run / "spool").iterdir()))
+        assert pod.links() == {}
+        assert node.records() == []
+        assert len(list((node.run / "unreleased").iterdir())) == 1
+        node.delete(pod, config).ok()
+        node.assert_nothing_left()
 
 
 def test_a_del_that_comes_into_the_spool_of_a_running_agent_is_done_at_once(node: Node, pod: Namespace) -> None:

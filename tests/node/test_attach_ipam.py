@@ -14,10 +14,14 @@ from typing import Any
 import pytest
 
 from k8slan_cli.cni import wire
+from k8slan_cli.diagnose.protocol import NODE, WARN, Check, NodeFacts
+from tests.node.diagnostics import call
 from tests.support import names
 from tests.support.agents import CLIENTS, PLUGINS, Node, dynamic, eventually, macvtap, pods, veth
 from tests.support.netns import Namespace, command
 from tests.support.require import require
+
+pytestmark = pytest.mark.usefixtures("swept")
 
 VERSIONS = ("0.3.1", "0.4.0", "1.0.0", "1.1.0")
 
@@ -28,19 +32,6 @@ def node() -> Iterator[Node]:
         require("node", (PLUGINS / plugin).exists(), f"needs {PLUGINS / plugin} (Debian: containernetworking-plugins)")
     with Node.create() as node, node.agent():
         yield node
-
-
-@pytest.fixture(autouse=True)
-def swept(node: Node) -> Iterator[None]:
-    """A test that fails does not make the next one fail."""
-    yield
-    node.sweep()
-
-
-@pytest.fixture
-def pod() -> Iterator[Namespace]:
-    with Namespace.create("pod") as pod:
-        yield pod
 
 
 @pytest.fixture
@@ -215,11 +206,12 @@ def test_a_plugin_that_misbehaves(node: Node, pod: Namespace, spoke: str, script
 
 
 def programs(node: Node, **scripts: str) -> None:
-    """Write programs into the node's folder, to be found by CNI_PATH."""
+    """Write programs into the node's folder, to be found by CNI_PATH; one that runs at the moment is replaced."""
     for name, script in scripts.items():
-        path = node.folder / name
+        path = node.folder / f"{name}.new"
         path.write_text(script)
         path.chmod(0o755)
+        path.rename(node.folder / name)
 
 
 @pytest.mark.parametrize("name", ["../host-local", "/usr/lib/cni/host-local", "..", "a/b", "a\nb"])
@@ -242,7 +234,126 @@ def test_a_lan_that_fails_gives_the_address_back(node: Node, pod: Namespace, spo
     node.assert_nothing_left()
 
 
+def test_an_address_without_a_prefix_length_is_refused(node: Node, pod: Namespace, spoke: str) -> None:
+    config = veth(spoke, capabilities={"ips": True}, runtimeConfig={"ips": ["198.51.100.7"]})
+    assert "'198.51.100.7' has no prefix length" in node.add(pod, config).error(7)
+    assert pod.links() == {}
+    node.assert_nothing_left()
+
+
+def test_a_plugin_that_is_missing_is_named_and_its_pod_can_go(node: Node, pod: Namespace, spoke: str) -> None:
+    config = veth(spoke, ipam={"type": "absent"})
+    said = node.add(pod, config, plugins="/nowhere:/opt/none").error(103)
+    assert said.startswith("IPAM plugin absent is not in /nowhere, /opt/none (install it there on every node")
+    assert pod.links() == {}
+    node.delete(pod, config, plugins="/nowhere:/opt/none").ok()
+    node.assert_nothing_left()
+
+
+def test_a_pod_whose_plugin_refuses_everything_can_go(node: Node, pod: Namespace, spoke: str) -> None:
+    """As host-local does for a subnet that is none: it has given nothing, so nothing is to be released."""
+    config = veth(spoke, ipam=host_local(node, subnet="198.51.100.0"))
+    assert "invalid CIDR" in node.add(pod, config).error(103)
+    assert pod.links() == {}
+    node.delete(pod, config).ok()
+    node.assert_nothing_left()
+
+
+_IMPATIENT = """
+import sys
+from k8slan_cli.__main__ import main
+from k8slan_cli.agent import ipam
+ipam._ADD_SECONDS = ipam._SECONDS = 1.0
+sys.exit(main())
+"""
+"""An agent that gives a plugin a second."""
+
+
+def test_a_plugin_that_hangs_is_ended_with_all_that_it_has_started(pod: Namespace) -> None:
+    with Node.create() as node:
+        spoke, begun = names.unique("s"), node.folder / "begun"
+        node.lan(spokes=[spoke])
+        programs(node, stuck=f"#!/bin/sh\n[ $CNI_COMMAND != VERSION ] || exit 0\necho $$ >>{begun}\nsleep 600\n")
+        config = veth(spoke, ipam={"type": "stuck"})
+        with node.agent(program=("-c", _IMPATIENT)):
+            said = node.add(pod, config, plugins=str(node.folder)).error(103)
+            assert said.startswith("IPAM plugin stuck did not finish ADD in 1 s")
+            assert pod.links() == {}
+            # It may have given an address, so it is asked to take it back for as long as it takes.
+            node.delete(pod, config, plugins=str(node.folder)).ok()
+            assert len(list((node.run / "unreleased").iterdir())) == 1
+            programs(node, stuck="#!/bin/sh\n")
+            eventually("it is asked again", lambda: not list((node.run / "unreleased").iterdir()))
+            node.assert_nothing_left()
+        groups = begun.read_text().split()
+        assert len(groups) > 1
+        running = (line.split() for line in command("ps", "-eo", "pgid=,stat=").splitlines())
+        assert [group for group, state in running if group in groups and not state.startswith("Z")] == []
+
+
 # ---------------------------------------------------------------- giving back
+
+
+def test_addresses_that_cannot_be_released_let_their_pod_go_and_are_released_later(
+    node: Node, pod: Namespace, spoke: str
+) -> None:
+    """The runtime is told once, and so is whoever looks at the pod; from then on it is the agent's."""
+    assert node.current
+    shutil.copy(PLUGINS / "host-local", node.folder / "leaving")
+    plugins = str(node.folder)
+    config = veth(spoke, ipam=host_local(node) | {"type": "leaving"})
+    node.add(pod, config, plugins=plugins).result()
+    (node.folder / "leaving").unlink()
+    mark = node.current.log.mark()
+    assert "IPAM plugin leaving is not in" in node.delete(pod, config, plugins=plugins).error(103)
+    assert pod.links() == {}
+    node.delete(pod, config, plugins=plugins).ok()
+    (record,) = (node.run / "unreleased").iterdir()
+    assert json.loads(record.read_text())["why"].startswith("IPAM plugin leaving is not in")
+    assert record.stat().st_mode & 0o777 == 0o600
+    node.current.log.wait(f"addresses of {pod.name} .net1. are not released: IPAM plugin leaving", since=mark)
+    (check,) = (check for check in examined(node) if check.what == "IPAM")
+    assert (check.state, check.words.partition(",")[0]) == (WARN, "addresses of 1 interfaces are not released")
+    assert node.held() == {"198.51.100.10"}
+    shutil.copy(PLUGINS / "host-local", node.folder / "aside")
+    (node.folder / "aside").rename(node.folder / "leaving")
+    node.current.log.wait(f"addresses of {pod.name} .net1. are released after all", since=mark)
+    assert "IPAM" not in {check.what for check in examined(node)}
+    node.assert_nothing_left()
+
+
+def examined(node: Node) -> tuple[Check, ...]:
+    """What the agent says of its node to ``k8slan doctor``."""
+    with call(node, NODE, {"reaches": []}) as asked:
+        return NodeFacts.decode(asked.document()).checks
+
+
+def test_what_is_not_released_outlives_an_agent(pod: Namespace, spoke: str) -> None:
+    with Node.create() as node:
+        node.lan(spokes=[spoke])
+        shutil.copy(PLUGINS / "host-local", node.folder / "leaving")
+        config = veth(spoke, ipam=host_local(node) | {"type": "leaving"})
+        with node.agent():
+            node.add(pod, config, plugins=str(node.folder)).result()
+            (node.folder / "leaving").rename(node.folder / "left")
+            node.delete(pod, config, plugins=str(node.folder)).error(103)
+        assert node.held()
+        (node.folder / "left").rename(node.folder / "leaving")
+        with node.agent() as agent:
+            agent.log.wait("are released after all")
+            node.assert_nothing_left()
+
+
+def test_a_new_attachment_of_the_same_name_keeps_its_address(node: Node, pod: Namespace, spoke: str) -> None:
+    """What its predecessor left to be released would take it away."""
+    shutil.copy(PLUGINS / "host-local", node.folder / "leaving")
+    config = veth(spoke, ipam=host_local(node) | {"type": "leaving"})
+    node.add(pod, config, plugins=str(node.folder)).result()
+    node.delete(pod, config, plugins="/nowhere").error(103)
+    node.add(pod, veth(spoke, ipam=host_local(node, rangeStart="198.51.100.20"))).result()
+    assert list((node.run / "unreleased").iterdir()) == []
+    node.delete(pod, config, plugins=str(node.folder)).ok()
+    node.assert_nothing_left()
 
 
 def test_an_address_is_given_back_at_del_even_if_its_network_has_lost_its_ipam(
@@ -294,7 +405,8 @@ def test_a_slow_plugin_does_not_keep_others_waiting(node: Node, pod: Namespace, 
     slow = node.start("ADD", pod, veth(spoke, ipam={"type": "slow"}), plugins=str(node.folder))
     with fifo.open("w") as gate, Namespace.create("pod") as quick:  # open waits for the plugin to be there
         node.add(quick, veth(other)).result()
-        assert pod.links() == {}
+        assert "UP" in pod.links()["net1"]["flags"]
+        assert addresses(pod) == set()
         gate.write("go\n")
         gate.flush()
         assert slow().result()["ips"][0]["address"] == "198.51.100.3/24"
@@ -347,6 +459,31 @@ def test_gc_gives_back_what_the_runtime_has_forgotten(node: Node) -> None:
         node.assert_nothing_left()
 
 
+def test_gc_goes_on_after_one_that_fails(node: Node) -> None:
+    lan = node.lan(dynamic=True)
+    config = dynamic(f"default/{lan}", ipam=host_local(node))
+    frail = f"#!/bin/sh\n[ $CNI_COMMAND != DEL ] || exit 3\nexec {PLUGINS}/host-local\n"
+    with pods(3) as several:
+        for pod, script in zip(several, (frail, frail, f"#!/bin/sh\nexec {PLUGINS}/host-local\n"), strict=True):
+            programs(node, frail=script)
+            config = dynamic(f"default/{lan}", ipam=host_local(node) | {"type": f"frail-{pod.name}"})
+            (node.folder / "frail").rename(node.folder / f"frail-{pod.name}")
+            node.add(pod, config, plugins=str(node.folder)).result()
+        plain = dynamic(f"default/{lan}", ipam=host_local(node)) | {"cni.dev/attachments": []}
+        said = node.cni("GC", several[0], plain).error(11)
+        assert all(
+            (f"{pod.name} (net1): IPAM plugin frail-{pod.name} failed at DEL" in said) == (pod != several[2])
+            for pod in several
+        )
+        assert [pod.links() for pod in several] == [{}] * 3
+        assert node.records() == []
+        assert node.held() == {"198.51.100.10", "198.51.100.11"}
+        for pod in several:
+            (node.folder / f"frail-{pod.name}").write_text(f"#!/bin/sh\nexec {PLUGINS}/host-local\n")
+        node.cni("GC", several[0], plain).ok()
+        node.assert_nothing_left()
+
+
 def test_the_plugin_is_asked_for_its_version_only_once(node: Node, pod: Namespace, spoke: str) -> None:
     log = node.folder / "versions"
     programs(node, counted=f"#!/bin/sh\n[ $CNI_COMMAND != VERSION ] || echo x >>{log}\nexec {PLUGINS}/host-local\n")
@@ -372,17 +509,63 @@ def test_records_hold_what_is_needed_to_give_an_address_back(node: Node, pod: Na
     assert eventually("the record goes", lambda: not path.exists())
 
 
+# ---------------------------------------------------------------- DHCP
+
+
+def test_dhcp_gets_an_address_over_the_lan(node: Node, pod: Namespace) -> None:
+    """The containernetworking daemon asks through the interface, so that has to be there and up before."""
+    require("node", (PLUGINS / "dhcp").exists(), f"needs {PLUGINS / 'dhcp'} (Debian: containernetworking-plugins)")
+    require("node", shutil.which("busybox") is not None, "needs a DHCP server (Debian: busybox-static)")
+    path = str(node.folder / "dhcp.sock")
+    lan = node.lan(dynamic=True)
+    config = dynamic(f"default/{lan}", ipam={"type": "dhcp", "daemonSocketPath": path})
+    settings, leases = node.folder / "udhcpd.conf", node.folder / "udhcpd.leases"
+    leases.touch()
+    settings.write_text(
+        "start 198.51.100.50\nend 198.51.100.60\ninterface net1\noption subnet 255.255.255.0\n"
+        f"option router 198.51.100.1\noption lease 600\nlease_file {leases}\npidfile {node.folder}/udhcpd.pid\n"
+    )
+    with Namespace.create("d") as server:
+        node.add(server, dynamic(f"default/{lan}", runtimeConfig={"ips": ["198.51.100.1/24"]})).result()
+        daemon = (str(PLUGINS / "dhcp"), "daemon", "-socketpath", path)
+        with server.start("busybox", "udhcpd", "-f", str(settings)), node.namespace.start(*daemon):
+            eventually("the daemon listens", lambda: Path(path).is_socket())
+            result = node.add(pod, config).result()
+            (given,) = addresses(pod)
+            assert given.startswith("198.51.100.5")
+            assert [(ip["address"], ip["gateway"]) for ip in result["ips"]] == [(given, "198.51.100.1")]
+            assert "1 packets received" in pod.run("busybox", "ping", "-c", "1", "-W", "5", "198.51.100.1")
+            node.delete(pod, config).ok()
+        node.delete(server, dynamic(f"default/{lan}")).ok()
+    node.assert_nothing_left()
+
+
 # ---------------------------------------------------------------- an agent in a container
 
 
+IMAGE_PATH = "/opt/k8slan/bin:/usr/local/bin:/usr/bin:/bin"
+"""The PATH of the Containerfile."""
+
+
+def test_a_node_root_that_is_none_is_said_at_the_start() -> None:
+    with Node.create() as other, other.agent("--host-root", "/nowhere", ready=False) as agent:
+        assert agent.wait() != 0
+        agent.log.join()
+        assert "cannot use --host-root /nowhere: No such file or directory" in str(agent.log)
+
+
 def test_the_nodes_file_system_is_elsewhere(spoke: str, tmp_path: Path) -> None:
-    """As in a container: plugins run in the node's own file system, where pods' namespaces are found for a repair."""
+    """As in a container: plugins run in the node's own file system, where pods' namespaces are found for a repair.
+
+    Their folder is behind a link with an absolute path, as on k3s.
+    """
     with Node.create() as node, Namespace.create("pod") as pod:
         # A node's root with nothing but a plugin, a place for its leases, and the file of a pod's namespace.
         here = tmp_path / "var/run/pod"
-        for folder in ("opt/cni/bin", "leases", "var/run"):
+        for folder in ("opt/cni", "var/lib/rancher/bin", "leases", "var/run"):
             (tmp_path / folder).mkdir(parents=True)
-        shutil.copy(PLUGINS / "host-local", tmp_path / "opt/cni/bin/here")
+        (tmp_path / "opt/cni/bin").symlink_to("/var/lib/rancher/bin")
+        shutil.copy(PLUGINS / "host-local", tmp_path / "var/lib/rancher/bin/here")
         for library in re.findall(r"/\S+", command("sh", "-c", f"ldd {PLUGINS}/host-local || true")):
             (tmp_path / library.lstrip("/")).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(library, tmp_path / library.lstrip("/"))
@@ -392,7 +575,7 @@ def test_the_nodes_file_system_is_elsewhere(spoke: str, tmp_path: Path) -> None:
             lan = node.lan(spokes=[spoke])
             config = veth(spoke, ipam=host_local(node) | {"type": "here", "dataDir": "/leases"})
             # The namespace's path as the node has it: the client, which is on the node, could open it there.
-            with node.agent("--host-root", str(tmp_path)) as agent:
+            with node.agent("--host-root", str(tmp_path), PATH=IMAGE_PATH) as agent:
                 (outcome,) = call_with(node, "/var/run/pod", pod, config)
                 assert addresses(pod) == {"198.51.100.10/24"}
                 assert outcome["interfaces"][1]["sandbox"] == "/var/run/pod"

@@ -18,12 +18,14 @@ from k8slan_cli.lan import names as lan_names
 from k8slan_cli.net import netns
 from k8slan_cli.net.netlink import mac_bytes
 from k8slan_cli.net.sockets import open_packet
-from k8slan_cli.probe.endpoint import Interface, Tap
+from k8slan_cli.probe.endpoint import PacketSocket, Tap
 from k8slan_cli.probe.run import Probe, cross
 from tests.support import names
 from tests.support.agents import CLIENTS, Node, eventually, macvtap, pods, veth
 from tests.support.netns import Namespace
 from tests.support.require import require
+
+pytestmark = pytest.mark.usefixtures("swept")
 
 
 @pytest.fixture(scope="module")
@@ -32,19 +34,6 @@ def node() -> Iterator[Node]:
     require("node", devices, "needs devtmpfs at /dev, where /dev/tapN appear")
     with Node.create() as node, node.agent():
         yield node
-
-
-@pytest.fixture(autouse=True)
-def swept(node: Node) -> Iterator[None]:
-    """A test that fails does not make the next one fail."""
-    yield
-    node.sweep()
-
-
-@pytest.fixture
-def pod() -> Iterator[Namespace]:
-    with Namespace.create("pod") as pod:
-        yield pod
 
 
 @pytest.fixture
@@ -141,7 +130,7 @@ def test_every_class_of_frame_reaches_the_tap_and_comes_from_it() -> None:
             for pod in (near, far):
                 with launcher():
                     opened = Tap(device(vm_spoke), mac)
-                with Interface(pod.fd(), "net1") as interface, opened as tap:
+                with PacketSocket(pod.fd(), "net1") as interface, opened as tap:
                     for sender, receiver in ((interface, tap), (tap, interface)):
                         results = cross(sender, receiver, Probe(src=sender.mac, dst=receiver.mac, mtu=1446, count=1))
                         assert [(r.key, r.verdict, r.detail) for r in results if not r.ok] == []

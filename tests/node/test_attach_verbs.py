@@ -12,24 +12,13 @@ from tests.support import names
 from tests.support.agents import AT_ONCE, CLIENTS, Node, Outcome, dynamic, eventually, macvtap, pods, veth
 from tests.support.netns import Namespace
 
+pytestmark = pytest.mark.usefixtures("swept")
+
 
 @pytest.fixture(scope="module")
 def node() -> Iterator[Node]:
     with Node.create() as node, node.agent():
         yield node
-
-
-@pytest.fixture(autouse=True)
-def swept(node: Node) -> Iterator[None]:
-    """A test that fails does not make the next one fail."""
-    yield
-    node.sweep()
-
-
-@pytest.fixture
-def pod() -> Iterator[Namespace]:
-    with Namespace.create("pod") as pod:
-        yield pod
 
 
 @pytest.fixture

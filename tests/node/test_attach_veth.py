@@ -9,11 +9,13 @@ from collections.abc import Iterator
 import pytest
 
 from k8slan_cli.net.sockets import open_packet
-from k8slan_cli.probe.endpoint import Interface
+from k8slan_cli.probe.endpoint import PacketSocket
 from k8slan_cli.probe.run import Probe, cross
 from tests.support import names
 from tests.support.agents import CLIENTS, SECONDS, Inside, Node, dynamic, pods, veth
 from tests.support.netns import Namespace
+
+pytestmark = pytest.mark.usefixtures("swept")
 
 OURS = "7026796"
 """The group of every link that k8slan makes."""
@@ -32,19 +34,6 @@ def lan(node: Node) -> str:
     return node.lan(
         spokes=["a", "b", "c"], peers=["192.0.2.1", "192.0.2.7", "192.0.2.8"], bridge="br5", vxlan="vx5", vni=77
     )
-
-
-@pytest.fixture(autouse=True)
-def swept(node: Node) -> Iterator[None]:
-    """A test that fails does not make the next one fail."""
-    yield
-    node.sweep()
-
-
-@pytest.fixture
-def pod() -> Iterator[Namespace]:
-    with Namespace.create("pod") as pod:
-        yield pod
 
 
 @pytest.mark.parametrize("which", CLIENTS)
@@ -287,7 +276,7 @@ def test_a_lan_that_is_not_dynamic_says_which_spokes_it_has(node: Node, lan: str
 def assert_all_reach_all(members: list[tuple[Namespace, str]], mtu: int = 1446) -> None:
     """Every class of frame from each member to the next, the last one's next being the first."""
     for (one, name), (other, other_name) in zip(members, [*members[1:], members[0]], strict=True):
-        with Interface(one.fd(), name) as sender, Interface(other.fd(), other_name) as receiver:
+        with PacketSocket(one.fd(), name) as sender, PacketSocket(other.fd(), other_name) as receiver:
             results = cross(sender, receiver, Probe(src=sender.mac, dst=receiver.mac, mtu=mtu, count=1))
         assert [(r.key, r.verdict, r.detail) for r in results if not r.ok] == []
 
@@ -333,7 +322,7 @@ def test_the_first_frame_after_an_add_arrives(node: Node) -> None:
     node.lan(spokes=["first", "second"])
     with pods(2) as (sender, receiver):
         node.add(sender, veth("first")).result()
-        with Interface(sender.fd(), "net1") as endpoint, open_packet(receiver.fd(), socket.htons(_ALL)) as hearing:
+        with PacketSocket(sender.fd(), "net1") as endpoint, open_packet(receiver.fd(), socket.htons(_ALL)) as hearing:
             hearing.settimeout(SECONDS)
             for number in range(50):
                 frame = b"\xff" * 6 + endpoint.mac + b"\x88\xb5" + number.to_bytes(2, "big") + bytes(44)
@@ -344,12 +333,52 @@ def test_the_first_frame_after_an_add_arrives(node: Node) -> None:
         node.delete(sender, veth("first")).ok()
 
 
+def test_a_link_that_is_not_ours_keeps_its_name_and_all_else(node: Node) -> None:
+    """A port whose name is taken in the LAN's namespace is refused, and what has the name is left alone."""
+    lan = node.lan(spokes=["own", "taken"])
+    with pods(2) as (first, second):
+        node.add(first, veth("own")).result()
+        inside = node.inside(lan)
+        inside.run("ip", "link", "add", "takenp", "type", "veth", "peer", "name", "other")
+        before = inside.links()["takenp"]
+        said = node.add(second, veth("taken")).error(102)
+        assert "or the LAN a port takenp" in said
+        assert inside.links()["takenp"] == before
+        assert second.links() == {}
+        inside.run("ip", "link", "delete", "takenp")
+        node.add(second, veth("taken")).result()
+        for pod, spoke in ((first, "own"), (second, "taken")):
+            node.delete(pod, veth(spoke)).ok()
+
+
+def test_an_interface_of_a_pod_may_be_called_as_a_link_of_the_lan(node: Node) -> None:
+    node.lan(spokes=["called"], bridge="eth7", vxlan="eth8")
+    for name in ("eth7", "eth8", "calledp"):
+        with pods(1) as (pod,):
+            node.add(pod, veth("called"), ifname=name).result()
+            assert pod.links()[name]["operstate"] == "UP"
+            node.delete(pod, veth("called"), ifname=name).ok()
+
+
+def test_a_bridge_made_anew_is_found_again(node: Node) -> None:
+    """Its index, which is asked for once, is another one then."""
+    lan = node.lan(spokes=["before", "after"])
+    with pods(2) as (first, second):
+        node.add(first, veth("before")).result()
+        with node.told("create bridge"):
+            node.inside(lan).run("ip", "link", "delete", "br0")
+        node.add(second, veth("after")).result()
+        assert node.inside(lan).links()["afterp"]["master"] == "br0"
+        for pod, spoke in ((first, "before"), (second, "after")):
+            node.delete(pod, veth(spoke)).ok()
+
+
 def test_two_lans_of_a_node_do_not_hear_each_other(node: Node) -> None:
     one, two = node.lan(dynamic=True), node.lan(dynamic=True)
     with pods(2) as (first, second):
         node.add(first, dynamic(f"default/{one}")).result()
         node.add(second, dynamic(f"default/{two}")).result()
-        with Interface(first.fd(), "net1") as sender, Interface(second.fd(), "net1") as receiver:
+        with PacketSocket(first.fd(), "net1") as sender, PacketSocket(second.fd(), "net1") as receiver:
             results = cross(sender, receiver, Probe(src=sender.mac, dst=receiver.mac, mtu=1446, count=1), seconds=0.2)
         assert sum(r.arrived for r in results) == 0
         assert sum(r.sent for r in results) == len(results)

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
+import re
 import socket
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from k8slan_cli.capture import pcapng
-from k8slan_cli.capture.pcapng import Kind
-from k8slan_cli.errors import KernelError
-from k8slan_cli.operate import filters, sniff
-from k8slan_cli.operate.client import AgentError
-from k8slan_cli.operate.protocol import PORT, Place
-from k8slan_cli.operate.sniff import Key, Port
-from k8slan_cli.probe.endpoint import Interface
-from tests.node.operator import Recording, recording, tshark
+from k8slan_cli.capture.pcapng import BlockType
+from k8slan_cli.cli.lan.capture import capture
+from k8slan_cli.diagnose import filters, sniff
+from k8slan_cli.diagnose.client import AgentError
+from k8slan_cli.diagnose.protocol import PORT, Place
+from k8slan_cli.diagnose.sniff import CapturePort, Key
+from k8slan_cli.errors import AbsentError, K8slanError, KernelError
+from k8slan_cli.kube import kinds, portforward
+from k8slan_cli.kube.client import ApiError, MissingError
+from k8slan_cli.probe.endpoint import PacketSocket
+from tests.node.diagnostics import Recording, SocketWire, connect, recording, token, tshark
 from tests.support import names
 from tests.support.agents import SECONDS, Agent, Node, dynamic, eventually, macvtap, pods
 from tests.support.netns import Namespace, command
@@ -71,13 +77,13 @@ def lab(node: tuple[Node, Agent]) -> Iterator[Lab]:
 
 def say(pod: Namespace, text: str) -> None:
     """Send a frame to everybody."""
-    with Interface(pod.fd(), "net1") as endpoint:
+    with PacketSocket(pod.fd(), "net1") as endpoint:
         endpoint.send(b"\xff" * 6 + endpoint.mac + b"\x88\xb5" + text.encode().ljust(50, b"\0"))
 
 
 def heard(found: Recording, text: str) -> set[str]:
     """At which interfaces the frame of ``say`` has been captured so far."""
-    packets = [block for block in found.of(Kind.PACKET) if text.encode() in block.data]
+    packets = [block for block in found.of(BlockType.PACKET) if text.encode() in block.data]
     return {found.names()[block.number] for block in packets}
 
 
@@ -115,7 +121,7 @@ def test_who_comes_later_is_captured_and_who_goes_ends_nothing(lab: Lab, tmp_pat
     assert {row[1].partition(" on ")[0] for row in rows if row[0] == "2"} == {"VM"}
     assert {row[2] for row in rows} == {"0x00000001", "0x00000002"}
     assert "is not there" not in str(lab.agent.log)
-    accepted = {block.number: block.counters().accepted for block in found.of(Kind.STATISTICS)}
+    accepted = {block.number: block.counters().accepted for block in found.of(BlockType.STATISTICS)}
     assert accepted == {number: sum(row[0] == str(number) for row in rows) for number in range(4)}
 
 
@@ -124,14 +130,14 @@ def test_what_still_waits_when_a_pod_goes_is_in_it(lab: Lab) -> None:
         lab.plug(pod, "one")
         found.interfaces(1)
         frame = b"\xff" * 6 + bytes(6) + b"\x88\xb5" + bytes(200)
-        with Interface(pod.fd(), "net1") as endpoint:
+        with PacketSocket(pod.fd(), "net1") as endpoint:
             for _ in range(3000):
                 endpoint.send(frame)
         lab.unplug(pod)
         found.ends(1)
-        counters = found.of(Kind.STATISTICS)[0].counters()
+        counters = found.of(BlockType.STATISTICS)[0].counters()
         assert counters.dropped == 0
-        assert counters.accepted == len(found.of(Kind.PACKET)) >= 3000
+        assert counters.accepted == len(found.of(BlockType.PACKET)) >= 3000
         found.stop()
 
 
@@ -243,6 +249,24 @@ def test_a_capture_of_nobody_sleeps_and_ends_with_its_client(lab: Lab) -> None:
     eventually("it is over", lambda: lab.agent.descriptors() <= before)
 
 
+def test_so_many_captures_at_a_time_and_one_more_when_one_has_ended(lab: Lab) -> None:
+    with contextlib.ExitStack() as stack:
+        eight = [stack.enter_context(recording(lab.node, lans=(lab.ref,))) for _ in range(8)]
+        with pytest.raises(AgentError, match="8 captures run on node") as caught, recording(lab.node, lans=(lab.ref,)):
+            pass
+        assert caught.value.hint == "end one of them"
+        eight[0].stop()
+        eventually("another has its turn", lambda: _captures(lab))
+
+
+def _captures(lab: Lab) -> bool:
+    try:
+        with recording(lab.node, lans=(lab.ref,)):
+            return True
+    except AgentError:
+        return False
+
+
 def test_an_agent_that_ends_ends_its_captures() -> None:
     with Node.create() as other, other.agent() as agent:
         eventually("it listens", lambda: f":{PORT}" in other.namespace.run("ss", "-Htln"))
@@ -250,6 +274,131 @@ def test_an_agent_that_ends_ends_its_captures() -> None:
             assert agent.stop() == 0
             found._wait(lambda: found._ended)
         assert "Traceback" not in str(agent.log)
+
+
+# ---------------------------------------------------------------- the command's file
+
+
+@dataclass(frozen=True)
+class Workstation:
+    """Where the command works: a cluster with one node, whose agent is reached without its API server."""
+
+    lab: Lab
+    namespace: str = "default"
+
+    @property
+    def cluster(self) -> Workstation:
+        """The cluster."""
+        return self
+
+    def get(self, ref: kinds.Ref) -> dict[str, Any] | None:
+        """The LAN, which is on this node; nothing else."""
+        return {"status": {"nodes": [{"name": self.lab.node.name}]}} if ref.name == self.lab.lan else None
+
+    def call(self, method: str, path: str, **_: object) -> dict[str, Any]:
+        """The agent's pod, or a token."""
+        if method == "POST":
+            return {"status": {"token": token(self.lab.node)}}
+        ready = {"conditions": [{"type": "Ready", "status": "True"}]}
+        return {"items": [{"metadata": {"name": path}, "spec": {"nodeName": self.lab.node.name}, "status": ready}]}
+
+    def follow(self, _: object) -> Iterator[Any]:
+        """Nothing changes."""
+        raise ApiError("there is nothing to watch", status=403)
+
+    def capture(self, *what: str, to: Path, expression: str = "", count: int = 0) -> None:
+        """Run it."""
+        command = inspect.unwrap(capture)
+        command(self, list(what), write=str(to), expression=expression, count=count, seconds=0, snaplen=pcapng.SNAPLEN)
+
+
+@pytest.fixture
+def workstation(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Workstation:
+    monkeypatch.setattr(portforward, "forward", lambda *_: SocketWire(connect(lab.node)))
+    return Workstation(lab)
+
+
+@contextlib.contextmanager
+def talking(pod: Namespace, text: str) -> Iterator[None]:
+    """A pod that goes on sending for the length of a block."""
+    over = threading.Event()
+
+    def talk() -> None:
+        while not over.wait(0.001):
+            say(pod, text)
+
+    thread = threading.Thread(target=talk)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(SECONDS)
+
+
+def test_a_file_is_left_alone_by_a_capture_that_does_not_begin(
+    workstation: Workstation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, lab = tmp_path / "old.pcapng", workstation.lab
+    path.write_bytes(b"the capture of yesterday")
+    with pods(1) as (pod,):
+        lab.plug(pod, "one")
+        for what in (lab.lan, "lab/one"):
+            for to in (path, tmp_path / "new.pcapng"):
+                with pytest.raises(AgentError, match="filter: 'garbage !!'"):
+                    workstation.capture(what, to=to, expression="garbage !!")
+        with pytest.raises(AbsentError, match="neither a LAN nor an attached pod two"):
+            workstation.capture("two", to=path)
+
+        def unreachable(*_: object) -> None:
+            raise ApiError("there is no way to it")
+
+        monkeypatch.setattr(portforward, "forward", unreachable)
+        with pytest.raises(MissingError, match="cannot be reached"):
+            workstation.capture(lab.lan, to=path)
+        lab.unplug(pod)
+    assert path.read_bytes() == b"the capture of yesterday"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_is_replaced_by_a_capture(workstation: Workstation, tmp_path: Path) -> None:
+    path, lab = tmp_path / "there.pcapng", workstation.lab
+    path.write_bytes(b"the capture of yesterday" * 10_000)
+    (tmp_path / "link").symlink_to(path.name)
+    with pods(1) as (pod,):
+        lab.plug(pod, "one")
+        with talking(pod, "today"):
+            workstation.capture("lab/one", to=tmp_path / "link", expression="ether proto 0x88b5", count=3)
+        lab.unplug(pod)
+    assert len(tshark(path.read_bytes(), tmp_path, "frame.number")) == 3
+    assert (tmp_path / "link").is_symlink()
+
+
+def test_what_was_captured_before_the_disk_was_full_can_be_read(workstation: Workstation, tmp_path: Path) -> None:
+    disk, lab = tmp_path / "disk", workstation.lab
+    disk.mkdir()
+    command("mount", "-t", "tmpfs", "-o", "size=16k", "k8slan-test", str(disk))
+    try:
+        with pods(1) as (pod,):
+            lab.plug(pod, "one")
+            with talking(pod, "x" * 1000), pytest.raises(K8slanError, match="No space left on device") as caught:
+                workstation.capture(lab.lan, to=disk / "capture.pcapng", expression="ether proto 0x88b5")
+            lab.unplug(pod)
+        assert caught.value.message.startswith(f"cannot write {disk}/capture.pcapng: ")
+        assert caught.value.hint == "what was written before is in it"
+        assert len(tshark((disk / "capture.pcapng").read_bytes(), tmp_path, "frame.number")) > 5
+        # A disk that is full before there is anything: what is there stays.
+        before = (disk / "capture.pcapng").read_bytes()
+        (disk / "filler").write_bytes(bytes(4096 * (4 - -(-len(before) // 4096))))
+        with pods(1) as (pod,):
+            lab.plug(pod, "one")
+            with pytest.raises(K8slanError, match="No space left on device"):
+                workstation.capture(lab.lan, to=disk / "capture.pcapng")
+            lab.unplug(pod)
+        assert (disk / "capture.pcapng").read_bytes() == before
+        assert sorted(path.name for path in disk.iterdir()) == ["capture.pcapng", "filler"]
+    finally:
+        command("umount", str(disk))
 
 
 # ---------------------------------------------------------------- the limit
@@ -263,19 +412,19 @@ class Wires:
     """Ports in a namespace, as an agent would have them."""
 
     namespace: Namespace
-    present: dict[Key, Port] = field(default_factory=dict)
+    present: dict[Key, CapturePort] = field(default_factory=dict)
     lasting: bool = True
 
     def put(self, name: str) -> None:
         """A port is there."""
         described = pcapng.Interface(name=name)
-        self.present = self.present | {(name,): Port(path=self.namespace.path, name=name, interface=described)}
+        self.present = self.present | {(name,): CapturePort(path=self.namespace.path, name=name, interface=described)}
 
     def drop(self, name: str) -> None:
         """It is not."""
         self.present = {key: port for key, port in self.present.items() if key != (name,)}
 
-    def ports(self) -> Mapping[Key, Port]:
+    def ports(self) -> Mapping[Key, CapturePort]:
         """Those that are there."""
         return self.present
 
@@ -293,7 +442,7 @@ def served(wires: Wires) -> Iterator[tuple[Stream, int]]:
 
     def run() -> None:
         try:
-            sniff.serve(there, wires, news, EVERYTHING, "test")
+            sniff.serve(lambda _media: there, wires, news, EVERYTHING, "test")
         except BaseException as error:  # noqa: BLE001 - it is shown by the test
             faults.append(error)
         there.close()
@@ -320,18 +469,14 @@ class Stream:
         self._socket = sock
         self._reader = pcapng.Reader()
         self._blocks: list[pcapng.Block] = []
-        data = b""
-        while b"\r\n\r\n" not in data:
-            data += sock.recv(1 << 16)
-        self._blocks += self._reader.feed(data.partition(b"\r\n\r\n")[2])
 
-    def next(self, kind: Kind, text: bytes = b"") -> pcapng.Block:
+    def next(self, kind: BlockType, text: bytes = b"") -> pcapng.Block:
         """The next block but for frames of the kernel's own; it has to be of ``kind``, and have ``text`` in it."""
         while True:
             while not self._blocks:
                 self._blocks += self._reader.feed(self._socket.recv(1 << 16))
             block = self._blocks.pop(0)
-            if block.kind != Kind.PACKET or (text and text in block.data):
+            if block.kind != BlockType.PACKET or (text and text in block.data):
                 assert block.kind == kind
                 return block
 
@@ -346,23 +491,44 @@ def test_more_than_a_capture_takes_are_named_and_one_gets_its_turn_when_there_is
             wire(space, name, other, name)
             wires.put(name)
         with served(wires) as (stream, news):
-            stream.next(Kind.SECTION)
-            assert [stream.next(Kind.INTERFACE).name() for _ in range(3)] == ["p0", "p1", "p2"]
-            left = stream.next(Kind.STATISTICS)
+            stream.next(BlockType.SECTION)
+            assert [stream.next(BlockType.INTERFACE).name() for _ in range(3)] == ["p0", "p1", "p2"]
+            left = stream.next(BlockType.STATISTICS)
             assert (left.number, left.counters().comment) == (
                 2,
                 "not captured: a capture takes 2 attachments of a node at a time",
             )
-            assert stream.next(Kind.INTERFACE).name() == "p3"
-            stream.next(Kind.STATISTICS)
+            assert stream.next(BlockType.INTERFACE).name() == "p3"
+            stream.next(BlockType.STATISTICS)
             wires.drop("p0")
             os.eventfd_write(news, 1)
-            ended = stream.next(Kind.STATISTICS)
+            ended = stream.next(BlockType.STATISTICS)
             assert (ended.number, ended.counters().comment) == (0, "p0 is out")
-            assert stream.next(Kind.INTERFACE).name() == "p2"
-            with Interface(other.fd(), "p2") as endpoint:
+            assert stream.next(BlockType.INTERFACE).name() == "p2"
+            with PacketSocket(other.fd(), "p2") as endpoint:
                 endpoint.send(bytes(14) + b"a frame of this test".ljust(46))
-            assert stream.next(Kind.PACKET, b"a frame of this test").number == 4
+            assert stream.next(BlockType.PACKET, b"a frame of this test").number == 4
+
+
+def test_the_ports_of_a_capture_share_what_it_may_take_of_the_kernels_memory() -> None:
+    with Namespace.create("s") as space, Namespace.create("t") as other:
+        wires = Wires(space)
+        for name in ("p0", "p1", "p2", "p3"):
+            wire(space, name, other, name)
+        wires.put("p0")
+        with served(wires) as (stream, news):
+            stream.next(BlockType.SECTION)
+            assert _queues(space) == [sniff.ROOM // 2]
+            for name in ("p1", "p2", "p3"):
+                wires.put(name)
+            os.eventfd_write(news, 1)
+            assert [stream.next(BlockType.INTERFACE).name() for _ in range(4)] == ["p0", "p1", "p2", "p3"]
+            assert _queues(space) == [sniff.ROOM // 4] * 4
+
+
+def _queues(space: Namespace) -> list[int]:
+    """How many bytes may wait at each packet socket of a namespace."""
+    return [int(found) for found in re.findall(r"skmem:\(r\d+,rb(\d+),", space.run("ss", "-0", "-H", "-m"))]
 
 
 def test_a_port_that_is_not_there_yet_is_waited_for_but_not_where_it_was_named() -> None:
@@ -370,12 +536,12 @@ def test_a_port_that_is_not_there_yet_is_waited_for_but_not_where_it_was_named()
         wires = Wires(space)
         wires.put("p0")
         with served(wires) as (stream, news):
-            stream.next(Kind.SECTION)
+            stream.next(BlockType.SECTION)
             wire(space, "p0", other, "p0")
             os.eventfd_write(news, 1)
-            assert stream.next(Kind.INTERFACE).name() == "p0"
+            assert stream.next(BlockType.INTERFACE).name() == "p0"
         wires.lasting = False
         wires.put("p1")
         here, there = socket.socketpair()
         with here, there, pytest.raises(KernelError, match="the port p1 of p1 is not there"):
-            sniff.serve(there, wires, news, EVERYTHING, "test")
+            sniff.serve(lambda _media: there, wires, news, EVERYTHING, "test")

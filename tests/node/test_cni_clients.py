@@ -359,11 +359,56 @@ def test_nothing_of_a_request_becomes_part_of_a_path(client: Client, tmp_path: P
     assert {path.parent for path in set(tmp_path.rglob("*")) - before} == {client.run_dir / "spool"}
 
 
-def test_a_missing_spool_is_an_error(client: Client) -> None:
-    (client.run_dir / "spool").rmdir()
+@pytest.mark.parametrize("missing", ["spool", "run directory"])
+def test_a_spool_that_is_not_there_yet_is_made(client: Client, missing: str) -> None:
+    """After a boot the first DELs come before the agent does."""
+    shutil.rmtree(client.run_dir / "spool" if missing == "spool" else client.run_dir)
+    client.assert_gone("DEL", client.call("DEL"))
+    assert stat.S_IMODE((client.run_dir / "spool").stat().st_mode) == 0o700
+    assert stat.S_IMODE(client.run_dir.stat().st_mode) == 0o755
+    assert len(client.spooled()) == 1
+
+
+def _no_spool(client: Client, reason: str) -> None:
     error = client.call("DEL").error()
     assert (error["code"], error["cniVersion"]) == (5, "0.4.0")
-    assert str(client.run_dir / "spool") in error["msg"]
+    assert f"nor can this wait in {client.run_dir}/spool: {reason}" in error["msg"]
+
+
+@pytest.mark.parametrize("place", ["spool", "run directory"])
+def test_a_spool_of_another_user_is_not_used(client: Client, place: str) -> None:
+    folder = client.run_dir / "spool" if place == "spool" else client.run_dir
+    os.chown(folder, 65534, 65534)
+    _no_spool(client, "it or its parent belongs to another user")
+    os.chown(folder, os.geteuid(), os.getegid())
+    folder.chmod(0o777)
+    _no_spool(client, "it or its parent belongs to another user, or others may write to it: remove it")
+    assert client.spooled() == []
+    folder.chmod(0o1777)  # where others can take away nothing that is not theirs
+    client.assert_gone("DEL", client.call("DEL"))
+
+
+@pytest.mark.parametrize("place", ["spool", "run directory"])
+def test_a_link_in_the_place_of_the_spool_is_not_followed(client: Client, tmp_path: Path, place: str) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    folder = client.run_dir / "spool" if place == "spool" else client.run_dir
+    folder.rename(elsewhere)
+    folder.symlink_to(elsewhere)
+    before = set(elsewhere.rglob("*"))
+    _no_spool(client, "Not a directory")
+    assert set(elsewhere.rglob("*")) == before
+
+
+def test_a_spool_that_cannot_be_made_is_an_error(client: Client, tmp_path: Path) -> None:
+    shutil.rmtree(client.run_dir)
+    client.run_dir.write_bytes(b"")
+    _no_spool(client, "Not a directory")
+    client.run_dir.unlink()
+    client.run_dir.mkdir()
+    with _mounted(client.run_dir, "ro"):
+        _no_spool(client, "Read-only file system")
+    error = client.call("DEL", K8SLAN_RUN_DIR=str(tmp_path / "no/such")).error()
+    assert "/no/such/spool: No such file or directory" in error["msg"]
 
 
 @contextmanager

@@ -13,9 +13,9 @@ import pytest
 
 from k8slan_cli.errors import KernelError
 from k8slan_cli.lan import names as lan_names
-from k8slan_cli.probe.endpoint import Interface, Tap
+from k8slan_cli.probe.endpoint import PacketSocket, Tap
 from k8slan_cli.probe.frames import CLASSES
-from k8slan_cli.probe.run import Arrival, Collector, Probe, Result, Verdict, cross, judge, sending
+from k8slan_cli.probe.run import Arrival, ClassResult, Collector, Probe, Verdict, cross, judge, sending
 from tests.support import names
 from tests.support.netns import Namespace, veth
 
@@ -36,9 +36,9 @@ class Bridged:
         for port in ("pa", "pb"):
             self.switch.ip("link", "set", port, "type", "bridge_slave", *options)
 
-    def cross(self, **options: int) -> dict[str, Result]:
+    def cross(self, **options: int) -> dict[str, ClassResult]:
         """Send every class from a to b."""
-        with Interface(self.a.fd(), "eth0") as sender, Interface(self.b.fd(), "eth0") as receiver:
+        with PacketSocket(self.a.fd(), "eth0") as sender, PacketSocket(self.b.fd(), "eth0") as receiver:
             probe = Probe(src=sender.mac, dst=receiver.mac, **{"mtu": sender.mtu} | options)
             return {r.key: r for r in cross(sender, receiver, probe, seconds=0.3)}
 
@@ -65,7 +65,7 @@ def quiet(namespace: Namespace) -> None:
     namespace.run("sh", "-c", f"for setting in {settings}; do [ ! -e $setting ] || echo 0 >$setting; done")
 
 
-def wrong(results: dict[str, Result]) -> dict[str, str]:
+def wrong(results: dict[str, ClassResult]) -> dict[str, str]:
     """The classes that did not pass, and why."""
     return {key: f"{r.verdict}: {r.detail}" for key, r in results.items() if not r.ok}
 
@@ -125,7 +125,7 @@ def test_a_frame_that_comes_twice_is_not_a_pass(bridged: Bridged) -> None:
 
 
 def test_a_vm_behind_a_macvtap_receives_and_sends_every_class(bridged: Bridged) -> None:
-    with tap(bridged.b, "eth0", allmulti=True) as vm, Interface(bridged.a.fd(), "eth0") as pod:
+    with tap(bridged.b, "eth0", allmulti=True) as vm, PacketSocket(bridged.a.fd(), "eth0") as pod:
         there = cross(pod, vm, Probe(src=pod.mac, dst=vm.mac, mtu=pod.mtu))
         back = cross(vm, pod, Probe(src=vm.mac, dst=pod.mac, mtu=pod.mtu))
     assert wrong({r.key: r for r in there}) == {}
@@ -133,7 +133,7 @@ def test_a_vm_behind_a_macvtap_receives_and_sends_every_class(bridged: Bridged) 
 
 
 def test_a_macvtap_that_filters_multicast_is_caught(bridged: Bridged) -> None:
-    with tap(bridged.b, "eth0", allmulti=False) as vm, Interface(bridged.a.fd(), "eth0") as pod:
+    with tap(bridged.b, "eth0", allmulti=False) as vm, PacketSocket(bridged.a.fd(), "eth0") as pod:
         results = {r.key: r for r in cross(pod, vm, Probe(src=pod.mac, dst=vm.mac, mtu=pod.mtu), seconds=0.3)}
     assert {"lldp", "lacp", "stp", "ospf", "isis-l1", "ipv6-nd"} <= set(wrong(results))
     assert results["icmp"].ok
@@ -153,7 +153,7 @@ def tap(namespace: Namespace, lower: str, *, allmulti: bool) -> Tap:
 def test_sender_and_receiver_need_only_the_probe_in_common(bridged: Bridged) -> None:
     """As on two nodes: the receiver is another process, which is given the probe's fields and tells arrivals."""
     ready, done = os.pipe(), os.pipe()
-    with Interface(bridged.a.fd(), "eth0") as sender, Interface(bridged.b.fd(), "eth0") as receiver:
+    with PacketSocket(bridged.a.fd(), "eth0") as sender, PacketSocket(bridged.b.fd(), "eth0") as receiver:
         probe = Probe(src=sender.mac, dst=receiver.mac, mtu=1500, count=1)
         child = os.fork()
         if child == 0:
@@ -176,7 +176,7 @@ def test_sender_and_receiver_need_only_the_probe_in_common(bridged: Bridged) -> 
 
 
 def test_frames_of_another_probe_and_own_frames_are_not_counted(bridged: Bridged) -> None:
-    with Interface(bridged.a.fd(), "eth0") as sender, Interface(bridged.b.fd(), "eth0") as receiver:
+    with PacketSocket(bridged.a.fd(), "eth0") as sender, PacketSocket(bridged.b.fd(), "eth0") as receiver:
         ours, other = (Probe(src=sender.mac, dst=receiver.mac, mtu=1500, count=1, keys=("icmp",)) for _ in "ab")
         list(sending(sender, other))
         list(sending(sender, ours))
@@ -190,14 +190,14 @@ def test_frames_of_another_probe_and_own_frames_are_not_counted(bridged: Bridged
 
 def test_an_interface_that_is_not_there_or_down_is_refused_in_words(bridged: Bridged) -> None:
     with pytest.raises(KernelError, match="there is no interface eth9"):
-        Interface(bridged.a.fd(), "eth9")
+        PacketSocket(bridged.a.fd(), "eth9")
     bridged.a.ip("link", "set", "eth0", "down")
     with pytest.raises(KernelError, match="the interface eth0 is down"):
-        Interface(bridged.a.fd(), "eth0")
+        PacketSocket(bridged.a.fd(), "eth0")
 
 
 def test_an_interface_that_goes_away_ends_the_waiting(bridged: Bridged) -> None:
-    with Interface(bridged.a.fd(), "eth0") as sender, Interface(bridged.b.fd(), "eth0") as receiver:
+    with PacketSocket(bridged.a.fd(), "eth0") as sender, PacketSocket(bridged.b.fd(), "eth0") as receiver:
         probe = Probe(src=sender.mac, dst=receiver.mac, mtu=1500)
         collector = Collector(probe)
         first = next(sending(sender, probe))
@@ -216,7 +216,7 @@ def test_what_is_no_tap_is_refused_in_words(tmp_path: Path) -> None:
 
 
 def test_nothing_to_receive_is_told_by_the_descriptor(bridged: Bridged) -> None:
-    with Interface(bridged.a.fd(), "eth0") as sender, Interface(bridged.b.fd(), "eth0") as receiver:
+    with PacketSocket(bridged.a.fd(), "eth0") as sender, PacketSocket(bridged.b.fd(), "eth0") as receiver:
         list(receiver.receive())
         waiting = select.poll()
         waiting.register(receiver.fileno(), select.POLLIN)

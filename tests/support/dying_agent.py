@@ -83,7 +83,7 @@ def main() -> int:
     _around(fate, netns, "_call", "mount")
     _around(fate, netns, "_call", "umount2")
     _around(fate, store, "write_whole")
-    _around(fate, store.Attachments, "delete")
+    _around(fate, store.AttachmentRecords, "delete")
     from k8slan_cli.__main__ import main as agent
 
     return agent()

@@ -30,7 +30,7 @@ import yaml
 from k8slan_cli.lan import codec, names
 from k8slan_cli.lan.model import LINKS_DOWN, IpAddress, Lan
 from k8slan_cli.plan import desired
-from k8slan_cli.plan.state import Attachment, Kind, LanState, Port, Stub, Underlay, Vxlan, absent
+from k8slan_cli.plan.state import Attachment, AttachmentKind, LanState, Port, Stub, Underlay, Vxlan, absent
 
 NODE = "w1"
 _WANTED = ("lan", "nodes", "underlay", "attachments")
@@ -154,7 +154,7 @@ def _attachment(entry: Mapping[str, Any]) -> Attachment:
         "complete": True,
         **entry,
     }
-    fields |= {"kind": Kind(entry.get("kind", "veth")), "addresses": tuple(entry.get("addresses", ()))}
+    fields |= {"kind": AttachmentKind(entry.get("kind", "veth")), "addresses": tuple(entry.get("addresses", ()))}
     fields["tap_owner"] = tuple(fields["tap_owner"])
     return Attachment(lan=_lan({}).ref, **fields)
 

@@ -42,7 +42,7 @@ class _Commands(Panels):
 
 app = typer.Typer(
     name="lan",
-    help="Make LANs, look at them, change and delete them.",
+    help="Create, inspect, edit and delete LANs.",
     add_completion=False,
     cls=_Commands,
     no_args_is_help=True,
@@ -53,4 +53,4 @@ app = typer.Typer(
 
 @app.callback()
 def main() -> None:
-    """Make LANs, look at them, change and delete them."""
+    """Create, inspect, edit and delete LANs."""

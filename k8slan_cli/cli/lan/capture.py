@@ -7,18 +7,19 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from k8slan_cli.cli import completion
-from k8slan_cli.cli.context import Here, in_cluster
+from k8slan_cli.cli.context import in_cluster
+from k8slan_cli.cli.here import Here
 
 if TYPE_CHECKING:
-    from k8slan_cli.cli.agents import Agents
+    from k8slan_cli.diagnose.agents import Agents
+    from k8slan_cli.diagnose.client import Call
+    from k8slan_cli.diagnose.protocol import Capture, Plugged
     from k8slan_cli.errors import K8slanError
-    from k8slan_cli.operate.client import Call
-    from k8slan_cli.operate.protocol import Capture, Plugged
 
 
 @in_cluster
@@ -52,13 +53,14 @@ def capture(
     Each attachment is an interface of its own in the file, with the direction of every frame as the pod or VM sees it.
     A LAN goes before a pod of the same name; with an interface it is always a pod.
 
-    Ctrl-C ends it. A capture of pods ends with the last of them, too. One of a LAN takes in whoever is attached later,
-    on whatever node, and waits if nobody is.
+    Press Ctrl-C to stop. A capture of pods also ends with the last of them. A capture of a LAN includes interfaces that
+    attach later, on any node, and waits for the first one.
     """
-    from k8slan_cli.cli.agents import Agents
+    from k8slan_cli.cli import files
     from k8slan_cli.cli.exits import UsageError
-    from k8slan_cli.cli.lan.recording import Recording
-    from k8slan_cli.operate import protocol
+    from k8slan_cli.diagnose import protocol
+    from k8slan_cli.diagnose.agents import Agents
+    from k8slan_cli.diagnose.recording import Recording
 
     if not write and sys.stdout.isatty():
         raise UsageError(
@@ -66,39 +68,35 @@ def capture(
         )
     agents = Agents(here.cluster)
     chosen = choose(agents, here, what)
-    with _destination(write) as out:
-        recording = Recording(out, _say, limit=count, seconds=seconds)
-        agents.token()
-        wanted = protocol.Capture(filter=expression, snaplen=snaplen)
+    agents.token()
+    wanted = protocol.Capture(filter=expression, snaplen=snaplen)
+    lans: Spreading | None = None
+    begun: dict[str, Call | None] = {}
+    with contextlib.ExitStack() as stack:
         pods = _begin_at_pods(agents, chosen.places, wanted)
+        stack.callback(_close, pods)
         if chosen.lans:
             lans = Spreading(here, agents, tuple(chosen.lans), wanted)
-            recording.run(pods, lans, lans.begin(frozenset().union(*chosen.lans.values()), alone=not pods))
-        else:
-            recording.run(pods)
-    for line in recording.words():
-        _say(line)
-    if recording.faults:
-        raise typer.Exit(1)
+            begun = lans.begin(frozenset().union(*chosen.lans.values()), alone=not pods)
+            stack.callback(_close, begun)
+        # Not before, since a signal that ends the command until here would leave the temporary file behind.
+        out = stack.enter_context(files.writing(Path(write) if write else files.STDOUT))
+        recording = Recording(out, _say, limit=count, seconds=seconds)
+        recording.run(pods, lans, begun)
+        for line in recording.words():
+            _say(line)
+        if recording.faults:
+            raise typer.Exit(1)
 
 
 def _say(words: str) -> None:
     typer.echo(words, err=True)
 
 
-@contextlib.contextmanager
-def _destination(write: str) -> Iterator[IO[bytes]]:
-    from k8slan_cli.errors import K8slanError
-
-    if write in ("", "-"):
-        yield sys.stdout.buffer
-        return
-    with contextlib.ExitStack() as stack:
-        try:
-            out = stack.enter_context(Path(write).open("wb"))
-        except OSError as error:
-            raise K8slanError(f"cannot write {write}: {error.strerror}") from error
-        yield out
+def _close(calls: Mapping[str, Call | None]) -> None:
+    for call in calls.values():
+        if call:
+            call.close()
 
 
 # ---------------------------------------------------------------- what to capture
@@ -133,13 +131,13 @@ def choose(agents: Agents, here: Here, what: Sequence[str]) -> Chosen:
 
 def _lan(here: Here, text: str) -> Mapping[str, Any] | None:
     """The LAN of a name; None if there is none, or this user may not see it."""
-    from k8slan_cli.kube import apply
+    from k8slan_cli.kube import client, kinds
     from k8slan_cli.lan import names
 
     if names.subdomain_fault(text):  # with a namespace or an interface it is none
         return None
-    with contextlib.suppress(apply.ClusterError):
-        return here.cluster.get(apply.Ref(apply.LAN, here.namespace, text))
+    with contextlib.suppress(client.ApiError):
+        return here.cluster.get(kinds.Ref(kinds.LANS, here.namespace, text))
     return None
 
 
@@ -151,8 +149,8 @@ def _places(
     agents: Agents, here: Here, what: Sequence[str], lans: dict[str, frozenset[str]]
 ) -> Mapping[object, Plugged]:
     """The attachments of pods; LANs that this user may not see, but the agents do, go into ``lans``."""
-    from k8slan_cli.cli.agents import matching
-    from k8slan_cli.cli.exits import AbsentError
+    from k8slan_cli.diagnose.agents import matching
+    from k8slan_cli.errors import AbsentError
 
     seen = agents.plugged(nodes=_nodes(here, what))
     chosen: dict[object, Plugged] = {}
@@ -175,7 +173,7 @@ def _places(
 
 def _nodes(here: Here, what: Sequence[str]) -> list[str] | None:
     """The nodes that need to be asked for pods; None if that cannot be told by a look at them."""
-    from k8slan_cli.kube import apply
+    from k8slan_cli.kube import client, kinds
     from k8slan_cli.lan import names
 
     nodes: set[str] = set()
@@ -184,8 +182,8 @@ def _nodes(here: Here, what: Sequence[str]) -> list[str] | None:
         if names.subdomain_fault(name):
             return None
         try:
-            found = here.cluster.get(apply.Ref(apply.POD, space or here.namespace, name))
-        except apply.ClusterError:
+            found = here.cluster.get(kinds.Ref(kinds.PODS, space or here.namespace, name))
+        except client.ApiError:
             return None
         node = ((found or {}).get("spec") or {}).get("nodeName")
         if not node:
@@ -200,7 +198,7 @@ def _nodes(here: Here, what: Sequence[str]) -> list[str] | None:
 def _begin_at_pods(agents: Agents, places: Iterable[Plugged], wanted: Capture) -> dict[str, Call]:
     from dataclasses import replace
 
-    from k8slan_cli.operate import protocol
+    from k8slan_cli.diagnose import protocol
 
     by_node: dict[str, list[Plugged]] = {}
     for item in places:
@@ -231,7 +229,7 @@ class Spreading:
             K8slanError: an agent refuses it, or none answers and ``alone`` nothing else is captured.
 
         """
-        from k8slan_cli.operate.client import AgentError
+        from k8slan_cli.diagnose.client import AgentError
 
         unreachable: dict[str, K8slanError] = {}
         calls = self._agents.each(sorted(nodes), self.open, unreachable=unreachable)
@@ -243,12 +241,12 @@ class Spreading:
 
     def nodes(self) -> Iterator[frozenset[str]]:
         """Which nodes that are: now, and again after each change."""
-        from k8slan_cli.kube import apply
+        from k8slan_cli.kube import apply, kinds
 
-        sources: dict[str, apply.Source] = {}
+        sources: dict[str, apply.Selection] = {}
         for lan in self.lans:
             space, _, name = lan.partition("/")
-            sources[lan] = apply.Source(apply.LAN, space, f"metadata.name={name}")
+            sources[lan] = apply.Selection(kinds.LANS, space, f"metadata.name={name}")
         for state in self._here.cluster.follow(sources):
             yield frozenset(node for found in state.values() for lan in found.values() for node in _nodes_of(lan))
 
@@ -260,9 +258,9 @@ class Spreading:
             AgentError: it refuses.
 
         """
-        from k8slan_cli.kube.apply import MissingError
-        from k8slan_cli.operate import protocol
-        from k8slan_cli.operate.client import AgentError
+        from k8slan_cli.diagnose import protocol
+        from k8slan_cli.diagnose.client import AgentError
+        from k8slan_cli.kube.client import MissingError
 
         if node not in self._agents.pods:  # it may be a new one
             self._agents.forget()

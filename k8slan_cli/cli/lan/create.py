@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from k8slan_cli.cli import completion
-from k8slan_cli.cli.context import Here, in_cluster
-from k8slan_cli.cli.exits import AbsentError, UsageError, near
+from k8slan_cli.cli.context import in_cluster
+from k8slan_cli.cli.exits import UsageError
+from k8slan_cli.cli.here import Here
 from k8slan_cli.cli.lan.output import Format, dump, yaml_text
-from k8slan_cli.errors import Invalid, K8slanError, Problem
+from k8slan_cli.errors import AbsentError, Invalid, K8slanError, Problem, near
 from k8slan_cli.lan.model import API_VERSION, KIND, Lan, LanRef
 
 if TYPE_CHECKING:
-    from k8slan_cli.cli.lan.found import Found
+    from k8slan_cli.inventory.lans import Found
 
 FIRST_VNI = 10_000
 """Free VNIs are looked for from here on: below are the numbers that other overlays give themselves."""
@@ -28,7 +29,7 @@ Document = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class LanOptions:
     """What the command line says of a LAN; "", 0, False and nothing mean that it says nothing."""
 
     name: str
@@ -89,7 +90,7 @@ def create(
     Its VNI is a free one, and without spokes any number of pods may attach, unless options say otherwise. What is
     wrong is all said at once, and nothing is created then.
     """
-    options = Options(
+    options = LanOptions(
         name=name,
         vni=vni or "auto",
         spokes=tuple(spoke or ()),
@@ -103,7 +104,7 @@ def create(
         bridge=bridge,
         vxlan=vxlan,
     )
-    if file and (vni or options != Options(name="")):
+    if file and (vni or options != LanOptions(name="")):
         raise UsageError("-f says all about the LANs: give no name and no options about them beside it")
     if not file and not name:
         raise UsageError("a LAN needs a name", hint="k8slan lan create NAME, or -f FILE")
@@ -143,7 +144,7 @@ class Plan:
     warnings: tuple[str, ...] = ()
 
 
-def from_options(here: Here, options: Options) -> Plan:
+def from_options(here: Here, options: LanOptions) -> Plan:
     """What the options of a command line ask for.
 
     Raises:
@@ -157,7 +158,7 @@ def from_options(here: Here, options: Options) -> Plan:
     return checked([(document, f"LAN {here.namespace}/{options.name}", problems)], seen)
 
 
-def spec_of(options: Options, taken: set[int]) -> tuple[dict[str, Any], list[Problem]]:
+def spec_of(options: LanOptions, taken: set[int]) -> tuple[dict[str, Any], list[Problem]]:
     """The ``spec`` that options make, and what is wrong with them; ``taken`` are the VNIs that are not free."""
     problems: list[Problem] = []
     spec: dict[str, Any] = {}
@@ -271,20 +272,20 @@ class Surroundings:
     @classmethod
     def of(cls, here: Here) -> Surroundings:
         """Look around."""
-        from k8slan_cli.cli.lan import found as lans
-        from k8slan_cli.kube import apply
+        from k8slan_cli.inventory import lans
+        from k8slan_cli.kube import apply, client, kinds
 
         blind = ""
         try:
             items = lans.several(here.cluster)
-        except apply.MissingError as error:
+        except client.MissingError as error:
             if error.status != 403:
                 raise
             blind = f"LANs of other namespaces cannot be seen ({error.message}): a clash with them shows only later"
             items = lans.several(here.cluster, here.namespace)
         try:
-            found = here.cluster.objects(apply.NODE)
-        except apply.ClusterError:
+            found = here.cluster.objects(kinds.NODES)
+        except client.ApiError:
             return cls(lans=tuple(items), blind=blind)
         known = {name for node in found for name in apply.node_names(node)}
         return cls(lans=tuple(items), nodes=frozenset(known), blind=blind)
@@ -326,7 +327,7 @@ def checked(drafts: Sequence[Draft], seen: Surroundings) -> Plan:
         else:
             new[lan.ref] = (document, lan, subject)
     everybody = [found.lan for found in seen.lans if found.lan] + [lan for _, lan, _ in new.values()]
-    for ref, clashes in validate.clashes(everybody).items():
+    for ref, clashes in validate.settle(everybody).clashes.items():
         if ref in new:
             problems[new[ref][2]] += clashes
     _raise(problems)
@@ -391,26 +392,26 @@ def _create(here: Here, plan: Plan, *, dry_run: bool) -> list[Document]:
 
 
 def _post(here: Here, document: Document, *, dry_run: bool) -> Document:
-    from k8slan_cli.cli.lan.found import as_error
-    from k8slan_cli.kube import apply
+    from k8slan_cli.inventory.lans import as_error
+    from k8slan_cli.kube import apply, client, kinds
 
     metadata = document["metadata"]
     query = {"fieldManager": apply.FIELD_MANAGER, "fieldValidation": "Strict"}
     query |= {"dryRun": "All"} if dry_run else {}
     try:
-        return here.cluster.call("POST", apply.LAN.path(metadata["namespace"]), query=query, body=document)
-    except apply.ClusterError as error:
+        return here.cluster.call("POST", kinds.LANS.path(metadata["namespace"]), query=query, body=document)
+    except client.ApiError as error:
         if error.status == 404:
             raise _no_namespace(here, metadata["namespace"]) from error
         raise as_error(error, f"LAN {metadata['namespace']}/{metadata['name']}") from error
 
 
 def _no_namespace(here: Here, namespace: str) -> AbsentError:
-    from k8slan_cli.kube import apply
+    from k8slan_cli.kube import client, kinds
 
     try:
-        known = [found["metadata"]["name"] for found in here.cluster.objects(apply.NAMESPACE)]
-    except apply.ClusterError:
+        known = [found["metadata"]["name"] for found in here.cluster.objects(kinds.NAMESPACES)]
+    except client.ApiError:
         known = []
     hint = f"make it: kubectl create namespace {namespace}"
     return AbsentError(f"there is no namespace {namespace!r}", name=namespace, known=known, hint=hint)
@@ -421,8 +422,9 @@ def _no_namespace(here: Here, namespace: str) -> AbsentError:
 
 def _words(document: Document, here: Here) -> Iterator[str]:
     """What was made, and what to put into a pod or a VM next."""
-    from k8slan_cli.cli.lan.found import read, sound
+    from k8slan_cli.inventory.lans import read, sound
     from k8slan_cli.lan import names
+    from k8slan_cli.plan import attached
 
     lan = sound(read(document))
     what = [f"VNI {lan.vni}"]
@@ -434,7 +436,8 @@ def _words(document: Document, here: Here) -> Iterator[str]:
     nad = names.veth_nad(lan.spokes[0]) if lan.spokes else names.lan_nad(lan.ref.name)
     where = f"{lan.ref.name}/{lan.spokes[0]}" if lan.spokes else lan.ref.name
     yield f"A pod of namespace {lan.ref.namespace} is on it with this annotation:"
-    yield f"  k8s.v1.cni.cncf.io/networks: {nad}"
+    asked = attached.request(nad)
+    yield f"  {attached.NETWORKS_ANNOTATION}: " + (asked if asked == nad else f"'{asked}'")
     yield f"A whole one prints:  k8slan lan example pod {where}{place}"
     if lan.spokes:
         yield "A KubeVirt VM with this network, its interface bound by macvtap:"
@@ -445,12 +448,12 @@ def _words(document: Document, here: Here) -> Iterator[str]:
 def _wait(here: Here, created: Sequence[Mapping[str, Any]], seconds: float) -> None:
     """Follow LANs until all are ready, and say what each that is not waits for."""
     from k8slan_cli.cli.exits import LateError
-    from k8slan_cli.cli.lan import found as lans
-    from k8slan_cli.kube import apply
+    from k8slan_cli.inventory import lans
+    from k8slan_cli.kube import apply, kinds
 
     sources = {
-        f"{item['namespace']}/{item['name']}": apply.Source(
-            apply.LAN, item["namespace"], f"metadata.name={item['name']}"
+        f"{item['namespace']}/{item['name']}": apply.Selection(
+            kinds.LANS, item["namespace"], f"metadata.name={item['name']}"
         )
         for item in created
     }

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from k8slan_cli.cli import completion
-from k8slan_cli.cli.context import Here, in_cluster
+from k8slan_cli.cli.context import in_cluster
 from k8slan_cli.cli.exits import InUseError, LateError
+from k8slan_cli.cli.here import Here
 
 if TYPE_CHECKING:
-    from k8slan_cli.cli.lan.found import Found
+    from k8slan_cli.inventory.lans import Found
     from k8slan_cli.plan.attached import Attached
 
 _FEW = 3
@@ -33,7 +34,7 @@ def delete(
 
     A LAN in use stays, and works, until the last pod or VM has left it; what holds it is said.
     """
-    from k8slan_cli.cli.lan import found as lans
+    from k8slan_cli.inventory import lans
 
     items = [lans.one(here.cluster, here.namespace, each) for each in dict.fromkeys(name)]
     seen = lans.pods(here.cluster, here.namespace)
@@ -52,7 +53,7 @@ def delete(
 
 
 def _held(attached: Sequence[Attached], *, force: bool) -> str:
-    from k8slan_cli.cli.lan.found import holders
+    from k8slan_cli.inventory.lans import holders
 
     if not attached:
         return ""
@@ -61,8 +62,8 @@ def _held(attached: Sequence[Attached], *, force: bool) -> str:
 
 def _ask(here: Here, item: Found, *, force: bool) -> None:
     """Ask for the deletion of just this object, not of one that has been made anew meanwhile."""
-    from k8slan_cli.cli.lan import found as lans
-    from k8slan_cli.kube import apply
+    from k8slan_cli.inventory import lans
+    from k8slan_cli.kube import client
 
     path = lans.target(item.ref.namespace, item.ref.name).path
     uid = item.document["metadata"]["uid"]
@@ -74,7 +75,7 @@ def _ask(here: Here, item: Found, *, force: bool) -> None:
             body = {"metadata": {"uid": uid, "annotations": {FORCE: "true"}}}
             here.cluster.call("PATCH", path, body=body, content_type="application/merge-patch+json")
         here.cluster.call("DELETE", path, body={"preconditions": {"uid": uid}})
-    except apply.ClusterError as error:
+    except client.ApiError as error:
         if error.status != 404:  # somebody was quicker
             raise
 
@@ -84,12 +85,12 @@ def _wait(here: Here, items: Sequence[Found], held: Mapping[str, Sequence[Attach
 
     Who holds them has been said already (``held``), and is not repeated before it changes.
     """
-    from k8slan_cli.cli.lan import found as lans
-    from k8slan_cli.kube import apply
+    from k8slan_cli.inventory import lans
+    from k8slan_cli.kube import apply, kinds
 
     waiting = {str(item.ref): item for item in items}
     sources = {
-        name: apply.Source(apply.LAN, item.ref.namespace, f"metadata.name={item.ref.name}")
+        name: apply.Selection(kinds.LANS, item.ref.namespace, f"metadata.name={item.ref.name}")
         for name, item in waiting.items()
     }
     said: dict[str, str] = {}
@@ -120,7 +121,7 @@ def _names_all(message: str, attached: Sequence[Attached]) -> bool:
 
 def _late(here: Here, waiting: Iterable[Found], seconds: float) -> InUseError | LateError:
     """What to say of LANs that are still there."""
-    from k8slan_cli.cli.lan import found as lans
+    from k8slan_cli.inventory import lans
 
     items = list(waiting)
     attached = lans.on(items, lans.pods(here.cluster, here.namespace))

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from k8slan_cli.cli import completion
-from k8slan_cli.cli.context import Here, in_cluster
-from k8slan_cli.cli.exits import AbsentError, UsageError
+from k8slan_cli.cli.context import in_cluster
+from k8slan_cli.cli.exits import UsageError
+from k8slan_cli.cli.here import Here
 from k8slan_cli.cli.lan.output import yaml_text
+from k8slan_cli.errors import AbsentError
 
 if TYPE_CHECKING:
     from k8slan_cli.lan.model import Lan
@@ -23,7 +25,7 @@ _PORT = "lan"  # the name of the interface in a VM's manifest
 Document = dict[str, Any]
 
 
-class What(enum.StrEnum):
+class Workload(enum.StrEnum):
     """What an example can be of."""
 
     POD = "pod"
@@ -34,7 +36,7 @@ class What(enum.StrEnum):
 @in_cluster
 def example(
     here: Here,
-    what: Annotated[What, typer.Argument(metavar="pod|deployment|vm", help="What to plug in.", show_default=False)],
+    what: Annotated[Workload, typer.Argument(metavar="pod|deployment|vm", help="What to plug in.", show_default=False)],
     where: Annotated[
         str,
         typer.Argument(
@@ -55,14 +57,14 @@ def example(
     ] = "",
 ) -> None:
     """Print a manifest that is plugged into a LAN, to change and to apply with kubectl."""
-    from k8slan_cli.cli.lan import found as lans
+    from k8slan_cli.inventory import lans
 
     name, _, spoke = where.partition("/")
     lan = lans.sound(lans.one(here.cluster, here.namespace, name))
     socket = socket_of(lan, spoke, what)
     wanted = Wanted(interface=interface, ips=tuple(ip or ()), image=image)
     check(wanted, what, socket)
-    build = {What.POD: pod, What.DEPLOYMENT: deployment, What.VM: vm}[what]
+    build = {Workload.POD: pod, Workload.DEPLOYMENT: deployment, Workload.VM: vm}[what]
     typer.echo(yaml_text(build(socket, wanted)), nl=False)
 
 
@@ -76,7 +78,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Socket:
+class Target:
     """Where an example is plugged in: the NetworkAttachmentDefinition, and a name to call the example by."""
 
     namespace: str
@@ -86,7 +88,7 @@ class Socket:
     """Whether it takes one pod only."""
 
 
-def socket_of(lan: Lan, spoke: str, what: What) -> Socket:
+def socket_of(lan: Lan, spoke: str, what: Workload) -> Target:
     """The socket that a user means.
 
     Raises:
@@ -101,17 +103,17 @@ def socket_of(lan: Lan, spoke: str, what: What) -> Socket:
         if not lan.dynamic:
             hint = f"name one: {lan.ref.name}/{some}"
             raise AbsentError(f"LAN {lan.ref} is not dynamic, so it takes a spoke", known=lan.spokes, hint=hint)
-        if what is What.VM:
+        if what is Workload.VM:
             hint = f"add one: k8slan lan add-spoke {lan.ref.name} vm" if not lan.spokes else f"{lan.ref.name}/{some}"
             raise UsageError(f"a VM needs a spoke, and {lan.ref.name!r} names none", hint=hint)
-        return Socket(
+        return Target(
             namespace=lan.ref.namespace, nad=names.lan_nad(lan.ref.name), name=_short(lan.ref.name), alone=False
         )
     if spoke not in lan.spokes:
         hint = f"add it: k8slan lan add-spoke {lan.ref.name} {spoke}"
         raise AbsentError(f"LAN {lan.ref} has no spoke {spoke!r}", name=spoke, known=lan.spokes, hint=hint)
-    nad = names.mac_nad(spoke) if what is What.VM else names.veth_nad(spoke)
-    return Socket(namespace=lan.ref.namespace, nad=nad, name=_short(f"{lan.ref.name}-{spoke}"), alone=True)
+    nad = names.mac_nad(spoke) if what is Workload.VM else names.veth_nad(spoke)
+    return Target(namespace=lan.ref.namespace, nad=nad, name=_short(f"{lan.ref.name}-{spoke}"), alone=True)
 
 
 def _short(name: str) -> str:
@@ -119,7 +121,7 @@ def _short(name: str) -> str:
     return name.replace(".", "-")[:40].rstrip("-")
 
 
-def check(wanted: Wanted, what: What, socket: Socket) -> None:
+def check(wanted: Wanted, what: Workload, socket: Target) -> None:
     """Say what cannot be had.
 
     Raises:
@@ -130,11 +132,11 @@ def check(wanted: Wanted, what: What, socket: Socket) -> None:
 
     from k8slan_cli.lan import names
 
-    if what is What.VM and wanted.interface:
+    if what is Workload.VM and wanted.interface:
         raise UsageError("a VM's guest names its interfaces itself: --interface is for pods")
-    if what is What.VM and wanted.ips:
+    if what is Workload.VM and wanted.ips:
         raise UsageError("a VM's guest takes its addresses itself: --ip is for pods")
-    if what is What.DEPLOYMENT and wanted.ips and not socket.alone:
+    if what is Workload.DEPLOYMENT and wanted.ips and not socket.alone:
         hint = "leave --ip out, or take a spoke: NAME/SPOKE"
         raise UsageError("a Deployment has several pods here, which cannot share an address", hint=hint)
     if wanted.interface and (fault := names.interface_fault(wanted.interface, 15)):
@@ -151,16 +153,11 @@ def check(wanted: Wanted, what: What, socket: Socket) -> None:
 # ---------------------------------------------------------------- manifests
 
 
-def _annotations(socket: Socket, wanted: Wanted) -> Document:
-    """The annotation for multus: in its short form, which has no place for addresses, or else as JSON."""
-    import json
+def _annotations(socket: Target, wanted: Wanted) -> Document:
+    """Return the annotation for multus."""
+    from k8slan_cli.plan import attached
 
-    from k8slan_cli.plan.attached import NETWORKS_ANNOTATION
-
-    if not wanted.ips:
-        return {NETWORKS_ANNOTATION: f"{socket.nad}@{wanted.interface}" if wanted.interface else socket.nad}
-    interface = {"interface": wanted.interface} if wanted.interface else {}
-    return {NETWORKS_ANNOTATION: json.dumps([{"name": socket.nad, **interface, "ips": list(wanted.ips)}])}
+    return {attached.NETWORKS_ANNOTATION: attached.request(socket.nad, wanted.interface, wanted.ips)}
 
 
 def _pod_spec(image: str) -> Document:
@@ -169,7 +166,7 @@ def _pod_spec(image: str) -> Document:
     return {"terminationGracePeriodSeconds": 1, "containers": [container]}
 
 
-def pod(socket: Socket, wanted: Wanted) -> Document:
+def pod(socket: Target, wanted: Wanted) -> Document:
     """A pod."""
     return {
         "apiVersion": "v1",
@@ -183,7 +180,7 @@ def pod(socket: Socket, wanted: Wanted) -> Document:
     }
 
 
-def deployment(socket: Socket, wanted: Wanted) -> Document:
+def deployment(socket: Target, wanted: Wanted) -> Document:
     """A Deployment. On a spoke it has one pod, and stops it before it starts another: a spoke takes one at a time."""
     labels = {"app": socket.name}
     return {
@@ -202,7 +199,7 @@ def deployment(socket: Socket, wanted: Wanted) -> Document:
     }
 
 
-def vm(socket: Socket, wanted: Wanted) -> Document:
+def vm(socket: Target, wanted: Wanted) -> Document:
     """A KubeVirt VM, its interface bound by the network binding plugin ``macvtap``."""
     return {
         "apiVersion": "kubevirt.io/v1",

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from k8slan_cli.cli import completion
-from k8slan_cli.cli.context import Here, in_cluster
+from k8slan_cli.cli.context import in_cluster
 from k8slan_cli.cli.exits import UsageError
+from k8slan_cli.cli.here import Here
 from k8slan_cli.cli.lan.listing import All
 
 if TYPE_CHECKING:
-    from k8slan_cli.cli.lan.found import Found
-    from k8slan_cli.cli.topology import Member, Node, Topology
-    from k8slan_cli.plan.attached import Attached
+    from k8slan_cli.picture import Topology
 
 _WIDE = 160  # columns of a picture that goes into a file
-_NOTE = 48  # characters of a note: inspect has all of it
-_NOWHERE = "no node yet"
 
 
 class Picture(enum.StrEnum):
@@ -45,7 +42,8 @@ def graph(
 
     An HTML page needs nothing beside it: k8slan lan graph -A -o html > lans.html
     """
-    from k8slan_cli.cli.lan import found as lans
+    from k8slan_cli.inventory import lans
+    from k8slan_cli.picture.lans import topology
 
     if name and everywhere:
         raise UsageError("-A draws all LANs: give no name beside it")
@@ -64,19 +62,20 @@ def graph(
         typer.echo("There is no LAN to draw.", err=True)
         return
     attached = lans.on(drawn, seen)
-    typer.echo(draw([topology(item, attached) for item in drawn], output), nl=False)
+    pictures = [topology(lans.sound(item), attached, ready=item.ready is None or item.ready.status) for item in drawn]
+    typer.echo(draw(pictures, output), nl=False)
 
 
 def draw(topologies: Sequence[Topology], output: Picture) -> str:
     """LANs in a picture of the wanted kind."""
-    from k8slan_cli.cli.topology import mermaid, several
+    from k8slan_cli.picture import several
 
     if output is Picture.SVG:
         return several.write_svg(topologies)
     if output is Picture.HTML:
         return several.write_page(topologies)
     if output is Picture.MERMAID:
-        return mermaid.write(topologies[0]) if len(topologies) == 1 else several.write_mermaid(topologies)
+        return several.write_mermaid(topologies)
     return _terminal(topologies)
 
 
@@ -84,7 +83,7 @@ def _terminal(topologies: Sequence[Topology]) -> str:
     import sys
 
     from k8slan_cli.cli.lan.text import width
-    from k8slan_cli.cli.topology.text import draw as draw_text
+    from k8slan_cli.picture.text import draw as draw_text
 
     try:
         "┌╿╧┨…║".encode(sys.stdout.encoding or "utf-8")
@@ -94,73 +93,5 @@ def _terminal(topologies: Sequence[Topology]) -> str:
     pictures = [draw_text(each, width=max(width() or _WIDE, 32), unicode=boxes) for each in topologies]
     for each, lines in zip(topologies, pictures, strict=True):
         if not each.nodes:
-            lines += ["  nobody is attached"]
+            lines += ["  no attachments"]
     return "\n\n".join("\n".join(lines) for lines in pictures) + "\n"
-
-
-# ---------------------------------------------------------------- the model of a picture
-
-
-def topology(item: Found, attached: Iterable[Attached]) -> Topology:
-    """A LAN's nodes: those that say that they take part, and those of its pods."""
-    from k8slan_cli.cli.lan.found import sound
-    from k8slan_cli.cli.topology import Topology
-
-    lan = sound(item)
-    own = [each for each in attached if each.socket.lan == lan.ref]
-    names = {node.name for node in lan.nodes} | {each.pod.node for each in own if each.pod.node}
-    nodes = [_node(item, name, [each for each in own if each.pod.node == name]) for name in sorted(names)]
-    if homeless := [each for each in own if not each.pod.node]:
-        nodes.append(_waiting(homeless))
-    flooding = f"multicast {lan.group}" if lan.group else "unicast"
-    state = ", not ready" if item.ready and not item.ready.status else ""
-    return Topology(
-        title=f"LAN {lan.ref}: VNI {lan.vni}, {flooding}{', dynamic' if lan.dynamic else ''}{state}",
-        underlay=f"underlay, UDP port {lan.port}" if nodes else "nobody is attached",
-        nodes=tuple(nodes),
-    )
-
-
-def _node(item: Found, name: str, attached: Iterable[Attached]) -> Node:
-    from k8slan_cli.cli.lan.found import sound
-    from k8slan_cli.cli.lan.text import cut
-    from k8slan_cli.cli.topology import Node
-    from k8slan_cli.kube.status import NODE_READY
-
-    lan = sound(item)
-    said = next((node for node in lan.nodes if node.name == name), None)
-    if said is None:
-        note = "nothing heard of it yet"
-    elif said.state != NODE_READY:
-        note = f"{said.state}: {said.message}" if said.message else said.state
-    else:
-        note = ""
-    return Node(
-        name=name,
-        bridge=lan.bridge,
-        tunnel=lan.vxlan if said else "",
-        uplink=" ".join(filter(None, (said.device, str(said.vtep or "")))) if said else "",
-        members=tuple(map(_member, attached)),
-        note=cut(note, _NOTE),
-    )
-
-
-def _member(each: Attached) -> Member:
-    from k8slan_cli.cli.topology import Member
-
-    network, pod = each.network, each.pod
-    first = " ".join((network.interface, *network.ips)) if network.present else f"{network.interface} (waiting)"
-    place = f"{pod.namespace}/" if pod.namespace != each.socket.lan.namespace else ""
-    return Member(
-        name=place + (pod.vm or pod.name),
-        port=each.socket.spoke or "dynamic",
-        lines=(first, network.mac) if network.mac else (first,),
-        vm=bool(pod.vm),
-    )
-
-
-def _waiting(homeless: Sequence[Attached]) -> Node:
-    from k8slan_cli.cli.lan.text import cut
-    from k8slan_cli.cli.topology import Node
-
-    return Node(name=_NOWHERE, note=cut("waiting: " + ", ".join(each.who for each in homeless), _NOTE))

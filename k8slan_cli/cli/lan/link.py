@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from k8slan_cli.cli import completion
-from k8slan_cli.cli.context import Here, in_cluster
+from k8slan_cli.cli.context import in_cluster
+from k8slan_cli.cli.here import Here
 
 if TYPE_CHECKING:
-    from k8slan_cli.cli.lan.found import Found, Pods
+    from k8slan_cli.inventory.lans import Found, Pods
     from k8slan_cli.plan.attached import Attached
 
 _ATTEMPTS = 5
@@ -43,7 +44,7 @@ def link(
     It sees its carrier go, and what it sends gets nowhere. On a LAN of exactly two spokes the other end loses its
     carrier too, on whatever node it is. It stays so until it is undone, over restarts of agents and of the pod.
     """
-    from k8slan_cli.cli.lan import found as lans
+    from k8slan_cli.inventory import lans
 
     seen = lans.pods(here.cluster, here.namespace)
     items = lans.several(here.cluster, here.namespace)
@@ -67,7 +68,7 @@ def named(attached: Iterable[Attached], text: str, space: str, seen: Pods) -> At
         AbsentError: there is none, or more than one.
 
     """
-    from k8slan_cli.cli.exits import AbsentError
+    from k8slan_cli.errors import AbsentError
 
     pod, _, interface = text.partition(":")
     place, _, name = pod.rpartition("/")
@@ -100,7 +101,7 @@ def _dynamic(item: Attached) -> str:
 
 def wanted(item: Found, target: Attached, seen: Pods, *, down: bool) -> frozenset[str]:
     """The links that are to be down. Those of pods that are no more are left out, if all pods can be seen."""
-    from k8slan_cli.cli.lan import found as lans
+    from k8slan_cli.inventory import lans
 
     lan = lans.sound(item)
     there = lan.down
@@ -112,8 +113,8 @@ def wanted(item: Found, target: Attached, seen: Pods, *, down: bool) -> frozense
 
 def _write(here: Here, item: Found, target: Attached, seen: Pods, *, down: bool) -> bool:
     """Write it on the LAN; false if the LAN has been changed meanwhile."""
-    from k8slan_cli.cli.lan import found as lans
-    from k8slan_cli.kube.apply import ClusterError
+    from k8slan_cli.inventory import lans
+    from k8slan_cli.kube.client import ApiError
     from k8slan_cli.lan.model import LINKS_DOWN
 
     names = wanted(item, target, seen, down=down)
@@ -130,7 +131,7 @@ def _write(here: Here, item: Found, target: Attached, seen: Pods, *, down: bool)
             body={"metadata": metadata},
             content_type="application/merge-patch+json",
         )
-    except ClusterError as error:
+    except ApiError as error:
         if error.status == 409:
             return False
         raise lans.as_error(error, f"LAN {item.ref}") from error
@@ -139,7 +140,7 @@ def _write(here: Here, item: Found, target: Attached, seen: Pods, *, down: bool)
 
 def words(item: Found, target: Attached, state: State) -> str:
     """What has been done."""
-    from k8slan_cli.cli.lan import found as lans
+    from k8slan_cli.inventory import lans
 
     lan = lans.sound(item)
     where = f"{target.network.interface} of {target.who} on LAN {item.ref}"

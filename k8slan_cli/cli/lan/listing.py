@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from k8slan_cli.cli.context import Here, in_cluster
+from k8slan_cli.cli.context import in_cluster
+from k8slan_cli.cli.here import Here
 from k8slan_cli.cli.lan.output import Format, dump, for_programs
 
 if TYPE_CHECKING:
-    from k8slan_cli.cli.lan.found import Found
     from k8slan_cli.cli.lan.text import Table
+    from k8slan_cli.inventory.lans import Found
 
 All = Annotated[bool, typer.Option("--all-namespaces", "-A", help="The LANs of all namespaces.")]
 Output = Annotated[Format, typer.Option("--output", "-o", help="How to print it.")]
@@ -28,8 +29,8 @@ def listing(
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on, and print each change.")] = False,
 ) -> None:
     """List LANs."""
-    from k8slan_cli.cli.lan import found as lans
     from k8slan_cli.cli.lan import text
+    from k8slan_cli.inventory import lans
 
     namespace = "" if everywhere else here.namespace
     items = lans.several(here.cluster, namespace, selector)
@@ -110,11 +111,11 @@ def _row(item: Found, *, everywhere: bool, now: datetime | None = None, gone: bo
 
 def _changes(here: Here, namespace: str, selector: str, before: Sequence[Found]) -> Iterator[tuple[Found, bool]]:
     """Each LAN that has changed, as it is now, and whether it is gone; one that is, as it was last."""
-    from k8slan_cli.cli.lan import found as lans
-    from k8slan_cli.kube import apply
+    from k8slan_cli.inventory import lans
+    from k8slan_cli.kube import apply, kinds
 
     known = {str(item.ref): item for item in before}
-    source = apply.Source(apply.LAN, namespace, label_selector=selector)
+    source = apply.Selection(kinds.LANS, namespace, label_selector=selector)
     for state in here.cluster.follow({"lans": source}):
         for name in [name for name in known if name not in state["lans"]]:
             yield known.pop(name), True

@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import enum
 import itertools
-import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from k8slan_cli.cli import completion
-from k8slan_cli.cli.context import Here, in_cluster
+from k8slan_cli.cli.context import in_cluster
+from k8slan_cli.cli.here import Here
+from k8slan_cli.cli.lan.output import ReportFormat, json_text
 
 if TYPE_CHECKING:
-    from k8slan_cli.cli.agents import Agents, Attachments
-    from k8slan_cli.operate.exchange import Site, Way
-    from k8slan_cli.operate.protocol import Plugged
+    from k8slan_cli.diagnose.agents import Agents, Attachments
+    from k8slan_cli.diagnose.exchange import Site, Way
+    from k8slan_cli.diagnose.protocol import Plugged
 
 MOST = 6
 """As many attachments are probed by themselves: fifteen pairs, a few seconds."""
 _WIDE = 4
 """As many ways get a column each."""
-
-
-class Format(enum.StrEnum):
-    """What ``-o`` takes."""
-
-    TABLE = "table"
-    JSON = "json"
 
 
 @in_cluster
@@ -47,16 +40,16 @@ def probe(
     classes: Annotated[
         list[str] | None, typer.Option("--class", metavar="KEY", help="Only this class; may be given again.")
     ] = None,
-    output: Annotated[Format, typer.Option("--output", "-o", help="How to print it.")] = Format.TABLE,
+    output: Annotated[ReportFormat, typer.Option("--output", "-o", help="How to print it.")] = ReportFormat.TABLE,
 ) -> None:
     """Send every class of frames between attachments of a LAN, and say what became of them.
 
     The nodes' agents send and listen at the pods' own interfaces; the pods need nothing and notice nothing. Frames say
     nothing that anybody acts on, so that a LAN can be probed while it is in use. Exit status 1 if a class fails.
     """
-    from k8slan_cli.cli.agents import Agents
+    from k8slan_cli.diagnose import exchange
+    from k8slan_cli.diagnose.agents import Agents
     from k8slan_cli.errors import K8slanError
-    from k8slan_cli.operate import exchange
 
     keys = _keys(classes or [])
     agents = Agents(here.cluster)
@@ -77,8 +70,8 @@ def probe(
                 continue
             ways += [there, back]
     _progress("")
-    if output is Format.JSON:
-        typer.echo(json.dumps(document(name, here.namespace, ways, faults, notes), indent=2))
+    if output is ReportFormat.JSON:
+        typer.echo(json_text(document(name, here.namespace, ways, faults, notes)), nl=False)
     else:
         typer.echo("\n".join(report(ways, faults, notes, keys)))
     if faults or not all(way.ok for way in ways):
@@ -86,16 +79,18 @@ def probe(
 
 
 def _progress(words: str) -> None:
-    """A line that the next one takes the place of, for whoever watches."""
+    """A line on the terminal that the next one replaces."""
     import sys
 
+    from k8slan_cli.cli.terminal import CLEAR_LINE
+
     if sys.stderr.isatty():
-        sys.stderr.write(f"\r\033[K{words}")
+        sys.stderr.write(f"{CLEAR_LINE}{words}")
         sys.stderr.flush()
 
 
 def _keys(wanted: Sequence[str]) -> list[str]:
-    from k8slan_cli.cli.exits import AbsentError
+    from k8slan_cli.errors import AbsentError
     from k8slan_cli.probe.frames import CLASSES
 
     known = [c.key for c in CLASSES]
@@ -118,9 +113,9 @@ def attached(agents: Agents, here: Here, name: str) -> tuple[Attachments, list[s
 
     The LAN's status says which nodes take part. Without the right to see it, all agents are asked.
     """
-    from k8slan_cli.cli.exits import AbsentError
-    from k8slan_cli.cli.lan import found as lans
-    from k8slan_cli.kube.apply import MissingError
+    from k8slan_cli.errors import AbsentError
+    from k8slan_cli.inventory import lans
+    from k8slan_cli.kube.client import MissingError
 
     notes: list[str] = []
     nodes: list[str] | None = None
@@ -135,7 +130,7 @@ def attached(agents: Agents, here: Here, name: str) -> tuple[Attachments, list[s
     notes += [f"node {node} is left out: {error.message}" for node, error in seen.unreachable.items()]
     if not seen.items and not seen.unreachable:
         raise AbsentError(
-            f"nobody is attached to LAN {here.namespace}/{name}",
+            f"LAN {here.namespace}/{name} has no attachments",
             hint=f"a pod or two for it: k8slan lan example pod {name}",
         )
     return seen, notes
@@ -151,7 +146,8 @@ def choose(seen: Attachments, space: str, src: str, dst: str, *, everything: boo
         AbsentError: an end is not attached, or there is no second one.
 
     """
-    from k8slan_cli.cli.exits import AbsentError, UsageError
+    from k8slan_cli.cli.exits import UsageError
+    from k8slan_cli.errors import AbsentError
 
     notes = [f"{item.name} has its link down (k8slan lan link)" for item in seen.items if not item.up]
     ends = [seen.named(text, space) for text in (src, dst) if text]
@@ -161,7 +157,9 @@ def choose(seen: Attachments, space: str, src: str, dst: str, *, everything: boo
         return [(ends[0], ends[1])], notes
     if len(seen.items) < 2:
         known = f" but {seen.items[0].name}" if seen.items else ""
-        raise AbsentError(f"there is nobody on the LAN{known}{seen.blind}", hint="a probe takes two attachments")
+        raise AbsentError(
+            f"there are no attachments on the LAN{known}{seen.blind}", hint="a probe takes two attachments"
+        )
     items, words = spread(seen.items, ends[0] if ends else None, len(seen.items) if everything else MOST)
     notes += words
     if ends:
@@ -189,8 +187,8 @@ def open_sites(stack: contextlib.ExitStack, agents: Agents, wanted: Sequence[Plu
         K8slanError: there is none to be had at one of them.
 
     """
-    from k8slan_cli.operate import protocol
-    from k8slan_cli.operate.exchange import Site
+    from k8slan_cli.diagnose import protocol
+    from k8slan_cli.diagnose.exchange import Site
 
     agents.token()  # once, before several threads want it
     by_name = {item.name: item for item in wanted}

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from k8slan_cli.cli import completion
-from k8slan_cli.cli.context import Here, in_cluster
-from k8slan_cli.cli.exits import AbsentError, InUseError
-from k8slan_cli.errors import Invalid, K8slanError, Problem
+from k8slan_cli.cli.context import in_cluster
+from k8slan_cli.cli.exits import InUseError
+from k8slan_cli.cli.here import Here
+from k8slan_cli.errors import AbsentError, Invalid, K8slanError, Problem
 
 if TYPE_CHECKING:
-    from k8slan_cli.cli.lan.found import Found
+    from k8slan_cli.inventory.lans import Found
     from k8slan_cli.lan.model import Lan
     from k8slan_cli.plan.attached import Attached
 
@@ -63,7 +64,7 @@ def remove_spoke(
 @in_cluster
 def edit_spokes(here: Here, name: Name, dry_run: DryRun = False) -> None:
     """Edit the spokes of a LAN in your editor ($VISUAL, $EDITOR), one on each line."""
-    from k8slan_cli.cli.lan import found as lans
+    from k8slan_cli.inventory import lans
 
     found = lans.one(here.cluster, here.namespace, name)
     lan = lans.sound(found)
@@ -128,7 +129,7 @@ def _change(here: Here, name: str, wanted: Callable[[Lan], Spokes], dry_run: boo
         Invalid: the LAN would break rules, or clash with another.
 
     """
-    from k8slan_cli.cli.lan import found as lans
+    from k8slan_cli.inventory import lans
 
     for _ in range(_ATTEMPTS):
         found = lans.one(here.cluster, here.namespace, name)
@@ -148,7 +149,7 @@ def _change(here: Here, name: str, wanted: Callable[[Lan], Spokes], dry_run: boo
 
 
 def _check_free(here: Here, found: Found, going: set[str]) -> None:
-    from k8slan_cli.cli.lan import found as lans
+    from k8slan_cli.inventory import lans
 
     if not going:
         return
@@ -162,32 +163,32 @@ def _check_free(here: Here, found: Found, going: set[str]) -> None:
 
 
 def _check_valid(here: Here, lan: Lan) -> None:
-    from k8slan_cli.cli.lan import found as lans
-    from k8slan_cli.kube import apply
+    from k8slan_cli.inventory import lans
+    from k8slan_cli.kube import client
     from k8slan_cli.lan import validate
 
     problems: tuple[Problem, ...] = validate.rules(lan)
     try:
         others = [item.lan for item in lans.several(here.cluster) if item.lan and item.ref != lan.ref]
-    except apply.MissingError:  # others may not be seen; the webhook sees them
+    except client.MissingError:  # others may not be seen; the webhook sees them
         others = []
     # As the newest of all: what others have already, this LAN cannot get.
-    problems += validate.clashes([*others, replace(lan, created="")]).get(lan.ref, ())
+    problems += validate.settle([*others, validate.as_newest(lan)]).clashes.get(lan.ref, ())
     if problems:
         raise Invalid(f"LAN {lan.ref}", problems)
 
 
 def _write(here: Here, found: Found, spokes: Sequence[str], *, dry_run: bool) -> bool:
     """Write the spokes; false if the object is not what was read any more."""
-    from k8slan_cli.cli.lan import found as lans
-    from k8slan_cli.kube import apply
+    from k8slan_cli.inventory import lans
+    from k8slan_cli.kube import apply, client
 
     body = {"metadata": {"resourceVersion": found.version}, "spec": {"spokes": list(spokes)}}
     query = {"fieldManager": apply.FIELD_MANAGER} | ({"dryRun": "All"} if dry_run else {})
     path = lans.target(found.ref.namespace, found.ref.name).path
     try:
         here.cluster.call("PATCH", path, query=query, body=body, content_type="application/merge-patch+json")
-    except apply.ClusterError as error:
+    except client.ApiError as error:
         if error.status == 409:
             return False
         raise lans.as_error(error, f"LAN {found.ref}") from error

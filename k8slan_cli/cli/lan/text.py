@@ -1,6 +1,7 @@
 """Laying out what people read: tables that fit, ages, colours where they are seen. No rich, whose import is a wait.
 
-Where nobody looks (a pipe, a file) nothing is wrapped, cut or left out, so that grep and awk find all of it.
+Where the output is not a terminal (a pipe, a file) nothing is wrapped, cut or left out, so that grep and awk find all
+of it.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import typer
+from k8slan_cli.cli.terminal import BOLD, GREEN, GREY, PLAIN, RED, YELLOW, one_line
+from k8slan_cli.picture.text import cut
 
 _GAP = 2
 _SHORTEST = 6  # columns that a cell keeps
 _PROSE = 32  # columns that prose is given before others are left out
-_GOOD, _BAD, _QUIET = typer.colors.GREEN, typer.colors.RED, typer.colors.BRIGHT_BLACK
+_GOOD, _BAD, _QUIET = GREEN, RED, GREY
 _COLOURS = {
     "True": _GOOD,
     "Ready": _GOOD,
@@ -29,7 +31,7 @@ _COLOURS = {
     "Deleted": _QUIET,
     "waiting": _QUIET,
     "ok": _GOOD,
-    "warn": typer.colors.YELLOW,
+    "warn": YELLOW,
     "fail": _BAD,
     "dropped": _BAD,
     "changed": _BAD,
@@ -65,6 +67,7 @@ class Table:
     """
 
     def __init__(self, columns: Sequence[Column], rows: Sequence[Sequence[str]], limit: int | None) -> None:
+        rows = [[one_line(cell) for cell in row] for row in rows]
         full = [max(len(c.head), *(len(row[i]) for row in rows), 0) for i, c in enumerate(columns)]
         wide = [min(full[i], _PROSE) if limit is not None and c.prose else full[i] for i, c in enumerate(columns)]
         chosen = list(range(len(columns)))
@@ -90,7 +93,7 @@ class Table:
 
     def line(self, row: Sequence[str]) -> Iterator[str]:
         """One row; more than one line only if it has prose that is wrapped."""
-        cells = [self._cell(row[i], i) for i in self._chosen]
+        cells = [self._cell(one_line(row[i]), i) for i in self._chosen]
         for number in range(max(map(len, cells))):
             parts = []
             for i, cell in zip(self._chosen, cells, strict=True):
@@ -110,20 +113,15 @@ def _total(wide: Sequence[int], chosen: Sequence[int]) -> int:
     return sum(wide[i] + _GAP for i in chosen) - _GAP
 
 
-def cut(text: str, room: int) -> str:
-    """``text``, or its beginning and an ellipsis."""
-    return text if len(text) <= room else text[: max(0, room - 1)] + "…"
-
-
 def coloured(text: str) -> str:
     """A word that says how something is, in its colour."""
     colour = _COLOURS.get(text)
-    return typer.style(text, fg=colour) if colour and _colours() else text
+    return f"{colour}{text}{PLAIN}" if colour and _colours() else text
 
 
 def strong(text: str) -> str:
     """A heading."""
-    return typer.style(text, bold=True) if _colours() else text
+    return f"{BOLD}{text}{PLAIN}" if _colours() else text
 
 
 def _colours() -> bool:
@@ -141,6 +139,7 @@ def fields(pairs: Iterable[tuple[str, str]], limit: int | None, indent: str = " 
 
 def paragraph(text: str, limit: int | None, first: str = "", rest: str | None = None) -> Iterator[str]:
     """``text`` wrapped into the terminal, if it is one; ``first`` and ``rest`` go before its lines."""
+    text = one_line(text)
     if limit is None:
         yield first + text
         return

@@ -13,7 +13,7 @@ from tests.cluster import probing
 from tests.cluster.harness import Cluster, Node
 
 SPOKES = 206  # two resources each
-MEMORY_LIMIT = 90.0  # MB
+MEMORY_LIMIT = 105.0  # MB
 IDLE_LIMIT = 0.2  # % of a core
 IDLE_SECONDS = 60.0
 

@@ -18,11 +18,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from k8slan_cli.kubelet import grpc
+from grpclib.client import Channel, UnaryUnaryMethod
+
 from tests.bench.rows import Row
 from tests.cluster import probing
 from tests.cluster.harness import Cluster
 from tests.cluster.harness.kubectl import Object
+from tests.support.kubelet import Bytes
 
 SPOKES = 200
 LIMIT = 1.5  # seconds
@@ -46,17 +48,16 @@ async def _round(cluster: Cluster, number: int) -> tuple[float, float]:
     names = {f"macvtap.k8slan.io/k8slan-{kind}-{spoke}" for kind in ("mac", "veth") for spoke in spokes}
     lan = probing.lan(f"many{number}", "default", vni=1000 + number, spokes=spokes)
     node = cluster.nodes[0]
-    kubelet = await grpc.connect(Path(f"/proc/{node.machine.pid}/root/var/lib/kubelet/pod-resources/kubelet.sock"))
-    try:
+    socket = Path(f"/proc/{node.machine.pid}/root/var/lib/kubelet/pod-resources/kubelet.sock")
+    async with Channel(path=str(socket), codec=Bytes()) as kubelet:
+        ask = UnaryUnaryMethod(kubelet, _ALLOCATABLE, bytes, bytes)
         started = time.monotonic()
         _post(cluster, "/apis/lan.k8slan.io/v1beta1/namespaces/default/lans", lan)
-        while not names <= allocatable(await kubelet.call(_ALLOCATABLE, b"")):
+        while not names <= allocatable(await ask(b"")):
             if time.monotonic() - started > _DEADLINE:
                 raise TimeoutError(f"the resources are not all there in {_DEADLINE:.0f} s")
             await asyncio.sleep(_LOOK_SECONDS)
         offered = time.monotonic() - started
-    finally:
-        kubelet.close()
     probing.until_allocatable(cluster, *names, timeout=_DEADLINE)
     told = time.monotonic() - started
     cluster.kubectl.delete("lan", f"many{number}")

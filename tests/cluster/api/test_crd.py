@@ -12,6 +12,8 @@ from k8slan_cli.render import manifests
 from k8slan_cli.render.manifests import Part
 from k8slan_cli.render.settings import Settings
 from tests.cluster.harness import Cluster, Kubectl, KubectlError
+from tests.cluster.harness.kubectl import Object
+from tests.support.agents import eventually
 from tests.unit.render.lans import BAD, GOOD, SEED, SMALLEST, document
 
 CRD = "customresourcedefinitions/lans.lan.k8slan.io"
@@ -184,3 +186,36 @@ def test_every_manifest_is_taken_word_for_word(webhook: bool, lans: Kubectl, nam
         *("apply", "--server-side", "--dry-run=server", "--validate=strict", "--force-conflicts", "-f", "-"),
         stdin=manifests.render_all(Settings(namespace=namespace, webhook=webhook)),
     )
+
+
+def test_a_longer_list_of_spokes_that_is_there_may_stay(cluster: Cluster, lans: Kubectl, namespace: str) -> None:
+    """One from before the bound was lower: all else of it may be edited, by people, controller and agents."""
+    new = manifests.render(Part.CRD, Settings())
+    assert "maxItems: 1022\n" in new
+    cluster.kubectl.apply(new.replace("maxItems: 1022\n", "maxItems: 4095\n"))
+    long = document({"vni": 9, "spokes": [f"s{number}" for number in range(1500)]}, name="long", namespace=namespace)
+    eventually("the old bound holds", lambda: _takes(lans, long))
+    lans.create(long)
+    cluster.kubectl.apply(new)
+    short = long | {"metadata": long["metadata"] | {"name": "short"}}
+    eventually("the new bound holds", lambda: not _takes(lans, short))
+
+    for part in ({"spec": {"mtu": 1400}}, {"metadata": {"finalizers": ["lan.k8slan.io/x"], "labels": {"a": "b"}}}):
+        lans("patch", "lan", "long", "--type=merge", f"--patch={json.dumps(part)}")
+    status = {"status": {"attached": 1, "spokeCount": 1500}}
+    lans("patch", "lan", "long", "--type=merge", "--subresource=status", f"--patch={json.dumps(status)}")
+    for spokes in (1499, 1023):
+        part = {"spec": {"spokes": long["spec"]["spokes"][:spokes]}}
+        with pytest.raises(KubectlError) as caught:
+            lans("patch", "lan", "long", "--type=merge", f"--patch={json.dumps(part)}")
+        assert re.search("spec.spokes: Too many: .*1022", caught.value.message), caught.value.message
+    part = {"metadata": {"finalizers": []}, "spec": {"spokes": long["spec"]["spokes"][:1022]}}
+    lans("patch", "lan", "long", "--type=merge", f"--patch={json.dumps(part)}")
+
+
+def _takes(lans: Kubectl, lan: Object) -> bool:
+    try:
+        lans("create", "--dry-run=server", "-f", "-", stdin=json.dumps(lan))
+    except KubectlError as error:
+        return "Too many" not in error.message
+    return True

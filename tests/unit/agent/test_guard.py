@@ -11,7 +11,7 @@ from k8slan_cli.agent import guard as guards
 from k8slan_cli.agent.guard import ClusterGuard, FileGuard
 from k8slan_cli.errors import K8slanError
 
-OPERATOR = "system:serviceaccount:k8slan-system:k8slan-operator"
+ACCOUNT = "system:serviceaccount:k8slan-system:k8slan-operator"
 GOOD, OTHER = "a.good.token", "an.other.token"
 
 
@@ -27,7 +27,7 @@ class Reviewer:
         self.asked.append(token)
         if self.away:
             raise K8slanError("no answer")
-        return {GOOD: OPERATOR, OTHER: "system:serviceaccount:lab:default"}.get(token, "")
+        return {GOOD: ACCOUNT, OTHER: "system:serviceaccount:lab:default"}.get(token, "")
 
 
 def admits(guard: ClusterGuard, *tokens: str) -> list[bool]:
@@ -40,12 +40,12 @@ def admits(guard: ClusterGuard, *tokens: str) -> list[bool]:
 def guarded() -> tuple[ClusterGuard, Reviewer]:
     async def make() -> tuple[ClusterGuard, Reviewer]:
         reviewer = Reviewer()
-        return ClusterGuard(reviewer, OPERATOR), reviewer
+        return ClusterGuard(reviewer, ACCOUNT), reviewer
 
     return asyncio.run(make())
 
 
-def test_only_the_operators_tokens_are_good() -> None:
+def test_only_tokens_of_the_account_are_good() -> None:
     guard, reviewer = guarded()
     assert admits(guard, GOOD, OTHER, "no.such.token") == [True, False, False]
     assert len(reviewer.asked) == 3
@@ -82,7 +82,7 @@ def test_a_good_token_is_good_while_the_api_server_is_away_and_no_other_is() -> 
         admits(guard, OTHER)
 
 
-def test_the_api_server_is_asked_one_question_at_a_time() -> None:
+def test_the_api_server_is_asked_few_questions_at_a_time() -> None:
     async def flood() -> tuple[int, int]:
         running = most = 0
 
@@ -92,13 +92,13 @@ def test_the_api_server_is_asked_one_question_at_a_time() -> None:
             most = max(most, running)
             await asyncio.sleep(0)
             running -= 1
-            return OPERATOR
+            return ACCOUNT
 
-        guard = ClusterGuard(review, OPERATOR)
+        guard = ClusterGuard(review, ACCOUNT)
         answers = await asyncio.gather(*(guard.admits(f"a.{i}.c") for i in range(50)))
         return most, sum(answers)
 
-    assert asyncio.run(flood()) == (1, 50)
+    assert asyncio.run(flood()) == (4, 50)
 
 
 def test_without_a_cluster_the_token_is_in_a_file_and_another_each_time(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from k8slan_cli.capture import pcapng
 from k8slan_cli.capture.merge import WINDOW, Merger, Turn
-from k8slan_cli.capture.pcapng import Block, Counters, Direction, Interface, Kind, Reader
+from k8slan_cli.capture.pcapng import Block, BlockType, Counters, Direction, Interface, Reader
 
 
 def begin(*names: str) -> bytes:
@@ -34,7 +34,7 @@ def read(data: bytes) -> list[Block]:
 
 
 def packets(data: bytes) -> list[tuple[int, int]]:
-    return [(block.number, block.at) for block in read(data) if block.kind == Kind.PACKET]
+    return [(block.number, block.at) for block in read(data) if block.kind == BlockType.PACKET]
 
 
 def test_interfaces_of_all_streams_are_numbered_in_one_section() -> None:
@@ -46,11 +46,11 @@ def test_interfaces_of_all_streams_are_numbered_in_one_section() -> None:
     out += merger.feed(0, frame(1, 1) + frame(0, 2) + end(0) + end(1, 5), 0)
     out += merger.end()
     blocks = read(out)
-    assert [b.kind for b in blocks].count(Kind.SECTION) == 1
-    assert [b.name() for b in blocks if b.kind == Kind.INTERFACE] == ["a", "b", "c"]
+    assert [b.kind for b in blocks].count(BlockType.SECTION) == 1
+    assert [b.name() for b in blocks if b.kind == BlockType.INTERFACE] == ["a", "b", "c"]
     assert packets(out) == [(1, 1), (0, 2), (2, 3)]
     assert merger.counters["c"] == Counters(accepted=7, dropped=2, comment="gone")
-    assert [b.number for b in blocks if b.kind == Kind.STATISTICS] == [2, 0, 1]
+    assert [b.number for b in blocks if b.kind == BlockType.STATISTICS] == [2, 0, 1]
     assert merger.complete(0)
     assert merger.complete(1)
 
@@ -109,7 +109,7 @@ def test_interfaces_and_streams_may_come_at_any_time() -> None:
     assert (merger.listening(0), merger.listening(1)) == (1, 1)
     assert list(merger.turns) == [Turn(0, "a"), Turn(1, "b"), Turn(0, "c"), Turn(0, "a", "gone")]
     out += merger.end()
-    assert [b.name() for b in read(out) if b.kind == Kind.INTERFACE] == ["a", "b", "c"]
+    assert [b.name() for b in read(out) if b.kind == BlockType.INTERFACE] == ["a", "b", "c"]
     assert packets(out) == [(0, 1), (2, 2), (1, 3)]
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from k8slan_cli.capture import pcapng
-from k8slan_cli.capture.pcapng import Counters, Direction, Interface, Kind, Reader
+from k8slan_cli.capture.pcapng import BlockType, Counters, Direction, Interface, Reader
 from k8slan_cli.errors import K8slanError
 
 times = st.integers(0, (1 << 64) - 1)
@@ -36,9 +36,15 @@ def test_what_is_written_is_read_however_it_is_cut(
         blocks += reader.feed(whole[start:end])
     assert b"".join(block.data for block in blocks) == whole
     first, described, *packets, end_block = blocks
-    assert [block.kind for block in (first, described, end_block)] == [Kind.SECTION, Kind.INTERFACE, Kind.STATISTICS]
+    assert [block.kind for block in (first, described, end_block)] == [
+        BlockType.SECTION,
+        BlockType.INTERFACE,
+        BlockType.STATISTICS,
+    ]
     assert described.name() == name
-    assert [(block.kind, block.number, block.at) for block in packets] == [(Kind.PACKET, 0, at) for at, _, _ in frames]
+    assert [(block.kind, block.number, block.at) for block in packets] == [
+        (BlockType.PACKET, 0, at) for at, _, _ in frames
+    ]
     assert all(frame in block.data for block, (_, frame, _) in zip(packets, frames, strict=True))
     assert end_block.counters() == Counters(accepted=accepted, dropped=dropped, comment=name)
     assert all(len(block.data) % 4 == 0 for block in blocks)
@@ -70,9 +76,9 @@ def test_no_bytes_do_more_than_to_be_refused(data: bytes) -> None:
     reader = Reader()
     try:
         for block in reader.feed(pcapng.section("x") + data):
-            if block.kind == Kind.INTERFACE:
+            if block.kind == BlockType.INTERFACE:
                 block.name()
-            if block.kind == Kind.STATISTICS:
+            if block.kind == BlockType.STATISTICS:
                 block.counters()
     except K8slanError:
         pass

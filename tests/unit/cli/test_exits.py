@@ -1,13 +1,13 @@
-"""How commands end: statuses, words, and the names that are suggested."""
+"""How commands end: statuses and words."""
 
 from __future__ import annotations
 
 import pytest
 
 from k8slan_cli.cli import exits
-from k8slan_cli.cli.exits import AbsentError, Exit, InUseError, LateError, UsageError, near
-from k8slan_cli.errors import Invalid, K8slanError, KernelError, Problem
-from k8slan_cli.kube.connection import ClusterError, MissingError
+from k8slan_cli.cli.exits import Exit, InUseError, LateError, UsageError
+from k8slan_cli.errors import AbsentError, Invalid, K8slanError, KernelError, Problem
+from k8slan_cli.kube.client import ApiError, MissingError
 
 
 @pytest.mark.parametrize(
@@ -16,7 +16,7 @@ from k8slan_cli.kube.connection import ClusterError, MissingError
         (K8slanError("x"), Exit.FAILED),
         (KernelError(1, "x"), Exit.FAILED),
         (Invalid("x", ()), Exit.FAILED),
-        (ClusterError("x", status=409), Exit.FAILED),
+        (ApiError("x", status=409), Exit.FAILED),
         (UsageError("x"), Exit.USAGE),
         (MissingError("x"), Exit.MISSING),
         (LateError("x"), Exit.LATE),
@@ -39,25 +39,3 @@ def test_words() -> None:
     assert exits.words(Invalid("LAN a", problems)) == "LAN a is not valid:\n  spec.vni: is 0\n  spec.mtu: is 1"
     assert exits.words(K8slanError("it is gone", hint="look elsewhere")) == "it is gone\n  look elsewhere"
     assert exits.words(K8slanError("it is gone")) == "it is gone"
-
-
-@pytest.mark.parametrize(
-    ("name", "known", "words"),
-    [
-        ("rde", ["red", "blue"], "did you mean red?"),
-        ("RED", ["red", "blue"], "did you mean red?"),
-        ("lan1", ["lan2", "lan3", "x"], "did you mean lan3 or lan2?"),
-        ("router", ["r", "blue"], "did you mean r?"),
-        ("x", ["one"], "there is one"),
-        ("x", ["one", "two"], "there are one and two"),
-        ("x", [f"n{i}" for i in range(7)], ""),
-        ("x", [], ""),
-    ],
-)
-def test_near_names_are_suggested(name: str, known: list[str], words: str) -> None:
-    assert near(name, known) == words
-
-
-def test_without_a_near_name_the_hint_stays() -> None:
-    assert AbsentError("there is no x", name="x", known=[], hint="make it").hint == "make it"
-    assert AbsentError("there is no x", name="ab", known=["abc"], hint="make it").hint == "did you mean abc?"

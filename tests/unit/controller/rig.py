@@ -43,7 +43,8 @@ def document(kind: str, short: Mapping[str, Any]) -> dict[str, Any]:
                 **({"status": short["status"]} if "status" in short else {}),
             }
         case "pods":
-            has = [{"name": name, "interface": f"net{i}"} for i, name in enumerate(short.get("has", ()))]
+            got = [each if isinstance(each, Mapping) else {"name": each} for each in short.get("has", ())]
+            has = [{"interface": f"net{i}", **each} for i, each in enumerate(got, 1)]
             annotations = {NETWORKS_ANNOTATION: ",".join(short.get("wants", ())), STATUS_ANNOTATION: json.dumps(has)}
             return {"metadata": {"annotations": annotations}, "spec": {"nodeName": short.get("node", "n1")}}
         case "nodes":

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from k8slan_cli.controller.claims import Claims
 from k8slan_cli.lan import validate
-from k8slan_cli.lan.model import Lan, LanRef
+from k8slan_cli.lan.model import PROTECTION, Lan, LanRef, NodeStatus
 
 _NAMES = st.sampled_from("abcdef")
 _LANS = st.builds(
@@ -21,6 +21,10 @@ _LANS = st.builds(
     vni=st.integers(1, 8),
     spokes=st.lists(st.sampled_from([f"e{i}" for i in range(12)]), max_size=3, unique=True).map(tuple),
     created=st.sampled_from(["2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z", ""]),
+    deleting=st.booleans(),
+    granted=st.sampled_from([None, True, False]),
+    finalizers=st.sampled_from([(), (PROTECTION,)]),
+    nodes=st.sampled_from([(), (NodeStatus(name="n1"),)]),
 )
 _STEPS = st.lists(st.tuples(_LANS, st.booleans()), max_size=25)
 
@@ -35,7 +39,7 @@ def test_the_index_agrees_with_the_rule(steps: list[tuple[Lan, bool]], candidate
         there.pop(lan.ref, None)
         if stays:
             there[lan.ref] = lan
-        wanted = validate.clashes(there.values())
+        wanted = validate.settle(there.values()).clashes
         after = {ref: claims.clashes_of(known) for ref, known in there.items()}
         assert after == {ref: wanted.get(ref, ()) for ref in there}
         changed = {ref for ref in after if before.get(ref, ()) != after[ref]}
@@ -44,7 +48,7 @@ def test_the_index_agrees_with_the_rule(steps: list[tuple[Lan, bool]], candidate
             for spoke in known.spokes:
                 assert known.ref in claims.owners(known.ref.namespace, spoke)
     others = {ref: lan for ref, lan in there.items() if ref != candidate.ref}
-    assert claims.clashes_of(candidate) == validate.clashes([*others.values(), candidate]).get(candidate.ref, ())
+    assert claims.clashes_of(candidate) == validate.settle([*others.values(), candidate]).clashes.get(candidate.ref, ())
 
 
 @given(st.lists(_LANS, max_size=10))
@@ -66,3 +70,15 @@ def test_a_change_that_claims_nothing_else_concerns_nobody(lan: Lan) -> None:
     claims.put(other.ref, other)
     assert claims.put(lan.ref, replace(lan, mtu=1400)) == frozenset()
     assert claims.put(lan.ref, replace(lan, vni=9)) == {other.ref}
+
+
+@given(_LANS, st.sampled_from([None, True, False]))
+def test_what_the_controller_says_of_a_lan_concerns_those_that_it_shares_claims_with(
+    lan: Lan, granted: bool | None
+) -> None:
+    claims = Claims()
+    claims.put(lan.ref, lan)
+    other = replace(lan, ref=LanRef(namespace="z", name="z"))
+    claims.put(other.ref, other)
+    told = claims.put(lan.ref, replace(lan, granted=granted))
+    assert told == (frozenset() if granted == lan.granted else {other.ref})

@@ -6,17 +6,19 @@ import asyncio
 import contextlib
 import urllib.request
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from prometheus_client import generate_latest
+from prometheus_client.utils import floatToGoString
 
-from k8slan_cli.controller.metrics import registry
-from k8slan_cli.controller.run import Controller, Options
+from k8slan_cli.controller import certs
+from k8slan_cli.controller.run import Controller, ControllerOptions
 from k8slan_cli.errors import K8slanError
 from k8slan_cli.kube.client import ApiError
-from k8slan_cli.kube.kinds import LANS, LEASES, NADS, NODES, SECRETS, WEBHOOKS
-from k8slan_cli.serve.http import HttpServer
+from k8slan_cli.kube.kinds import LANS, LEASES, NADS, NODES, SECRETS, WEBHOOKS, Kind
+from k8slan_cli.serve import health
 from tests.unit.controller.rig import document, path
 from tests.unit.kube.fake_api import FakeApi
 from tests.unit.kube.fake_time import run as run_fast
@@ -29,7 +31,7 @@ class Replica:
     """A controller, and its end."""
 
     def __init__(self, api: Any, name: str, **options: Any) -> None:
-        self.controller = Controller(api, Options(namespace="s", identity=name, **options))
+        self.controller = Controller(api, ControllerOptions(namespace="s", identity=name, **options))
         self.stop = asyncio.Event()
         self.task = asyncio.create_task(self.controller.run(self.stop))
 
@@ -212,12 +214,15 @@ def test_a_controller_that_cannot_serve_ends_with_the_reason() -> None:
 
 
 def test_metrics_say_what_there_is() -> None:
+    chain = certs.renewed(None, ("localhost",), datetime.now(UTC), certs.Policy())
+
     async def run() -> None:
         api = FakeApi()
         put_lan(api)
         put_lan(api, "b", 5)
         async with replicas(api, "one") as (one,):
-            text = generate_latest(registry(one.controller, lambda: 12.5)).decode()
+            one.controller.chain = chain
+            text = generate_latest(one.controller.registry()).decode()
         for line in (
             "k8slan_leader 1.0",
             "k8slan_lans 2.0",
@@ -225,18 +230,18 @@ def test_metrics_say_what_there_is() -> None:
             'k8slan_lan_conditions{condition="Ready"} 1.0',
             'k8slan_lan_conditions{condition="Conflict"} 1.0',
             'k8slan_actions_total{action="CreateNad",result="done"} 2.0',
-            "k8slan_webhook_certificate_expires_seconds 12.5",
+            f"k8slan_webhook_certificate_expires_seconds {floatToGoString(certs.expires(chain).timestamp())}",
         ):
             assert line in text.splitlines()
 
     run_fast(run())
 
 
-def test_health_is_served_from_another_thread() -> None:
+def test_health_and_metrics_are_served() -> None:
     async def run() -> None:
         api = FakeApi()
         async with replicas(api, "one") as (one,):
-            server = HttpServer("127.0.0.1:0", registry(one.controller, lambda: None), one.controller.missing)
+            server = health.serve("127.0.0.1:0", one.controller.registry(), one.controller.missing)
 
             def fetch(at: str) -> str:
                 with urllib.request.urlopen(f"http://{server.address}{at}", timeout=10) as answer:
@@ -247,6 +252,21 @@ def test_health_is_served_from_another_thread() -> None:
                 assert await asyncio.to_thread(fetch, "/readyz") == "ok\n"
                 assert "k8slan_leader 1.0" in await asyncio.to_thread(fetch, "/metrics")
             finally:
-                await asyncio.to_thread(server.close)
+                await server.close()
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("kind", [LANS, LEASES, NADS, NODES])
+def test_a_controller_whose_informer_dies_ends_with_the_reason(kind: Kind) -> None:
+    async def run() -> None:
+        api = FakeApi()
+        put_lan(api)
+        controller = Replica(api, "one")
+        await asyncio.sleep(1)
+        at = kind.path("s") if kind is LEASES else kind.path()
+        api.send({"type": "MODIFIED", "object": "what no API server sends"}, at)
+        with pytest.raises(TypeError):
+            await controller.task
+
+    run_fast(run())

@@ -125,9 +125,59 @@ def test_an_update_that_leaves_the_spec_alone_is_nobodys_business(claims: Claims
     assert said(claims, "UPDATE", document("c", broken, **metadata), document("c", broken)) == []
 
 
-def test_what_is_being_deleted_may_always_be_written(claims: Claims) -> None:
-    new = document("c", {"vni": 0, "spokes": []}, deletionTimestamp="2026-01-01T00:00:00Z")
-    assert said(claims, "UPDATE", new, document("c", {"vni": 5})) == []
+LEAVING = {"deletionTimestamp": "2026-01-02T00:00:00Z", "finalizers": ["example.org/x"]}
+LATE = "while the LAN is being deleted"
+
+
+@pytest.mark.parametrize(
+    ("change", "problems"),
+    [
+        ({"spokes": ["e2"]}, []),
+        ({"spokes": ["e2", "e1"], "mtu": 1400, "defaultVxlanDev": "eth1"}, []),
+        ({"spokes": ["e1", "e9"]}, [f"spec.spokes[1]: e9 cannot be added {LATE}"]),
+        ({"spokes": ["e3"]}, [f"spec.spokes[0]: e3 cannot be added {LATE}"]),
+        ({"dynamic": True}, [f"spec.dynamic: cannot be set {LATE}"]),
+        (
+            {"vni": 8, "ns": "c", "bridge": "x", "vxlan": "y"},
+            [
+                "spec.ns: is immutable: a cannot become c (make a new LAN)",
+                "spec.vni: is immutable: 5 cannot become 8 (make a new LAN)",
+                "spec.bridge: is immutable: br0 cannot become x (make a new LAN)",
+                "spec.vxlan: is immutable: vxlan0 cannot become y (make a new LAN)",
+            ],
+        ),
+        ({"vni": 0}, ["spec.vni: 0 is not in 1..16777215"]),
+    ],
+)
+def test_a_lan_that_is_being_deleted_gains_nothing(claims: Claims, change: dict[str, Any], problems: list[str]) -> None:
+    """What it gives up, and what is nobody else's, may be written."""
+    old, new = (document("a", spec, **LEAVING) for spec in (THERE["a"], {**THERE["a"], **change}))
+    assert said(claims, "UPDATE", new, old) == problems
+
+
+def test_a_lan_that_is_being_deleted_takes_nothing_though_it_is_the_oldest(claims: Claims) -> None:
+    spec = {"vni": 9, "ns": "c", "spokes": ["e9"]}
+    old, new = (
+        document("c", found, creationTimestamp="1999-01-01T00:00:00Z", **LEAVING)
+        for found in (spec, {**spec, "spokes": ["e9", "e1"]})
+    )
+    lan = codec.decode(old)
+    claims.put(lan.ref, lan)
+    assert said(claims, "UPDATE", new, old) == [f"spec.spokes[1]: e1 cannot be added {LATE}"]
+
+
+@pytest.mark.parametrize("metadata", [{"finalizers": []}, {"labels": {"a": "b"}}])
+def test_what_is_no_part_of_the_spec_may_be_written_while_a_lan_is_being_deleted(
+    claims: Claims, metadata: dict[str, Any]
+) -> None:
+    old = document("a", THERE["a"], **LEAVING)
+    assert said(claims, "UPDATE", document("a", THERE["a"], **{**LEAVING, **metadata}), old) == []
+
+
+def test_a_lan_that_breaks_rules_is_not_mended_while_it_is_being_deleted(claims: Claims) -> None:
+    old, new = (document("c", {"vni": vni, "spokes": ["e9"]}, **LEAVING) for vni in (0, 9))
+    wanted = "spec: broke rules before, and cannot be mended while the LAN is being deleted"
+    assert said(claims, "UPDATE", new, old) == [wanted]
 
 
 def test_deletion_is_never_refused(claims: Claims) -> None:

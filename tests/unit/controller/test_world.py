@@ -35,7 +35,7 @@ _LANS = st.fixed_dictionaries(
     },
     optional={"deletionTimestamp": st.just("2026-01-01T12:00:00Z")},
 )
-_PODS = st.fixed_dictionaries({"node": st.sampled_from(["n1", "n2"]), "wants": USES, "has": st.just([])})
+_PODS = st.fixed_dictionaries({"node": st.sampled_from(["n1", "n2"]), "wants": USES, "has": USES})
 _OWNERS = st.sampled_from(["", "a", "b"])
 _CHANGES = st.one_of(
     st.tuples(st.just("lans"), NAMES, st.none() | _LANS),

@@ -7,15 +7,21 @@ from ipaddress import ip_address
 
 import pytest
 
-from k8slan_cli.demo.scene import LAN, NETNS, Options, scene
+from k8slan_cli.demo.scene import LAN, NETNS, DemoOptions, scene
 from k8slan_cli.lan import codec, names
 from k8slan_cli.plan.objects import nads
 
-KINDS = [Options(), Options(ipv6=True), Options(multicast=True), Options(ipv6=True, multicast=True), Options(nodes=8)]
+KINDS = [
+    DemoOptions(),
+    DemoOptions(ipv6=True),
+    DemoOptions(multicast=True),
+    DemoOptions(ipv6=True, multicast=True),
+    DemoOptions(nodes=8),
+]
 
 
 @pytest.mark.parametrize("options", KINDS)
-def test_the_document_is_a_valid_lan_with_every_guest(options: Options) -> None:
+def test_the_document_is_a_valid_lan_with_every_guest(options: DemoOptions) -> None:
     played = scene(options)
     found = codec.decode(played.document())
     assert (found.ref, found.netns) == (LAN, NETNS)
@@ -28,7 +34,7 @@ def test_the_document_is_a_valid_lan_with_every_guest(options: Options) -> None:
 
 
 @pytest.mark.parametrize("options", KINDS)
-def test_guests_are_configured_as_their_nads_say(options: Options) -> None:
+def test_guests_are_configured_as_their_nads_say(options: DemoOptions) -> None:
     played = scene(options)
     written = {nad.name: json.loads(nad.config) for nad in nads(codec.decode(played.document()))}
     for guest in played.guests:
@@ -39,7 +45,7 @@ def test_guests_are_configured_as_their_nads_say(options: Options) -> None:
 
 @pytest.mark.parametrize("nodes", range(2, 9))
 def test_two_pods_on_the_first_node_one_on_each_other_and_a_vm_on_the_last(nodes: int) -> None:
-    played = scene(Options(nodes=nodes))
+    played = scene(DemoOptions(nodes=nodes))
     assert [m.name for m in played.machines] == [f"node{n}" for n in range(1, nodes + 1)]
     assert [g.node for g in played.guests if not g.vm] == ["node1", *(m.name for m in played.machines)]
     assert [(g.node, g.vm) for g in played.guests][-1] == (f"node{nodes}", True)
@@ -52,6 +58,6 @@ def test_two_pods_on_the_first_node_one_on_each_other_and_a_vm_on_the_last(nodes
 
 
 def test_two_demos_do_not_share_a_tap() -> None:
-    vms = [scene(Options(spare=spare)).guests[-1].spoke for spare in ("0000", "0001")]
+    vms = [scene(DemoOptions(spare=spare)).guests[-1].spoke for spare in ("0000", "0001")]
     assert len({names.tap_index(vm) for vm in vms}) == 2
     assert all(names.label_fault(vm, names.MAX_INTERFACE) == "" for vm in vms)

@@ -81,10 +81,11 @@ class FakeApi:
             self._version = next(self._versions) + self._version + 1
             self._versions = itertools.count(self._version + 1)
 
-    def send(self, event: Document) -> None:
-        """Send an event to all watches as it is."""
-        for _, queue in self._watchers:
-            queue.put_nowait(event)
+    def send(self, event: Document, path: str = "") -> None:
+        """Send an event as it is to the watches of a path, or to all."""
+        for watched, queue in self._watchers:
+            if path in ("", watched):
+                queue.put_nowait(event)
 
     async def delivered(self) -> None:
         """Wait until every event so far has been taken in."""

@@ -5,35 +5,29 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
 
-from k8slan_cli.errors import K8slanError
-from k8slan_cli.kube import client as client_module
-from k8slan_cli.kube.client import APPLY, Access, ApiError, Client, in_cluster
+from k8slan_cli.kube.client import APPLY, ApiError, Client, MissingError, reason, refusal
 from k8slan_cli.kube.kinds import EVENTS, LANS, NODES
+from k8slan_cli.kube.kubeconfig import Access
+from tests.unit.kube.ways import Way, both, on
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-async def nobody() -> str:
-    return ""
-
-
 @contextlib.asynccontextmanager
-async def serving(
-    handler: Handler, authorization: Callable[[], Awaitable[str]] = nobody
-) -> AsyncIterator[tuple[Client, web.AppRunner]]:
+async def serving(way: Way, handler: Handler, **access: Any) -> AsyncIterator[tuple[Client, web.AppRunner]]:
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", handler)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    client = Client(Access(url=f"http://127.0.0.1:{runner.addresses[0][1]}", tls=None, authorization=authorization))
+    client = Client(way(Access(url=f"http://127.0.0.1:{runner.addresses[0][1]}", **access)))
     try:
         async with asyncio.timeout(20):
             yield client, runner
@@ -50,7 +44,8 @@ def test_paths() -> None:
     assert LANS.path("n", "a?b#c") == "/apis/lan.k8slan.io/v1beta1/namespaces/n/lans/a%3Fb%23c"
 
 
-def test_a_request_says_who_and_what() -> None:
+@both
+def test_a_request_says_who_and_what(way: Way) -> None:
     async def run() -> None:
         seen: list[web.Request] = []
 
@@ -58,11 +53,9 @@ def test_a_request_says_who_and_what() -> None:
             seen.append(request)
             return web.json_response({"got": json.loads(await request.read())})
 
-        async def authorization() -> str:
-            return "Bearer x"
-
-        async with serving(answer, authorization) as (client, _):
-            found = await client.call("PATCH", "/a/b", query={"force": "true"}, body={"x": 1}, content_type=APPLY)
+        async with serving(way, answer, user={"token": "x"}) as (client, _):
+            call = client.call("PATCH", "/a/b", query={"force": "true"}, body={"x": 1}, content_type=APPLY)
+            found = await on(way, call)
             assert found == {"got": {"x": 1}}
             request = seen[0]
             assert (request.method, request.path_qs) == ("PATCH", "/a/b?force=true")
@@ -74,6 +67,7 @@ def test_a_request_says_who_and_what() -> None:
     asyncio.run(run())
 
 
+@both
 @pytest.mark.parametrize(
     ("status", "body", "message", "passing"),
     [
@@ -84,14 +78,14 @@ def test_a_request_says_who_and_what() -> None:
         (422, "[]", "[]", False),
     ],
 )
-def test_a_refusal_is_an_error_with_its_status(status: int, body: str, message: str, passing: bool) -> None:
+def test_a_refusal_is_an_error_with_its_status(way: Way, status: int, body: str, message: str, passing: bool) -> None:
     async def run() -> None:
         async def answer(_request: web.Request) -> web.Response:
             return web.Response(status=status, text=body)
 
-        async with serving(answer) as (client, _):
+        async with serving(way, answer) as (client, _):
             with pytest.raises(ApiError) as caught:
-                await client.call("GET", "/x")
+                await on(way, client.call("GET", "/x"))
             assert (caught.value.status, caught.value.message) == (status, message)
             assert caught.value.passing is passing
             assert client.counts == {("GET", status): 1}
@@ -99,42 +93,45 @@ def test_a_refusal_is_an_error_with_its_status(status: int, body: str, message: 
     asyncio.run(run())
 
 
-def test_an_answer_that_is_not_json_is_an_error() -> None:
+@both
+def test_an_answer_that_is_not_json_is_an_error(way: Way) -> None:
     async def run() -> None:
         async def answer(_request: web.Request) -> web.Response:
             return web.Response(text="<html>")
 
-        async with serving(answer) as (client, _):
+        async with serving(way, answer) as (client, _):
             with pytest.raises(ApiError, match="not JSON"):
-                await client.call("GET", "/x")
+                await on(way, client.call("GET", "/x"))
 
     asyncio.run(run())
 
 
-def test_no_answer_in_time_is_an_error() -> None:
+@both
+def test_no_answer_in_time_is_an_error(way: Way) -> None:
     async def run() -> None:
         async def answer(_request: web.Request) -> web.Response:
             await asyncio.Event().wait()
             return web.Response()
 
-        async with serving(answer) as (client, _):
+        async with serving(way, answer) as (client, _):
             with pytest.raises(ApiError, match="no answer") as caught:
-                await client.call("GET", "/x", seconds=0.05)
+                await on(way, client.call("GET", "/x", seconds=0.05))
             assert caught.value.status == 0
             assert caught.value.passing
 
     asyncio.run(run())
 
 
-def test_nobody_there_is_an_error() -> None:
+@both
+def test_nobody_there_is_an_error(way: Way) -> None:
     async def run() -> None:
         async def answer(_request: web.Request) -> web.Response:
             return web.Response()
 
-        async with serving(answer) as (client, runner):
+        async with serving(way, answer) as (client, runner):
             await runner.cleanup()
             with pytest.raises(ApiError, match="no answer from the API server"):
-                await client.call("GET", "/x")
+                await on(way, client.call("GET", "/x"))
 
     asyncio.run(run())
 
@@ -153,119 +150,117 @@ def streaming(*chunks: bytes, end: bool = True) -> Handler:
     return answer
 
 
+async def follow(client: Client, seen: list[Any], seconds: float = 5) -> None:
+    async with client.watch("/w", {"watch": "true"}, seconds) as found:
+        async for event in found:
+            seen.append(event)  # noqa: PERF401 - what came before an error counts
+
+
+@both
 @pytest.mark.parametrize("size", [1, 7, 1 << 20])
-def test_a_stream_is_documents_however_it_is_cut(size: int) -> None:
+def test_a_stream_is_documents_however_it_is_cut(way: Way, size: int) -> None:
     async def run() -> None:
         events = [{"type": "ADDED", "object": {"name": "x" * n}} for n in (1, 20, 0, 300)]
         data = b"".join(json.dumps(event).encode() + b"\n" for event in events)
         chunks = [data[i : i + size] for i in range(0, len(data), size)][:400]
-        async with serving(streaming(*chunks)) as (client, _), client.watch("/w", {"watch": "true"}, 5) as found:
-            seen = [event async for event in found]
+        seen: list[Any] = []
+        async with serving(way, streaming(*chunks)) as (client, _):
+            await on(way, follow(client, seen))
         complete = b"".join(chunks).count(b"\n")
         assert seen == events[:complete]
 
     asyncio.run(run())
 
 
-def test_a_line_of_megabytes_is_one_document() -> None:
+@both
+def test_a_line_of_megabytes_is_one_document(way: Way) -> None:
     async def run() -> None:
         event = {"type": "ADDED", "object": {"text": "x" * (3 << 20)}}
-        handler = streaming(json.dumps(event).encode() + b"\n")
-        async with serving(handler) as (client, _), client.watch("/w", {}, 5) as found:
-            assert [e async for e in found] == [event]
+        seen: list[Any] = []
+        async with serving(way, streaming(json.dumps(event).encode() + b"\n")) as (client, _):
+            await on(way, follow(client, seen))
+        assert seen == [event]
 
     asyncio.run(run())
 
 
-def test_a_stream_that_is_silent_for_too_long_breaks() -> None:
+@both
+def test_a_stream_that_is_silent_for_too_long_breaks(way: Way) -> None:
     async def run() -> None:
-        async with serving(streaming(b'{"a":1}\n', end=False)) as (client, _):
-            seen = []
-
-            async def follow() -> None:
-                async with client.watch("/w", {}, 0.1) as found:
-                    async for event in found:
-                        seen.append(event)  # noqa: PERF401 - what came before the error counts
-
-            with pytest.raises(ApiError, match="no answer"):
-                await follow()
+        async with serving(way, streaming(b'{"a":1}\n', end=False)) as (client, _):
+            seen: list[Any] = []
+            with pytest.raises(MissingError, match=r"no answer from the API server at http.*: it took too long"):
+                await on(way, follow(client, seen, 0.1))
             assert seen == [{"a": 1}]
 
     asyncio.run(run())
 
 
-# ---------------------------------------------------------------- the way in
+@both
+def test_an_event_of_more_megabytes_than_any_object_is_at_most_refused(way: Way) -> None:
+    async def run() -> None:
+        text = b'{"a": "' + b"x" * (9 << 20) + b'"}\n'
+        seen: list[Any] = []
+        async with serving(way, streaming(text)) as (client, _):
+            with contextlib.suppress(ApiError):  # never an error of another kind
+                await on(way, follow(client, seen))
+
+    asyncio.run(run())
 
 
-@pytest.fixture
-def account(tmp_path: Path, authority: Path) -> Path:
-    (tmp_path / "token").write_text("first\n")
-    (tmp_path / "ca.crt").write_bytes(authority.read_bytes())
-    return tmp_path
+@both
+@pytest.mark.parametrize(
+    ("status", "message", "words", "hint"),
+    [
+        (401, "Unauthorized", "the cluster does not know this user", "the credentials are wrong or have expired"),
+        (
+            403,
+            'lans.lan.k8slan.io is forbidden: User "eve" cannot list resource "lans" in API group "lan.k8slan.io" '
+            'in the namespace "ux"',
+            "user eve may not list lans in namespace ux",
+            "kubectl auth can-i --list -n ux",
+        ),
+    ],
+)
+def test_a_missing_right_is_said_with_what_to_do(way: Way, status: int, message: str, words: str, hint: str) -> None:
+    async def run() -> None:
+        async def answer(_request: web.Request) -> web.Response:
+            return web.json_response({"kind": "Status", "message": message}, status=status)
+
+        async with serving(way, answer) as (client, _):
+            with pytest.raises(MissingError, match=words) as caught:
+                await on(way, client.call("GET", "/x"))
+            assert hint in caught.value.hint
+            assert caught.value.status == status
+
+    asyncio.run(run())
 
 
-@pytest.fixture
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from datetime import UTC, datetime
-
-    from k8slan_cli.controller import certs
-
-    chain = certs.renewed(None, ("localhost",), datetime.now(UTC), certs.Policy())
-    path = tmp_path_factory.mktemp("ca") / "ca.crt"
-    path.write_bytes(chain.authority)
-    return path
+def test_refused_fields_are_problems() -> None:
+    causes = [{"field": "spec.vni", "message": "is taken"}]
+    found = refusal(422, json.dumps({"message": "no", "details": {"causes": causes}}).encode(), "x")
+    assert [str(problem) for problem in found.problems] == ["spec.vni: is taken"]
 
 
 @pytest.mark.parametrize(
-    ("host", "url"), [("10.0.0.1", "https://10.0.0.1:6443"), ("fd00::1", "https://[fd00::1]:6443")]
+    ("error", "words"),
+    [
+        (ssl.SSLEOFError(8, "EOF, violating (_ssl.c:1)"), "TLS: EOF, violating"),
+        (TimeoutError(), "it took too long"),
+        (ConnectionResetError(), "it closed the connection"),
+        (ConnectionRefusedError(111, "Connection refused"), "Connection refused"),
+        (ValueError("odd"), "odd"),
+        (KeyError(), "KeyError"),
+    ],
 )
-def test_a_pod_needs_no_kubeconfig(account: Path, host: str, url: str) -> None:
-    environ = {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": "6443"}
-    found = in_cluster(account, environ)
-    assert found.url == url
-    assert asyncio.run(_text(found)) == "Bearer first"
+def test_why_there_is_no_answer_is_said_in_words(error: Exception, words: str) -> None:
+    assert reason(error) == words
+    wrapped = ValueError("a library's own words at 0x7f")
+    wrapped.__cause__ = error if isinstance(error, OSError) else None
+    assert reason(wrapped) == (words if isinstance(error, OSError) else "a library's own words at 0x7f")
 
 
-async def _text(way: Access) -> str:
-    return await way.authorization()
-
-
-def test_a_renewed_token_is_read_in_time(account: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = in_cluster(account, {"KUBERNETES_SERVICE_HOST": "x"})
-    (account / "token").write_text("second")
-    assert asyncio.run(_text(found)) == "Bearer first"
-    monkeypatch.setattr(client_module, "_TOKEN_SECONDS", 0.0)
-    found = in_cluster(account, {"KUBERNETES_SERVICE_HOST": "x"})
-    (account / "token").write_text("third")
-    assert asyncio.run(_text(found)) == "Bearer third"
-    (account / "token").unlink()
-    assert asyncio.run(_text(found)) == "Bearer third", "the old one may still do"
-
-
-def test_without_an_account_there_is_no_way_in(tmp_path: Path) -> None:
-    with pytest.raises(K8slanError, match="service account"):
-        in_cluster(tmp_path, {})
-
-
-def test_a_kubeconfig_is_understood(tmp_path: Path, authority: Path) -> None:
-    config: dict[str, Any] = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": "c", "cluster": {"server": "https://h:1", "certificate-authority": str(authority)}}],
-        "users": [{"name": "u", "user": {"token": "t"}}],
-        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-        "current-context": "x",
-    }
-    path = tmp_path / "config"
-    path.write_text(json.dumps(config))
-
-    async def run() -> None:
-        found = client_module.access(str(path))
-        assert found.url == "https://h:1"
-        assert await found.authorization() == "Bearer t"
-        with pytest.raises(K8slanError, match="no context 'other'"):
-            client_module.access(str(path), "other")
-        with pytest.raises(K8slanError, match="kubeconfig"):
-            client_module.access(str(tmp_path / "none"))
-
-    asyncio.run(run())
+def test_what_tls_refuses_is_said_in_words() -> None:
+    alert = ssl.SSLError(1, "")
+    alert.reason = "TLSV13_ALERT_CERTIFICATE_REQUIRED"
+    assert reason(alert) == "the server refuses it: certificate required"

@@ -34,6 +34,16 @@ def test_the_same_event_again_is_counted() -> None:
     asyncio.run(run())
 
 
+def test_an_event_may_be_about_a_pod() -> None:
+    async def run() -> None:
+        api: Any = FakeApi()
+        await Events(api, "k8slan-controller", "").tell(replace(EVENT, kind="Pod"))
+        (event,) = api.objects.values()
+        assert event["regarding"] == {"apiVersion": "v1", "kind": "Pod", "name": "a", "namespace": "n", "uid": "u"}
+
+    asyncio.run(run())
+
+
 def test_an_event_that_has_expired_is_told_anew() -> None:
     async def run() -> None:
         api: Any = FakeApi()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import http.server
 import json
+import os
 import ssl
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,10 @@ import pytest
 import yaml
 
 from k8slan_cli.kube import kubeconfig
-from k8slan_cli.kube.connection import Access, Connection, MissingError
+from k8slan_cli.kube.client import Client, MissingError
+from k8slan_cli.kube.kubeconfig import Access, in_cluster
 from tests.cluster.harness import pki
+from tests.unit.kube.ways import Way, ask, both, use
 
 Config = dict[str, Any]
 
@@ -46,7 +50,7 @@ def load(tmp_path: Path) -> Callable[..., Access]:
 
 def test_what_a_context_says(load: Callable[..., Access]) -> None:
     found = load(config(namespace="lab"))
-    assert (found.url, found.namespace, found.context, found.tls) == ("http://192.0.2.1:6443", "lab", "here", None)
+    assert (found.url, found.namespace, found.context) == ("http://192.0.2.1:6443", "lab", "here")
     assert load(config()).namespace == "default"
 
 
@@ -55,7 +59,7 @@ def test_the_first_of_several_files_has_the_word(tmp_path: Path, monkeypatch: py
     (tmp_path / "a").write_text(yaml.safe_dump(first))
     (tmp_path / "b").write_text(yaml.safe_dump(config({"token": "second"})))
     monkeypatch.setenv("KUBECONFIG", f"{tmp_path}/a:{tmp_path}/none::{tmp_path}/b")
-    assert kubeconfig.load().headers == (("Authorization", "Bearer first"),)
+    assert kubeconfig.load().user == {"token": "first"}
 
 
 def test_home_has_it_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,29 +72,38 @@ def test_home_has_it_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert kubeconfig.load().context == "here"
 
 
+@both
 @pytest.mark.parametrize(
     ("user", "headers"),
     [
-        ({}, ()),
-        ({"token": "t"}, (("Authorization", "Bearer t"),)),
-        ({"tokenFile": "token", "token": "other"}, (("Authorization", "Bearer from file"),)),
-        ({"username": "me", "password": "pass"}, (("Authorization", "Basic bWU6cGFzcw=="),)),
+        ({}, []),
+        ({"token": "t"}, [("Authorization", "Bearer t")]),
+        ({"tokenFile": "token", "token": "other"}, [("Authorization", "Bearer from file")]),
+        ({"username": "me", "password": "pass"}, [("Authorization", "Basic bWU6cGFzcw==")]),
         (
             {"token": "t", "as": "bob", "as-uid": "7", "as-groups": ["a", "b"], "as-user-extra": {"why": ["x"]}},
-            (
+            [
                 ("Authorization", "Bearer t"),
-                ("Impersonate-User", "bob"),
-                ("Impersonate-Uid", "7"),
+                ("Impersonate-Extra-why", "x"),
                 ("Impersonate-Group", "a"),
                 ("Impersonate-Group", "b"),
-                ("Impersonate-Extra-why", "x"),
-            ),
+                ("Impersonate-Uid", "7"),
+                ("Impersonate-User", "bob"),
+            ],
         ),
     ],
 )
-def test_who_somebody_is(user: Config, headers: Any, load: Callable[..., Access], tmp_path: Path) -> None:
+def test_who_somebody_is(way: Way, user: Config, headers: Any, load: Callable[..., Access], tmp_path: Path) -> None:
     (tmp_path / "token").write_text("from file\n")
-    assert load(config(user)).headers == headers
+    with serve() as server:
+        ask(way, load(config(user, {"server": server.url})))
+        assert server.who == headers
+
+
+def test_another_user_is_whom_one_names(tmp_path: Path) -> None:
+    (tmp_path / "config").write_text(yaml.safe_dump(config({"as": "bob", "as-groups": ["a"]})))
+    found = kubeconfig.access(str(tmp_path / "config"), as_user="eve")
+    assert found.headers == (("Impersonate-User", "eve"),)
 
 
 @pytest.mark.parametrize(
@@ -108,13 +121,26 @@ def test_who_somebody_is(user: Config, headers: Any, load: Callable[..., Access]
         (config({"auth-provider": {"name": "oidc"}}), "signs in by auth-provider 'oidc'"),
         (config({"tokenFile": "/none"}), "/none cannot be read: No such file"),
         (config(cluster={"server": "https://x", "certificate-authority": "/none"}), "/none cannot be read"),
-        (config(cluster={"server": "https://x", "certificate-authority-data": "eA=="}), "certificates cannot be used"),
-        (config({"client-certificate-data": "*", "client-key-data": "*"}), "no usable kubeconfig"),
     ],
 )
 def test_what_cannot_be_used_is_said(document: Any, words: str, load: Callable[..., Access]) -> None:
     with pytest.raises(MissingError, match=words):
         load(document)
+
+
+@both
+@pytest.mark.parametrize(
+    ("user", "cluster", "words"),
+    [
+        ({}, {"certificate-authority-data": "eA=="}, "certificates cannot be used"),
+        ({"client-certificate-data": "*", "client-key-data": "*"}, {}, "no usable kubeconfig"),
+    ],
+)
+def test_certificates_that_are_none_are_said(
+    way: Way, user: Config, cluster: Config, words: str, load: Callable[..., Access]
+) -> None:
+    with pytest.raises(MissingError, match=words):
+        way(load(config(user, {"server": "https://x", **cluster})))
 
 
 def test_a_context_that_is_not_there(load: Callable[..., Access]) -> None:
@@ -138,13 +164,16 @@ def test_a_plugin_gives_a_token_and_knows_what_for(load: Callable[..., Access]) 
         "print(json.dumps({'status': {'token': os.environ['WHO'] + info['spec']['cluster']['server']}}))"
     )
     found = load(config(plugin(script, env=[{"name": "WHO", "value": "me@"}], provideClusterInfo=True)))
-    assert found.headers == (("Authorization", "Bearer me@http://192.0.2.1:6443/"),)
+    assert found.token is not None
+    assert found.token.value == "me@http://192.0.2.1:6443/"
 
 
 def test_a_plugin_beside_the_file_is_found(load: Callable[..., Access], tmp_path: Path) -> None:
     (tmp_path / "login").write_text(f'#!{sys.executable}\nprint(\'{{"status": {{"token": "t"}}}}\')\n')
     (tmp_path / "login").chmod(0o755)
-    assert load(config({"exec": {"command": "./login"}})).headers == (("Authorization", "Bearer t"),)
+    found = load(config({"exec": {"command": "./login"}}))
+    assert found.token is not None
+    assert found.token.value == "t"
 
 
 @pytest.mark.parametrize(
@@ -153,6 +182,12 @@ def test_a_plugin_beside_the_file_is_found(load: Callable[..., Access], tmp_path
         (plugin("raise SystemExit(3)"), "gave no credentials: exit status 3"),
         (plugin("print('hello')"), "is not an ExecCredential"),
         (plugin("print('{\"status\": 7}')"), "gave no credentials"),
+        (
+            plugin('print(\'{"status": {"token": "t", "expirationTimestamp": "soon"}}\')'),
+            "ends at 'soon', which is not a time",
+        ),
+        (plugin("print('{\"status\": {}}')"), "gave neither a token nor a certificate with its key"),
+        (plugin('print(\'{"status": {"clientCertificateData": "x"}}\')'), "nor a certificate with its key"),
         ({"exec": {"command": "no-such-plugin", "installHint": "get it at the shop"}}, "there is no program"),
     ],
 )
@@ -162,7 +197,104 @@ def test_a_plugin_that_fails(user: Config, words: str, load: Callable[..., Acces
     assert caught.value.hint
 
 
+@both
+def test_a_token_that_ends_is_asked_for_again(way: Way, load: Callable[..., Access], tmp_path: Path) -> None:
+    """Each run of the plugin gives another; the first is over at once, the second is good for an hour."""
+    script = (
+        "import datetime, json, pathlib; count = pathlib.Path('" + str(tmp_path / "count") + "');"
+        "n = len(count.read_text()) if count.exists() else 0; count.write_text('x' * (n + 1));"
+        "end = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=n);"
+        "print(json.dumps({'status': {'token': f't{n}', 'expirationTimestamp': end.isoformat()}}))"
+    )
+
+    async def twice(client: Client) -> None:
+        await client.call("GET", "/1")
+        await client.call("GET", "/2")
+
+    with serve() as server:
+        found = load(config(plugin(script), {"server": server.url}))
+        assert found.token is not None
+        assert found.token.value == "t0"
+        use(way, found, twice)
+        assert server.who == [("Authorization", "Bearer t1")]
+        assert (tmp_path / "count").read_text() == "xx"
+
+
+@both
+def test_a_plugin_that_fails_later_is_an_error_and_no_request_of_nobody(
+    way: Way, load: Callable[..., Access], tmp_path: Path
+) -> None:
+    script = (
+        "import json, pathlib; first = pathlib.Path('" + str(tmp_path / "first") + "');"
+        "assert not first.exists(); first.touch();"
+        "print(json.dumps({'status': {'token': 't', 'expirationTimestamp': '2020-01-01T00:00:00Z'}}))"
+    )
+    with serve() as server:
+        found = load(config(plugin(script), {"server": server.url}))
+        with pytest.raises(MissingError, match="gave no credentials: exit status 1"):
+            ask(way, found)
+        assert server.asked == []
+
+
+# ---------------------------------------------------------------- a pod's account
+
+
+@pytest.fixture
+def account(tmp_path: Path, authority: pki.Authority) -> Path:
+    (tmp_path / "token").write_text("first\n")
+    (tmp_path / "namespace").write_text("lab")
+    (tmp_path / "ca.crt").write_bytes(authority.certificate.read_bytes())
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("host", "url"), [("10.0.0.1", "https://10.0.0.1:6443"), ("fd00::1", "https://[fd00::1]:6443")]
+)
+def test_a_pod_needs_no_kubeconfig(account: Path, host: str, url: str) -> None:
+    found = in_cluster(account, {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": "6443"})
+    assert (found.url, found.namespace, found.context) == (url, "lab", "")
+
+
+def test_in_a_pod_a_kubeconfig_is_taken_if_there_is_one(
+    account: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setattr(kubeconfig.in_cluster, "__defaults__", (account, os.environ))
+    assert kubeconfig.access().url == "https://10.0.0.1:443"
+    (tmp_path / ".kube").mkdir()
+    (tmp_path / ".kube/config").write_text(yaml.safe_dump(config()))
+    assert kubeconfig.access().context == "here"
+
+
+def test_without_an_account_there_is_no_way_in(tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match="service account") as caught:
+        in_cluster(tmp_path, {})
+    assert "automountServiceAccountToken" in caught.value.hint
+
+
+@both
+def test_a_renewed_token_is_read_in_time(way: Way, account: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def thrice(client: Client) -> None:
+        await client.call("GET", "/1")
+        (account / "token").write_text("second")
+        await client.call("GET", "/2")
+        (account / "token").unlink()
+        await client.call("GET", "/3")  # the old one may still do
+
+    for seconds, tokens in ((60.0, ["first", "first", "first"]), (0.0, ["first", "second", "second"])):
+        monkeypatch.setattr(kubeconfig, "_TOKEN_FILE_SECONDS", seconds)
+        (account / "token").write_text("first\n")
+        with serve() as server:
+            use(way, replace(in_cluster(account, {"KUBERNETES_SERVICE_HOST": "x"}), url=server.url), thrice)
+            assert [dict(headers)["Authorization"] for _, _, headers in server.asked] == [f"Bearer {t}" for t in tokens]
+
+
 # ---------------------------------------------------------------- TLS, and the connection
+
+
+OK = {"all": "well"}
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -179,9 +311,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
             return
         self.send_response(200)
-        self.send_header("Content-Length", "2")
+        self.send_header("Content-Length", str(len(json.dumps(OK))))
         self.end_headers()
-        self.wfile.write(b"ok")
+        self.wfile.write(json.dumps(OK).encode())
         if self.path.endswith("/last"):
             self.close_connection = True
 
@@ -193,6 +325,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 class _Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
     asked: list[Any]
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    @property
+    def who(self) -> list[tuple[str, str]]:
+        """What the last request says of who asks."""
+        _, _, headers = self.asked[-1]
+        return sorted((key, value) for key, value in headers if key.startswith(("Authorization", "Impersonate-")))
 
     def handle_error(self, *_: object) -> None:
         """Nothing on stderr: a client that goes away is what some tests are about."""
@@ -215,10 +358,6 @@ def serve(tls: ssl.SSLContext | None = None) -> Iterator[_Server]:
         server.server_close()
 
 
-def ask(connection: Connection, path: str = "/x") -> bytes:
-    return connection.send("GET", path, seconds=5, alone=False).read()
-
-
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> pki.Authority:
     return pki.Authority(tmp_path_factory.mktemp("pki"))
@@ -235,9 +374,10 @@ def secure(authority: pki.Authority, *hosts: str) -> Iterator[_Server]:
         yield server
 
 
+@both
 @pytest.mark.parametrize("inside", [True, False])
 def test_certificates_are_shown_and_checked(
-    inside: bool, authority: pki.Authority, load: Callable[..., Access], tmp_path: Path
+    way: Way, inside: bool, authority: pki.Authority, load: Callable[..., Access], tmp_path: Path
 ) -> None:
     certificate, key = authority.client("me", "me")
 
@@ -248,17 +388,20 @@ def test_certificates_are_shown_and_checked(
     with secure(authority, "localhost") as server:
         url = f"https://localhost:{server.server_address[1]}"
         trusted = {"server": url, **field("certificate-authority", authority.certificate)}
-        assert ask(Connection(load(config(user, trusted)))) == b"ok"
-        with pytest.raises(MissingError, match="no answer from the cluster"):
-            ask(Connection(load(config({}, trusted))))
+        assert ask(way, load(config(user, trusted))) == OK
+        with pytest.raises(MissingError, match="no answer from the API server"):
+            ask(way, load(config({}, trusted)))
         other = pki.Authority(tmp_path / "other").certificate
         with pytest.raises(MissingError, match="its certificate is not trusted"):
-            ask(Connection(load(config(user, {"server": url, **field("certificate-authority", other)}))))
+            ask(way, load(config(user, {"server": url, **field("certificate-authority", other)})))
         lax = {"server": url, "insecure-skip-tls-verify": True}
-        assert ask(Connection(load(config(user, lax)))) == b"ok"
+        assert ask(way, load(config(user, lax))) == OK
 
 
-def test_the_certificate_may_be_for_another_name(authority: pki.Authority, load: Callable[..., Access]) -> None:
+@both
+def test_the_certificate_may_be_for_another_name(
+    way: Way, authority: pki.Authority, load: Callable[..., Access]
+) -> None:
     certificate, key = authority.client("me", "me")
     user = {"client-certificate": str(certificate), "client-key": str(key)}
     with secure(authority, "kubernetes") as server:
@@ -267,45 +410,43 @@ def test_the_certificate_may_be_for_another_name(authority: pki.Authority, load:
             "certificate-authority": str(authority.certificate),
         }
         with pytest.raises(MissingError, match="its certificate is not trusted"):
-            ask(Connection(load(config(user, cluster))))
-        assert ask(Connection(load(config(user, cluster | {"tls-server-name": "kubernetes"})))) == b"ok"
+            ask(way, load(config(user, cluster)))
+        assert ask(way, load(config(user, cluster | {"tls-server-name": "kubernetes"}))) == OK
 
 
-def test_a_connection_is_kept_and_made_anew_when_the_server_has_closed_it() -> None:
-    with serve() as server:
-        connection = Connection(Access(url=f"http://127.0.0.1:{server.server_address[1]}/base", headers=(("A", "b"),)))
+@both
+def test_a_connection_is_kept_and_made_anew_when_the_server_has_closed_it(way: Way) -> None:
+    async def several(client: Client) -> None:
         for path in ("/1", "/last", "/2"):
-            assert ask(connection, path) == b"ok"
+            assert await client.call("GET", path) == OK
+
+    with serve() as server:
+        use(way, Access(url=f"{server.url}/base"), several)
         addresses = [address for address, _, _ in server.asked]
         assert addresses[0] == addresses[1] != addresses[2]
         assert [path for _, path, _ in server.asked] == ["/base/1", "/base/last", "/base/2"]
-        assert all(("A", "b") in headers for _, _, headers in server.asked)
 
 
-def test_an_answer_that_does_not_come_is_an_error() -> None:
+@both
+def test_an_answer_that_does_not_come_is_an_error(way: Way) -> None:
+    async def twice(client: Client) -> None:
+        with pytest.raises(MissingError, match="no answer from the API server"):
+            await client.call("GET", "/hang")
+        assert await client.call("GET", "/x") == OK
+
     with serve() as server:
-        connection = Connection(Access(url=f"http://127.0.0.1:{server.server_address[1]}"))
-        with pytest.raises(MissingError, match="no answer from the cluster"):
-            ask(connection, "/hang")
-        assert ask(connection) == b"ok"
+        use(way, Access(url=server.url), twice)
 
 
-def test_what_tls_refuses_is_said_in_words() -> None:
-    connection = Connection(Access(url="https://x"))
-    alert = ssl.SSLError(1, "")
-    alert.reason = "TLSV13_ALERT_CERTIFICATE_REQUIRED"
-    assert "https://x: the server refuses it: certificate required" in connection.lost(alert).message
-    assert connection.lost(ssl.SSLEOFError(8, "EOF, violating (_ssl.c:1)")).message.endswith("TLS: EOF, violating")
-
-
+@both
 @pytest.mark.parametrize("kind", ["proxy-url", "HTTPS_PROXY"])
-def test_a_proxy_is_asked(kind: str, load: Callable[..., Access], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_is_asked(way: Way, kind: str, load: Callable[..., Access], monkeypatch: pytest.MonkeyPatch) -> None:
     with serve() as server:
-        proxy = f"http://127.0.0.1:{server.server_address[1]}"
+        proxy = server.url
         cluster = {"server": "https://cluster.example:6443"} | ({kind: proxy} if kind == "proxy-url" else {})
         monkeypatch.setenv("HTTPS_PROXY", proxy if kind == "HTTPS_PROXY" else "")
         with pytest.raises(MissingError, match="502"):
-            ask(Connection(load(config(cluster=cluster))))
+            ask(way, load(config(cluster=cluster)))
         assert [path for _, path, _ in server.asked] == ["cluster.example:6443"]
 
 

@@ -57,7 +57,7 @@ def test_step(sight: Sight, now: float, wanted: Step) -> None:
     ("sight", "now", "why"),
     [
         (Sight(lease=OTHERS, since=101, renewed=100), 101, "held by you"),
-        (Sight(lease=FREE, since=101, renewed=100), 101, "held by nobody"),
+        (Sight(lease=FREE, since=101, renewed=100), 101, "held by no replica"),
         (Sight(lease=MINE, since=100, renewed=100), 110, "not be renewed"),
         (Sight(lease=None, renewed=100), 111, "not be renewed"),
     ],
@@ -216,5 +216,70 @@ def test_an_error_of_the_leading_ends_the_election_and_frees_the_lease() -> None
         with pytest.raises(ValueError, match="broken"):
             await Election(api, "n", "l", "one").run(lead)
         assert api.objects[PATH]["spec"]["holderIdentity"] == ""
+
+    run_fast(main())
+
+
+def test_a_leader_whose_request_hangs_stops_in_time() -> None:
+    """The request is answered by nobody and takes no notice of its own time; the lease's does not wait for it."""
+
+    async def script(api: FakeApi, diary: list[tuple[str, str, float]]) -> None:
+        one = Candidate(api, "one", diary)
+        await asyncio.sleep(1)
+        real = one.election._client
+
+        class Hanging:
+            """Refuses once, and then hangs."""
+
+            asked = 0
+
+            async def call(self, *_: object, **__: object) -> None:
+                """Hang."""
+                self.asked += 1
+                if self.asked < 4:
+                    await asyncio.sleep(1)
+                    raise ApiError("no answer")
+                await asyncio.Event().wait()
+
+        one.election._client = Hanging()  # type: ignore[assignment]
+        await asyncio.sleep(20)
+        assert [entry[:2] for entry in diary] == [("one", "leads"), ("one", "ends")]
+        assert diary[1][2] - diary[0][2] <= RENEW_BEFORE + 0.1
+        one.election._client = real
+        await one.stop()
+
+    play(script)
+
+
+def test_a_lease_that_cannot_be_watched_any_more_ends_the_election() -> None:
+    """Not by the API server's fault, but by our own: a leader that would not hear is none."""
+
+    async def main() -> None:
+        api: Any = FakeApi()
+        led = asyncio.Event()
+
+        async def lead() -> None:
+            led.set()
+            await asyncio.Event().wait()
+
+        election = asyncio.create_task(Election(api, "n", "l", "one").run(lead))
+        await led.wait()
+        api.send({"type": "MODIFIED", "object": "what no API server sends"})
+        with pytest.raises(TypeError):
+            await election
+
+    run_fast(main())
+
+
+def test_a_lease_that_cannot_be_seen_ends_the_election() -> None:
+    async def main() -> None:
+        api: Any = FakeApi()
+        api.put(PATH, {"spec": "what no API server has"})
+
+        async def lead() -> None:
+            raise AssertionError
+
+        with pytest.raises(AttributeError):
+            await Election(api, "n", "l", "one").run(lead)
 
     run_fast(main())

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from k8slan_cli.kube.pods import read
+from k8slan_cli.kube.pods import nads, read
 from k8slan_cli.plan.attached import DEFAULT_ANNOTATION, NETWORKS_ANNOTATION, STATUS_ANNOTATION
 
 
@@ -31,8 +31,9 @@ def pod(annotations: dict[str, str], node: str = "n1") -> dict[str, Any]:
     ],
 )
 def test_what_a_pod_wants_in_either_form(text: str, found: list[tuple[str, str]]) -> None:
-    use = read(pod({NETWORKS_ANNOTATION: text}))
-    assert [(place, name.removeprefix("k8slan-")) for place, name in (use.wants if use else ())] == found
+    kept = read(pod({NETWORKS_ANNOTATION: text}))
+    wanted = [each.nad for each in (kept.networks if kept else ())]
+    assert [(nad.namespace, nad.name.removeprefix("k8slan-")) for nad in wanted] == found
 
 
 def test_a_pod_wants_and_has() -> None:
@@ -45,9 +46,21 @@ def test_a_pod_wants_and_has() -> None:
     found = read(pod(annotations))
     assert found is not None
     assert found.node == "n1"
-    assert found.wants == (("x", "k8slan-lan-y"), ("d", "k8slan-veth-e1"))
-    assert found.has == (("d", "k8slan-veth-e1"), ("d", "k8slan-lan-x"))
-    assert found.nads == {*found.wants, *found.has}
+    assert [(str(each.nad), each.present) for each in found.networks] == [
+        ("x/k8slan-lan-y", False),
+        ("d/k8slan-veth-e1", True),
+        ("d/k8slan-lan-x", True),
+    ]
+    assert nads(found) == {("x", "k8slan-lan-y"), ("d", "k8slan-veth-e1"), ("d", "k8slan-lan-x")}
+
+
+def test_what_changes_as_a_pod_lives_is_no_change() -> None:
+    """A pod that becomes ready, or gets an address from elsewhere, wakes nobody."""
+    status = [{"name": "k8slan-veth-e1", "interface": "net1", "mac": "02:00:00:00:00:01"}]
+    before, after = pod({STATUS_ANNOTATION: json.dumps(status)}), pod({STATUS_ANNOTATION: json.dumps(status)})
+    after["status"] = {"phase": "Running"}
+    after["metadata"]["deletionTimestamp"] = "2026-01-01T12:00:00Z"
+    assert read(before) == read(after)
 
 
 @pytest.mark.parametrize(

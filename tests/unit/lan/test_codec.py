@@ -279,6 +279,27 @@ def test_a_status_that_cannot_be_read_says_nothing(status: object) -> None:
     assert codec.decode(document() | {"status": status}).nodes == ()
 
 
+@pytest.mark.parametrize(
+    ("conditions", "granted"),
+    [
+        ([{"type": "Conflict", "status": "False", "observedGeneration": 3}], True),
+        ([{"type": "Conflict", "status": "False", "observedGeneration": 2}], None),
+        ([{"type": "Conflict", "status": "True", "observedGeneration": 2}], False),
+        ([{"type": "Ready", "status": "True", "observedGeneration": 3}], None),
+        ([None, "x", {}], None),
+        ("x", None),
+        (None, None),
+    ],
+)
+def test_what_the_controller_has_granted_counts_until_the_lan_is_edited(
+    conditions: object, granted: bool | None
+) -> None:
+    """And a conflict until the controller says that it is over."""
+    whole = document() | {"status": {"conditions": conditions}}
+    whole["metadata"] = {**whole["metadata"], "generation": 3}
+    assert codec.decode(whole).granted is granted
+
+
 def test_of_a_nodes_entry_counts_what_can_be_read() -> None:
     entries = [
         {"name": "w1", "state": "Ready", "device": "eth0", "vtep": "10.0.0.1", "mtu": 1446, "message": "m", "new": 1},

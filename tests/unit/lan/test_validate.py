@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from k8slan_cli.lan import names, validate
-from k8slan_cli.lan.model import Lan, LanRef
+from k8slan_cli.lan.model import PROTECTION, Lan, LanRef, NodeStatus
 from tests.unit.lan import strategies
 
 TWINS = ("s35809", "s74007")
@@ -106,7 +107,7 @@ def test_what_is_just_within_the_bounds_is_right(fields: dict[str, Any]) -> None
 
 
 def test_too_many_spokes_are_refused_in_one_line() -> None:
-    assert broken(spokes=tuple(f"s{i}" for i in range(4096))) == ["spec.spokes: has 4096 spokes, 4095 at the most"]
+    assert broken(spokes=tuple(f"s{i}" for i in range(4096))) == ["spec.spokes: has 4096 spokes, 1022 at the most"]
 
 
 @given(strategies.lans())
@@ -150,7 +151,7 @@ def test_all_else_may_change_while_a_lan_is_in_use(old: Lan, new: Lan) -> None:
 
 
 def clashes(*lans: Lan) -> dict[str, list[str]]:
-    return {ref.name: [str(p) for p in found] for ref, found in validate.clashes(lans).items()}
+    return {ref.name: [str(p) for p in found] for ref, found in validate.settle(lans).clashes.items()}
 
 
 @pytest.mark.parametrize(
@@ -219,24 +220,156 @@ def _several(draw: st.DrawFn) -> list[Lan]:
 def test_who_is_in_does_not_depend_on_the_order_of_the_list(lans: list[Lan], random: Any) -> None:
     shuffled = list(lans)
     random.shuffle(shuffled)
-    assert validate.clashes(shuffled) == validate.clashes(lans)
+    assert validate.settle(shuffled).clashes == validate.settle(lans).clashes
 
 
 @given(_several())
 def test_those_that_are_in_share_nothing_and_those_that_are_out_would(lans: list[Lan]) -> None:
-    refused = validate.clashes(lans)
+    refused = validate.settle(lans).clashes
     accepted = [one for one in lans if one.ref not in refused]
     taps = [names.tap_index(spoke) for one in accepted for spoke in one.spokes]
     for values in ([one.netns for one in accepted], [one.vni for one in accepted], taps):
         assert len(set(values)) == len(values)
     for out in (one for one in lans if one.ref in refused):
-        assert out.ref in validate.clashes([*accepted, out]), "it could have been in"
-    assert validate.clashes(accepted) == {}
+        assert out.ref in validate.settle([*accepted, out]).clashes, "it could have been in"
+    assert validate.settle(accepted).clashes == {}
 
 
 @given(_several())
 def test_a_younger_lan_changes_nothing_for_those_before_it(lans: list[Lan]) -> None:
     for count in range(len(lans)):
         older = sorted(lans, key=lambda one: (one.created or "~", one.ref))[:count]
-        refused = validate.clashes(lans)
-        assert validate.clashes(older) == {one.ref: refused[one.ref] for one in older if one.ref in refused}
+        refused = validate.settle(lans).clashes
+        assert validate.settle(older).clashes.keys() == {one.ref for one in older if one.ref in refused}
+
+
+# ---------------------------------------------------------------- several LANs, some of them in use
+
+OLD, YOUNG = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
+A = lan("a", netns="na", vni=1, spokes=("a1", "a2"), created=YOUNG)
+B = lan("b", netns="nb", vni=2, spokes=("b1", "b2"), created=OLD)
+ON_A_NODE = (NodeStatus(name="n1"),)
+
+
+def settled(*lans: Lan, held: Iterable[Lan] = ()) -> tuple[dict[str, Lan], dict[str, list[str]]]:
+    found = validate.settle(lans, {one.ref: one for one in held})
+    told = {ref.name: [str(problem) for problem in problems] for ref, problems in found.clashes.items()}
+    return {ref.name: one for ref, one in found.lans.items()}, told
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"netns": "na"}, "spec.ns: na is in use by LAN lab/a"),
+        ({"vni": 1}, "spec.vni: 1 is in use by LAN lab/a"),
+        ({"spokes": ("b1", "a2")}, "spec.spokes[1]: a2 is in use by LAN lab/a"),
+    ],
+)
+def test_an_older_lan_takes_nothing_from_one_in_use_whether_in_use_or_not(
+    fields: dict[str, Any], expected: str
+) -> None:
+    """In use it goes on as it was, but for what clashes with nothing; else it is not realised."""
+    edited = replace(B, **fields)
+    assert settled(A, edited, held=[A]) == ({"a": A}, {"b": [expected]})
+    assert settled(A, replace(edited, mtu=1400), held=[A, B]) == (
+        {"a": A, "b": replace(B, mtu=1400)},
+        {"b": [expected]},
+    )
+    assert settled(A, edited, held=[B])[0] == {"b": edited}, "nothing of the younger one is in use"
+
+
+def test_what_a_lan_in_use_is_known_by_is_not_mixed() -> None:
+    """A new bridge may have the name of a port that the old spokes call for."""
+    edited = replace(B, bridge="b1p", spokes=("a1",), dynamic=True)
+    assert settled(A, edited, held=[A, B])[0]["b"] == B
+
+
+def test_what_a_lan_in_use_gives_up_is_free_at_once() -> None:
+    freed = replace(A, vni=3, spokes=("a2",))
+    wanted = replace(B, vni=1, spokes=("b1", "a1"))
+    for held in ([A], [A, B]):
+        assert settled(freed, wanted, held=held) == ({"a": freed, "b": wanted}, {})
+
+
+def test_two_in_use_that_want_what_the_other_has_both_stay_as_they_are() -> None:
+    found, told = settled(replace(A, vni=2), replace(B, vni=1), held=[A, B])
+    assert found == {"a": A, "b": B}
+    assert told == {"a": ["spec.vni: 2 is in use by LAN lab/b"], "b": ["spec.vni: 1 is in use by LAN lab/a"]}
+
+
+def test_records_that_clash_hold_only_what_the_first_of_them_has() -> None:
+    both = replace(A, vni=2)
+    assert settled(both, B, held=[both, B]) == ({"b": B}, {"a": ["spec.vni: 2 is in use by LAN lab/b"]})
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"granted": True, "created": YOUNG}, {}),
+        ({"granted": True}, {"nodes": ON_A_NODE}),
+        ({"created": YOUNG}, {"granted": False, "nodes": ON_A_NODE}),
+        ({"nodes": ON_A_NODE, "created": YOUNG}, {}),
+        ({"nodes": ON_A_NODE, "deleting": True}, {}),
+        ({"created": YOUNG}, {"deleting": True, "finalizers": (PROTECTION,)}),
+    ],
+)
+def test_who_comes_first_where_nothing_is_held(first: dict[str, Any], second: dict[str, Any]) -> None:
+    """By the controller's word, then by being in use, then by not being deleted; age is the last to count."""
+    one = lan("z", netns="n1", **{"created": OLD, **first})
+    other = lan("y", netns="n2", **{"created": OLD, **second})
+    found, told = settled(other, one)
+    assert (list(found), list(told)) == (["z"], ["y"])
+
+
+def test_a_lan_that_is_being_deleted_gains_nothing() -> None:
+    """It may give up things, and without attachments it has nothing more, whatever holds the object."""
+    leaving = replace(B, deleting=True, finalizers=("example.org/x",))
+    gained = replace(leaving, spokes=("b1", "a1"))
+    assert settled(A, gained) == ({"a": A}, {})
+    assert settled(replace(A, vni=2), leaving) == ({"a": replace(A, vni=2)}, {})
+    late = "cannot be added while the LAN is being deleted"
+    for spoke, more in (("free", []), ("a1", ["spec.spokes[1]: a1 is in use by LAN lab/a"])):
+        found, told = settled(A, replace(leaving, spokes=("b1", spoke)), held=[A, B])
+        assert found == {"a": A, "b": replace(leaving, spokes=B.spokes)}
+        assert told == {"b": [f"spec.spokes[1]: {spoke} {late}", *more]}
+    fewer = replace(leaving, spokes=("b1",))
+    taker = replace(A, spokes=("b2",))
+    assert settled(taker, fewer, held=[A, B]) == ({"a": taker, "b": fewer}, {})
+
+
+_EDITS = st.fixed_dictionaries(
+    {},
+    optional={
+        "netns": st.sampled_from(["n1", "n2", "n3", "n4"]),
+        "vni": st.integers(1, 4),
+        "spokes": st.lists(st.sampled_from(["a", "b", "c", "d", TWINS[0]]), max_size=2, unique=True).map(tuple),
+        "created": st.sampled_from(["", OLD, YOUNG]),
+        "granted": st.sampled_from([None, True, False]),
+        "deleting": st.booleans(),
+        "finalizers": st.sampled_from([(), (PROTECTION,)]),
+        "nodes": st.sampled_from([(), ON_A_NODE]),
+    },
+)
+
+
+@given(_several(), st.lists(st.tuples(st.integers(0, 6), _EDITS, st.booleans()), max_size=12))
+def test_a_lan_in_use_is_never_torn_down_by_an_edit_of_another(
+    lans: list[Lan], steps: list[tuple[int, dict[str, Any], bool]]
+) -> None:
+    """Nor by one that comes or goes; and no two LANs are ever realised that share something."""
+    there = {one.ref: one for one in lans}
+    realised = dict(validate.settle(lans).lans)
+    for number, edit, attached in steps:
+        in_use = {ref: one for position, (ref, one) in enumerate(sorted(realised.items())) if attached or position % 2}
+        edited = replace(lans[number % len(lans)], **edit)
+        there[edited.ref] = edited
+        found = validate.settle(there.values(), in_use).lans
+        for ref, before in in_use.items():
+            assert ref in found
+            if ref != edited.ref:
+                was, now = ((x.netns, x.vni, x.bridge, x.vxlan, x.spokes) for x in (before, found[ref]))
+                assert now in (was, (there[ref].netns, there[ref].vni, *was[2:4], there[ref].spokes))
+        owners = [(claim, ref) for ref, one in found.items() for claim, _, _ in validate.claims(one)]
+        assert len(dict(owners)) == len(owners)
+        assert validate.settle(there.values(), found).lans == found, "a second look changes nothing"
+        realised = dict(found)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from k8slan_cli.lan import names
 from k8slan_cli.lan.model import Lan, LanRef, NodeStatus
 from k8slan_cli.plan import desired
-from k8slan_cli.plan.state import Attachment, Bridge, Kind, LanState, Owner, Port, Stub, Underlay, absent
+from k8slan_cli.plan.state import Attachment, AttachmentKind, Bridge, LanState, Owner, Port, Stub, Underlay, absent
 
 REF = LanRef(namespace="lab", name="blue")
 SPOKES = ("a", "b", "c", "d")
@@ -63,7 +63,7 @@ def attachments(draw: st.DrawFn) -> list[Attachment]:
     for spoke in spokes:
         container = draw(st.sampled_from(["c1", "c2"])) + spoke
         dynamic = draw(st.integers(0, 3)) == 0
-        kind = Kind.VETH if dynamic else draw(st.sampled_from(Kind))
+        kind = AttachmentKind.VETH if dynamic else draw(st.sampled_from(AttachmentKind))
         found.append(
             Attachment(
                 container=container,
@@ -74,7 +74,7 @@ def attachments(draw: st.DrawFn) -> list[Attachment]:
                 mac=names.mac(spoke),
                 mtu=draw(st.sampled_from([1300, 1400])),
                 spoke=None if dynamic else spoke,
-                tap=names.tap_index(spoke) if kind is Kind.MACVTAP else 0,
+                tap=names.tap_index(spoke) if kind is AttachmentKind.MACVTAP else 0,
                 tap_owner=draw(st.sampled_from([(107, 107), (0, 0)])),
             )
         )

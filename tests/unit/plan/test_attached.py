@@ -19,6 +19,8 @@ from k8slan_cli.plan.attached import (
     Network,
     attached,
     decode_pod,
+    request,
+    shared,
 )
 
 
@@ -132,6 +134,90 @@ def test_lans_are_kept_apart() -> None:
     assert [(str(item.socket.lan), item.socket.spoke) for item in found] == [("lab/red", "e1"), ("other/green", "e3")]
 
 
+# ---------------------------------------------------------------- who has what another has
+
+
+def on(name: str, *networks: tuple[str, str, str], node: str = "node1", **more: Any) -> dict[str, Any]:
+    """A pod with the interfaces of ``networks``: NAD, interface, MAC."""
+    status = [{"name": f"lab/{nad}", "interface": interface, "mac": mac} for nad, interface, mac in networks]
+    asked = ",".join(f"lab/{nad}@{interface}" for nad, interface, _ in networks)
+    return pod(asked, status, metadata={"name": name, **more}) | {"spec": {"nodeName": node}}
+
+
+def launcher(name: str, vmi: str, *, node: str, interface: str = "pod1") -> dict[str, Any]:
+    document = on(name, ("k8slan-mac-e1", interface, "02:00:00:00:00:01"), node=node)
+    document["metadata"]["labels"] = {"vm.kubevirt.io/name": "fw", "kubevirt.io/created-by": vmi}
+    return document
+
+
+def said(*documents: dict[str, Any]) -> list[str]:
+    lans = (lan(), lan("blue", spokes=(), dynamic=True))
+    return [share.describe() for share in shared(attached(lans, map(decode_pod, documents)))]
+
+
+D1 = on("d1", ("k8slan-veth-e1", "eth1", "02:00:00:00:00:01"))
+D2 = on("d2", ("k8slan-veth-e1", "eth1", "02:00:00:00:00:01"), node="node2")
+D3 = on("d3", ("k8slan-mac-e1", "net1", "02:00:00:00:00:03"), node="node3")
+
+
+def test_a_spoke_on_two_nodes_is_said_once_though_it_is_one_mac_too() -> None:
+    where = "pod lab/d1 on node1 (eth1), pod lab/d2 on node2 (eth1)"
+    assert said(D1, D2) == [f"spoke e1 is in use twice, by {where}: delete all but one of them"]
+
+
+def test_a_spoke_is_the_same_for_veth_and_macvtap() -> None:
+    where = "pod lab/d1 on node1 (eth1), pod lab/d2 on node2 (eth1), pod lab/d3 on node3 (net1)"
+    assert said(D3, D1, D2) == [f"spoke e1 is in use 3 times, by {where}: delete all but one of them"]
+
+
+def test_two_interfaces_of_a_pod_are_two() -> None:
+    document = on("d", ("k8slan-veth-e1", "net1", "02:00:00:00:00:01"), ("k8slan-mac-e1", "net2", "02:00:00:00:00:01"))
+    where = "pod lab/d on node1 (net1), pod lab/d on node1 (net2)"
+    assert said(document) == [f"spoke e1 is in use twice, by {where}: delete all but one of them"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pod("k8slan-veth-e1", metadata={"name": "waits"}),
+        D2 | {"status": {"phase": "Succeeded"}},
+        D2 | {"status": {"phase": "Failed"}},
+        on("elsewhere", ("k8slan-veth-e2", "net1", "02:00:00:00:00:02")),
+        on("dynamic", ("k8slan-lan-blue", "net1", "02:00:00:00:00:01")),
+    ],
+)
+def test_who_does_not_have_the_spoke_shares_nothing(other: dict[str, Any]) -> None:
+    """It waits for its turn, is over, or is on another spoke or LAN, where the same MAC disturbs nobody."""
+    assert said(D1, other) == []
+
+
+def test_pods_of_a_dynamic_lan_share_no_spoke() -> None:
+    pods = [on(name, ("k8slan-lan-blue", "net1", f"02:00:00:00:00:0{name}")) for name in "123"]
+    assert said(*pods) == []
+
+
+def test_a_mac_address_at_two_ports_is_said() -> None:
+    one, two = (on(name, ("k8slan-lan-blue", "net1", "02:00:00:00:00:09")) for name in "ab")
+    where = "pod lab/a on node1 (net1), pod lab/b on node1 (net1)"
+    assert said(one, two) == [f"MAC address 02:00:00:00:00:09 is in use twice, by {where}: give each interface its own"]
+    third = on("c", ("k8slan-veth-e2", "net1", "02:00:00:00:00:01"))
+    assert [words.partition(" is ")[0] for words in said(D1, D2, third)] == [
+        "spoke e1",
+        "MAC address 02:00:00:00:00:01",
+    ]
+
+
+def test_a_vm_that_migrates_has_its_spoke_at_both_ends() -> None:
+    source, target = launcher("l-1", "u1", node="node1"), launcher("l-2", "u1", node="node2")
+    assert said(source, target) == []
+    where = "VM lab/fw on node1 (pod1), VM lab/fw on node2 (pod1)"
+    wanted = [f"spoke e1 is in use twice, by {where}: delete all but one of them"]
+    assert said(source, launcher("l-2", "u2", node="node2")) == wanted, "another instance of the VM"
+    (words,) = said(source, target, D1)
+    assert words.startswith("spoke e1 is in use 3 times")
+    assert said(source, launcher("l-2", "u1", node="node2", interface="pod2")) != []
+
+
 NESTED = "[" * 100_000
 
 
@@ -151,8 +237,28 @@ def test_a_bare_pod_is_read() -> None:
 
 
 def test_what_no_terminal_can_take_does_not_get_through() -> None:
-    """Somebody who may make a pod is not somebody who may write to an operator's terminal."""
+    """Somebody who may make a pod is not somebody who may write to an administrator's terminal."""
     status = json.dumps([{"name": "k8slan-lan-red", "interface": "\x1b[2Jnet1", "ips": ["\ud8001"], "mac": "\x07"}])
-    found = decode_pod({"metadata": {"namespace": "lab", "name": "a", "annotations": {STATUS_ANNOTATION: status}}})
+    annotations = {STATUS_ANNOTATION: status, "vm.kubevirt.io/name": "fw\x1b"}
+    found = decode_pod({"metadata": {"namespace": "lab", "name": "a", "annotations": annotations}})
     (network,) = found.networks
+    assert found.vm == "fw\ufffd"
     assert (network.interface, network.ips, network.mac) == ("\ufffd[2Jnet1", ("\ufffd1",), "\ufffd")
+
+
+@pytest.mark.parametrize(
+    ("asked", "text"),
+    [
+        (("k8slan-lan-red",), "k8slan-lan-red"),
+        (("k8slan-lan-red", "eth1"), "k8slan-lan-red@eth1"),
+        (("k8slan-lan-site.a",), '[{"name": "k8slan-lan-site.a"}]'),
+        (("k8slan-lan-red", "eth1.7"), '[{"name": "k8slan-lan-red", "interface": "eth1.7"}]'),
+        (("k8slan-lan-red", "E1,2"), '[{"name": "k8slan-lan-red", "interface": "E1,2"}]'),
+        (("k8slan-lan-red", "", ["192.0.2.1/24"]), '[{"name": "k8slan-lan-red", "ips": ["192.0.2.1/24"]}]'),
+    ],
+)
+def test_what_is_asked_for_is_short_where_multus_can_read_that(asked: tuple[Any, ...], text: str) -> None:
+    assert request(*asked) == text
+    (network,) = decode_pod(pod(text)).networks
+    nad, interface, ips = (*asked, "", "")[:3]
+    assert (network.nad.name, network.interface, list(network.ips)) == (nad, interface or "net1", list(ips))

@@ -14,7 +14,7 @@ from k8slan_cli.errors import Invalid
 from k8slan_cli.lan import names
 from k8slan_cli.lan.model import Lan, LanRef
 from k8slan_cli.plan import desired
-from k8slan_cli.plan.state import Attachment, Kind, Stub, Underlay, absent
+from k8slan_cli.plan.state import Attachment, AttachmentKind, Stub, Underlay, absent
 from tests.unit.plan import strategies
 
 LAN = Lan(ref=LanRef(namespace="lab", name="blue"), netns="blue", bridge="br0", vxlan="vx0", vni=7, spokes=("a", "b"))
@@ -30,7 +30,7 @@ def attachment(spoke: str = "a", **fields: Any) -> Attachment:
         container="c1",
         ifname="net1",
         lan=LAN.ref,
-        kind=Kind.VETH,
+        kind=AttachmentKind.VETH,
         port=names.port(spoke),
         mac="02:00:00:00:00:01",
         mtu=1400,
@@ -127,7 +127,7 @@ def test_an_mtu_that_cannot_be_had_is_refused(mtu: int | None, device: int, vers
 
 
 def test_a_plan_accounts_for_every_attachment_and_for_nothing_else() -> None:
-    pod, vm = attachment("a"), attachment("b", container="c2", kind=Kind.MACVTAP, tap=9)
+    pod, vm = attachment("a"), attachment("b", container="c2", kind=AttachmentKind.MACVTAP, tap=9)
     state = desired.plan(LAN, "w1", underlay("10.0.0.1"), [pod, vm])
     assert state.ports.keys() == state.attachments.keys() == {"ap", "bp"}
     assert state.stubs == {"bs": Stub(name="bs", mtu=1400)}
@@ -209,4 +209,4 @@ def test_an_owner_fits_into_an_alias_whatever_the_pod_is_called(pod: str) -> Non
 
 def test_only_a_vm_has_a_stub() -> None:
     assert desired.stub_of(attachment()) is None
-    assert desired.stub_of(attachment(kind=Kind.MACVTAP)) == Stub(name="as", mtu=1400)
+    assert desired.stub_of(attachment(kind=AttachmentKind.MACVTAP)) == Stub(name="as", mtu=1400)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from k8slan_cli.probe.frames import CLASSES, MARK, TOKEN_BYTES, token_in
-from k8slan_cli.probe.run import Arrival, Probe, Result, Sent, Verdict, judge
+from k8slan_cli.probe.run import Arrival, ClassResult, Probe, Sent, Verdict, judge
 
 KEYS = tuple(c.key for c in CLASSES)
 PROBE = Probe(src=bytes(5) + b"\2", dst=bytes(5) + b"\4", mtu=1446, count=2, keys=("icmp", "lldp"))
@@ -24,7 +24,7 @@ def arrived(*came: tuple[str, int], at: int = 1_050_000, changed: str = "") -> l
 ALL = (("icmp", 0), ("lldp", 0), ("icmp", 1), ("lldp", 1))
 
 
-def verdict(*results: Result) -> list[tuple[str, Verdict, str]]:
+def verdict(*results: ClassResult) -> list[tuple[str, Verdict, str]]:
     return [(r.key, r.verdict, r.detail) for r in results]
 
 
@@ -61,7 +61,7 @@ def test_unknown_destinations_are_new_in_each_probe_frame() -> None:
 def test_all_there_is_a_pass_with_the_median_latency() -> None:
     came = arrived(*ALL[:2]) + arrived(*ALL[2:], at=1_070_000)
     results = judge(PROBE, sent(), came, one_clock=True)
-    assert results[0] == Result(key="icmp", verdict=Verdict.PASSED, sent=2, arrived=2, latency=60.0)
+    assert results[0] == ClassResult(key="icmp", verdict=Verdict.PASSED, sent=2, arrived=2, latency=60.0)
     assert [r.key for r in results] == ["icmp", "lldp"]
     assert all(r.ok for r in results)
 

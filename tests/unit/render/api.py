@@ -212,8 +212,8 @@ class _Handler(BaseHTTPRequestHandler):
 def _in(at: str, collection: str, query: dict[str, str]) -> bool:
     """Whether the object at a path is of a collection, over all namespaces if it names none."""
     parent, _, name = at.rpartition("/")
-    wanted = query.get("fieldSelector", "").removeprefix("metadata.name=")
-    if wanted and name != wanted:
+    field, _, wanted = query.get("fieldSelector", "").partition("=")
+    if field == "metadata.name" and name != wanted:
         return False
     if parent == collection:
         return True
@@ -227,6 +227,9 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, api: Api) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.api = api
+
+    def handle_error(self, *_: object) -> None:
+        """Nothing on stderr: a client that has seen enough of a watch goes away."""
 
 
 @contextmanager

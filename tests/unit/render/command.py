@@ -37,6 +37,6 @@ def call(*arguments: str, stdin: str | None = None, status: int = 0) -> Done:
         status=found if isinstance(found, int) else int(found is not None), stdout=out.getvalue(), stderr=err.getvalue()
     )
     assert done.status == status, done
-    assert "Traceback" not in done.stderr
-    assert "fault of k8slan" not in done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+    assert "internal error" not in done.stderr
     return done

@@ -46,7 +46,7 @@ FIELDS = {
     "dynamic": "dynamic",
 }
 """A field of ``Lan`` and its key in spec; what is not here is not the user's."""
-NOT_IN_SPEC = {"ref", "created", "uid", "deleting", "finalizers", "nodes", "down"}
+NOT_IN_SPEC = {"ref", "created", "uid", "deleting", "granted", "finalizers", "nodes", "down"}
 
 
 def _schema() -> Mapping[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from k8slan_cli.kube import apply
+from k8slan_cli.kube import apply, kinds
 from k8slan_cli.render import manifests
 from k8slan_cli.render.settings import Settings
 from tests.unit.render.api import Api, Object, serve
@@ -21,7 +21,7 @@ WORKLOADS = "/apis/apps/v1/namespaces/k8slan-system"
 AGENT, CONTROLLER = f"{WORKLOADS}/daemonsets/k8slan-node-agent", f"{WORKLOADS}/deployments/k8slan-controller"
 POD = f"{NAMESPACE}/pods/agent-1"
 LAN = "/apis/lan.k8slan.io/v1beta1/namespaces/lab/lans/one"
-PATHS = [apply.ref(found).path for found in manifests.documents(manifests.render_all(Settings()))]
+PATHS = [kinds.ref(found).path for found in manifests.documents(manifests.render_all(Settings()))]
 
 
 def lively(api: Api, path: str, _: Object) -> None:
@@ -150,7 +150,7 @@ def test_a_cluster_that_does_not_answer(run: Any, tmp_path: Path) -> None:
     with serve(Api(), tmp_path / "kubeconfig"):
         pass
     done = run("install", status=3)
-    assert "no answer from the cluster at http://127.0.0.1" in done.stderr
+    assert "no answer from the API server at http://127.0.0.1" in done.stderr
     assert "Connection refused" in done.stderr
 
 

@@ -265,7 +265,8 @@ def test_the_controller_is_not_root() -> None:
 
 
 def test_the_agents_metrics_stay_on_the_node_unless_they_are_wanted() -> None:
-    for wanted, host in ((False, "127.0.0.1"), (True, "$(NODE_IP)")):
+    """The node's address may be an IPv6 one; brackets do no harm to another."""
+    for wanted, host in ((False, "127.0.0.1"), (True, "[$(NODE_IP)]")):
         [found] = _of("DaemonSet", replace(PLAIN, service_monitor=wanted))
         [agent] = found["spec"]["template"]["spec"]["containers"]
         assert f"--http={host}:9402" in agent["args"]

@@ -1,4 +1,4 @@
-"""What ``lan inspect`` and ``lan list`` say, word by word, in wide and narrow terminals; and why a LAN is not ready."""
+"""What ``lan inspect`` and ``lan list`` say, word by word, in wide and narrow terminals."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from typing import Any
 
 import pytest
 
-from k8slan_cli.cli.lan import found as lans
 from k8slan_cli.cli.lan import inspect, listing
-from k8slan_cli.cli.lan.inspect import Event, View, why
-from k8slan_cli.operate.exchange import Reached
-from k8slan_cli.operate.protocol import Plugged, Traffic
-from k8slan_cli.plan.attached import decode_pod
-from tests.unit.cli.lan import scene
-from tests.unit.cli.lan.scene import NOW, Object
+from k8slan_cli.diagnose.exchange import Reached
+from k8slan_cli.diagnose.lan import Event, LanDetails, why
+from k8slan_cli.diagnose.protocol import Plugged, Traffic
+from k8slan_cli.inventory import lans
+from tests.support import scene
+from tests.support.scene import NOW, view
 
 EVENTS = (
     Event(
@@ -27,13 +26,7 @@ EVENTS = (
 )
 
 
-def view(lan: Object, pods: list[Object], **more: Any) -> View:
-    item = lans.read(lan)
-    seen = lans.Pods(pods=tuple(map(decode_pod, pods)))
-    return View(found=item, attached=lans.on([item], seen), **more)
-
-
-def report(what: View, limit: int | None) -> str:
+def report(what: LanDetails, limit: int | None) -> str:
     return "\n".join(inspect.report(what, limit=limit, wide=False, now=NOW)) + "\n"
 
 
@@ -183,25 +176,6 @@ def test_many_events_are_cut_short() -> None:
 # ---------------------------------------------------------------- why
 
 
-def test_nothing_is_wrong_with_a_lan_that_is_ready() -> None:
-    assert why(view(scene.RED, scene.PODS)) == ()
-
-
-def test_nobody_has_looked_at_it() -> None:
-    (reason,) = why(view(scene.lan(spokes=["e1"]), []))
-    assert reason.startswith("k8slan's controller has not seen it: is it running?")
-    changed = scene.lan(spokes=["e1"], status=scene.status(scene.READY))
-    changed["metadata"]["generation"] = 2
-    (reason,) = why(view(changed, []))
-    assert reason.startswith("k8slan's controller has not seen its last change")
-
-
-def test_a_conflict_is_said_in_the_controllers_words() -> None:
-    conflict = scene.condition("Ready", False, "Conflict", "spec.vni: 7 is in use by LAN lab/blue")
-    (reason,) = why(view(scene.lan(spokes=["e1"], status=scene.status(conflict)), []))
-    assert reason == "Conflict: spec.vni: 7 is in use by LAN lab/blue"
-
-
 def test_an_object_that_breaks_rules_is_shown_all_the_same() -> None:
     broken = scene.lan(spokes=["E1"], vni="seven")
     what = view(broken, [])
@@ -209,29 +183,20 @@ def test_an_object_that_breaks_rules_is_shown_all_the_same() -> None:
     assert "VNI  seven" in report(what, 80)
 
 
-def test_an_agent_that_says_nothing_is_named() -> None:
-    silent = scene.lan(spokes=["e1", "e2", "vm1"], status=scene.status(scene.READY, scene.node("worker1")))
-    (reason,) = why(view(silent, scene.PODS))
-    assert reason.startswith("The agents on worker2 have not said how the LAN is there")
+SHARED = "spoke e1 is in use twice, by pod lab/d1 on worker1 (eth1), pod lab/d2 on worker2 (eth1)"
 
 
-@pytest.mark.parametrize(
-    ("pods", "ready", "words"),
-    [
-        (scene.PODS[:1], scene.READY, "It is being deleted, and stays until these are gone: pod lab/router-a."),
-        ([], scene.READY, "It is being deleted; its finalizers wait for k8slan's controller and agents"),
-        (
-            [],
-            scene.condition("Ready", False, "Terminating", "is to be deleted, and not yet removed on: worker2"),
-            "It is being deleted: it is to be deleted, and not yet removed on: worker2.",
-        ),
-    ],
-)
-def test_what_a_lan_that_is_being_deleted_waits_for(pods: list[Object], ready: Object, words: str) -> None:
-    leaving = scene.lan(spokes=["e1"], status=scene.status(ready))
-    leaving["metadata"]["deletionTimestamp"] = "2026-11-24T11:00:00Z"
-    (reason,) = why(view(leaving, pods))
-    assert reason.startswith(words)
+def test_a_spoke_on_two_nodes_is_said_once() -> None:
+    """In the controller's words, or in the same ones where the controller has not said so."""
+    words = f"{SHARED}: delete all but one of them"
+    found: Any = {**scene.RED, "status": {**scene.RED["status"]}}
+    assert why(view(found, scene.TWICE)) == (f"S{words[1:]}",)
+    found["status"]["conditions"] = [scene.condition("Ready", False, "SpokeShared", words)]
+    assert why(view(found, scene.TWICE)) == (f"SpokeShared: {words}",)
+    assert inspect.as_document(view(found, scene.TWICE))["why"] == [f"SpokeShared: {words}"]
+    assert report(view(found, scene.TWICE), 80).startswith("LAN lab/red  not ready (SpokeShared)\n")
+    table = listing.table([lans.read(found)], everywhere=False, wide=True, limit=None, now=NOW)
+    assert "False  2d   SpokeShared" in list(table.lines())[1]
 
 
 def test_a_link_that_is_down_is_shown() -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from k8slan_cli.cli.exits import AbsentError
-from k8slan_cli.cli.lan import found as lans
 from k8slan_cli.cli.lan import link
-from k8slan_cli.cli.lan.found import Found, Pods
 from k8slan_cli.cli.lan.link import State
+from k8slan_cli.errors import AbsentError
+from k8slan_cli.inventory import lans
+from k8slan_cli.inventory.lans import Found, Pods
 from k8slan_cli.plan.attached import Attached, decode_pod
-from tests.unit.cli.lan import scene
+from tests.support import scene
 
 DYNAMIC = lans.read(scene.lan("blue", dynamic=True, vni=7))
 CABLE = lans.read(scene.lan("cable", spokes=["left", "right"], vni=8))

@@ -6,14 +6,15 @@ import itertools
 
 import pytest
 
-from k8slan_cli.cli.agents import Attachments
-from k8slan_cli.cli.exits import AbsentError, UsageError
+from k8slan_cli.cli.exits import UsageError
 from k8slan_cli.cli.lan import probe
-from k8slan_cli.operate.exchange import Way
-from k8slan_cli.operate.protocol import Plugged
+from k8slan_cli.diagnose.agents import Attachments
+from k8slan_cli.diagnose.exchange import Way
+from k8slan_cli.diagnose.protocol import Plugged
+from k8slan_cli.errors import AbsentError
 from k8slan_cli.probe.frames import CLASSES
-from k8slan_cli.probe.run import Result, Verdict
-from tests.unit.cli.test_agents import plugged
+from k8slan_cli.probe.run import ClassResult, Verdict
+from tests.unit.diagnose.test_agents import plugged
 
 A, B, C = plugged("lab/a"), plugged("lab/b", node="w2"), plugged("lab/c")
 KEYS = [c.key for c in CLASSES]
@@ -36,7 +37,7 @@ def test_an_end_that_is_given_is_in_all_pairs() -> None:
 
 
 def test_who_is_alone_or_both_ends_is_told() -> None:
-    with pytest.raises(AbsentError, match="nobody on the LAN but lab/a:net1"):
+    with pytest.raises(AbsentError, match="no attachments on the LAN but lab/a:net1"):
         choose(A)
     with pytest.raises(UsageError, match="are both lab/a:net1"):
         choose(A, B, src="a", dst="a")
@@ -57,10 +58,10 @@ def test_of_many_some_are_chosen_of_every_node_and_kind_and_that_is_said() -> No
 
 
 def way(src: str, dst: str, **bad: Verdict) -> Way:
-    def result(key: str) -> Result:
+    def result(key: str) -> ClassResult:
         verdict = bad.get(key, bad.get("all", Verdict.PASSED))
         arrived = 0 if verdict is Verdict.DROPPED else 3
-        return Result(key=key, verdict=verdict, sent=3, arrived=arrived, latency=50.4 if arrived else None)
+        return ClassResult(key=key, verdict=verdict, sent=3, arrived=arrived, latency=50.4 if arrived else None)
 
     return Way(src, dst, tuple(map(result, KEYS)))
 

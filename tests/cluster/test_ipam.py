@@ -1,0 +1,114 @@
+"""Addresses from IPAM plugins, as the installed agent runs them on its node: given, taken back, and not in the way."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cluster.harness import Kubectl, Node
+from tests.cluster.harness.pods import Pod, Pods
+from tests.cluster.life import Lan, Lans, lans, root
+from tests.support import names
+from tests.support.agents import eventually
+
+__all__ = ["lans"]
+
+GRACEFUL = {"terminationGracePeriodSeconds": 1}
+"""With none the API server forgets a pod at once, whatever holds it on its node."""
+
+
+@pytest.fixture
+def lan(lans: Lans) -> Lan:
+    """A LAN of two spokes."""
+    return lans(spokes=2)
+
+
+@pytest.fixture
+def plugin(node1: Node) -> Iterator[Path]:
+    """A plugin that node 1 alone has, which is host-local by another name."""
+    plugins = root(node1) / "opt/cni/bin"
+    path = plugins / names.unique("p")
+    shutil.copy(plugins / "host-local", path)
+    yield path
+    path.unlink(missing_ok=True)
+
+
+def network(kubectl: Kubectl, spoke: str, **ipam: Any) -> str:
+    """A NAD of the user's own for a spoke; returns what a pod asks multus for."""
+    name = names.unique("net")
+    config = {"cniVersion": "1.0.0", "name": name, "type": "k8slanveth", "veth": spoke, "ipam": ipam}
+    kubectl.create(
+        {
+            "apiVersion": "k8s.cni.cncf.io/v1",
+            "kind": "NetworkAttachmentDefinition",
+            "metadata": {"name": name},
+            "spec": {"config": json.dumps(config)},
+        }
+    )
+    return f"{name}@net1"
+
+
+def host_local(plugin: str = "host-local") -> dict[str, Any]:
+    """An ``ipam`` section for host-local, or for a copy of it."""
+    return {"type": plugin, "subnet": "10.97.0.0/24", "rangeStart": "10.97.0.10"}
+
+
+def leases(node: Node, network: str) -> set[str]:
+    """The addresses of a network that host-local has given on a node and not got back."""
+    return {path.name for path in (root(node) / "var/lib/cni/networks" / network.partition("@")[0]).glob("[0-9]*")}
+
+
+def addresses(pod: Pod) -> list[str]:
+    """The IPv4 addresses of a pod's second interface."""
+    return [line.split()[1] for line in pod.run("ip", "address", "show", "net1").splitlines() if "inet " in line]
+
+
+def until_said(pod: Pod, *words: str) -> None:
+    """Wait until the events of a pod say something."""
+    eventually(f"an event says {words}", lambda: all(word in pod.events() for word in words), seconds=60)
+
+
+def test_pods_have_addresses_of_host_local_and_static_and_give_them_back(
+    lan: Lan, pod: Pods, kubectl: Kubectl, node1: Node, node2: Node
+) -> None:
+    local = network(kubectl, lan.spokes[0], **host_local())
+    static = network(kubectl, lan.spokes[1], type="static", addresses=[{"address": "10.97.0.2/24"}])
+    one, two = pod(node1, networks=local, spec=GRACEFUL), pod(node2, networks=static, spec=GRACEFUL)
+    assert addresses(one) == ["10.97.0.10/24"]
+    assert addresses(two) == ["10.97.0.2/24"]
+    assert leases(node1, local) == {"10.97.0.10"}
+    lan.until_on(node1, node2)
+    assert "1 packets received" in one.run("ping", "-c", "1", "-W", "5", "10.97.0.2")
+    one.delete()
+    two.delete()
+    assert leases(node1, local) == set()
+
+
+def test_a_plugin_that_is_missing_is_named_at_the_pod_which_can_be_deleted(
+    lan: Lan, pod: Pods, kubectl: Kubectl, node1: Node
+) -> None:
+    stuck = pod(node1, networks=network(kubectl, lan.spokes[0], type="absent"), ready=False, spec=GRACEFUL)
+    until_said(stuck, "IPAM plugin absent is not in /opt/cni/bin", "install it there on every node")
+    stuck.delete(timeout=60)
+
+
+def test_a_plugin_that_goes_holds_no_pod_and_its_addresses_are_released_when_it_is_back(
+    lan: Lan, pod: Pods, kubectl: Kubectl, node1: Node, plugin: Path
+) -> None:
+    asked = network(kubectl, lan.spokes[0], **host_local(plugin.name))
+    one = pod(node1, networks=asked, spec=GRACEFUL)
+    away = plugin.rename(plugin.with_name(f"{plugin.name}-away"))
+    try:
+        one.delete(timeout=90)
+        until_said(one, f"IPAM plugin {plugin.name} is not in /opt/cni/bin")
+        assert leases(node1, asked) == {"10.97.0.10"}
+        assert len(list((root(node1) / "run/k8slan/unreleased").iterdir())) == 1
+    finally:
+        away.rename(plugin)
+    eventually("the address is released", lambda: not leases(node1, asked), seconds=120)
+    eventually("nothing is owed", lambda: not list((root(node1) / "run/k8slan/unreleased").iterdir()))

@@ -1,0 +1,152 @@
+"""What a node or a process can run out of: the error names the limit and what to raise, and nothing is lost by it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from k8slan_cli.agent.agent import Agent
+from k8slan_cli.agent.loop import LanLoop
+from k8slan_cli.agent.passes import Self
+from k8slan_cli.agent.paths import Paths
+from k8slan_cli.errors import KernelError
+from k8slan_cli.lan.model import LanRef
+from k8slan_cli.net import netns
+from tests.support.agents import CHECKOUT, Node, pods, veth
+from tests.support.netns import Namespace
+
+
+@pytest.fixture
+def node() -> Iterator[Node]:
+    with Node.create() as node:
+        yield node
+
+
+def said(*command: str) -> str:
+    """What a command that has to fail says on stderr."""
+    done = subprocess.run(command, cwd=CHECKOUT, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert done.returncode == 1, done
+    assert "Traceback" not in done.stderr, done.stderr
+    assert "internal error" not in done.stderr
+    return done.stderr
+
+
+@pytest.mark.parametrize("most", range(8, 19, 2))
+def test_an_agent_without_descriptors_says_so(node: Node, most: int) -> None:
+    node.lan(spokes=["a"])
+    words = said("prlimit", f"--nofile={most}:{most}", *node.command())
+    assert "Too many open files" in words
+    assert f"this process may have {most} descriptors: raise the limit (ulimit -n" in words
+
+
+@pytest.mark.parametrize(
+    ("limit", "left", "why", "advice"),
+    [
+        ("max_inotify_instances", 0, "no inotify instance is left to this user", "fs.inotify.max_user_instances"),
+        ("max_inotify_instances", 1, "no inotify instance is left to this user", "fs.inotify.max_user_instances"),
+        ("max_inotify_watches", 0, "no inotify watch is left to this user", "fs.inotify.max_user_watches"),
+        ("max_inotify_watches", 1, "no inotify watch is left to this user", "fs.inotify.max_user_watches"),
+    ],
+)
+def test_an_agent_without_inotify_says_so(node: Node, limit: str, left: int, why: str, advice: str) -> None:
+    """The first is for the folder of LANs, the second for the spool."""
+    what = node.files if left == 0 else node.run / "spool"
+    script = f'echo {left} >/proc/sys/user/{limit} && exec "$0" "$@"'
+    agent = (sys.executable, "-m", "k8slan_cli", "node-agent", "--lan-dir", str(node.files), "--run-dir", str(node.run))
+    words = said("unshare", "--user", "--map-root-user", "--net", "--mount", "sh", "-c", script, *agent, "--http", "")
+    assert f" {what}: {why}\n  raise sysctl {advice}\n" in words
+
+
+def test_a_node_without_network_namespaces_says_so(tmp_path: Path) -> None:
+    script = 'echo 0 >/proc/sys/user/max_net_namespaces && exec "$0" "$@"'
+    create = f"from pathlib import Path; from k8slan_cli.net import netns; netns.create(Path('{tmp_path}/x'))"
+    done = subprocess.run(
+        ("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, sys.executable, "-c", create),
+        cwd=CHECKOUT,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert "No space left on device (raise sysctl user.max_net_namespaces)" in done.stderr
+
+
+def test_a_running_agent_that_runs_out_of_descriptors_lives_on(node: Node) -> None:
+    """Each LAN takes some; what there are none for fails with the reason, until there are some again."""
+    for number in range(_LANS):
+        node.lan(spokes=[f"s{number}"])
+    with pods(_LANS) as made, node.agent() as agent:
+        most = agent.descriptors() + _LANS
+        before = resource.prlimit(agent.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(agent.pid, resource.RLIMIT_NOFILE, (most, before[1]))
+        for number, pod in enumerate(made):
+            outcome = node.add(pod, veth(f"s{number}"))
+            if outcome.status:
+                break
+        assert outcome.status == 1
+        words = outcome.stdout.decode()
+        assert "Too many open files: " in words
+        assert f"this process may have {most} descriptors: raise the limit (ulimit -n" in words
+        resource.prlimit(agent.pid, resource.RLIMIT_NOFILE, before)
+        node.delete(made[0], veth("s0")).ok()
+        node.add(made[number], veth(f"s{number}")).result()
+        for number, pod in enumerate(made):
+            node.delete(pod, veth(f"s{number}")).ok()
+        node.assert_nothing_left()
+
+
+_LANS = 24
+
+
+@contextmanager
+def descriptors_left(number: int) -> Iterator[None]:
+    """Let this process open no more than so many files."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(0)
+    os.close(free)  # all below it are in use
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free + number, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_a_namespace_that_cannot_be_opened_is_not_gone(tmp_path: Path) -> None:
+    """A pod must not be taken for gone because the agent has no descriptor for it."""
+    with Namespace.create("pod") as pod:
+        with descriptors_left(1), pytest.raises(KernelError, match="Too many open files") as caught:
+            netns.open_under(Path("/"), str(pod.path))
+        assert str(pod.path) in caught.value.message
+        fd = netns.open_under(Path("/"), str(pod.path))
+        assert fd is not None
+        os.close(fd)
+    for name in ("nothing", "file/below", "loop", "file", "x" * 300):
+        (tmp_path / "file").write_bytes(b"")
+        (tmp_path / "loop").unlink(missing_ok=True)
+        (tmp_path / "loop").symlink_to("loop")
+        assert netns.open_under(tmp_path, name) is None
+
+
+def test_closing_while_loops_end(tmp_path: Path) -> None:
+    """A loop that finishes while the agent closes takes itself out of what is closed."""
+    paths = Paths(tmp_path / "run")
+    paths.create()
+
+    async def close() -> None:
+        agent = Agent(paths, Self(name="n", aliases=frozenset(), address=None))
+        for name in ("a", "b", "c"):
+            ref = LanRef(namespace="x", name=name)
+            loop = LanLoop(ref, name, agent.node, agent.me, agent.attachments, agent._after_pass)
+            agent.loops[ref, name] = loop
+            loop.wake()
+        await agent.close()
+        assert not agent.loops
+
+    asyncio.run(close())
