@@ -53,9 +53,7 @@ class Terminal:
     def __init__(self, stream: TextIO) -> None:
         """Stand before ``stream``."""
         if isinstance(stream, io.TextIOWrapper):
-            # As typer does with an ASCII stream, which would go past this one to do so.
-            ascii_only = codecs.lookup(stream.encoding).name == "ascii"
-            stream.reconfigure(encoding="utf-8" if ascii_only else None, errors="replace")
+            stream.reconfigure(errors="replace")
         self.stream = stream
 
     def write(self, text: str) -> int:
@@ -69,6 +67,9 @@ class Terminal:
             self.write(line)
 
     def __getattr__(self, name: str) -> Any:
+        # typer looks for the bytes below an ASCII stream, to write UTF-8 to them, past this filter.
+        if name == "buffer" and codecs.lookup(self.stream.encoding or "utf-8").name == "ascii":
+            raise AttributeError(name)
         return getattr(self.stream, name)
 
 

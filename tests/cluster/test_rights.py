@@ -51,7 +51,10 @@ def test_a_right_that_is_missing_is_named_in_the_log(lans: Lans, agents: Agents,
     try:
         k8slan.kubectl("patch", *role, "--type=merge", "-p", json.dumps({"rules": [*less, reading]}))
         lan = lans("poor", ready=False)
-        lan.until(lambda found: "cannot create resource" in json.dumps(found), "not Ready for want of a right")
+        lan.until(
+            lambda found: "may not create network-attachment-definitions" in json.dumps(found),
+            "not Ready for want of a right",
+        )
         assert complaints(k8slan) != []
     finally:
         k8slan.kubectl("patch", *role, "--type=merge", "-p", json.dumps({"rules": rules}))

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from k8slan_cli.kube.apply import FIELD_MANAGER
 from k8slan_cli.render import manifests
 from k8slan_cli.render.settings import Settings
 from tests.cluster import probing, product
@@ -104,7 +105,9 @@ def test_an_upgrade_of_a_running_cluster_loses_no_frame(
     lan.until_on(node1, node2)
     before = [links(node, lan) for node in (node1, node2)]
     with undisturbed(one, two, least=500), undisturbed(third, two, least=500):
-        agents.kubectl.apply(*map(json.dumps, without_rollout()))
+        texts = "\n---\n".join(map(json.dumps, without_rollout()))
+        manager = ("--server-side", "--force-conflicts", f"--field-manager={FIELD_MANAGER}")  # as k8slan install
+        agents.kubectl("apply", *manager, "-f", "-", stdin=texts)
         agents.fresh(node1)
         assert [image_of(agents, node) for node in (node1, node2)] == [product.IMAGE, product.FIRST_IMAGE]
         newcomers = [pod(node, networks=lan.any()) for node in (node1, node2)]

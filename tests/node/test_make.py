@@ -50,7 +50,9 @@ def first(clone: Path, *words: str) -> str:
 
 def run(clone: Path, *words: str) -> str:
     """Run make as a user would, whatever make has started this."""
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS", "PYTEST"))}
+    environ = {
+        name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS", "PYTEST", "ARGS"))
+    }
     done = subprocess.run(
         ["make", *words],
         cwd=clone,
