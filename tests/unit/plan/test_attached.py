@@ -97,6 +97,13 @@ def test_a_launcher_is_shown_as_its_vm(where: str, key: str) -> None:
     assert (found.who, found.socket.kind, found.socket.spoke) == ("VM lab/firewall", "macvtap", "e2")
 
 
+def test_a_vm_has_its_own_name_whatever_its_host_name_and_labels_are() -> None:
+    document = pod("k8slan-mac-e2")
+    document["metadata"]["labels"] = {"vm.kubevirt.io/name": "firewall", "kubevirt.io/domain": "mine"}
+    document["metadata"]["annotations"]["kubevirt.io/domain"] = "firewall.lab"
+    assert only(document).who == "VM lab/firewall.lab"
+
+
 def test_any_number_of_pods_is_on_a_dynamic_lan() -> None:
     blue = lan("blue", spokes=(), dynamic=True)
     pods = [decode_pod(pod("k8slan-lan-blue", metadata={"name": name})) for name in ("b", "a")]
