@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from tests.cluster import product
+from tests.cluster import guest, product
 from tests.cluster.harness import Cluster
 from tests.cluster.harness import __main__ as harness
 from tests.cluster.harness.build import BuildError
@@ -27,11 +27,12 @@ def main(arguments: Sequence[str]) -> int:
     if _NAME in names():
         sys.exit(f"there is one already: {folder(_NAME)} (python -m tests.cluster down)")
     started = time.monotonic()
-    kubevirt = "--kubevirt" in arguments
-    cluster = Cluster.up(_NAME, keep=True, images=(product.image(_say),), kubevirt=kubevirt, say=_say)
+    virtual = [word for word in arguments if word == "--kubevirt"]
+    images = [product.image(_say), *([guest.disk_image(_say)] if virtual else ())]
+    cluster = Cluster.up(_NAME, keep=True, images=images, kubevirt=bool(virtual), say=_say)
     _say("installing k8slan")
     try:
-        product.install(cluster)
+        product.install(cluster, *virtual)
         failed = ""
     except BuildError as error:  # there is a cluster all the same, in which one can look for the reason
         failed = str(error)

@@ -9,7 +9,6 @@ import pytest
 
 from tests.cluster import guest, product
 from tests.cluster.conftest import (
-    k8slan,
     kubectl,
     namespace,
     node1,
@@ -19,12 +18,14 @@ from tests.cluster.conftest import (
     require_cluster,
     say,
 )
-from tests.cluster.harness import Cluster, kubevirt
+from tests.cluster.harness import Cluster, Kubectl, kubevirt
 from tests.cluster.harness.build import BuildError
+from tests.cluster.life import Lans, lans
+from tests.kubevirt.vms import Machines
 from tests.support import names
 from tests.support.require import require, required
 
-__all__ = ["k8slan", "kubectl", "namespace", "node1", "node2", "pod", "pytest_runtest_makereport", "say"]
+__all__ = ["k8slan", "kubectl", "lans", "namespace", "node1", "node2", "pod", "pytest_runtest_makereport", "say"]
 
 
 @pytest.fixture(scope="package")
@@ -36,7 +37,7 @@ def cluster(say: Callable[[str], None]) -> Iterator[Cluster]:
         require("kubevirt", kubevirt.built(), f"KubeVirt is not built: {advice}")
     require_cluster("kubevirt", say)
     try:
-        images = (guest.boot_image(say), product.image(say))
+        images = (guest.boot_image(say), guest.disk_image(say), product.image(say))
         cluster = Cluster.up(f"{names.PREFIX}kv", images=images, kubevirt=True, say=say)
     except BuildError as missing:
         require("kubevirt", False, str(missing))
@@ -47,3 +48,18 @@ def cluster(say: Callable[[str], None]) -> Iterator[Cluster]:
         yield cluster
     finally:
         cluster.down()
+
+
+@pytest.fixture(scope="package")
+def k8slan(cluster: Cluster) -> Cluster:
+    """The cluster with k8slan in it, from this checkout's image, its binding registered in KubeVirt; ready."""
+    product.install(cluster, "--kubevirt")
+    return cluster
+
+
+@pytest.fixture
+def vm(lans: Lans, k8slan: Cluster, kubectl: Kubectl) -> Iterator[Machines]:  # noqa: ARG001 - LANs go after VMs
+    """Makes VMs in the test's namespace and waits until their guests run: ``vm(manifest(SILENT, lan.spokes[0]))``."""
+    machines = Machines(k8slan, kubectl)
+    yield machines
+    machines.end()

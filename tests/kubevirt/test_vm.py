@@ -1,4 +1,4 @@
-"""VMs of the real KubeVirt on a LAN: they start, they talk, they move while they talk."""
+"""VMs of the real KubeVirt on a LAN: they start, they talk, their launchers say nothing, they move while they talk."""
 
 from __future__ import annotations
 
@@ -9,61 +9,61 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import pytest
-
 from k8slan_cli.lan import names as lan_names
 from tests.cluster import probing
-from tests.cluster.harness import Cluster, Kubectl, Node
+from tests.cluster.guest import QEMU_USER
+from tests.cluster.harness import Node
 from tests.cluster.harness.pods import Pod, Pods
-from tests.kubevirt.vms import Machine, Watch, manifest
-from tests.support import names
+from tests.cluster.life import Lan, Lans
+from tests.kubevirt.vms import SILENT, Machines, Watch, manifest, pings
+from tests.support.agents import eventually
 
 MAC = "02:aa:bb:cc:dd:01"
 PEER, GUEST = "10.97.0.1", "10.97.0.2"
 _PACE = 0.1  # seconds between two pings
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lan:
-    """A LAN with a spoke for a VM and one for a pod."""
-
-    vm: str
-    pod: str
-    netns: str
+def peer(pod: Pods, node: Node, lan: Lan) -> Pod:
+    """A pod with the address PEER, on the LAN's last spoke."""
+    return pod(
+        node, networks=f'[{{"name": "k8slan-veth-{lan.spokes[-1]}", "interface": "eth1", "ips": ["{PEER}/24"]}}]'
+    )
 
 
-@pytest.fixture
-def lan(k8slan: Cluster, kubectl: Kubectl) -> Iterator[Lan]:
-    """A LAN called ``lan``."""
-    vm, pod = names.unique("vm"), names.unique("pod")
-    kubectl.create(probing.lan("lan", kubectl.namespace, vni=7102, spokes=[vm, pod]))
-    probing.until_ready(kubectl, "lan")
-    probing.until_allocatable(k8slan, f"macvtap.k8slan.io/k8slan-mac-{vm}")
-    yield Lan(vm=vm, pod=pod, netns=probing.netns_of(kubectl, "lan"))
-    kubectl.delete("vmi", "--all")
-    probing.remove(kubectl, "lan")
-
-
-@pytest.fixture
-def peer(lan: Lan, pod: Pods, node2: Node) -> Pod:
-    """A pod on the LAN, on the second node."""
-    asked = f'[{{"name": "k8slan-veth-{lan.pod}", "interface": "eth1", "ips": ["{PEER}/24"]}}]'
-    return pod(node2, networks=asked)
-
-
-def test_a_vm_starts_and_talks_with_a_pod_on_another_node(lan: Lan, kubectl: Kubectl, node1: Node, peer: Pod) -> None:
-    wanted = manifest(lan.vm, address=f"{GUEST}/24", ping=PEER, mac=MAC, node=node1)
-    machine = Machine.start(kubectl, wanted)
+def test_a_vm_starts_and_talks_with_a_pod_on_another_node(
+    lans: Lans, vm: Machines, pod: Pods, node1: Node, node2: Node
+) -> None:
+    lan = lans(spokes=2)
+    there = peer(pod, node2, lan)
+    machine = vm(manifest(pings(PEER, GUEST), lan.spokes[0], macs=[MAC], node=node1))
     machine.says("guest: answer")
     assert machine.node == node1.name
-    assert "3 packets received" in peer.run("ping", "-c", "3", "-W", "5", GUEST)
-    assert f"at {MAC}" in peer.run("arp", "-n", GUEST)
-    assert kubectl.get("vmi", "vm")["status"]["interfaces"][0]["mac"] == MAC
-    device = f"/dev/tap{lan_names.tap_index(lan.vm)}"
-    assert node1.run("stat", "-c", "%u:%g", device).stdout.split() == ["107:107"]
+    assert "3 packets received" in there.run("ping", "-c", "3", "-W", "5", GUEST)
+    assert f"at {MAC}" in there.run("arp", "-n", GUEST)
+    assert machine.interfaces[0]["mac"] == MAC
+    device = f"/dev/tap{lan_names.tap_index(lan.spokes[0])}"
+    assert node1.run("stat", "-c", "%a %u:%g", device).stdout.split() == ["600", f"{QEMU_USER}:{QEMU_USER}"]
     machine.delete()
     assert node1.run("test", "-e", device, check=False).returncode == 1  # a node of the tests has no devtmpfs
     assert probing.ports(node1, lan.netns) == []
+
+
+def test_a_launcher_says_nothing_in_all_its_life(lans: Lans, vm: Machines, pod: Pods, node1: Node) -> None:
+    """Its guest never speaks, so there is not one frame, of whatever address, from its start to its end."""
+    lan = lans(spokes=2)
+    pod(node1, networks=lan.veth(1))  # so that the LAN is there before the launcher
+    lan.until_on(node1)
+    port = lan_names.port(lan.spokes[0])
+    watch = Watch((node1,), lan.netns, port)
+    with watch.watching():
+        machine = vm(manifest(SILENT, lan.spokes[0], node=node1))
+        machine.says("guest: says nothing", afresh=False)
+        machine.order("virtualmachineinstances/pause")
+        machine.order("virtualmachineinstances/unpause")
+        (link,) = node1.ip("-statistics", "link", "show", port, netns=probing.NETNS / lan.netns)
+        machine.delete()
+    assert link["stats64"]["rx"]["packets"] == 0
+    assert [seen.frame.hex() for seen in watch.seen[node1.name]] == []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,18 +99,20 @@ def pinging(pod: Pod, address: str) -> Iterator[list[Pings]]:
 
 
 def test_a_vm_moves_to_the_other_node_and_back_while_it_talks(
-    lan: Lan, kubectl: Kubectl, node1: Node, node2: Node, peer: Pod
+    lans: Lans, vm: Machines, pod: Pods, node1: Node, node2: Node
 ) -> None:
     """Nothing speaks at the target before the guest does, so that no bridge turns there too early."""
-    machine = Machine.start(kubectl, manifest(lan.vm, address=f"{GUEST}/24", ping=PEER, mac=MAC, node=node1))
+    lan = lans(spokes=2)
+    there = peer(pod, node2, lan)
+    machine = vm(manifest(pings(PEER, GUEST), lan.spokes[0], macs=[MAC], node=node1))
     machine.says("guest: answer")
     for source, target in ((node1, node2), (node2, node1)):
         assert machine.node == source.name
-        watch = Watch((node1, node2), lan.netns, lan_names.port(lan.vm), MAC)
-        with watch.watching(), pinging(peer, GUEST) as pings:
+        watch = Watch((node1, node2), lan.netns, lan_names.port(lan.spokes[0]))
+        with watch.watching(), pinging(there, GUEST) as answers:
             assert machine.move() == target.name
             machine.says("guest: answer")
-        (came,) = pings
+        (came,) = answers
         print(f"{source.name} to {target.name}: gap {came.gap:.1f} s, lost {came.lost} of {max(came.answered)}")
         assert len(set(came.answered)) == len(came.answered)
         assert came.gap <= 0.5, came.lost
@@ -118,3 +120,6 @@ def test_a_vm_moves_to_the_other_node_and_back_while_it_talks(
         assert before
         assert after
         assert before[-1].at < after[0].at
+    machine.delete()
+    for node in (node1, node2):
+        eventually("nothing of it is left", lambda n=node: len(probing.ports(n, lan.netns)) == (n is node2), 20)

@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import os
 import platform
+import re
 import shutil
 import subprocess
 import tempfile
@@ -31,6 +32,8 @@ from tests.cluster.harness.versions import (
     TEST_IMAGE,
     cache,
 )
+
+_DIGITS = 12  # of a recipe's digest, in a folder's name
 
 
 class BuildError(Exception):
@@ -132,7 +135,9 @@ def artefact(
 
 def kept(name: str) -> list[Path]:
     """The folders of an artefact by all its recipes, the one made or used last at the end."""
-    return sorted(cache().glob(f"{name}-*"), key=lambda path: path.stat().st_mtime)
+    own = re.compile(rf"{re.escape(name)}-[^-]+-[0-9a-f]{{{_DIGITS}}}")  # and not those of name-another
+    found = (path for path in cache().glob(f"{name}-*") if own.fullmatch(path.name))
+    return sorted(found, key=lambda path: path.stat().st_mtime)
 
 
 def prune(name: str, number: int, used: Path) -> None:
@@ -144,7 +149,7 @@ def prune(name: str, number: int, used: Path) -> None:
 
 def place(name: str, version: str, recipe: str) -> Path:
     """Where an artefact of this recipe is, or will be."""
-    digest = hashlib.sha256(f"{platform.machine()}\n{recipe}".encode()).hexdigest()[:12]
+    digest = hashlib.sha256(f"{platform.machine()}\n{recipe}".encode()).hexdigest()[:_DIGITS]
     return cache() / f"{name}-{version}-{digest}"
 
 

@@ -34,7 +34,7 @@ _MANIFEST = Path(__file__).with_name("base.yaml")
 class Cluster:
     """One cluster, up or about to be; see ``up`` and ``attach``."""
 
-    def __init__(self, name: str, nodes: int, artefacts: Artefacts, *, keep: bool, kubevirt: bool = False) -> None:
+    def __init__(self, name: str, nodes: int, artefacts: Artefacts, *, keep: bool) -> None:
         if not re.fullmatch(r"[a-z0-9]{1,20}", name):
             raise ValueError(f"a cluster's name is 1 to 20 letters and digits, not {name!r}")
         self.name = name
@@ -42,7 +42,6 @@ class Cluster:
         self.kubeconfig = self.folder / "pki" / "admin.kubeconfig"
         self.kubectl = Kubectl(artefacts.kubernetes / "kubectl", self.kubeconfig)
         self._artefacts = artefacts
-        self._kubevirt = kubevirt
         self._owner = None if keep else Process.of(os.getpid())
         self._slot: int | None = None
         self._cgroup = f"{_PREFIX}{name}"
@@ -56,7 +55,6 @@ class Cluster:
                 cgroup=self._cgroup,
                 control=self._machine,
                 kubectl=self.kubectl,
-                own_dev=kubevirt,
                 keep=keep,
                 changed=self._save,
             )
@@ -87,7 +85,7 @@ class Cluster:
         artefacts = build.everything(say)
         stocked = stock.stocked((artefacts.test_image, *((virt.archive(say),) if kubevirt else ()), *images), say)
         sweep()
-        cluster = cls(name, nodes, artefacts, keep=keep, kubevirt=kubevirt)
+        cluster = cls(name, nodes, artefacts, keep=keep)
         if name in names():
             raise MachineError(f"there is a cluster {name!r} already: {cluster.folder}")
         cluster.folder.mkdir(mode=0o755, exist_ok=True)
@@ -165,7 +163,6 @@ class Cluster:
             "owner": asdict(self._owner) if self._owner else None,
             "slot": self._slot,
             "nodes": len(self.nodes),
-            "kubevirt": self._kubevirt,
             "kubernetes": str(self._artefacts.kubernetes),
             "multus": str(self._artefacts.multus),
             "test_image": str(self._artefacts.test_image),
@@ -181,9 +178,7 @@ class Cluster:
         """A cluster that another process started. Raises FileNotFoundError if there is none of that name."""
         state: dict[str, Any] = json.loads((folder(name) / "state.json").read_text())
         paths = {key: Path(state[key]) for key in ("kubernetes", "multus", "test_image")}
-        cluster = cls(
-            name, state["nodes"], Artefacts(**paths), keep=state["owner"] is None, kubevirt=state.get("kubevirt", False)
-        )
+        cluster = cls(name, state["nodes"], Artefacts(**paths), keep=state["owner"] is None)
         cluster._slot = state["slot"]
         cluster._owner = Process(**state["owner"]) if state["owner"] else None
         cluster._machine.state = state["control"]

@@ -3,9 +3,12 @@
 Run by path with a JSON object as argument (Setup in machine.py, and ``boot_id``); writes ``ready`` and a newline
 to stdout when the machine can be entered. Only the standard library, as this runs with nothing else importable.
 
-What the host has is seen as it is, except: /proc, /sys and /run are the machine's own, and /dev if it is to be; changes
-to /etc, /opt and /var go into the machine's folder (overlays); files that the kubelet would write to the host's kernel
-through, or that tell one boot from the next, are covered by files of the machine's.
+What the host has is seen as it is, except: /proc, /sys, /run and /dev are the machine's own; changes to /etc, /opt and
+/var go into the machine's folder (overlays); files that the kubelet would write to the host's kernel through, or that
+tell one boot from the next, are covered by files of the machine's.
+
+The /dev is no devtmpfs, as there is one of these for each kernel only. So the device of a macvtap is not in it until
+something makes it, and nodes can have macvtaps of the same index, as when a VM migrates.
 """
 
 from __future__ import annotations
@@ -33,8 +36,7 @@ def main(setup: dict[str, Any]) -> None:
     socket.sethostname(setup["name"])
     folder = Path(setup["folder"])
     _mounts(folder, setup["binds"])
-    if setup["own_dev"]:
-        _devices(folder / "dev")
+    _devices(folder / "dev")
     boot_id = {"/proc/sys/kernel/random/boot_id": f"{setup['boot_id']}\n"}
     _covers(folder / "covers", setup["covers"] | boot_id)
     for name, value in setup["sysctls"].items():

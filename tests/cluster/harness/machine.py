@@ -41,8 +41,6 @@ class Setup:
     """Path of a file in the machine → content that it has there, written or not."""
     sysctls: Mapping[str, str] = field(default_factory=dict)
     """Path under /proc/sys → value; of its own network namespace only."""
-    own_dev: bool = False
-    """Whether its /dev is its own, and not the host's."""
 
 
 class Machine:

@@ -47,7 +47,6 @@ class Node:
         cgroup: str,
         control: Machine,
         kubectl: Kubectl,
-        own_dev: bool,
         keep: bool,
         changed: Callable[[], None],
     ) -> None:
@@ -66,7 +65,7 @@ class Node:
             "/opt/cni/bin": folder / "cni" / "bin",
             "/etc/cni/net.d": folder / "cni" / "conf",
         }
-        setup = Setup(name=self.name, folder=folder, binds=binds, covers=_COVERS, sysctls=_SYSCTLS, own_dev=own_dev)
+        setup = Setup(name=self.name, folder=folder, binds=binds, covers=_COVERS, sysctls=_SYSCTLS)
         self.machine = Machine(setup, keep=keep, changed=changed)
 
     # --- coming up ----------------------------------------------------------------------------------------------
@@ -277,5 +276,7 @@ def _kubelet(address: str, cgroup: str, authority: Path) -> Object:
         "nodeLeaseDurationSeconds": 4,  # renewed each second; the control plane's grace period fits it
         "nodeStatusUpdateFrequency": "2s",
         "resolvConf": "",
+        "clusterDNS": [network.DNS],
+        "clusterDomain": "cluster.local",
         "makeIPTablesUtilChains": False,
     }

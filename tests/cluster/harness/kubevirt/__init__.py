@@ -7,8 +7,7 @@
     images     the archive of its images
     install    its operator, the KubeVirt object, and the wait until it can run VMs
 
-Guests are emulated (TCG), so that no node needs /dev/kvm. The network binding ``macvtap`` is registered. Nodes have a
-/dev each (init.py): a VM that migrates has a macvtap of the same index, and so a device of the same name, on both.
+Guests are emulated (TCG), so that no node needs /dev/kvm.
 """
 
 from __future__ import annotations

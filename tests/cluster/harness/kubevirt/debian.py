@@ -21,8 +21,10 @@ _KEYS = "/usr/share/keyrings/debian-archive-keyring.gpg"
 _UNWANTED = (
     *(f"usr/share/{name}" for name in ("doc", "info", "man", "locale", "bug", "lintian", "perl", "zoneinfo")),
     *(f"usr/lib/{name}" for name in ("systemd", "udev")),
-    "var/cache",
+    *(f"var/{name}" for name in ("cache", "lock", "run")),
 )
+_LINKS = {"var/run": "../run", "var/lock": "../run/lock"}
+"""What scripts of packages would make as absolute links: KubeVirt goes through /proc/PID/root, and those lead out."""
 
 
 _NAME = "kubevirt-debian"
@@ -63,12 +65,11 @@ def _make(folder: Path) -> None:
             for path in sorted(root.iterdir()):
                 tar.add(path, path.name, filter=_wanted)
             archive.add(tar, [Entry(name=name) for name in ("dev", "proc", "sys") if not (root / name).exists()])
+            archive.add(tar, [Entry(name=name, target=target) for name, target in _LINKS.items()])
 
 
 def _wanted(info: tarfile.TarInfo) -> tarfile.TarInfo | None:
     info.uname = info.gname = ""
-    if info.name in ("var/run", "var/lock"):  # KubeVirt goes through /proc/PID/root: an absolute link would lead out
-        info.linkname = f"..{info.linkname}"
     return None if info.name.startswith(_UNWANTED) else info
 
 

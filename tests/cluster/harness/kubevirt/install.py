@@ -21,10 +21,11 @@ _PLACES = {"nodePlacement": {"nodeSelector": {"kubernetes.io/os": "linux"}}}
 
 def install(kubectl: Kubectl) -> None:
     """Install it, and return when it runs VMs. Raises KubectlError with what is missing."""
-    kubectl.apply(*_operator(programs.folder() / "source" / "manifests" / "generated"))
-    kubectl.wait("--for=condition=Established", "crd/kubevirts.kubevirt.io")
-    kubectl.apply(_kubevirt())
-    kubectl.within(NAMESPACE).wait("--for=condition=Available", "kubevirt/kubevirt", timeout=_SECONDS)
+    inside = kubectl.within(NAMESPACE)
+    inside.apply(*_operator(programs.folder() / "source" / "manifests" / "generated"))
+    inside.wait("--for=condition=Established", "crd/kubevirts.kubevirt.io")
+    inside.apply(_kubevirt())
+    inside.wait("--for=condition=Available", "kubevirt/kubevirt", timeout=_SECONDS)
 
 
 def _kubevirt() -> Object:
@@ -36,10 +37,7 @@ def _kubevirt() -> Object:
             "imagePullPolicy": "IfNotPresent",
             "infra": {"replicas": 1, **_PLACES},
             "workloads": _PLACES,
-            "configuration": {
-                "developerConfiguration": {"useEmulation": True},
-                "network": {"binding": {"macvtap": {"domainAttachmentType": "tap"}}},
-            },
+            "configuration": {"developerConfiguration": {"useEmulation": True}},
         },
     }
 
