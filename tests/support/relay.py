@@ -75,28 +75,34 @@ class Relay:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.taken += 1
-        target = self._target
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-            if target is None:
-                head = (await reader.readuntil(b"\r\n\r\n")).decode()
-                self.asked.append(head.split()[1])
-                host, _, port = self.asked[-1].rpartition(":")
-                target = (host, int(port))
-            there = await asyncio.open_connection(*target)
-            if self._target is None:
-                writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-            ends = (writer, there[1])
-            self._open.update(ends)
-            await asyncio.wait(
-                [
-                    asyncio.create_task(self._pump(reader, there[1], None)),
-                    asyncio.create_task(self._pump(there[0], writer, self._pace)),
-                ],
-                return_when=asyncio.FIRST_COMPLETED,
-            )
+        ends = [writer]
+        self._open.add(writer)
+        try:
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+                target = self._target or await self._asked(reader)
+                there = await asyncio.open_connection(*target)
+                ends.append(there[1])
+                self._open.add(there[1])
+                if self._target is None:
+                    writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+                await asyncio.wait(
+                    [
+                        asyncio.create_task(self._pump(reader, there[1], None)),
+                        asyncio.create_task(self._pump(there[0], writer, self._pace)),
+                    ],
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+        finally:
             for end in ends:
                 end.transport.abort()
             self._open.difference_update(ends)
+
+    async def _asked(self, reader: asyncio.StreamReader) -> tuple[str, int]:
+        """Return where a client of a proxy wants to go."""
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        self.asked.append(head.split()[1])
+        host, _, port = self.asked[-1].rpartition(":")
+        return host, int(port)
 
     async def _pump(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pace: tuple[int, float] | None
