@@ -131,8 +131,8 @@ def test_a_vm_keeps_its_tap_when_its_spoke_goes_to_another_lan(
         added = box.call("ADD", macvtap(spoke))
         if node is node1:
             assert f"spoke {spoke} is in use by {vm.kubectl.namespace}/{vm.name}" in added.error(101)
-        else:  # the nodes of this cluster share a kernel, and so one /dev, as no others do
-            assert f"/dev/tap{lan_names.tap_index(spoke)} is not the device of this macvtap" in added.error(102)
+        else:
+            assert added.status == 0, added.stdout
             box.call("DEL", macvtap(spoke)).ok()
     assert vm.run("sh", "-c", list_taps) == device
     vm.delete()
