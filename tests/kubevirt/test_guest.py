@@ -45,10 +45,10 @@ def test_a_guest_on_two_lans_sends_and_receives_all_frames_whatever_befalls_it(
         with pytest.raises(TimeoutError):
             probing.contact(one, peers[1], peers[1].mtu, 1)  # its LANs are two
 
-        machine.order("virtualmachineinstances/pause")
+        machine.pause()
         with pytest.raises(TimeoutError):
             probing.contact(peers[0], one, peers[0].mtu, 1)
-        machine.order("virtualmachineinstances/unpause")
+        machine.unpause()
         for end, there in zip((one, two), peers, strict=True):
             probing.contact(there, end, there.mtu)
 

@@ -20,7 +20,9 @@ def test_a_spoke_that_is_taken_is_named_with_its_holder(lans: Lans, vm: Machines
     """Once that has gone, the VM starts."""
     lan = lans(spokes=1)
     holder = pod(node1, networks=lan.veth(0))
-    machine = vm(manifest(SILENT, lan.spokes[0], node=node1), ready=False)
+    wanted = manifest(SILENT, lan.spokes[0])
+    wanted["spec"]["nodeSelector"] = {"kubernetes.io/hostname": node1.name}
+    machine = vm(wanted, ready=False)
     says(machine, f"spoke {lan.spokes[0]} is in use by {holder.kubectl.namespace}/{holder.name}")
     holder.delete()
     machine.ready()

@@ -58,8 +58,8 @@ def test_a_launcher_says_nothing_in_all_its_life(lans: Lans, vm: Machines, pod: 
     with watch.watching():
         machine = vm(manifest(SILENT, lan.spokes[0], node=node1))
         machine.says("guest: says nothing", afresh=False)
-        machine.order("virtualmachineinstances/pause")
-        machine.order("virtualmachineinstances/unpause")
+        machine.pause()
+        machine.unpause()
         (link,) = node1.ip("-statistics", "link", "show", port, netns=probing.NETNS / lan.netns)
         machine.delete()
     assert link["stats64"]["rx"]["packets"] == 0

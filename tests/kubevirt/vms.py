@@ -176,6 +176,16 @@ class Machine:
         place = f"/apis/subresources.kubevirt.io/v1/namespaces/{self.kubectl.namespace}/{kind}/{self.name}/{what}"
         self.kubectl("replace", f"--raw={place}", "-f", "-", stdin=json.dumps(body or {}))
 
+    def pause(self) -> None:
+        """Stop its guest's time, and wait until KubeVirt knows that it stands."""
+        self.order("virtualmachineinstances/pause")
+        self.until(_is_paused, "paused")
+
+    def unpause(self) -> None:
+        """Let it go on."""
+        self.order("virtualmachineinstances/unpause")
+        self.until(lambda vmi: not _is_paused(vmi), "unpaused")
+
     def end(self, number: int) -> probing.Relayed:
         """Its guest's interface ``eth<number>``, to send and receive frames at."""
         mac = bytes.fromhex(self.interfaces[number]["mac"].replace(":", ""))
@@ -280,6 +290,11 @@ class Machines:
             self.named(found["metadata"]["name"], ready=False).stop()
         self._kubectl.delete("vm,vmi", "--all")
         self._kubectl.delete("pods", "--selector=kubevirt.io=virt-launcher")
+
+
+def _is_paused(vmi: Object) -> bool:
+    conditions = {each["type"]: each["status"] for each in vmi["status"].get("conditions", ())}
+    return conditions.get("Paused") == "True"
 
 
 def _spec(wanted: Object) -> dict[str, Any]:
