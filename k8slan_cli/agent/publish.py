@@ -109,6 +109,7 @@ class Publisher:
                 log.warning("the VTEPs of this node cannot be listed: %s; trying again", error)
                 await self._pause(pauses.next())
         self._found = {vtep.lan for vtep in found}  # each is read anew before it is written: this may be old
+        await self._agent.lans.heard.wait()  # before that, of a LAN that is not known it cannot be said that it is gone
         self._touch(self._found)
 
     # ------------------------------------------------------------ what wakes it
@@ -224,9 +225,10 @@ class Publisher:
         loop = agent.loops.get((ref, lan.netns)) if lan else _of(ref, agent.loops.values())
         present = loop is not None and loop.outcome is not None and loop.outcome.desired.exists
         attachments = agent.attachments.of(ref) if lan else ()
-        if lan and attachments and loop and loop.outcome:
-            return self._value(lan, loop.outcome, [a for a in attachments if a.key not in loop.dead], written)
-        if attachments or present:
+        live = [a for a in attachments if loop is None or a.key not in loop.dead]
+        if lan and loop and loop.outcome and (live or (attachments and present)):
+            return self._value(lan, loop.outcome, live, written)
+        if live or present:
             return written  # no pass has looked yet, or none has seen the namespace gone
         if refusal := agent.refusals.get(ref):
             return Vtep(lan=ref, node=self._me, state=DEGRADED, message=refusal[:MAX_MESSAGE])

@@ -32,15 +32,18 @@ def key(vtep: Vtep) -> Key:
 async def mark(client: Client, vtep: Vtep, *, lost: bool) -> dict[str, Any]:
     """Say of a VTEP that its node is lost, or take that back; return the VTEP as it is now.
 
+    It is taken back of the very version that was looked at: an agent that has not heard of it may be writing claims.
+
     Raises:
         ApiError: it could not be done.
 
     """
     namespace, name = key(vtep)
+    version = {} if lost else {"resourceVersion": str(vtep.version)}
     document = {
         "apiVersion": VTEPS.api_version,
         "kind": VTEPS.name,
-        "metadata": {"name": name, "namespace": namespace, "uid": vtep.uid},
+        "metadata": {"name": name, "namespace": namespace, "uid": vtep.uid, **version},
         "status": {"lost": lost},
     }
     query = {"fieldManager": CONTROLLER, "force": "true"}

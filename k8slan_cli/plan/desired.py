@@ -75,14 +75,20 @@ def _entries(lan: Lan, node_name: str, vteps: Iterable[Vtep]) -> list[NodeStatus
 
 
 def _losers(node_name: str, vteps: Iterable[Vtep]) -> frozenset[str]:
-    """Return the ports of a node whose spoke another port holds. Only spokes that the node has are looked at."""
+    """Return the ports of a node whose spoke another port holds. Only spokes that the node has are looked at.
+
+    Of a node that is lost these are all ports whose spoke somebody holds: its agent may be at work while its kubelet
+    is down.
+    """
     all_vteps = list(vteps)
     own = {port.spoke for vtep in all_vteps if vtep.node == node_name for port in vtep.ports if port.spoke}
     if not own:
         return frozenset()
     claims = [replace(v, ports=some) for v in all_vteps if (some := tuple(p for p in v.ports if p.spoke in own))]
-    losers = (loser for holding in holdings(claims).values() for loser in holding.losers)
-    return frozenset(loser.port.name for loser in losers if loser.node == node_name)
+    held = holdings(claims)
+    losers = (loser for holding in held.values() for loser in holding.losers)
+    lost = (port.name for v in claims if v.lost and v.node == node_name for port in v.ports if port.spoke in held)
+    return frozenset({*(loser.port.name for loser in losers if loser.node == node_name), *lost})
 
 
 def holder_elsewhere(node_name: str, vteps: Iterable[Vtep], spoke: str) -> Holder | None:

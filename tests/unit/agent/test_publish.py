@@ -405,6 +405,48 @@ def test_what_an_agent_left_before_the_node_was_booted_is_taken_away(tmp_path: P
     fake_time.run(whole())
 
 
+def test_it_is_gone_with_its_pods_though_no_del_has_come(play: Callable[[Play], None]) -> None:
+    """One without ports would hold the LAN's deletion, until a DEL that may never come."""
+
+    async def body(rig: Rig) -> None:
+        rig.attach("a")
+        await rig.settle()
+        rig.loop()._dead.add(("c-a", "eth1"))
+        rig.passed(desired=absent("blue"))
+        await rig.settle()
+        assert rig.vtep is None
+
+    play(body)
+
+
+def test_what_is_left_of_a_lan_that_is_gone_is_taken_away_once_lans_are_heard_of(tmp_path: Path) -> None:
+    """The node was booted with the API server away: no record tells of the LAN, and its VTEP is listed first."""
+
+    async def whole() -> None:
+        api = FakeApi()
+        rig = Rig(api, tmp_path / "before")
+        async with rig.publishing():
+            rig.attach("a")
+            await rig.settle()
+        rig.agent.node.close()
+        paths = Paths(tmp_path / "after")
+        paths.private.mkdir(parents=True)
+        paths.create()
+        agent = Agent(paths, Self(name="n1"), vteps=VtepWatch(api))  # type: ignore[arg-type]
+        task = asyncio.create_task(Publisher(agent, VtepWriter(api, "n1")).run())  # type: ignore[arg-type]
+        await rig.settle()
+        assert PATH in api.objects, "nobody has said that the LAN is gone"
+        agent.take_in(Snapshot())
+        await rig.settle()
+        assert PATH not in api.objects
+        task.cancel()
+        await asyncio.wait({task})
+        await agent.vteps.close()  # type: ignore[attr-defined]
+        agent.node.close()
+
+    fake_time.run(whole())
+
+
 # ---------------------------------------------------------------- agents of version 0.1.0
 
 

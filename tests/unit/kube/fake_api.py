@@ -202,6 +202,9 @@ class FakeApi:
             return self.put(path, body)
         if uid and uid != found["metadata"]["uid"]:
             raise ApiError(f"{path}: uid is immutable", status=422)
+        version = found["metadata"]["resourceVersion"]
+        if body["metadata"].pop("resourceVersion", version) != version:
+            raise ApiError(f"{path} has been modified", status=409)
         wanted = {key: value for key, value in body.items() if key not in ("apiVersion", "kind")}
         added = set(wanted.get("metadata", {}).get("finalizers", ())) - set(found["metadata"].get("finalizers", ()))
         if added and "deletionTimestamp" in found["metadata"]:

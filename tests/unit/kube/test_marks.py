@@ -39,7 +39,8 @@ def test_a_mark_leaves_alone_what_the_agent_says() -> None:
     async def script(api: Any, there: Vtep) -> None:
         lost = marks.read(await marks.mark(api, there, lost=True))
         assert lost == replace(there, lost=True, version=lost.version if lost else 0)
-        found = marks.read(await marks.mark(api, there, lost=False))
+        assert lost
+        found = marks.read(await marks.mark(api, lost, lost=False))
         assert found == replace(there, version=found.version if found else 0)
 
     play(script)
@@ -54,6 +55,19 @@ def test_a_mark_is_for_the_object_that_was_looked_at(gone: bool) -> None:
         with pytest.raises(ApiError):
             await marks.mark(api, there, lost=True)
         assert (PATH in api.objects) is not gone
+
+    play(script)
+
+
+def test_a_mark_is_not_taken_back_of_what_the_agent_has_written_since() -> None:
+    async def script(api: Any, there: Vtep) -> None:
+        lost = marks.read(await marks.mark(api, there, lost=True))
+        assert lost
+        api.put(PATH, {**api.objects[PATH], "status": {**api.objects[PATH]["status"], "mtu": 1400}})
+        with pytest.raises(ApiError) as caught:
+            await marks.mark(api, lost, lost=False)
+        assert caught.value.passing
+        assert api.objects[PATH]["status"]["lost"]
 
     play(script)
 

@@ -41,6 +41,12 @@ def test_the_earlier_claim_holds_the_spoke(claims: tuple[int, int], losers: set[
     assert desired.elsewhere(LAN, "w1", [mine, vtep("w2", port("a", claim=claims[1]))]).losers == losers
 
 
+def test_a_lost_node_gives_its_spokes_to_who_comes_meanwhile_and_keeps_the_others() -> None:
+    mine = replace(vtep("w1", port("a", claim=4), port("b", claim=4)), lost=True)
+    assert desired.elsewhere(LAN, "w1", [mine, vtep("w2", port("a", claim=5))]).losers == {"ap"}
+    assert desired.elsewhere(LAN, "w1", [mine]).losers == frozenset()
+
+
 def test_a_spoke_on_another_node_has_a_holder_there_and_never_here() -> None:
     vteps = [vtep("w1", port("a")), vtep("w2", port("b", claim=3)), replace(vtep("w3", port("b", claim=2)), lost=True)]
     holder = desired.holder_elsewhere("w1", vteps, "b")
