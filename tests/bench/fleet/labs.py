@@ -55,7 +55,7 @@ async def rows(server: Server, folder: Path, nodes: int, lans: int, churn: float
         yield Row("CPU of API server and etcd for a join, the most LANs / the fewest", costs[-1] / costs[0], "×", 1.5)
         strangers = (node.traffic.of("vteps", lan.ref.namespace) for lan in there for node in _strangers(found, lan))
         yield Row("VTEPs, bytes to agents without a LAN in the namespace", sum(strangers), " B", 0)
-        own = {lan.ref: "" for lan in there if found.nodes[0] in lan.members}
+        own = [lan.ref for lan in there if found.nodes[0] in lan.members]
         async with lone(found, nodes, own) as agent:
             yield Row(f"agent's memory, {len(there):,} LANs, {len(own)} of them its own", agent.memory(), " MB")
             before = agent.cpu()
@@ -102,7 +102,7 @@ async def _figures(found: Fleet, there: Sequence[_Lan], cost: Cost, joins: int) 
     for lan in random.Random(0).choices(there, k=min(_SAMPLE, len(there))):
         node = lan.members[0]
         wanted = sum(map(_ports, lan.members[1].vteps.of(lan.ref))) + 1
-        times.append(await found.join(node, lan.ref, pod=f"more{len(there)}-{len(times)}"))
+        times.append(await found.join(node, lan.ref, f"more{len(there)}-{len(times)}"))
         await _until_ports(found, lan, wanted)
     yield Row(f"{what}: a join, p50", quantile(times, 0.5) * 1e3, " ms", 15)
     yield Row(f"{what}: joins at once, each until all know", cost.clock / joins * 1e3, " ms")
@@ -143,7 +143,7 @@ async def _churn(found: Fleet, there: Sequence[_Lan], seconds: float, more: Coll
         await asyncio.sleep(start + number / _RATE - loop.time())
         lan = chance.choice(there)
         node = chance.choice(lan.members)
-        staying.append((lan, node, await node.attach(lan.ref, pod=f"churn{number}")))
+        staying.append((lan, node, await node.attach(lan.ref, f"churn{number}")))
         if len(staying) > _STAY:
             _, node, attachment = staying.popleft()
             await node.detach(attachment)
