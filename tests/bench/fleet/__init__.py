@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from tests.bench.fleet.server import Server
 
 
-def rows(nodes: int = 1000, lans: int = 500) -> Iterator[Row]:
-    """The figures of a fleet of ``nodes`` nodes, with ``lans`` LANs, and of a controller with twice as many."""
+def rows(nodes: int = 1000, lans: int = 300, tended: int = 1000) -> Iterator[Row]:
+    """The figures of a fleet of ``nodes`` nodes, with ``lans`` LANs, and of a controller that tends ``tended`` of them."""
     from tests.bench.fleet import controller, labs, one, ports  # lone.py is in this package too, and is to load little
 
     limits.raise_own()
@@ -28,7 +28,7 @@ def rows(nodes: int = 1000, lans: int = 500) -> Iterator[Row]:
         lambda server, folder: one.rows(server, folder, nodes),
         lambda server, folder: ports.rows(server, folder, min(ports.PORTS, 10 * nodes)),
         lambda server, folder: labs.rows(server, folder, nodes, lans, min(labs.CHURN_SECONDS, nodes)),
-        lambda server, folder: controller.rows(server, folder, 2 * lans),
+        lambda server, folder: controller.rows(server, folder, tended),
     )
     for part in parts:
         with _server() as server, tempfile.TemporaryDirectory(prefix="k8slan-fleet-") as folder:

@@ -21,7 +21,7 @@ from tests.bench.fleet.server import Server
 from tests.bench.rows import Row, quantile
 
 MEMBERS, _IN_A_LAB = 50, 10
-_SHARES = (0.2, 0.6, 1.0)
+_SHARES = (1 / 3, 2 / 3, 1.0)
 _AT_ONCE = 4
 """LANs whose nodes join at the same time."""
 _FIRST_VNI = 100
@@ -37,7 +37,7 @@ class _Lan:
 
 
 async def rows(server: Server, folder: Path, nodes: int, lans: int, churn: float = CHURN_SECONDS) -> AsyncIterator[Row]:
-    """A fifth of the LANs, three fifths, all of them; then pods that come and go."""
+    """A third of the LANs, two thirds, all of them; then pods that come and go."""
     async with fleet(server, folder / "labs") as found:
         await found.grow(nodes)
         there: list[_Lan] = []
