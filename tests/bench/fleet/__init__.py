@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def rows(nodes: int = 1000, lans: int = 300, tended: int = 1000) -> Iterator[Row]:
-    """The figures of a fleet of ``nodes`` nodes with ``lans`` LANs, and of a controller that tends ``tended`` others."""
+    """The figures of a fleet of ``nodes`` nodes with ``lans`` LANs, and of a controller with ``tended`` others."""
     from tests.bench.fleet import controller, labs, one, ports  # lone.py is in this package too, and is to load little
 
     limits.raise_own()
