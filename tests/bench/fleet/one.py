@@ -124,7 +124,7 @@ async def _restart(found: Fleet, count: int) -> AsyncIterator[Row]:
 
     await found.until("the ports of pods that came while the API server was away", knows, found.nodes[:count])
     seconds, spent = time.perf_counter() - at, found.cost() - begun
-    yield Row(f"API server restarted, {len(few)} ports came meanwhile: until all know", seconds, " s", 60)
+    yield Row(f"API server restarted, {len(few)} ports came meanwhile: until all know", seconds, " s", 180)
     yield Row("API server restarted: bytes to an agent for each node of the LAN", spent.vteps / count / count, " B")
 
 
