@@ -25,10 +25,10 @@ def rows(nodes: int = 1000, lans: int = 300, tended: int = 1000) -> Iterator[Row
     limits.raise_own()
     logging.getLogger("k8slan_cli").setLevel(logging.ERROR)  # a thousand agents whose API server goes say so
     parts: Sequence[Callable[[Server, Path], AsyncIterator[Row]]] = (
+        lambda server, folder: controller.rows(server, folder, tended),
         lambda server, folder: one.rows(server, folder, nodes),
         lambda server, folder: ports.rows(server, folder, min(ports.PORTS, 10 * nodes)),
         lambda server, folder: labs.rows(server, folder, nodes, lans, min(labs.CHURN_SECONDS, nodes)),
-        lambda server, folder: controller.rows(server, folder, tended),
     )
     for part in parts:
         with _server() as server, tempfile.TemporaryDirectory(prefix="k8slan-fleet-") as folder:

@@ -98,9 +98,9 @@ async def _bytes(found: Fleet, whole: Cost, count: int) -> AsyncIterator[Row]:
     lan = await found.admin.call("GET", LANS.path(_LAN.namespace, _LAN.name))
     vtep = await found.admin.call("GET", VTEPS.path(_LAN.namespace, names.vtep(_LAN.name, found.nodes[0].place.name)))
     yield Row("LAN object (without spokes)", size(lan) / 1e3, " kB", 4)
-    yield Row("VTEP object of one port", size(vtep), " B", 1500)
-    yield Row("VTEPs, bytes in all", whole.vteps / 1e6, " MB")
-    yield Row("VTEPs, bytes to an agent for each node of the LAN", whole.vteps / count / count, " B", 3000)
+    yield Row("VTEP object of one port", size(vtep) / 1e3, " kB", 1.5)
+    yield Row("VTEPs, bytes in all", whole.vteps / 1e9, " GB")
+    yield Row("VTEPs, bytes to an agent for each node of the LAN", whole.vteps / count / count / 1e3, " kB", 3)
     yield Row("VTEPs, bytes to an agent without a LAN there", found.nodes[count].traffic.of("vteps", "one"), " B", 0)
     yield Row("LANs, bytes to an agent", whole.lans / (count + 1) / 1e3, " kB")
 
@@ -125,7 +125,9 @@ async def _restart(found: Fleet, count: int) -> AsyncIterator[Row]:
     await found.until("the ports of pods that came while the API server was away", knows, found.nodes[:count])
     seconds, spent = time.perf_counter() - at, found.cost() - begun
     yield Row(f"API server restarted, {len(few)} ports came meanwhile: until all know", seconds, " s", 180)
-    yield Row("API server restarted: bytes to an agent for each node of the LAN", spent.vteps / count / count, " B")
+    yield Row(
+        "API server restarted: bytes to an agent for each node of the LAN", spent.vteps / count / count / 1e3, " kB"
+    )
 
 
 async def _crowd(found: Fleet, count: int) -> AsyncIterator[Row]:
@@ -137,6 +139,6 @@ async def _crowd(found: Fleet, count: int) -> AsyncIterator[Row]:
     spent = found.cost() - begun
     assert all(node.peers(_CROWD) == count - 1 for node in found.nodes[:count])
     yield Row(f"{count:,} joins at once, until all know all", spent.clock, " s")
-    yield Row("joins at once: bytes in all", spent.vteps / 1e6, " MB")
-    yield Row("joins at once: bytes to an agent for each node of the LAN", spent.vteps / count / count, " B", 5000)
+    yield Row("joins at once: bytes in all", spent.vteps / 1e9, " GB")
+    yield Row("joins at once: bytes to an agent for each node of the LAN", spent.vteps / count / count / 1e3, " kB", 5)
     yield Row("joins at once: API server and etcd, CPU", spent.server, " s")
