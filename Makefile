@@ -12,6 +12,7 @@ help:
 	@echo 'make check      format, lint, types, layers, C, generated files, packages: what CI checks'
 	@echo 'make bench      the benchmarks, as root'
 	@echo 'make cluster    a real two-node Kubernetes on this machine with k8slan in it, as root; ARGS=down ends it'
+	@echo '                ARGS="up --kubevirt": with KubeVirt, for VMs'
 	@echo 'make bench-cluster  the benchmarks in such a cluster'
 	@echo 'make fuzz       the long fuzz runs'
 	@echo 'make reference  write docs/reference-cli.md anew'

@@ -129,8 +129,11 @@ class Attacher:
 
     def _holders(self, config: cni.NetConf, lan: Lan, port: str) -> list[Attachment]:
         """Who has a port, or the tap that goes with its spoke: a VM may be on it by a LAN that had the spoke before."""
-        tap = names.tap_index(config.spoke) if config.plugin is cni.Plugin.MACVTAP and config.spoke else None
-        return [a for a in self._agent.attachments if (a.lan == lan.ref and a.port == port) or a.tap == tap]
+        found = [a for a in self._agent.attachments.of(lan.ref) if a.port == port]
+        if config.plugin is cni.Plugin.MACVTAP and config.spoke:
+            tap = names.tap_index(config.spoke)
+            found += [a for a in self._agent.attachments if a.tap == tap and a not in found]
+        return found
 
     def _attachment(self, request: cni.Add, lan: Lan, port: str, mtu: int, pod: int) -> Attachment:
         """An attachment at ``port`` of a LAN whose MTU is ``mtu``."""

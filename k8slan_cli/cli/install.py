@@ -17,6 +17,7 @@ from k8slan_cli.render.settings import Settings, check
 if TYPE_CHECKING:
     from k8slan_cli.kube.apply import Cluster, Rollout, State
     from k8slan_cli.kube.kinds import Document, Kind, Ref
+    from k8slan_cli.kube.kubevirt import KubeVirt
 
 PART_OF = {"app.kubernetes.io/part-of": "k8slan"}
 
@@ -42,21 +43,26 @@ def install(
     dry_run: DryRun = False,
     wait: Annotated[bool, typer.Option(help="wait until every agent and the controller are ready")] = True,
     checks: Annotated[bool, typer.Option(help="look for multus, the version and the rights first")] = True,
+    kubevirt: Annotated[
+        bool, typer.Option("--kubevirt", help="register the network binding macvtap in KubeVirt, for VMs")
+    ] = False,
 ) -> None:
     """Install k8slan into a cluster, or bring an installation to this version and these settings.
 
     Exit status: 0 installed and ready, 1 refused or wrong settings, 3 something is missing (kubeconfig, cluster,
-    rights, multus), 4 not ready in time.
+    rights, multus, KubeVirt), 4 not ready in time.
     """
     from k8slan_cli.kube import apply
+    from k8slan_cli.kube import kubevirt as virt
 
     wanted = settings()
     cluster = apply.connect(kubeconfig, context)
     deadline = time.monotonic() + timeout
     documents = _documents(wanted)
+    virtual = _kubevirt(cluster) if kubevirt else ()
     if checks:
-        _check_cluster(cluster, wanted, documents)
-    _apply(cluster, documents, deadline, dry_run=dry_run)
+        _check_cluster(cluster, wanted, documents, virtual)
+    _apply(cluster, [*documents, *(virt.registered(found.ref) for found in virtual)], deadline, dry_run=dry_run)
     if dry_run:
         _say("nothing was changed: this was a dry run")
     elif wait:
@@ -71,7 +77,21 @@ def _documents(settings: Settings) -> list[dict[str, Any]]:
     return manifests.documents(manifests.render_all(settings))
 
 
-def _check_cluster(cluster: Cluster, settings: Settings, documents: Iterable[Document]) -> None:
+def _kubevirt(cluster: Cluster) -> list[KubeVirt]:
+    """Return the KubeVirt that is to have the binding. Raises MissingError if there is none."""
+    from k8slan_cli.kube import client, kubevirt
+
+    found = kubevirt.every(cluster)
+    if not found:
+        raise client.MissingError(
+            "there is no KubeVirt in the cluster", hint="install it first, or leave --kubevirt out"
+        )
+    return found
+
+
+def _check_cluster(
+    cluster: Cluster, settings: Settings, documents: Iterable[Document], virtual: Iterable[KubeVirt]
+) -> None:
     """Raise MissingError, with all that is missing, before anything is changed."""
     from k8slan_cli.kube import client, kinds
 
@@ -91,6 +111,10 @@ def _check_cluster(cluster: Cluster, settings: Settings, documents: Iterable[Doc
     rights = {(kind, settings.namespace): verbs for kind, verbs in followed.items()}
     for target in map(kinds.ref, documents):
         rights[target.kind, target.namespace] = ("get", "create", "patch", *followed.get(target.kind, ()))
+    for there in virtual:
+        rights[there.ref.kind, there.ref.namespace] = ("get", "patch")
+        if there.another:
+            found.append(f"the network binding macvtap in {there.ref}: another has its name ({there.another})")
     found += _lacking(cluster, rights)
     if found:
         raise client.MissingError(
@@ -246,6 +270,7 @@ def uninstall(
         )
     if lans and not dry_run:
         _delete_lans(cluster, lans, deadline)
+    _withdraw(cluster, deadline, dry_run=dry_run)
     for target in targets:
         if target.kind == kinds.CRDS and not dry_run:  # agents are gone by now
             _free_vteps(cluster)
@@ -307,6 +332,20 @@ def _merge(cluster: Cluster, target: Ref, metadata: dict[str, object]) -> None:
     except client.ApiError as error:
         if error.status != 404:  # it is gone already
             raise
+
+
+def _withdraw(cluster: Cluster, deadline: float, *, dry_run: bool) -> None:
+    """Take the network binding back that ``install --kubevirt`` has registered."""
+    from k8slan_cli.kube import client, kubevirt
+
+    try:
+        found = kubevirt.every(cluster)
+    except client.ApiError as error:
+        if error.status != 403:
+            raise
+        _say(f"  the network binding {kubevirt.BINDING} of a KubeVirt stays, if there is one: {error.message}")
+        return
+    _apply(cluster, [kubevirt.withdrawn(one.ref) for one in found if one.ours], deadline, dry_run=dry_run)
 
 
 def _remove(cluster: Cluster, target: Ref, deadline: float, *, dry_run: bool) -> None:

@@ -15,7 +15,7 @@ from k8slan_cli.inventory import lans as reading
 from k8slan_cli.inventory import occupancy
 from k8slan_cli.inventory.lans import Found
 from k8slan_cli.inventory.occupancy import Users
-from k8slan_cli.kube import apply, client, kinds
+from k8slan_cli.kube import apply, client, kinds, kubevirt
 from k8slan_cli.kube.apply import Cluster
 from k8slan_cli.kube.client import ApiError
 from k8slan_cli.kube.kinds import MIN_MINOR
@@ -81,6 +81,28 @@ def multus(cluster: Cluster) -> Iterator[Check]:
     else:
         words = "NetworkAttachmentDefinitions are not known: multus is not installed"
         yield Check(what=what, state=FAIL, words=words, advice=f"install it: {_MULTUS}")
+
+
+def kubevirts(cluster: Cluster) -> Iterator[Check]:
+    """Whether VMs can be on LANs, where there is KubeVirt."""
+    what = "KubeVirt"
+    try:
+        found = kubevirt.every(cluster)
+    except ApiError as error:
+        if error.status != 403:  # whoever may not see it has no use for the advice either
+            yield unseen(what, error)
+        return
+    for one in found:
+        version = f" {'.'.join(map(str, one.version))}" if one.version else ""
+        if not one.fault:
+            yield Check(what=what, state=OK, words=f"VMs of {one.ref}{version} can attach to LANs")
+            continue
+        advice = "k8slan install --kubevirt registers it"
+        if one.another:
+            advice = f"give that another name in {one.ref}, then k8slan install --kubevirt"
+        elif one.binding is not None:
+            advice = f"add it to the feature gates of {one.ref}"
+        yield Check(what=what, state=WARN, words=f"of {one.ref}{version}, {one.fault}", advice=advice)
 
 
 def unseen(what: str, error: K8slanError) -> Check:

@@ -35,7 +35,7 @@ def examine(cluster: Cluster, namespace: str) -> Iterator[Area]:
     except K8slanError as error:
         yield Area("cluster", (Check(what="API server", state=FAIL, words=error.message, advice=error.hint),))
         return
-    yield Area("cluster", (*version, *api.multus(cluster)))
+    yield Area("cluster", (*version, *api.multus(cluster), *api.kubevirts(cluster)))
     known = tuple(api.crd(cluster))
     yield Area("k8slan", (*known, *api.controller(cluster), *api.webhook(cluster, namespace)))
     if any(check.state == FAIL for check in known):

@@ -76,9 +76,10 @@ WEBHOOKS = Kind(_ADMISSION, "ValidatingWebhookConfiguration", "validatingwebhook
 CRDS = Kind("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions", namespaced=False)
 DEPLOYMENTS = Kind("apps/v1", "Deployment", "deployments")
 DAEMON_SETS = Kind("apps/v1", "DaemonSet", "daemonsets")
+KUBEVIRTS = Kind("kubevirt.io/v1", "KubeVirt", "kubevirts")
 
 _MANIFESTS = (
-    *(LANS, VTEPS, PODS, NAMESPACES, SECRETS, SERVICE_ACCOUNTS, WEBHOOKS, CRDS, DEPLOYMENTS, DAEMON_SETS),
+    *(LANS, VTEPS, PODS, NAMESPACES, SECRETS, SERVICE_ACCOUNTS, WEBHOOKS, CRDS, DEPLOYMENTS, DAEMON_SETS, KUBEVIRTS),
     Kind("v1", "Service", "services"),
     Kind(_RBAC, "ClusterRole", "clusterroles", namespaced=False),
     Kind(_RBAC, "ClusterRoleBinding", "clusterrolebindings", namespaced=False),

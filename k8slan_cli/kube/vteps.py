@@ -20,6 +20,7 @@ from k8slan_cli.lan import names
 from k8slan_cli.lan.model import LanRef
 from k8slan_cli.lan.vtep import PodRef, VmRef, Vtep
 from k8slan_cli.lan.vtep_codec import LAN_LABEL, NODE_LABEL, decode, encode, labels
+from k8slan_cli.plan.pods import decode_pod
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +28,6 @@ _LOOK_SECONDS = 0.2
 """How long the first ADD of a LAN waits for the LAN's VTEPs."""
 _GRACE_SECONDS = 60.0
 """How long a namespace is watched on after the last attachment: pods are replaced by others within that."""
-_VM, _VMI = "vm.kubevirt.io/name", "kubevirt.io/created-by"
-"""Labels of a KubeVirt launcher pod: the VM's name, and the uid of its VMI."""
 Changes = Collection[tuple[Vtep | None, Vtep | None]]
 
 
@@ -82,15 +81,14 @@ class VtepWriter:
     async def vm_of(self, pod: PodRef) -> VmRef | None:
         """Return the VM that a pod runs; None for other pods, and for one that is gone."""
         try:
-            metadata = (await self._client.call("GET", PODS.path(pod.namespace, pod.name)))["metadata"]
+            found = decode_pod(await self._client.call("GET", PODS.path(pod.namespace, pod.name)))
         except ApiError as error:
             if error.status == 404:
                 return None
             raise
-        found = metadata.get("labels") or {}
-        if pod.uid not in ("", metadata["uid"]) or not found.get(_VM):
+        if pod.uid not in ("", found.uid) or not found.vm:
             return None
-        return VmRef(name=found[_VM], uid=found.get(_VMI, ""))
+        return VmRef(name=found.vm, uid=found.vmi)
 
     def _path(self, lan: LanRef) -> str:
         return VTEPS.path(lan.namespace, names.vtep(lan.name, self._node))

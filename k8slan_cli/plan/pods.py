@@ -20,7 +20,8 @@ from k8slan_cli.lan.model import Lan, LanRef
 NETWORKS_ANNOTATION = "k8s.v1.cni.cncf.io/networks"
 STATUS_ANNOTATION = "k8s.v1.cni.cncf.io/network-status"
 DEFAULT_ANNOTATION = "v1.multus-cni.io/default-network"
-_VM_KEYS = ("vm.kubevirt.io/name", "kubevirt.io/domain")
+_VM_KEYS = ("kubevirt.io/domain", "vm.kubevirt.io/name")
+"""Annotation and label of a launcher: the VM's name, and its host name, which is mostly the same."""
 _VMI_KEY = "kubevirt.io/created-by"
 _OVER = ("Succeeded", "Failed")
 
@@ -104,7 +105,7 @@ def decode_pod(document: Mapping[str, Any]) -> Pod:
         uid=metadata.get("uid") or "",
         node=spec.get("nodeName") or "",
         phase=status.get("phase") or "",
-        vm=_printable(next((found for key in _VM_KEYS if (found := labels.get(key) or annotations.get(key))), "")),
+        vm=_printable(next((found for key in _VM_KEYS if (found := annotations.get(key) or labels.get(key))), "")),
         vmi=labels.get(_VMI_KEY) or "",
         deleting="deletionTimestamp" in metadata,
         host_network=spec.get("hostNetwork") is True,

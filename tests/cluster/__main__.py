@@ -1,6 +1,7 @@
-"""A cluster with k8slan in it, to play with: ``python -m tests.cluster up``; every other word goes to the harness.
+"""A cluster with k8slan in it, to play with: ``python -m tests.cluster up``, with ``--kubevirt`` for VMs in it.
 
-``exec NODE -- COMMAND``, ``kubectl ARGUMENTS``, ``reboot NODE``, ``list`` and ``down`` act on it.
+Every other word goes to the harness: ``exec NODE -- COMMAND``, ``kubectl ARGUMENTS``, ``reboot NODE``, ``list`` and
+``down`` act on it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from tests.cluster import product
+from tests.cluster import guest, product
 from tests.cluster.harness import Cluster
 from tests.cluster.harness import __main__ as harness
 from tests.cluster.harness.build import BuildError
@@ -21,15 +22,17 @@ _NAME = "dev"
 
 def main(arguments: Sequence[str]) -> int:
     """Do what the command line says."""
-    if list(arguments) != ["up"]:
+    if list(arguments) not in (["up"], ["up", "--kubevirt"]):
         return harness.main()
     if _NAME in names():
         sys.exit(f"there is one already: {folder(_NAME)} (python -m tests.cluster down)")
     started = time.monotonic()
-    cluster = Cluster.up(_NAME, keep=True, images=(product.image(_say),), say=_say)
+    virtual = [word for word in arguments if word == "--kubevirt"]
+    images = [product.image(_say), *([guest.disk_image(_say)] if virtual else ())]
+    cluster = Cluster.up(_NAME, keep=True, images=images, kubevirt=bool(virtual), say=_say)
     _say("installing k8slan")
     try:
-        product.install(cluster)
+        product.install(cluster, *virtual)
         failed = ""
     except BuildError as error:  # there is a cluster all the same, in which one can look for the reason
         failed = str(error)

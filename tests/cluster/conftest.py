@@ -30,21 +30,26 @@ def say(pytestconfig: pytest.Config) -> Callable[[str], None]:
     return say
 
 
-@pytest.fixture(scope="session")
-def buildable(say: Callable[[str], None]) -> None:
-    """The machine can have a cluster: root, Go once, packages."""
-    require("cluster", os.geteuid() == 0, "needs root: its nodes are namespaces")
+def require_cluster(suite: str, say: Callable[[str], None]) -> None:
+    """Skip a suite where the machine can have no cluster: root, Go once, packages."""
+    require(suite, os.geteuid() == 0, "needs root: its nodes are namespaces")
     if not build.built():
-        require("cluster", shutil.which("go") is not None, "needs Go 1.24 or newer to build Kubernetes, once")
+        require(suite, shutil.which("go") is not None, "needs Go 1.24 or newer to build Kubernetes, once")
     for tool in ("unshare", "nsenter", "setpriv"):
-        require("cluster", shutil.which(tool) is not None, f"needs {tool!r} of util-linux")
+        require(suite, shutil.which(tool) is not None, f"needs {tool!r} of util-linux")
     try:
         build.everything(say)
     except BuildError as missing:
-        require("cluster", False, str(missing))
+        require(suite, False, str(missing))
 
 
 @pytest.fixture(scope="session")
+def buildable(say: Callable[[str], None]) -> None:
+    """The machine can have a cluster."""
+    require_cluster("cluster", say)
+
+
+@pytest.fixture(scope="package")
 def cluster(
     buildable: None,  # noqa: ARG001 - comes first
     say: Callable[[str], None],
@@ -57,20 +62,20 @@ def cluster(
     cluster.down()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def k8slan(cluster: Cluster) -> Cluster:
     """The cluster with k8slan in it, from this checkout's image, ready."""
     product.install(cluster)
     return cluster
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def node1(cluster: Cluster) -> Node:
     """The first node."""
     return cluster.nodes[0]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def node2(cluster: Cluster) -> Node:
     """The second node."""
     return cluster.nodes[1]

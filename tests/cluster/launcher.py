@@ -9,9 +9,7 @@ from typing import Any
 import pytest
 
 from tests.cluster import guest
-
-QEMU_USER = 107
-"""Whom KubeVirt's launchers run as, without any right: the CNI plugin gives the tap to that user."""
+from tests.cluster.guest import QEMU_USER
 
 QEMU = """\
 exec /usr/bin/qemu-system-x86_64 -M q35 -m 256 -accel tcg -nodefaults -nographic -serial stdio -no-reboot \

@@ -13,7 +13,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
@@ -75,11 +75,12 @@ class Endpoints:
         finally:
             os.close(fd)
 
-    def tap(self, pod: Pod, network: str) -> Hypervisor:
+    def tap(self, pod: Pod, network: str) -> Relayed:
         """The tap of a pod's attachment to a network, by the program /guest/tap in its container."""
         device = tap_device(pod)
         mac = bytes.fromhex(network_status(pod, network)["mac"].replace(":", ""))
-        return self._open.enter_context(Hypervisor(pod, device, mac))
+        command = pod.kubectl.command("exec", "--stdin", pod.name, "--", "/guest/tap", device)
+        return self._open.enter_context(Relayed(command, mac))
 
 
 def tap_device(pod: Pod) -> str:
@@ -88,13 +89,12 @@ def tap_device(pod: Pod) -> str:
     return device
 
 
-class Hypervisor:
-    """What speaks for a VM on its tap: ``/guest/tap`` in the pod's container, with the container's rights."""
+class Relayed:
+    """Frames by way of the streams of a command: the program ``tap`` in a launcher's container, or in a VM's guest."""
 
-    def __init__(self, pod: Pod, device: str, mac: bytes) -> None:
+    def __init__(self, command: Sequence[str], mac: bytes) -> None:
         self.mac = mac
         self._buffer = bytearray()
-        command = pod.kubectl.command("exec", "--stdin", pod.name, "--", "/guest/tap", device)
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(command, bufsize=0, stdin=pipe, stdout=pipe, stderr=pipe)
         assert self._process.stdin

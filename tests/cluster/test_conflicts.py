@@ -265,7 +265,7 @@ def test_an_older_lan_in_use_and_a_younger_one_whose_spoke_it_takes_both_go_on(
         older.patch({"spec": {"spokes": [*older.spokes, younger.spokes[0], younger.spokes[2]]}})
         message = f"{younger.spokes[0]} is in use by LAN {younger.kubectl.namespace}/younger"
         assert message in condition(judged(older), "Conflict")["message"]
-        younger.edit(mtu=1400)
+        younger.edit(vxlanDevMap={"elsewhere": "eth0"})
         assert condition(older.get(), "Conflict")["status"] == "True"
     pairs[0][0].delete()
     pairs[0] = (pod(node1, networks=older.veth(0)), pairs[0][1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import signal
 import time
@@ -162,7 +163,8 @@ def lab(api: Api, namespace: str) -> Iterator[Lab]:
         if found.get(item["metadata"]["name"]):
             api.patch(found.path(item["metadata"]["name"]), {"metadata": {"finalizers": None}})
     for item in api.call("GET", VTEPS.path(namespace))["items"]:
-        found.end_vtep(item["spec"]["lan"], item["spec"]["node"])
+        with contextlib.suppress(Refused):  # a controller has taken it away meanwhile
+            found.end_vtep(item["spec"]["lan"], item["spec"]["node"])
     api.call("DELETE", NADS.path(namespace), {"gracePeriodSeconds": 0})
 
 

@@ -69,7 +69,7 @@ def test_a_lan_in_use_stays_until_its_pods_are_gone_and_then_nothing_is_left(
     eventually("the first node knows the LAN and no more", lambda: _records(leftovers(node1, lan), "lans/"))
     two.delete()
     lan.until_gone()
-    assert lan.kubectl.items("network-attachment-definitions") == []
+    eventually("its NADs are gone with it", lambda: lan.kubectl.items("network-attachment-definitions") == [])
     for node in (node1, node2):
         until_nothing_left(node, lan)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.harness import Cluster, Kubectl, KubectlError, Node
+from tests.cluster.harness import Cluster, Kubectl, KubectlError, Node, build
 from tests.cluster.harness import cluster as clusters
 from tests.cluster.harness.pods import Pods
 from tests.cluster.harness.process import Process
@@ -233,3 +233,12 @@ def _pids(first: int) -> list[int]:
     """A process and all below it."""
     children = Path(f"/proc/{first}/task/{first}/children").read_text().split()
     return [first, *(pid for child in children for pid in _pids(int(child)))]
+
+
+def test_what_is_kept_of_one_artefact_is_not_anothers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name may begin with another's."""
+    monkeypatch.setenv("K8SLAN_CACHE", str(tmp_path))
+    made = {name: build.artefact(name, "1.7.0", "recipe", lambda _: None) for name in ("kubevirt", "kubevirt-debian")}
+    older = build.artefact("kubevirt", "1.6.0", "recipe", lambda _: None)
+    build.prune("kubevirt", 1, made["kubevirt"])
+    assert [path.is_dir() for path in (*made.values(), older)] == [True, True, False]

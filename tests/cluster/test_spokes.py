@@ -131,8 +131,8 @@ def test_a_vm_keeps_its_tap_when_its_spoke_goes_to_another_lan(
         added = box.call("ADD", macvtap(spoke))
         if node is node1:
             assert f"spoke {spoke} is in use by {vm.kubectl.namespace}/{vm.name}" in added.error(101)
-        else:  # the nodes of this cluster share a kernel, and so one /dev, as no others do
-            assert f"/dev/tap{lan_names.tap_index(spoke)} is not the device of this macvtap" in added.error(102)
+        else:
+            assert added.status == 0, added.stdout
             box.call("DEL", macvtap(spoke)).ok()
     assert vm.run("sh", "-c", list_taps) == device
     vm.delete()
@@ -237,7 +237,9 @@ def test_a_spoke_that_two_nodes_came_to_have_is_one_pods_and_all_say_so(
         eventually(f"{each.name} is told once", lambda e=each: pod_events(kubectl, e) == told)
     eventually("the one without the spoke has no link", lambda: (carrier(one), carrier(two)) == ("0", "1"))
 
-    assert json.loads(k8s("lan", "inspect", lan.name, "-o", "json"))["why"] == [f"SpokeShared: {words}"]
+    why = json.loads(k8s("lan", "inspect", lan.name, "-o", "json"))["why"]
+    assert why[0] == f"SpokeShared: {words}"
+    assert [each for each in why[1:] if one.name not in each or "its port is down" not in each] == []
     assert "not ready (SpokeShared)" in k8s("lan", "inspect", lan.name)
     assert "SpokeShared" in k8s("lan", "list", "-o", "wide")
     assert f"LAN {kubectl.namespace}/{lan.name} is not ready: {words}" in k8s("doctor")

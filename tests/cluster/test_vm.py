@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.cluster import guest, probing
+from tests.cluster.guest import QEMU_USER
 from tests.cluster.harness import Cluster, Kubectl, Node
 from tests.cluster.harness.build import BuildError
 from tests.cluster.harness.pods import Pods
-from tests.cluster.launcher import QEMU, QEMU_USER, launcher, tap_program, with_qemu
+from tests.cluster.launcher import QEMU, launcher, tap_program, with_qemu
 from tests.support import names
 from tests.support.require import require
 

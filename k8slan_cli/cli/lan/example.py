@@ -16,6 +16,7 @@ from k8slan_cli.cli.lan.output import yaml_text
 from k8slan_cli.errors import AbsentError
 
 if TYPE_CHECKING:
+    from k8slan_cli.kube.apply import Cluster
     from k8slan_cli.lan.model import Lan
 
 _IMAGE = "docker.io/library/busybox:stable"
@@ -64,8 +65,22 @@ def example(
     socket = socket_of(lan, spoke, what)
     wanted = Wanted(interface=interface, ips=tuple(ip or ()), image=image)
     check(wanted, what, socket)
-    build = {Workload.POD: pod, Workload.DEPLOYMENT: deployment, Workload.VM: vm}[what]
-    typer.echo(yaml_text(build(socket, wanted)), nl=False)
+    if what is Workload.VM:
+        document = vm(socket, wanted, _binding(here.cluster))
+    else:
+        document = {Workload.POD: pod, Workload.DEPLOYMENT: deployment}[what](socket, wanted)
+    typer.echo(yaml_text(document), nl=False)
+
+
+def _binding(cluster: Cluster) -> Document:
+    """Return what a VM's interface says to be on a LAN, for the KubeVirt there is."""
+    from k8slan_cli.kube import kubevirt
+    from k8slan_cli.kube.client import ApiError
+
+    try:
+        return kubevirt.interface(kubevirt.every(cluster))
+    except ApiError:  # this user may not see it, and may make VMs all the same
+        return kubevirt.interface(())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,8 +214,8 @@ def deployment(socket: Target, wanted: Wanted) -> Document:
     }
 
 
-def vm(socket: Target, wanted: Wanted) -> Document:
-    """A KubeVirt VM, its interface bound by the network binding plugin ``macvtap``."""
+def vm(socket: Target, wanted: Wanted, binding: Document) -> Document:
+    """A KubeVirt VM, its interface bound by ``macvtap`` in the way that its KubeVirt has."""
     return {
         "apiVersion": "kubevirt.io/v1",
         "kind": "VirtualMachine",
@@ -214,7 +229,7 @@ def vm(socket: Target, wanted: Wanted) -> Document:
                             "disks": [{"name": "root", "disk": {"bus": "virtio"}}],
                             "interfaces": [
                                 {"name": "default", "masquerade": {}},
-                                {"name": _PORT, "binding": {"name": "macvtap"}},
+                                {"name": _PORT, **binding},
                             ],
                         },
                         "memory": {"guest": "1Gi"},

@@ -107,9 +107,8 @@ async def _figures(found: Fleet, there: Sequence[_Lan], cost: Cost, joins: int) 
     yield Row(f"{what}: a join, p50", quantile(times, 0.5) * 1e3, " ms", 15)
     yield Row(f"{what}: joins at once, each until all know", cost.clock / joins * 1e3, " ms")
     yield Row(f"{what}: API server and etcd, CPU for a join", cost.server / joins * 1e3, " ms")
-    yield Row(
-        f"{what}: VTEPs, bytes for a join to each agent that hears of it", _each(cost, there, joins) / 1e3, " kB", 5
-    )
+    each = cost.vteps / joins / len(there[0].members)
+    yield Row(f"{what}: VTEPs, bytes for a join to each agent that hears of it", each / 1e3, " kB", 5)
     lans = sum(node.traffic.of("lans") for node in found.nodes) / len(found.nodes)
     yield Row(f"{what}: LANs, bytes to an agent for each LAN so far", lans / len(there) / 1e3, " kB", 3)
     yield Row(f"{what}: API server's memory", found.server.memory() / 1e3, " GB")

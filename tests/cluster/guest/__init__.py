@@ -1,7 +1,9 @@
-"""What runs behind a VM's tap in the tests: a program that speaks raw frames there, and a real Linux guest for qemu.
+"""What runs behind a VM's tap in the tests: a program that speaks raw frames there, and real guests.
 
-The program (``tap.c``) is static, so that it runs in any container. The guest is Debian's kernel for clouds and an
-initramfs of busybox, the kernel's virtio drivers and ``init``; it is made once and kept in the cache.
+The program (``tap.c``) is static, so that it runs in any container, and in a guest. The guest is Debian's kernel for
+clouds and an initramfs of busybox, the kernel's virtio drivers, that program and ``init``. For VMs that boot from a
+disk there is one with iPXE, which asks for an address at each of its interfaces. They are made once and kept in the
+cache.
 """
 
 from __future__ import annotations
@@ -9,16 +11,25 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from tests.cluster.harness import build
+from tests.cluster.harness import archive, build
+from tests.cluster.harness.archive import Entry, Image
 from tests.cluster.harness.build import BuildError
 from tests.cluster.harness.versions import BUSYBOX
 
 QEMU = "/usr/bin/qemu-system-x86_64"
 PACKAGES = {"qemu-system-x86": QEMU}
 """What a guest needs on the machine."""
+
+BOOT_IMAGE = "localhost/k8slan-guest:1"
+"""The image of a kernel and an initramfs, /boot/vmlinuz and /boot/initramfs in it."""
+DISK_IMAGE = "localhost/k8slan-disk:1"
+EXAMPLE_IMAGE = "docker.io/kubevirt/cirros-container-disk-demo:latest"
+"""The image of a disk, also by the name that manifests/vm-example.yaml has: a guest that needs little memory."""
+QEMU_USER = 107
+"""Whom KubeVirt's launchers run as."""
 
 _HERE = Path(__file__).parent
 _KERNEL = "linux-image-cloud-amd64"
@@ -46,11 +57,57 @@ def tap_program(folder: Path) -> Path:
 def image(say: Callable[[str], None] = lambda _: None) -> Path:
     """The folder of ``vmlinuz`` and ``initramfs``, made if it is not there. Raises BuildError with what is missing."""
     build.packages(PACKAGES, say)
-    sources = (Path(__file__), _HERE / "init", Path(BUSYBOX))
+    sources = (Path(__file__), _HERE / "init", _HERE / "tap.c", Path(BUSYBOX))
     recipe = " ".join(hashlib.sha256(source.read_bytes()).hexdigest() for source in sources)
     place = build.artefact("guest", "1", recipe, _make, say)
     build.prune("guest", 1, place)
     return place
+
+
+def boot_image(say: Callable[[str], None] = lambda _: None) -> Path:
+    """The archive of BOOT_IMAGE, from which KubeVirt boots the guest. Raises BuildError with what is missing."""
+    made = image(say)
+    recipe = f"{made}\n{Path(archive.__file__).read_text()}"
+    place = build.artefact("guest-image", "1", recipe, lambda folder: _make_image(folder, made), say)
+    build.prune("guest-image", 1, place)
+    return place / "image.tar"
+
+
+def disk_image(say: Callable[[str], None] = lambda _: None) -> Path:
+    """The archive of DISK_IMAGE and EXAMPLE_IMAGE. Raises BuildError with what is missing."""
+    recipe = f"{Path(__file__).read_text()}{Path(archive.__file__).read_text()}"
+    place = build.artefact("guest-disk", "1", recipe, _make_disk, say)
+    build.prune("guest-disk", 1, place)
+    return place / "image.tar"
+
+
+def _make_image(folder: Path, made: Path) -> None:
+    contents = {f"boot/{name}": (made / name).read_bytes() for name in ("vmlinuz", "initramfs")}
+    _pack(folder, (BOOT_IMAGE,), contents)
+
+
+def _make_disk(folder: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="k8slan-guest-") as scratch:
+        disk = _fetch("ipxe", scratch) / "usr/lib/ipxe/ipxe.iso"
+        _pack(folder, (DISK_IMAGE, EXAMPLE_IMAGE), {"disk/ipxe.img": disk.read_bytes()})
+
+
+def _pack(folder: Path, names: Sequence[str], contents: Mapping[str, bytes]) -> None:
+    """Write the archive of an image, by some names, with files for KubeVirt, which runs programs of its own in it."""
+    folders = [Entry(name=each) for each in ("boot", "dev", "disk", "etc", "proc", "run", "sys", "tmp")]
+    files = [Entry(name=path, content=data, mode=0o644, owner=QEMU_USER) for path, data in contents.items()]
+    layer = archive.layer(folder / "layer.tar", folders + files)
+    images = [Image(name=name, layers=(layer,), entrypoint=("/none",)) for name in names]
+    archive.write(folder / "image.tar", images)
+    layer.unlink()
+
+
+def _fetch(package: str, folder: str) -> Path:
+    """Download a Debian package into a folder, and return where it is unpacked."""
+    _run("apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", package, cwd=folder)
+    (file,) = Path(folder).glob("*.deb")
+    _run("dpkg-deb", "--extract", str(file), folder)
+    return Path(folder)
 
 
 def _make(folder: Path) -> None:
@@ -59,14 +116,12 @@ def _make(folder: Path) -> None:
         package = next((word for word in depends if word.startswith("linux-image-") and word != _KERNEL), None)
         if package is None:
             raise BuildError(f"apt knows no {_KERNEL}, the guest's kernel")
-        _run("apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", package, cwd=scratch)
-        (archive,) = Path(scratch).glob("*.deb")
-        _run("dpkg-deb", "--extract", str(archive), scratch)
-        (kernel,) = Path(scratch, "boot").glob("vmlinuz-*")
+        unpacked = _fetch(package, scratch)
+        (kernel,) = (unpacked / "boot").glob("vmlinuz-*")
         (folder / "vmlinuz").write_bytes(kernel.read_bytes())
-        (modules,) = Path(scratch, "lib", "modules").iterdir()
+        (modules,) = (unpacked / "lib" / "modules").iterdir()
         entries = [("bin", None), ("dev", None), ("proc", None), ("lib", None)]
-        entries += [("bin/busybox", Path(BUSYBOX)), ("init", _HERE / "init")]
+        entries += [("bin/busybox", Path(BUSYBOX)), ("bin/tap", tap_program(unpacked)), ("init", _HERE / "init")]
         entries += [(f"lib/{n}-{Path(name).name}", modules / "kernel" / name) for n, name in enumerate(_MODULES)]
         (folder / "initramfs").write_bytes(_archive(entries))
 

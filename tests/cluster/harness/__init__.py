@@ -12,6 +12,7 @@
     node       a worker: containerd, kubelet, multus
     control    etcd, apiserver, controller manager, scheduler
     kubectl    kubectl, its answers parsed, its watches waited on
+    kubevirt   KubeVirt, for clusters that run VMs: its programs, its images, its start
     cluster    all of it together: up, down, and what a crashed run left
 
 Every machine, the control plane's too, has a PID, network, mount, UTS and IPC namespace of its own. Killing its process

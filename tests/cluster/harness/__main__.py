@@ -20,6 +20,7 @@ def main() -> int:
     verbs.add_parser("build", help="build what is missing, start nothing")
     up = verbs.add_parser("up", help="start a cluster that stays")
     up.add_argument("--nodes", type=int, default=2)
+    up.add_argument("--kubevirt", action="store_true", help="with KubeVirt in it, which takes longer")
     up.add_argument("--image", type=Path, action="append", default=[], help="image archive to load on every node")
     verbs.add_parser("down", help="remove it and all traces of it")
     verbs.add_parser("list", help="the clusters there are")
@@ -37,7 +38,7 @@ def main() -> int:
         case "build":
             build.everything(_say)
         case "up":
-            _up(wanted.name, wanted.nodes, wanted.image)
+            _up(wanted.name, wanted.nodes, wanted.image, kubevirt=wanted.kubevirt)
         case "down":
             if wanted.name in names():
                 Cluster.attach(wanted.name).down()
@@ -56,11 +57,11 @@ def main() -> int:
     return 0
 
 
-def _up(name: str, nodes: int, images: list[Path]) -> None:
+def _up(name: str, nodes: int, images: list[Path], *, kubevirt: bool) -> None:
     if name in names():
         sys.exit(f"there is a cluster {name!r} already: {folder(name)}")
     started = time.monotonic()
-    cluster = Cluster.up(name, nodes=nodes, keep=True, images=images, say=_say)
+    cluster = Cluster.up(name, nodes=nodes, keep=True, images=images, kubevirt=kubevirt, say=_say)
     print(
         f"cluster {name!r} is up after {time.monotonic() - started:.1f} s\n"
         f"  export KUBECONFIG={cluster.kubeconfig}\n"

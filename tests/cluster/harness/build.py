@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import os
 import platform
+import re
 import shutil
 import subprocess
 import tempfile
@@ -31,6 +32,8 @@ from tests.cluster.harness.versions import (
     TEST_IMAGE,
     cache,
 )
+
+_DIGITS = 12  # of a recipe's digest, in a folder's name
 
 
 class BuildError(Exception):
@@ -68,7 +71,7 @@ def built() -> bool:
         ("multus", MULTUS, _multus_recipe),
         ("test-image", "1", _image_recipe),
     )
-    return not _absent(PACKAGES) and all(_place(name, version, recipe()).is_dir() for name, version, recipe in recipes)
+    return not _absent(PACKAGES) and all(place(name, version, recipe()).is_dir() for name, version, recipe in recipes)
 
 
 def packages(wanted: Mapping[str, str], say: Callable[[str], None] = lambda _: None) -> None:
@@ -112,38 +115,41 @@ def artefact(
 
     ``recipe`` is a text that changes whenever the outcome should.
     """
-    place = _place(name, version, recipe)
-    if place.is_dir():
-        return place
+    whole = place(name, version, recipe)
+    if whole.is_dir():
+        return whole
     with lock(name):
-        if place.is_dir():
-            return place
-        for half in place.parent.glob(f".{name}-*"):
+        if whole.is_dir():
+            return whole
+        for half in whole.parent.glob(f".{name}-*"):
             shutil.rmtree(half)
-        unfinished = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=place.parent))
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=whole.parent))
         say(f"building {name} {version}")
         started = time.monotonic()
         make(unfinished)
         unfinished.chmod(0o755)
-        unfinished.rename(place)
+        unfinished.rename(whole)
         say(f"built {name} {version} in {time.monotonic() - started:.0f} s")
-    return place
+    return whole
 
 
 def kept(name: str) -> list[Path]:
     """The folders of an artefact by all its recipes, the one made or used last at the end."""
-    return sorted(cache().glob(f"{name}-*"), key=lambda path: path.stat().st_mtime)
+    own = re.compile(rf"{re.escape(name)}-[^-]+-[0-9a-f]{{{_DIGITS}}}")  # and not those of name-another
+    found = (path for path in cache().glob(f"{name}-*") if own.fullmatch(path.name))
+    return sorted(found, key=lambda path: path.stat().st_mtime)
 
 
 def prune(name: str, number: int, used: Path) -> None:
     """Note that one of an artefact's folders is used, and remove those that were not for longest."""
     os.utime(used)
-    for place in kept(name)[:-number]:
-        shutil.rmtree(place, ignore_errors=True)  # a parallel run may be at it, too
+    for old in kept(name)[:-number]:
+        shutil.rmtree(old, ignore_errors=True)  # a parallel run may be at it, too
 
 
-def _place(name: str, version: str, recipe: str) -> Path:
-    digest = hashlib.sha256(f"{platform.machine()}\n{recipe}".encode()).hexdigest()[:12]
+def place(name: str, version: str, recipe: str) -> Path:
+    """Where an artefact of this recipe is, or will be."""
+    digest = hashlib.sha256(f"{platform.machine()}\n{recipe}".encode()).hexdigest()[:_DIGITS]
     return cache() / f"{name}-{version}-{digest}"
 
 
@@ -224,8 +230,8 @@ def _build_kubernetes(folder: Path) -> None:
         (module / "go.mod").write_text(_kubernetes_module())
         (module / "servers").mkdir()
         (module / "servers" / "main.go").write_text(_PROGRAM)
-        _go_build(module, _kubernetes_flags(), folder, "cluster/servers")
-        _go_build(module, _kubernetes_flags(), folder, "k8s.io/kubernetes/cmd/kubectl")
+        go_build(module, _kubernetes_flags(), folder, "cluster/servers")
+        go_build(module, _kubernetes_flags(), folder, "k8s.io/kubernetes/cmd/kubectl")
     for name in _SERVERS:
         (folder / name).symlink_to("servers")
 
@@ -241,27 +247,32 @@ def _multus_recipe() -> str:
 def _build_multus(folder: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="k8slan-go-") as scratch:
         (Path(scratch) / "go.mod").write_text(_multus_module())
-        _go_build(Path(scratch), ["-ldflags=-s -w"], folder, f"{MULTUS_MODULE}/cmd/multus")
+        go_build(Path(scratch), ["-ldflags=-s -w"], folder, f"{MULTUS_MODULE}/cmd/multus")
 
 
-def _go_build(module: Path, flags: list[str], folder: Path, package: str) -> None:
-    """Build one program, static and without debug data; the checksums come with the modules (-mod=mod)."""
-    go = shutil.which("go")
-    if go is None:
+def go_build(module: Path, flags: list[str], folder: Path, *packages: str, cgo: bool = False) -> None:
+    """Build programs, without ``cgo`` static ones; the checksums come with the modules (-mod=mod)."""
+    wanted = ["-mod=mod", "-trimpath", "-gcflags=all=-dwarf=false", *flags, "-o", f"{folder}/", *packages]
+    go("build", *wanted, cwd=module, environment={"CGO_ENABLED": "1" if cgo else "0"})
+
+
+def go(*arguments: str, cwd: Path | None = None, environment: Mapping[str, str] | None = None) -> str:
+    """Run the go command, after everything else that the machine has to do; returns what it printed."""
+    program = shutil.which("go")
+    if program is None:
         raise BuildError("needs Go, 1.24 or newer (https://go.dev/doc/install)")
-    command = ["nice", "-n", "5", go, "build", "-mod=mod", "-trimpath", "-gcflags=all=-dwarf=false"]
     done = subprocess.run(
-        [*command, *flags, "-o", f"{folder}/", package],
-        cwd=module,
-        env={**os.environ, "CGO_ENABLED": "0"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        ["nice", "-n", "5", program, *arguments],
+        cwd=cwd,
+        env={**os.environ, **(environment or {})},
+        capture_output=True,
         text=True,
         check=False,
     )
     if done.returncode != 0:
-        words = [line for line in done.stdout.splitlines() if not line.startswith("go: downloading")]
-        raise BuildError(f"go build {package}: " + "\n".join(words[-20:]))
+        words = [line for line in done.stderr.splitlines() if not line.startswith("go: downloading")]
+        raise BuildError(f"go {arguments[0]} {arguments[-1]}: " + "\n".join(words[-20:]))
+    return done.stdout
 
 
 # --- the test image -----------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.cluster.harness import build, cgroups, network, pki, stock
+from tests.cluster.harness import kubevirt as virt
 from tests.cluster.harness.build import Artefacts
 from tests.cluster.harness.control import Control
 from tests.cluster.harness.kubectl import Kubectl
@@ -72,16 +73,17 @@ class Cluster:
         nodes: int = 2,
         keep: bool = False,
         images: Sequence[Path] = (),
+        kubevirt: bool = False,
         say: Callable[[str], None] = lambda _: None,
     ) -> Cluster:
         """Start a cluster and return when its nodes are Ready.
 
         ``keep``: it outlives this process; otherwise it dies with it, and this must be called from the main thread.
-        ``images``: archives that every node has from the start. Raises BuildError or
-        MachineError; nothing is left then.
+        ``images``: archives that every node has from the start. ``kubevirt``: it runs VMs, too. Raises BuildError,
+        MachineError or KubectlError; nothing is left then.
         """
         artefacts = build.everything(say)
-        stocked = stock.stocked((artefacts.test_image, *images), say)
+        stocked = stock.stocked((artefacts.test_image, *((virt.archive(say),) if kubevirt else ()), *images), say)
         sweep()
         cluster = cls(name, nodes, artefacts, keep=keep)
         if name in names():
@@ -89,6 +91,9 @@ class Cluster:
         cluster.folder.mkdir(mode=0o755, exist_ok=True)
         try:
             cluster._start(stocked)
+            if kubevirt:
+                say("starting KubeVirt")
+                virt.install(cluster.kubectl)
         except BaseException:
             cluster.down()
             raise

@@ -12,6 +12,7 @@ from tests.cluster.harness.machine import Machine
 
 _ETCD = "http://127.0.0.1:2379"
 _API_SERVER = "kube-apiserver"
+_PROXY = "front-proxy-client"
 _REST = ("kube-controller-manager", "kube-scheduler")
 
 
@@ -36,6 +37,7 @@ class Control:
         authority.server("apiserver", addresses, hosts)
         authority.signing_key()
         authority.client("kubelet-client", "kube-apiserver-kubelet-client", ["system:masters"])
+        pki.Authority(self._pki / "proxy").client("proxy", _PROXY)
         clients = {
             "admin": ("admin", ["system:masters"], self.url),
             "manager": ("system:kube-controller-manager", [], "https://127.0.0.1:6443"),
@@ -76,6 +78,14 @@ class Control:
             f"--kubelet-client-key={self._pki}/kubelet-client.key",
             "--kubelet-preferred-address-types=InternalIP",  # nobody resolves the nodes' names
             "--authorization-mode=Node,RBAC",
+            # API servers beside this one are told on whose behalf it asks, and know it by an authority of its own.
+            f"--requestheader-client-ca-file={self._pki}/proxy/ca.crt",
+            f"--requestheader-allowed-names={_PROXY}",
+            "--requestheader-username-headers=X-Remote-User",
+            "--requestheader-group-headers=X-Remote-Group",
+            "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+            f"--proxy-client-cert-file={self._pki}/proxy/proxy.crt",
+            f"--proxy-client-key-file={self._pki}/proxy/proxy.key",
             "--enable-admission-plugins=NodeRestriction",
             "--allow-privileged=true",
             "--enable-aggregator-routing=true",  # webhooks by pod address: there is no kube-proxy

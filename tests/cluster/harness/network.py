@@ -23,6 +23,9 @@ API = "10.96.0.1"
 
 SERVICES = "10.96.0.0/16"
 
+DNS = "10.96.0.10"
+"""Where pods are told to ask for names. There is no server."""
+
 SLOTS = 256
 
 

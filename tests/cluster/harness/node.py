@@ -184,6 +184,13 @@ class Node:
         """Load an image archive into containerd."""
         stock.import_image(self.machine, archive)
 
+    def name_by_digest(self, image: str) -> None:
+        """Let an image that was loaded be found by its digest, too, as one is that was pulled."""
+        images = ["ctr", "--namespace=k8s.io", "images"]
+        listed = (line.split() for line in self.run(*images, "list").stdout.splitlines())
+        digest = next(words[2] for words in listed if words[0] == image)
+        self.run(*images, "tag", "--force", image, f"{image.rpartition(':')[0]}@{digest}")
+
     def container_run(self, container_id: str, *command: str, timeout: float = 60) -> str:
         """Run a command in a container without asking the API server; the id may begin with ``containerd://``."""
         name = container_id.removeprefix("containerd://")
@@ -269,5 +276,7 @@ def _kubelet(address: str, cgroup: str, authority: Path) -> Object:
         "nodeLeaseDurationSeconds": 4,  # renewed each second; the control plane's grace period fits it
         "nodeStatusUpdateFrequency": "2s",
         "resolvConf": "",
+        "clusterDNS": [network.DNS],
+        "clusterDomain": "cluster.local",
         "makeIPTablesUtilChains": False,
     }

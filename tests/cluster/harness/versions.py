@@ -25,6 +25,20 @@ STAGING = (
 # fmt: on
 """Modules that live in Kubernetes' own repository; k8s.io/kubernetes asks for v0.0.0 of each of them."""
 
+KUBEVIRT = "1.7.0"
+KUBEVIRT_MODULE = "kubevirt.io/kubevirt"
+
+KUBEVIRT_DEBIAN = "trixie"
+"""What KubeVirt's images are made of; older ones have a libvirt that KubeVirt was not tried with."""
+
+# fmt: off
+KUBEVIRT_PACKAGES = (
+    "acl", "ethtool", "iproute2", "libvirt-clients", "libvirt-daemon", "libvirt-daemon-driver-qemu",
+    "libvirt-daemon-log", "nftables", "procps", "qemu-system-x86", "qemu-utils", "seabios", "xorriso",
+)
+# fmt: on
+"""Of that Debian: libvirt and qemu, and what KubeVirt calls beside."""
+
 PACKAGES = {
     "containerd": "/usr/bin/containerd",
     "runc": "/usr/sbin/runc",

@@ -101,6 +101,13 @@ def test_a_launcher_has_the_name_of_its_vm(where: str, key: str) -> None:
     assert (only(document)[0].kind, only(document)[0].spoke) == ("macvtap", "e2")
 
 
+def test_a_vm_has_its_own_name_whatever_its_host_name_and_labels_are() -> None:
+    document = pod("k8slan-mac-e2")
+    document["metadata"]["labels"] = {"vm.kubevirt.io/name": "firewall", "kubevirt.io/domain": "mine"}
+    document["metadata"]["annotations"]["kubevirt.io/domain"] = "firewall.lab"
+    assert decode_pod(document).vm == "firewall.lab"
+
+
 def test_the_same_network_twice_is_two_interfaces() -> None:
     blue = lan("blue", spokes=(), dynamic=True)
     status = [{"name": "lab/k8slan-lan-blue", "interface": "net1", "mac": "02:00:00:00:00:01"}]

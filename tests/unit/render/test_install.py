@@ -234,6 +234,62 @@ def test_a_namespace_that_is_still_going_is_waited_for(api: Api, run: Any) -> No
     assert done.stderr.endswith("k8slan is ready\n")
 
 
+# ---------------------------------------------------------------- KubeVirt
+
+KUBEVIRT = "/apis/kubevirt.io/v1/namespaces/virt/kubevirts/kv"
+
+
+def has_kubevirt(api: Api, binding: Object | None = None, manager: str = "admin") -> None:
+    """Let there be a KubeVirt, with something registered by somebody."""
+    bindings = {} if binding is None else {"macvtap": binding}
+    metadata = {"name": "kv", "namespace": "virt", "managedFields": [{"manager": manager}]}
+    spec = {"configuration": {"network": {"binding": bindings}}}
+    api.put(KUBEVIRT, {"apiVersion": "kubevirt.io/v1", "kind": "KubeVirt", "metadata": metadata, "spec": spec})
+
+
+def test_the_binding_is_registered_last_and_only_if_it_is_asked_for(api: Api, run: Any) -> None:
+    has_kubevirt(api)
+    run("install", "--no-wait")
+    assert f"PATCH {KUBEVIRT}" not in api.writes
+    assert "KubeVirt virt/kv would be changed" in run("install", "--kubevirt", "--dry-run").stderr
+    assert f"PATCH {KUBEVIRT}" not in api.writes
+    assert "KubeVirt virt/kv changed" in run("install", "--kubevirt", "--no-wait").stderr
+    assert api.writes[-1] == f"PATCH {KUBEVIRT}"
+    binding = api.objects[KUBEVIRT]["spec"]["configuration"]["network"]["binding"]
+    assert binding == {"macvtap": {"domainAttachmentType": "tap"}}
+
+
+def test_without_kubevirt_nothing_is_installed_that_was_to_have_it(api: Api, run: Any) -> None:
+    assert "there is no KubeVirt in the cluster" in run("install", "--kubevirt", status=3).stderr
+    assert api.writes == []
+
+
+def test_a_binding_of_somebody_elses_stays(api: Api, run: Any) -> None:
+    has_kubevirt(api, {"sidecarImage": "example.org/other"})
+    api.denied = {("patch", "kubevirts")}
+    done = run("install", "--kubevirt", status=3)
+    assert [line for line in done.stderr.splitlines() if line.startswith("  - ")] == [
+        "  - the network binding macvtap in KubeVirt virt/kv: another has its name (it has no domainAttachmentType)",
+        "  - the right to patch kubevirts.kubevirt.io in namespace virt",
+    ]
+    assert api.writes == []
+
+
+@pytest.mark.parametrize(("manager", "ours"), [("k8slan", True), ("admin", False)])
+def test_uninstall_takes_its_own_binding_back(api: Api, run: Any, manager: str, ours: bool) -> None:
+    run("install", "--no-wait")
+    has_kubevirt(api, {"domainAttachmentType": "tap"}, manager)
+    assert ("KubeVirt virt/kv would be changed" in run("uninstall", "--dry-run").stderr) == ours
+    run("uninstall")
+    assert (api.objects[KUBEVIRT]["spec"] == {}) == ours
+
+
+def test_uninstall_says_when_it_cannot_see_the_binding(api: Api, run: Any) -> None:
+    run("install", "--no-wait")
+    api.refuse["/apis/kubevirt.io/v1/kubevirts"] = (403, "no")
+    assert "the network binding macvtap of a KubeVirt stays, if there is one" in run("uninstall").stderr
+
+
 # ---------------------------------------------------------------- uninstall
 
 
