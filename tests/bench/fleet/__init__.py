@@ -1,4 +1,4 @@
-"""A thousand nodes and a thousand LANs: what a join costs, who hears of it, and what that takes (scaling.md)."""
+"""A thousand nodes on one API server: what a join costs, who hears of it, and what that takes (docs/scaling.md)."""
 
 from __future__ import annotations
 
