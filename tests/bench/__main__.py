@@ -19,7 +19,7 @@ from tests.bench.rows import Row, table
 
 BENCHMARKS = ("cni", "traffic", "scale")
 APART = ("cluster", "fleet")
-SIZES = ("nodes", "lans")
+SIZES = ("nodes", "lans", "tended")
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""A thousand nodes and a thousand LANs: what a join costs, who hears of it, and what that takes (scaling.md)."""
+"""A thousand nodes on one API server: what a join costs, who hears of it, and what that takes (docs/scaling.md)."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from tests.bench.fleet.server import Server
 
 
-def rows(nodes: int = 1000, lans: int = 500) -> Iterator[Row]:
-    """The figures of a fleet of ``nodes`` nodes, with ``lans`` LANs, and of a controller with twice as many."""
+def rows(nodes: int = 1000, lans: int = 300, tended: int = 1000) -> Iterator[Row]:
+    """The figures of a fleet of ``nodes`` nodes with ``lans`` LANs, and of a controller with ``tended`` others."""
     from tests.bench.fleet import controller, labs, one, ports  # lone.py is in this package too, and is to load little
 
     limits.raise_own()
     logging.getLogger("k8slan_cli").setLevel(logging.ERROR)  # a thousand agents whose API server goes say so
     parts: Sequence[Callable[[Server, Path], AsyncIterator[Row]]] = (
+        lambda server, folder: controller.rows(server, folder, tended),
         lambda server, folder: one.rows(server, folder, nodes),
         lambda server, folder: ports.rows(server, folder, min(ports.PORTS, 10 * nodes)),
         lambda server, folder: labs.rows(server, folder, nodes, lans, min(labs.CHURN_SECONDS, nodes)),
-        lambda server, folder: controller.rows(server, folder, 2 * lans),
     )
     for part in parts:
         with _server() as server, tempfile.TemporaryDirectory(prefix="k8slan-fleet-") as folder:

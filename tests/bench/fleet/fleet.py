@@ -7,7 +7,7 @@ import contextlib
 import gc
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,8 +52,6 @@ class Fleet:
         self.nodes: list[Node] = []
         self.admin = Client(Asynchronous(as_admin(server.kubeconfig)))
         self._look: Callable[[], None] = lambda: None
-        self._open = asyncio.Event()
-        self._open.set()
 
     async def close(self) -> None:
         """End all agents."""
@@ -71,7 +69,7 @@ class Fleet:
                 await self.add_node(Place(number))
                 access = as_agent(self.server.kubeconfig, Place(number).name)
                 node = Node(Place(number), access, self.folder, Thoughtless)
-                node.traffic.heard, node.traffic.open = self._heard, self._open
+                node.traffic.heard = self._heard
                 await node.start()
                 return node
 
@@ -92,9 +90,9 @@ class Fleet:
         """Create a namespace."""
         await self.admin.call("POST", NAMESPACES.path(), body={"metadata": {"name": name}})
 
-    async def add_lan(self, ref: LanRef, vni: int, spokes: Sequence[str] = ()) -> None:
-        """Create a LAN; one without spokes is dynamic."""
-        spec = {"vni": vni, **({"spokes": list(spokes)} if spokes else {"dynamic": True})}
+    async def add_lan(self, ref: LanRef, vni: int) -> None:
+        """Create a dynamic LAN."""
+        spec = {"vni": vni, "dynamic": True}
         body = {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": ref.name}, "spec": spec}
         await self.admin.call("POST", LANS.path(ref.namespace), body=body)
 
@@ -133,15 +131,21 @@ class Fleet:
         """Wait until these nodes know so many VTEPs of a LAN."""
         await self.until(f"{vteps} VTEPs of LAN {ref}", lambda node: len(node.vteps.of(ref)) == vteps, nodes)
 
-    async def join(self, node: Node, ref: LanRef, *, spoke: str = "", pod: str = "pod") -> float:
-        """Attach a pod, and wait until the node's VTEP is written; seconds that the write took."""
+    async def join(self, node: Node, ref: LanRef, pod: str = "pod") -> float:
+        """Attach a pod, and wait until the node's VTEP is written; seconds that the write took.
+
+        The other agents do not read meanwhile: in the same process, they would be served before the writer's answer.
+        """
         writes = len(node.traffic.writes) + 1
-        self._open.clear()
+        watches = [watch for other in self.nodes if other is not node for watch in other.traffic.watches]
+        for watch in watches:
+            watch.pause_reading()
         try:
-            await node.attach(ref, spoke=spoke or None, pod=pod)
+            await node.attach(ref, pod)
             await self.until(f"{writes} own writes", lambda node: len(node.traffic.writes) >= writes, [node])
         finally:
-            self._open.set()
+            for watch in watches:
+                watch.resume_reading()
         return node.traffic.writes[-1]
 
     # ------------------------------------------------------------ what it costs

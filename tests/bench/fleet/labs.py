@@ -21,7 +21,7 @@ from tests.bench.fleet.server import Server
 from tests.bench.rows import Row, quantile
 
 MEMBERS, _IN_A_LAB = 50, 10
-_SHARES = (0.2, 0.6, 1.0)
+_SHARES = (1 / 3, 2 / 3, 1.0)
 _AT_ONCE = 4
 """LANs whose nodes join at the same time."""
 _FIRST_VNI = 100
@@ -37,7 +37,7 @@ class _Lan:
 
 
 async def rows(server: Server, folder: Path, nodes: int, lans: int, churn: float = CHURN_SECONDS) -> AsyncIterator[Row]:
-    """A fifth of the LANs, three fifths, all of them; then pods that come and go."""
+    """A third of the LANs, two thirds, all of them; then pods that come and go."""
     async with fleet(server, folder / "labs") as found:
         await found.grow(nodes)
         there: list[_Lan] = []
@@ -55,7 +55,7 @@ async def rows(server: Server, folder: Path, nodes: int, lans: int, churn: float
         yield Row("CPU of API server and etcd for a join, the most LANs / the fewest", costs[-1] / costs[0], "×", 1.5)
         strangers = (node.traffic.of("vteps", lan.ref.namespace) for lan in there for node in _strangers(found, lan))
         yield Row("VTEPs, bytes to agents without a LAN in the namespace", sum(strangers), " B", 0)
-        own = {lan.ref: "" for lan in there if found.nodes[0] in lan.members}
+        own = [lan.ref for lan in there if found.nodes[0] in lan.members]
         async with lone(found, nodes, own) as agent:
             yield Row(f"agent's memory, {len(there):,} LANs, {len(own)} of them its own", agent.memory(), " MB")
             before = agent.cpu()
@@ -102,19 +102,16 @@ async def _figures(found: Fleet, there: Sequence[_Lan], cost: Cost, joins: int) 
     for lan in random.Random(0).choices(there, k=min(_SAMPLE, len(there))):
         node = lan.members[0]
         wanted = sum(map(_ports, lan.members[1].vteps.of(lan.ref))) + 1
-        times.append(await found.join(node, lan.ref, pod=f"more{len(there)}-{len(times)}"))
+        times.append(await found.join(node, lan.ref, f"more{len(there)}-{len(times)}"))
         await _until_ports(found, lan, wanted)
     yield Row(f"{what}: a join, p50", quantile(times, 0.5) * 1e3, " ms", 15)
     yield Row(f"{what}: joins at once, each until all know", cost.clock / joins * 1e3, " ms")
     yield Row(f"{what}: API server and etcd, CPU for a join", cost.server / joins * 1e3, " ms")
-    yield Row(f"{what}: VTEPs, bytes for a join to each agent that hears of it", _each(cost, there, joins), " B", 5000)
+    each = cost.vteps / joins / len(there[0].members)
+    yield Row(f"{what}: VTEPs, bytes for a join to each agent that hears of it", each / 1e3, " kB", 5)
     lans = sum(node.traffic.of("lans") for node in found.nodes) / len(found.nodes)
-    yield Row(f"{what}: LANs, bytes to an agent for each LAN so far", lans / len(there), " B", 3000)
-    yield Row(f"{what}: API server's memory", found.server.memory(), " MB")
-
-
-def _each(cost: Cost, there: Sequence[_Lan], joins: int) -> float:
-    return cost.vteps / joins / len(there[0].members)
+    yield Row(f"{what}: LANs, bytes to an agent for each LAN so far", lans / len(there) / 1e3, " kB", 3)
+    yield Row(f"{what}: API server's memory", found.server.memory() / 1e3, " GB")
 
 
 def _ports(vtep: object) -> int:
@@ -143,7 +140,7 @@ async def _churn(found: Fleet, there: Sequence[_Lan], seconds: float, more: Coll
         await asyncio.sleep(start + number / _RATE - loop.time())
         lan = chance.choice(there)
         node = chance.choice(lan.members)
-        staying.append((lan, node, await node.attach(lan.ref, pod=f"churn{number}")))
+        staying.append((lan, node, await node.attach(lan.ref, f"churn{number}")))
         if len(staying) > _STAY:
             _, node, attachment = staying.popleft()
             await node.detach(attachment)

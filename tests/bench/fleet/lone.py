@@ -1,7 +1,7 @@
 """An agent in a process of its own, as it is on a node: for its memory and its CPU.
 
 It is a node of the fleet that works out everything, with its records on a disk, and has loaded what the DaemonSet's
-agent has. ``python -m tests.bench.fleet.lone KUBECONFIG FOLDER NUMBER NAMESPACE/LAN[=SPOKE] …`` runs until its standard
+agent has. ``python -m tests.bench.fleet.lone KUBECONFIG FOLDER NUMBER NAMESPACE/LAN …`` runs until its standard
 input ends.
 """
 
@@ -11,7 +11,7 @@ import asyncio
 import logging
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,11 +43,10 @@ class Lone:
 
 
 @asynccontextmanager
-async def lone(fleet: Fleet, number: int, lans: Mapping[LanRef, str]) -> AsyncIterator[Lone]:
-    """One more node, attached to these LANs, each with its spoke ("" for none), for the body of a block."""
+async def lone(fleet: Fleet, number: int, lans: Iterable[LanRef]) -> AsyncIterator[Lone]:
+    """One more node, attached to these LANs, for the body of a block."""
     await fleet.add_node(Place(number))
-    wanted = [f"{ref}={spoke}" if spoke else str(ref) for ref, spoke in lans.items()]
-    arguments = [str(fleet.server.kubeconfig), str(fleet.folder), str(number), *wanted]
+    arguments = [str(fleet.server.kubeconfig), str(fleet.folder), str(number), *map(str, lans)]
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.bench.fleet.lone", *arguments), stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
@@ -70,9 +69,8 @@ async def _run(kubeconfig: Path, folder: Path, place: Place, wanted: list[str]) 
     node = Node(place, as_agent(kubeconfig, place.name), folder, Thinking)
     await node.start()
     for text in wanted:
-        ref, _, spoke = text.partition("=")
-        await node.sight(LanRef.parse(ref))
-        await node.attach(LanRef.parse(ref), spoke=spoke or None)
+        await node.sight(LanRef.parse(text))
+        await node.attach(LanRef.parse(text))
     sys.stdout.write("attached\n")
     sys.stdout.flush()
     await asyncio.to_thread(sys.stdin.read)

@@ -14,9 +14,9 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
 
-from k8slan_cli.kube.client import Answer, Request
+from k8slan_cli.kube.client import Request
 from k8slan_cli.kube.kubeconfig import Access
-from k8slan_cli.kube.transport import Asynchronous
+from k8slan_cli.kube.transport import Asynchronous, _Coming
 
 LANS, VTEPS = "lans", "vteps"
 
@@ -25,12 +25,12 @@ LANS, VTEPS = "lans", "vteps"
 class Traffic:
     """What one agent has got, in bytes by (kind, namespace), and how long each of its writes took, in seconds.
 
-    ``heard`` is called whenever the agent has taken in an answer, or an event of a watch. While ``open`` is not set,
-    events wait: a thousand agents that hear of a write would be ahead of the one who waits for its answer.
+    ``heard`` is called whenever the agent has taken in an answer, or an event of a watch. ``watches`` are the
+    connections of the watches that are up.
     """
 
     heard: Callable[[], None] = lambda: None
-    open: asyncio.Event | None = None
+    watches: set[asyncio.ReadTransport] = field(default_factory=set)
     received: Counter[tuple[str, str]] = field(default_factory=Counter)
     events: int = 0
     writes: list[float] = field(default_factory=list)
@@ -47,7 +47,7 @@ class Metered(Asynchronous):
         super().__init__(access)
         self._traffic = traffic
 
-    async def send(self, request: Request) -> Answer:  # type: ignore[override]
+    async def send(self, request: Request) -> _Metered:  # type: ignore[override]
         """Send a request and wait for the head of its answer."""
         began = time.perf_counter()
         return _Metered(await super().send(request), request, self._traffic, began)
@@ -56,7 +56,7 @@ class Metered(Asynchronous):
 class _Metered:
     """An answer that is counted as it comes in."""
 
-    def __init__(self, answer: Answer, request: Request, traffic: Traffic, began: float) -> None:
+    def __init__(self, answer: _Coming, request: Request, traffic: Traffic, began: float) -> None:
         self._answer = answer
         self._traffic = traffic
         self._about = _about(request.path)
@@ -75,13 +75,17 @@ class _Metered:
 
     async def lines(self) -> AsyncGenerator[bytes, None]:
         """Yield the body's lines as they come."""
-        async for line in self._answer.lines():
-            self._traffic.received[self._about] += len(line)
-            self._traffic.events += 1
-            if self._traffic.open and not self._traffic.open.is_set():
-                await self._traffic.open.wait()
-            yield line
-            self._traffic.heard()  # by now the agent has taken it in
+        connection = self._answer._response.connection
+        watch = {connection.transport} if connection and connection.transport else set()
+        self._traffic.watches |= watch
+        try:
+            async for line in self._answer.lines():
+                self._traffic.received[self._about] += len(line)
+                self._traffic.events += 1
+                yield line
+                self._traffic.heard()  # by now the agent has taken it in
+        finally:
+            self._traffic.watches -= watch
 
     def close(self) -> None:
         """Give it up."""

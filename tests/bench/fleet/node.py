@@ -95,7 +95,7 @@ class Node:
 
     # ------------------------------------------------------------ pods
 
-    async def attach(self, ref: LanRef, *, spoke: str | None = None, pod: str = "pod") -> Attachment:
+    async def attach(self, ref: LanRef, pod: str = "pod") -> Attachment:
         """Do what an ADD does beside the kernel's work. The VTEP is written some time later, as always."""
         agent = self.agent
         lan = agent.lans.of_name(ref)
@@ -106,10 +106,9 @@ class Node:
                 ifname="net1",
                 lan=ref,
                 kind=AttachmentKind.VETH,
-                port=names.port(spoke) if spoke else names.dynamic_port(container, "net1"),
-                mac=names.mac(str(ref), spoke or container),
+                port=names.dynamic_port(container, "net1"),
+                mac=names.mac(str(ref), container),
                 mtu=await agent.mtu_of(lan),
-                spoke=spoke,
                 pod=f"{ref.namespace}/{pod}-{self.place.number}",
                 pod_uid=f"{self.place.number:08x}-0000-4000-8000-{abs(hash(container)) & 0xFFFFFFFFFFFF:012x}",
                 since=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),

@@ -37,7 +37,7 @@ async def rows(server: Server, folder: Path, ports: int) -> AsyncIterator[Row]:
         start = loop.time()
         for number in range(ports):
             await asyncio.sleep(start + number * _PACE - loop.time())
-            await crowded.attach(_LAN, pod=f"pod{number}")
+            await crowded.attach(_LAN, f"pod{number}")
 
         def knows(node: object) -> bool:
             return sum(len(vtep.ports) for vtep in node.vteps.of(_LAN)) == ports + _WATCHERS  # type: ignore[attr-defined]
