@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from k8slan_cli.agent.underlays import Underlays, Wanted
 from k8slan_cli.agent.vteps import Change, Changed, NoVteps, Vteps
 from k8slan_cli.errors import KernelError
 from k8slan_cli.lan.model import Lan, LanRef, Snapshot
+from k8slan_cli.lan.vtep import PodRef, VtepPort
 from k8slan_cli.net import netlink, netns, sockets
 from k8slan_cli.net.mounts import MountListener
 from k8slan_cli.net.netlink import Heard
@@ -33,6 +34,13 @@ from k8slan_cli.plan.state import Attachment
 log = logging.getLogger(__name__)
 
 _GATHER_SECONDS = 0.1
+
+
+Migrates = Callable[[PodRef, VtepPort], Awaitable[bool]]
+
+
+async def _none_migrates(_pod: PodRef, _port: VtepPort) -> bool:
+    return False
 
 
 class Agent:
@@ -69,6 +77,8 @@ class Agent:
         self.on_vteps: list[Changed] = []
         """Called after a change of VTEPs."""
         self.refusals = Refusals()
+        self.migrates: Migrates = _none_migrates
+        """Whether KubeVirt says of a pod that a VM is on its way into it, from the port given."""
         self._joining: Counter[LanRef] = Counter()
         self._host: _HostWatch | None = None
         self._mounts: _MountWatch | None = None

@@ -24,7 +24,7 @@ from k8slan_cli.cni.result import Interface, Ip, Result
 from k8slan_cli.errors import CniError, Invalid, K8slanError, KernelError, PodGone
 from k8slan_cli.lan import names
 from k8slan_cli.lan.model import Lan
-from k8slan_cli.lan.vtep import Holder
+from k8slan_cli.lan.vtep import Holder, PodRef, VmRef
 from k8slan_cli.net import inspect, netns, taps
 from k8slan_cli.plan.desired import holder_elsewhere
 from k8slan_cli.plan.state import Attachment, AttachmentKind, Route
@@ -97,8 +97,12 @@ class Attacher:
                 raise CniError(wire.NO_SUCH_LAN, f"LAN {lan.ref} is being deleted")
             port = names.port(config.spoke) if config.spoke else names.dynamic_port(*key)
             async with self._turn((str(lan.ref), port)):  # of two that want it, one sees that the other has it
-                if not (holder := await self._holder(config, lan, port) or self._elsewhere(lan, config.spoke)):
+                holder = await self._holder(config, lan, port) or self._elsewhere(lan, config.spoke)
+                vm = await self._migrating(request, holder)
+                if vm or not holder:
                     attachment = self._attachment(request, lan, port, await self._agent.mtu_of(lan), pod)
+                    if vm:
+                        attachment = dataclasses.replace(attachment, vm_name=vm.name, vm_uid=vm.uid)
                     attachments.put(attachment)
                     return attachment
             log.info("%s waits for spoke %s, which %s has", request.who, config.spoke, holder.who)
@@ -126,6 +130,13 @@ class Attacher:
     def _elsewhere(self, lan: Lan, spoke: str | None) -> Holder | None:
         """Who has a spoke on another node, as far as its VTEP has been heard of."""
         return holder_elsewhere(self._agent.me.name, self._agent.vteps.of(lan.ref), spoke) if spoke else None
+
+    async def _migrating(self, request: cni.Add, holder: Attachment | Holder | None) -> VmRef | None:
+        """Return the VM that holds a spoke on another node if it is on its way into this pod: then both have it."""
+        if request.config.plugin is not cni.Plugin.MACVTAP or not isinstance(holder, Holder) or not holder.port.vm:
+            return None
+        pod = PodRef(namespace=request.pod.namespace, name=request.pod.name, uid=request.pod.uid)
+        return holder.port.vm if await self._agent.migrates(pod, holder.port) else None
 
     def _holders(self, config: cni.NetConf, lan: Lan, port: str) -> list[Attachment]:
         """Who has a port, or the tap that goes with its spoke: a VM may be on it by a LAN that had the spoke before."""

@@ -190,7 +190,7 @@ def _stale(node: Node, aim: Aim, desired: LanState, come: Iterable[Attachment]) 
         return ()
     moves = [*aim.moves]
     if vxlan.peers or vxlan.tunnel.group:
-        moves += (Move(mac=attachment.mac, port=attachment.port) for attachment in come)
+        moves += (Move(mac=attachment.mac, port=attachment.port) for attachment in come if not attachment.vm_uid)
     return tuple(fdb.look(handle, moves, bridge.name, vxlan.link.name))
 
 

@@ -260,8 +260,8 @@ class Publisher:
     def _port(self, attachment: Attachment, vms: Mapping[tuple[str, PodRef | None], VmRef | None]) -> VtepPort:
         namespace, _, name = attachment.pod.partition("/")
         pod = PodRef(namespace=namespace, name=name, uid=attachment.pod_uid) if name else None
-        vm = None
-        if pod and self._tasks and attachment.kind is AttachmentKind.MACVTAP:
+        vm = VmRef(name=attachment.vm_name, uid=attachment.vm_uid) if attachment.vm_uid else None
+        if vm is None and pod and self._tasks and attachment.kind is AttachmentKind.MACVTAP:
             vm = self._vms.of(attachment, pod, self._tasks) or vms.get((attachment.port, pod))
         return VtepPort(
             name=attachment.port,
@@ -274,6 +274,7 @@ class Publisher:
             addresses=attachment.addresses,
             mtu=attachment.mtu,
             since=attachment.since,
+            migrating=bool(attachment.vm_uid),
         )
 
 

@@ -131,6 +131,7 @@ def _publish(writer: VtepWriter) -> Edge:
     async def publish(agent: Agent) -> None:
         from k8slan_cli.agent.publish import Publisher
 
+        agent.migrates = writer.migrates
         await Publisher(agent, writer).run()
 
     return publish

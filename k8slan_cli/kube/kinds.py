@@ -76,6 +76,7 @@ WEBHOOKS = Kind(_ADMISSION, "ValidatingWebhookConfiguration", "validatingwebhook
 CRDS = Kind("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions", namespaced=False)
 DEPLOYMENTS = Kind("apps/v1", "Deployment", "deployments")
 DAEMON_SETS = Kind("apps/v1", "DaemonSet", "daemonsets")
+VMIS = Kind("kubevirt.io/v1", "VirtualMachineInstance", "virtualmachineinstances")
 KUBEVIRTS = Kind("kubevirt.io/v1", "KubeVirt", "kubevirts")
 
 _MANIFESTS = (

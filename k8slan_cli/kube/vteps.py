@@ -13,12 +13,12 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from k8slan_cli.kube.client import APPLY, ApiError, Client
-from k8slan_cli.kube.kinds import PODS, VTEPS, Document
+from k8slan_cli.kube.kinds import PODS, VMIS, VTEPS, Document
 from k8slan_cli.kube.lans import manager
 from k8slan_cli.kube.watch import CROWD_SPREAD, FROM_CACHE, Api, Cache, Informer, Key
 from k8slan_cli.lan import names
 from k8slan_cli.lan.model import LanRef
-from k8slan_cli.lan.vtep import PodRef, VmRef, Vtep
+from k8slan_cli.lan.vtep import PodRef, VmRef, Vtep, VtepPort
 from k8slan_cli.lan.vtep_codec import LAN_LABEL, NODE_LABEL, decode, encode, labels
 from k8slan_cli.plan.pods import decode_pod
 
@@ -89,6 +89,22 @@ class VtepWriter:
         if pod.uid not in ("", found.uid) or not found.vm:
             return None
         return VmRef(name=found.vm, uid=found.vmi)
+
+    async def migrates(self, pod: PodRef, port: VtepPort) -> bool:
+        """Return whether KubeVirt says that the VM of a port elsewhere is on its way into a pod.
+
+        Pods' labels could be anybody's words. What KubeVirt itself writes is the VMI's status: while a VM migrates,
+        both of its pods are active. Without an answer it is not so.
+        """
+        if port.vm is None or port.pod is None or pod.namespace != port.pod.namespace:
+            return False
+        try:
+            vmi = await self._client.call("GET", VMIS.path(pod.namespace, port.vm.name))
+        except ApiError as error:
+            log.warning("whether VM %s/%s migrates to %s is not known: %s", pod.namespace, port.vm.name, pod, error)
+            return False
+        active = (vmi.get("status") or {}).get("activePods") or {}
+        return vmi["metadata"]["uid"] == port.vm.uid and pod.uid in active and port.pod.uid in active
 
     def _path(self, lan: LanRef) -> str:
         return VTEPS.path(lan.namespace, names.vtep(lan.name, self._node))

@@ -58,6 +58,7 @@ class VtepPort:
     ``addresses``  what IPAM gave, as ``10.0.0.2/24``
     ``mtu``        of the interface, in bytes
     ``since``      RFC 3339 time of the attachment, by the node's clock: for people, never compared
+    ``migrating``  the agent has KubeVirt's word that the VM came here from the port that held the spoke then
     ``claim``      version of the VTEP's write that first had this port; 0 in that write itself (see ``Vtep.claim_of``)
     """
 
@@ -71,6 +72,7 @@ class VtepPort:
     addresses: tuple[str, ...] = ()
     mtu: int = 0
     since: str = ""
+    migrating: bool = False
     claim: int = 0
 
     @property
@@ -168,24 +170,24 @@ class Holding:
     losers: tuple[Holder, ...] = ()
 
 
-def holdings(vteps: Iterable[Vtep], *, migrating: Collection[str] = ()) -> Mapping[str, Holding]:
+def holdings(vteps: Iterable[Vtep]) -> Mapping[str, Holding]:
     """Return for each spoke in use who holds it; every reader of the same VTEPs gets the same answer.
 
     The first claim wins, by the order in which the API server took the writes, and by no clock; of two in one write,
-    the pod with the lesser uid. Claims of nodes that are lost do not count. ``migrating`` are the uids of VMIs that
-    KubeVirt says are migrating: all ports of such a VM hold the spoke that one of them holds.
+    the pod with the lesser uid. Claims of nodes that are lost do not count. A VM that migrates holds its spoke at both
+    ends.
     """
     claims: dict[str, list[Holder]] = {}
     for vtep, port in _ports(vteps):
         if port.spoke and not vtep.lost:
             claims.setdefault(port.spoke, []).append(Holder(node=vtep.node, port=port, claim=vtep.claim_of(port)))
-    return {spoke: _decide(found, migrating) for spoke, found in sorted(claims.items())}
+    return {spoke: _decide(found) for spoke, found in sorted(claims.items())}
 
 
-def _decide(claims: list[Holder], migrating: Collection[str]) -> Holding:
+def _decide(claims: list[Holder]) -> Holding:
     first, *others = sorted(claims, key=_seniority)
     vm = first.port.vm.uid if first.port.vm else ""
-    together = [other for other in others if vm and vm in migrating and other.port.vm and other.port.vm.uid == vm]
+    together = [other for other in others if vm and other.port.migrating and other.port.vm and other.port.vm.uid == vm]
     return Holding(holders=(first, *together), losers=tuple(other for other in others if other not in together))
 
 
@@ -194,18 +196,19 @@ def _seniority(claim: Holder) -> tuple[int, str, str, str]:
     return claim.claim, pod.uid if pod else "", claim.node, claim.port.name
 
 
-def same_mac(vteps: Iterable[Vtep], *, migrating: Collection[str] = ()) -> Mapping[str, tuple[Holder, ...]]:
+def same_mac(vteps: Iterable[Vtep]) -> Mapping[str, tuple[Holder, ...]]:
     """Return the MAC addresses that several ports have, each with those ports; a migrating VM's two are one."""
     found: dict[str, list[Holder]] = {}
     for vtep, port in _ports(vteps):
         if port.mac:
             found.setdefault(port.mac, []).append(Holder(node=vtep.node, port=port, claim=vtep.claim_of(port)))
     shared = {mac: sorted(ports, key=attrgetter("node", "port.name")) for mac, ports in sorted(found.items())}
-    return {mac: tuple(ports) for mac, ports in shared.items() if len({_owner(p.port, migrating) for p in ports}) > 1}
+    return {mac: tuple(ports) for mac, ports in shared.items() if len(_owners(ports)) > 1}
 
 
-def _owner(port: VtepPort, migrating: Collection[str]) -> object:
-    return port.vm.uid if port.vm and port.vm.uid in migrating else port
+def _owners(holders: Collection[Holder]) -> set[object]:
+    moved = {holder.port.vm.uid for holder in holders if holder.port.migrating and holder.port.vm}
+    return {vm.uid if (vm := holder.port.vm) and vm.uid in moved else holder.port for holder in holders}
 
 
 def _ports(vteps: Iterable[Vtep]) -> Iterator[tuple[Vtep, VtepPort]]:

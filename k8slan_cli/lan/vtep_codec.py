@@ -64,6 +64,7 @@ def _ports(found: object) -> Iterator[VtepPort]:
             addresses=tuple(a for a in _typed(list, item.get("addresses"), []) if isinstance(a, str)),
             mtu=_number(item, "mtu"),
             since=_text(item, "since"),
+            migrating=item.get("migrating") is True,
             claim=_number(item, "claim"),
         )
 
@@ -111,6 +112,7 @@ def _encode_port(port: VtepPort) -> dict[str, Any]:
         addresses=list(port.addresses),
         mtu=port.mtu,
         since=port.since,
+        migrating=port.migrating,
         claim=port.claim,
     )
 

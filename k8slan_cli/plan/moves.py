@@ -38,10 +38,18 @@ class Learned:
 
 
 def moves(old: Vtep | None, new: Vtep | None) -> tuple[Move, ...]:
-    """Return what has moved between two versions of another node's VTEP; None is one that is not there."""
+    """Return what has moved between two versions of another node's VTEP; None is one that is not there.
+
+    A VM that migrates speaks at its old place until it has moved, and tells the bridges itself then.
+    """
     before, after = _places(old), _places(new)
+    coming = {port.mac for port in new.ports if port.migrating} if new else ()
     left = [Move(mac=mac, address=address, left=True) for mac, address in before.items() if after.get(mac) != address]
-    come = [Move(mac=mac, address=address) for mac, address in after.items() if before.get(mac) != address]
+    come = [
+        Move(mac=mac, address=address)
+        for mac, address in after.items()
+        if before.get(mac) != address and mac not in coming
+    ]
     return (*left, *come)
 
 

@@ -109,6 +109,7 @@ class Attachment:
     ``config`` is all of it and ``environ`` the CNI_* variables that came with it, kept only where IPAM has to be asked
     to release. ``complete`` is false until the ADD is done, so that one cut short can be told and undone. ``pod_uid``
     and ``since``, the RFC 3339 time of the ADD, are "" where the runtime or an agent of version 0.1.0 told none.
+    ``vm_name`` and ``vm_uid`` are the KubeVirt VM that a migration brought here (the uid is its VMI's), "" for others.
     """
 
     container: str
@@ -127,6 +128,8 @@ class Attachment:
     netns_id: str = ""
     pod: str = ""
     pod_uid: str = ""
+    vm_name: str = ""
+    vm_uid: str = ""
     since: str = ""
     network: str = ""
     config: str = ""

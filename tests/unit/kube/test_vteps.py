@@ -13,7 +13,7 @@ import pytest
 
 from k8slan_cli.kube import vteps
 from k8slan_cli.kube.client import ApiError
-from k8slan_cli.kube.kinds import PODS, VTEPS
+from k8slan_cli.kube.kinds import PODS, VMIS, VTEPS
 from k8slan_cli.kube.vteps import VtepWatch, VtepWriter
 from k8slan_cli.kube.watch import CROWD_SPREAD, Backoff
 from k8slan_cli.lan import names, vtep_codec
@@ -128,6 +128,34 @@ def test_a_pod_tells_which_vm_it_runs(labels: dict[str, str], uid: str, vm: VmRe
         assert await VtepWriter(api, "n1").vm_of(pod) is None  # type: ignore[arg-type]
         api.put(PODS.path("lab", "launcher"), {"metadata": {"labels": labels}})
         assert await VtepWriter(api, "n1").vm_of(pod) == vm  # type: ignore[arg-type]
+
+    run(play)
+
+
+@pytest.mark.parametrize(
+    ("uid", "active", "migrates"),
+    [
+        ("vmi", {"old": "n1", "new": "n2"}, True),
+        ("vmi", {"old": "n1"}, False),
+        ("vmi", {"new": "n2"}, False),
+        ("vmi", None, False),
+        ("another", {"old": "n1", "new": "n2"}, False),
+    ],
+)
+def test_a_vm_migrates_if_kubevirt_says_that_both_its_pods_are_active(
+    uid: str, active: dict[str, str] | None, migrates: bool
+) -> None:
+    async def play() -> None:
+        api = FakeApi()
+        old = replace(PORT, pod=PodRef(namespace="lab", name="l1", uid="old"), vm=VmRef(name="fw", uid="vmi"))
+        new = PodRef(namespace="lab", name="l2", uid="new")
+        writer = VtepWriter(api, "n2")  # type: ignore[arg-type]
+        assert not await writer.migrates(new, old), "without a VMI"
+        document: dict[str, Any] = {"metadata": {"uid": uid}}
+        api.put(VMIS.path("lab", "fw"), document | ({"status": {"activePods": active}} if active else {}))
+        assert await writer.migrates(new, old) == migrates
+        assert not await writer.migrates(replace(new, namespace="z"), old)
+        assert not await writer.migrates(new, replace(old, vm=None))
 
     run(play)
 

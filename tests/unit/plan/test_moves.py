@@ -35,6 +35,12 @@ def test_a_port_that_comes_or_goes_is_a_move_and_what_else_changes_is_none() -> 
     assert moves(replace(VTEP, address=None), replace(VTEP, ports=())) == ()
 
 
+def test_a_vm_that_migrates_has_not_moved_until_it_says_so_itself() -> None:
+    coming = replace(VTEP, ports=(replace(VTEP.ports[0], migrating=True),))
+    assert moves(None, coming) == ()
+    assert moves(coming, None) == (GONE,)
+
+
 @pytest.mark.parametrize(
     ("move", "learned", "forgotten"),
     [

@@ -12,6 +12,7 @@ RIGHTS = {
         "lans/status.lan.k8slan.io": "get patch",
         "vteps.lan.k8slan.io": "get list watch create patch delete",
         "pods": "get",
+        "virtualmachineinstances.kubevirt.io": "get",
         "tokenreviews.authentication.k8s.io": "create",
     },
     ("ClusterRole", "k8slan-controller"): {
