@@ -32,6 +32,9 @@ from k8slan_cli.plan.state import ALL_BUT_PAUSE, Attachment, Bridge, LanState, P
 
 log = logging.getLogger(__name__)
 
+_MOST_MOVES = 1024
+"""Moves of MAC addresses that are kept for a pass that succeeds; learned entries end by themselves in five minutes."""
+
 _GATHER_SECONDS = 0.02
 """How long the events of a LAN's links are gathered: what comes in a burst is looked at once."""
 
@@ -189,8 +192,12 @@ class LanLoop:
         )
         last = self.outcome
         if ports is None or last is None or last.trouble or self._watch is None:
-            return await asyncio.to_thread(run_pass, self._node, aim, self._pods)
-        return await asyncio.to_thread(run_quick_pass, self._node, aim, self._pods, ports, last)
+            outcome = await asyncio.to_thread(run_pass, self._node, aim, self._pods)
+        else:
+            outcome = await asyncio.to_thread(run_quick_pass, self._node, aim, self._pods, ports, last)
+        if outcome.trouble:  # learned entries have not been looked at
+            self._moves = [*moves, *self._moves][-_MOST_MOVES:]
+        return outcome
 
     def _tell(self, outcome: Outcome) -> None:
         """Log why the LAN cannot be kept, and that it can again; what operations come to is logged with them."""

@@ -28,7 +28,7 @@ from k8slan_cli.errors import K8slanError
 from k8slan_cli.kube.watch import Backoff
 from k8slan_cli.lan import names
 from k8slan_cli.lan.model import Lan, LanRef
-from k8slan_cli.lan.vtep import READY, PodRef, VmRef, Vtep, VtepPort, with_claims
+from k8slan_cli.lan.vtep import READY, PodRef, VmRef, Vtep, VtepPort, with_claims, with_known_claims
 from k8slan_cli.lan.vtep_codec import MAX_MESSAGE
 from k8slan_cli.plan.state import Attachment, AttachmentKind
 
@@ -51,8 +51,8 @@ class Writer(Protocol):
     async def read(self, lan: LanRef) -> Vtep | None:
         """Return this node's VTEP of a LAN."""
 
-    async def write(self, vtep: Vtep, uid: str) -> Vtep:
-        """Make a VTEP, or replace the one with ``uid``; returns it as it is now."""
+    async def write(self, vtep: Vtep, before: Vtep | None) -> Vtep:
+        """Make a VTEP, or replace the one that was there ``before``; returns it as it is now."""
 
     async def delete(self, vtep: Vtep) -> None:
         """Delete a VTEP."""
@@ -77,6 +77,8 @@ class Publisher:
         self._vms = Vms(agent.attachments, writer.vm_of, self._touch, pause)
         self._found: set[LanRef] = set()
         """LANs whose VTEP of this node was there when the agent started."""
+        self._overwritten: set[LanRef] = set()
+        """LANs whose VTEP somebody else has written, so that the claims of its ports have to be written down."""
         self._dirty: set[LanRef] = set()
         self._busy: set[LanRef] = set()
         self._turns = asyncio.Semaphore(_AT_ONCE)
@@ -181,12 +183,13 @@ class Publisher:
             if written is None:
                 return False
             if written.ports:  # this takes the finalizer off, too
-                written = await self._writer.write(replace(written, ports=()), written.uid)
+                written = await self._writer.write(replace(written, ports=()), written)
             await self._writer.delete(written)
             self._written[ref] = None
-        elif written is None or _differs(wanted, written):
-            uid = written.uid if written else ""
-            self._learn(ref, await self._writer.write(with_claims(wanted, written), uid))
+        elif written is None or ref in self._overwritten or _differs(wanted, written):
+            answer = await self._writer.write(with_claims(wanted, written), written)
+            self._overwritten.discard(ref)
+            self._learn(ref, answer)
         else:
             return False
         return True
@@ -196,7 +199,9 @@ class Publisher:
         known = self._written.get(ref)
         if known and known.version >= found.version:
             return False
-        self._written[ref] = found
+        self._written[ref] = with_known_claims(found, known) if known else found
+        if self._written[ref] != found:
+            self._overwritten.add(ref)
         return True
 
     def _may_differ(self, ref: LanRef) -> bool:
@@ -292,4 +297,4 @@ def _differs(wanted: Vtep, written: Vtep) -> bool:
 def _bare(vtep: Vtep) -> Vtep:
     """Return what the agent says of itself."""
     ports = tuple(replace(port, claim=0) for port in vtep.ports)
-    return replace(vtep, ports=ports, lost=False, uid="", version=0, deleting=False)
+    return replace(vtep, ports=ports, lost=None, uid="", version=0, deleting=False)

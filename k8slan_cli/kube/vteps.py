@@ -57,11 +57,17 @@ class VtepWriter:
                 return None
             raise
 
-    async def write(self, vtep: Vtep, uid: str) -> Vtep:
-        """Make a VTEP what is given; ``uid`` is the present one's, "" if there is none. Returns it as it is now."""
+    async def write(self, vtep: Vtep, before: Vtep | None) -> Vtep:
+        """Make a VTEP what is given, where there was ``before``; returns it as it is now.
+
+        While the node is called lost, nothing but the very version that is known is replaced: claims begin anew when
+        the controller takes that back, and must not be written off after it.
+        """
         document = encode(vtep)
-        if uid:
-            document["metadata"]["uid"] = uid
+        if before:
+            document["metadata"]["uid"] = before.uid
+            if before.lost:
+                document["metadata"]["resourceVersion"] = str(before.version)
         query = {"fieldManager": self._manager, "force": "true"}
         path = self._path(vtep.lan)
         written = decode(await self._client.call("PATCH", path, query=query, body=document, content_type=APPLY))

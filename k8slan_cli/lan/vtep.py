@@ -93,7 +93,8 @@ class Vtep:
     ``mtu``      inside the LAN on this node, in bytes; 0 while unknown
     ``state``    ``Ready``, or one word for what is wrong; ``message`` is the sentence
     ``lost``     the controller's word that the node has not been ready for a minute: its ports hold no spoke and no
-                 deletion, but frames are still sent to it (a kubelet that is down does not stop them)
+                 deletion, but frames are still sent to it (a kubelet that is down does not stop them); False once that
+                 has been taken back, None before
     ``version``  the object's resourceVersion, 0 before it was written; versions of one API server can be compared
     """
 
@@ -106,7 +107,7 @@ class Vtep:
     state: str = READY
     message: str = ""
     ports: tuple[VtepPort, ...] = ()
-    lost: bool = False
+    lost: bool | None = None
     uid: str = ""
     version: int = 0
     deleting: bool = False
@@ -129,6 +130,19 @@ def with_claims(vtep: Vtep, written: Vtep | None) -> Vtep:
     """
     known = {_plug(port): written.claim_of(port) for port in written.ports} if written and not written.lost else {}
     return replace(vtep, ports=tuple(replace(port, claim=known.get(_plug(port), 0)) for port in vtep.ports))
+
+
+def with_known_claims(found: Vtep, known: Vtep) -> Vtep:
+    """Return a VTEP as it was ``found``, its ports with the claims that they had by what was ``known`` of it before.
+
+    Somebody else's write raises the version by which a port without a claim counts. Only the controller means that,
+    when it takes back that the node was lost.
+    """
+    if found.uid != known.uid or found.lost != known.lost or found.lost:
+        return found
+    claims = {_plug(port): known.claim_of(port) for port in known.ports}
+    ports = (port if port.claim else replace(port, claim=claims.get(_plug(port), 0)) for port in found.ports)
+    return replace(found, ports=tuple(ports))
 
 
 def _plug(port: VtepPort) -> object:

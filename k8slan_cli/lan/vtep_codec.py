@@ -20,6 +20,8 @@ HELD = f"{GROUP}/in-use"
 """The finalizer of a VTEP that has ports: no deletion takes it from under running pods."""
 MAX_MESSAGE = 4096
 """Characters of ``status.message``, as the CRD has it."""
+MAX_ADDRESSES = 64
+"""Addresses of a port that are told, as the CRD has it."""
 T = TypeVar("T")
 
 
@@ -39,7 +41,7 @@ def decode(document: Mapping[str, Any]) -> Vtep | None:
         state=_text(status, "state"),
         message=_text(status, "message"),
         ports=tuple(_ports(status.get("ports"))),
-        lost=status.get("lost") is True,
+        lost=lost if isinstance(lost := status.get("lost"), bool) else None,
         uid=_text(metadata, "uid"),
         version=int(version) if (version := _text(metadata, "resourceVersion")).isdecimal() else 0,
         deleting=metadata.get("deletionTimestamp") is not None,
@@ -109,7 +111,7 @@ def _encode_port(port: VtepPort) -> dict[str, Any]:
         vm=_filled(name=port.vm.name, uid=port.vm.uid) if port.vm else {},
         interface=port.interface,
         mac=port.mac,
-        addresses=list(port.addresses),
+        addresses=list(port.addresses)[:MAX_ADDRESSES],
         mtu=port.mtu,
         since=port.since,
         migrating=port.migrating,

@@ -87,7 +87,7 @@ class Interface:
     @property
     def lost(self) -> bool:
         """Return whether its node is lost, so that it holds nothing."""
-        return self.vtep is not None and self.vtep.lost
+        return self.vtep is not None and bool(self.vtep.lost)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -80,15 +80,15 @@ def test_what_an_agent_writes_reads_back_and_its_claims_are_versions(api: Api, l
     async def run() -> None:
         async with connected(api) as client:
             one, two = VtepWriter(client, "n1"), VtepWriter(client, "n2")
-            first = await one.write(vtep(lan, "n1", port("a")), "")
+            first = await one.write(vtep(lan, "n1", port("a")), None)
             assert replace(first, uid="", version=0) == vtep(lan, "n1", port("a"))
-            other = await two.write(vtep(lan, "n2", port("a", "other"), port("b")), "")
+            other = await two.write(vtep(lan, "n2", port("a", "other"), port("b")), None)
             wanted = with_claims(vtep(lan, "n1", port("a"), port("b", "later")), first)
-            second = await one.write(wanted, first.uid)
+            second = await one.write(wanted, first)
             assert second.version > other.version > first.version == second.ports[0].claim
             holders = {spoke: held.holders[0].node for spoke, held in holdings([second, other]).items()}
             assert holders == {"a": "n1", "b": "n2"}
-            again = await one.write(wanted, first.uid)
+            again = await one.write(wanted, first)
             assert again.version == second.version, "what says nothing new is no write"
 
     asyncio.run(run())
@@ -98,19 +98,19 @@ def test_a_vtep_with_ports_is_held_and_is_not_made_anew_by_accident(api: Api, la
     async def run() -> None:
         async with connected(api) as client:
             writer = VtepWriter(client, "n1")
-            first = await writer.write(vtep(lan, "n1", port("a")), "")
+            first = await writer.write(vtep(lan, "n1", port("a")), None)
             await writer.delete(first)
             found = await writer.read(lan)
             assert found is not None
             assert found.deleting
-            await writer.write(vtep(lan, "n1", port("a"), port("b")), first.uid)
-            await writer.write(vtep(lan, "n1"), first.uid)
+            await writer.write(vtep(lan, "n1", port("a"), port("b")), first)
+            await writer.write(vtep(lan, "n1"), first)
             assert await writer.read(lan) is None
             await writer.delete(first)
             with pytest.raises(ApiError) as caught:
-                await writer.write(vtep(lan, "n1"), first.uid)
+                await writer.write(vtep(lan, "n1"), first)
             assert caught.value.status == 409
-            second = await writer.write(vtep(lan, "n1"), "")
+            second = await writer.write(vtep(lan, "n1"), None)
             with pytest.raises(ApiError) as caught:
                 await writer.delete(first)
             assert caught.value.status == 409, "it is another"
@@ -124,12 +124,12 @@ def test_what_the_controller_says_of_a_lost_node_stays(api: Api, lan: LanRef) ->
     async def run() -> None:
         async with connected(api) as client:
             writer = VtepWriter(client, "n1")
-            first = await writer.write(vtep(lan, "n1", port("a")), "")
+            first = await writer.write(vtep(lan, "n1", port("a")), None)
             document = {"apiVersion": vtep_codec.API_VERSION, "kind": "VTEP", "metadata": {"uid": first.uid}}
             lost = document | {"status": {"lost": True}}
             lost["metadata"] |= {"name": names.vtep("blue", "n1"), "namespace": lan.namespace}
             await asyncio.to_thread(api.apply, path(lan, "n1"), lost)
-            found = await writer.write(vtep(lan, "n1", port("a"), port("b")), first.uid)
+            found = await writer.write(vtep(lan, "n1", port("a"), port("b")), first)
             assert found.lost
 
     asyncio.run(run())
@@ -174,8 +174,10 @@ def test_agents_hear_of_their_namespace_and_of_no_other(api: Api, lan: LanRef) -
             take_in = informer._take_in
             informer._take_in = lambda kind, found: lines.append(kind) or take_in(kind, found)  # type: ignore[method-assign,func-returns-value]
             for number in range(10):
-                await VtepWriter(client, f"n{number}").write(vtep(LanRef(namespace=far, name="blue"), f"n{number}"), "")
-            await VtepWriter(client, "n1").write(vtep(lan, "n1", port("a")), "")
+                await VtepWriter(client, f"n{number}").write(
+                    vtep(LanRef(namespace=far, name="blue"), f"n{number}"), None
+                )
+            await VtepWriter(client, "n1").write(vtep(lan, "n1", port("a")), None)
             await seen.until("n1")
             assert [line for line in lines if line != "BOOKMARK"] == ["ADDED"]
 
@@ -186,12 +188,12 @@ def test_watches_go_on_after_the_api_server_was_away(api: Api, lan: LanRef) -> N
     async def run() -> None:
         async with connected(api) as client, seeing(client, lan) as seen:
             one, two = VtepWriter(client, "n1"), VtepWriter(client, "n2")
-            first = await one.write(vtep(lan, "n1"), "")
+            first = await one.write(vtep(lan, "n1"), None)
             await seen.until("n1")
             await asyncio.to_thread(api.stop)
             await asyncio.to_thread(api.start)
             await one.delete(first)
-            await two.write(vtep(lan, "n2", port("a")), "")
+            await two.write(vtep(lan, "n2", port("a")), None)
             assert seen.watch.known(lan)
             await seen.until("n2")
 
@@ -202,13 +204,13 @@ def test_a_history_that_was_compacted_is_read_anew(api: Api, lan: LanRef) -> Non
     async def run() -> None:
         async with connected(api) as client, seeing(client, lan) as seen:
             one = VtepWriter(client, "n1")
-            first = await one.write(vtep(lan, "n1"), "")
+            first = await one.write(vtep(lan, "n1"), None)
             await seen.until("n1")
             await asyncio.to_thread(api.stop)
             seen.watch._watched[lan.namespace].informer._version = "1"
             await asyncio.to_thread(api.start)
             await one.delete(first)
-            await VtepWriter(client, "n3").write(vtep(lan, "n3"), "")
+            await VtepWriter(client, "n3").write(vtep(lan, "n3"), None)
             await seen.until("n3")
 
     asyncio.run(run())
@@ -218,8 +220,8 @@ def test_the_first_look_finds_a_lans_vteps_at_once(api: Api, lan: LanRef) -> Non
     async def run() -> None:
         async with connected(api) as client:
             for node in ("n1", "n2", "x" * 100):
-                await VtepWriter(client, node).write(vtep(lan, node, port("a")), "")
-            await VtepWriter(client, "n1").write(vtep(replace(lan, name="red"), "n1"), "")
+                await VtepWriter(client, node).write(vtep(lan, node, port("a")), None)
+            await VtepWriter(client, "n1").write(vtep(replace(lan, name="red"), "n1"), None)
             async with seeing(client, lan) as seen:
                 await seen.watch.look(lan)
                 assert {found.node for found in seen.watch.of(lan)} == {"n1", "n2", "x" * 100}

@@ -305,6 +305,24 @@ def test_claims_stay_over_writes_and_over_restarts_of_the_agent(tmp_path: Path) 
     fake_time.run(whole())
 
 
+def test_a_write_of_somebody_else_makes_no_claim_later(play: Callable[[Play], None]) -> None:
+    async def body(rig: Rig) -> None:
+        rig.attach("a")
+        await rig.settle()
+        first = claims(rig.there)
+        document = rig.api.objects[PATH]
+        rig.api.put(PATH, {**document, "metadata": {**document["metadata"], "annotations": {"x": "y"}}})
+        assert claims(rig.there) != first
+        await rig.settle()
+        assert claims(rig.there) == first
+        written = rig.writes()
+        rig.passed()
+        await rig.settle()
+        assert rig.writes() == written, "once"
+
+    play(body)
+
+
 def test_claims_of_a_node_that_was_lost_begin_anew(play: Callable[[Play], None]) -> None:
     async def body(rig: Rig) -> None:
         rig.attach("a", "b")

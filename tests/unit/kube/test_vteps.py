@@ -85,17 +85,17 @@ def test_a_vtep_is_one_apply_and_its_finalizer_goes_with_its_ports() -> None:
     async def play() -> None:
         api = FakeApi()
         writer = VtepWriter(api, "n1")  # type: ignore[arg-type]
-        first = await writer.write(vtep(BLUE, "n1", PORT), "")
+        first = await writer.write(vtep(BLUE, "n1", PORT), None)
         assert api.writes() == [("PATCH", path(BLUE, "n1"))]
         assert api.objects[path(BLUE, "n1")]["metadata"]["finalizers"] == [vtep_codec.HELD]
         api.remove(path(BLUE, "n1"))  # somebody deletes it: it stays as long as it has ports
         found = await writer.read(BLUE)
         assert found is not None
         assert found.deleting
-        await writer.write(vtep(BLUE, "n1"), first.uid)
+        await writer.write(vtep(BLUE, "n1"), first)
         assert await writer.read(BLUE) is None
         with pytest.raises(ApiError) as caught:
-            await writer.write(vtep(BLUE, "n1", PORT), first.uid)
+            await writer.write(vtep(BLUE, "n1", PORT), first)
         assert caught.value.status == 409, "it is not made anew by accident"
         await writer.delete(first)
 
@@ -340,10 +340,10 @@ def test_the_version_of_a_vtep_is_the_objects() -> None:
     async def play() -> None:
         api = FakeApi()
         writer = VtepWriter(api, "n1")  # type: ignore[arg-type]
-        written = await writer.write(vtep(BLUE, "n1", PORT), "")
+        written = await writer.write(vtep(BLUE, "n1", PORT), None)
         assert written == await writer.read(BLUE)
         assert str(written.version) == api.objects[path(BLUE, "n1")]["metadata"]["resourceVersion"]
-        again = await writer.write(replace(written, mtu=1400), written.uid)
+        again = await writer.write(replace(written, mtu=1400), written)
         assert again.version > written.version
 
     run(play)

@@ -97,6 +97,22 @@ def test_a_node_that_comes_back_takes_nothing_from_who_came_meanwhile() -> None:
     assert vtep.holdings([back, on("n2", port("a", "new"), version=8)])["a"].holders[0].node == "n2"
 
 
+def test_who_else_writes_a_vtep_makes_no_claim_later() -> None:
+    known = replace(on("n1", port("a", "old"), version=3), uid="u")
+    touched = replace(known, version=20)  # an annotation, a request to delete it
+    assert vtep.with_known_claims(touched, known).ports[0].claim == 3
+    more = replace(touched, ports=(*touched.ports, port("b")))
+    assert [p.claim for p in vtep.with_known_claims(more, known).ports] == [3, 0]
+    assert vtep.with_known_claims(replace(touched, uid="another"), known).ports[0].claim == 0
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, True), (True, True), (True, False), (None, False)])
+def test_the_controllers_word_on_a_lost_node_makes_claims_begin_anew(before: bool | None, after: bool) -> None:
+    """Also where the agent has not heard that the node was lost, but only that it is no longer."""
+    known = replace(on("n1", port("a", "old"), version=3), uid="u", lost=before)
+    assert vtep.with_known_claims(replace(known, version=20, lost=after), known).ports[0].claim == 0
+
+
 def test_a_migrating_vm_holds_its_spoke_at_both_ends_and_nobody_else_does() -> None:
     source, target = on("n1", port("a", "l1", vm="fw"), version=3), on("n2", coming("a", "l2", "fw"), version=8)
     thief = on("n3", coming("a", "l3", "other"), version=9)
