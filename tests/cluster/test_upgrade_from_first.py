@@ -40,8 +40,20 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module", params=[0, 1], ids=["one half first", "the other half first"])
+def half(request: pytest.FixtureRequest) -> int:
+    """Which node's agent is upgraded first; each order has a cluster of its own."""
+    number: int = request.param
+    return number
+
+
 @pytest.fixture(scope="module")
-def cluster(buildable: None, first: Path, say: Callable[[str], None]) -> Iterator[Cluster]:  # noqa: ARG001
+def cluster(
+    buildable: None,  # noqa: ARG001 - comes first
+    half: int,  # noqa: ARG001 - another cluster for each
+    first: Path,
+    say: Callable[[str], None],
+) -> Iterator[Cluster]:
     """Two nodes that have the images of both versions."""
     images = (product.first_image(first, say), product.image(say))
     cluster = Cluster.up(names.unique("up"), images=images, say=say)
@@ -50,15 +62,15 @@ def cluster(buildable: None, first: Path, say: Callable[[str], None]) -> Iterato
 
 
 @pytest.fixture(scope="module")
-def node1(cluster: Cluster) -> Node:
-    """The first node."""
-    return cluster.nodes[0]
+def node1(cluster: Cluster, half: int) -> Node:
+    """The node that is upgraded first."""
+    return cluster.nodes[half]
 
 
 @pytest.fixture(scope="module")
-def node2(cluster: Cluster) -> Node:
-    """The second node."""
-    return cluster.nodes[1]
+def node2(cluster: Cluster, half: int) -> Node:
+    """The other node."""
+    return cluster.nodes[1 - half]
 
 
 @pytest.fixture(scope="module")
