@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from k8slan_cli.probe.endpoint import PacketSocket
+from k8slan_cli.probe.run import Probe, cross
 from tests.cluster import guest, probing
 from tests.cluster.guest import QEMU_USER
 from tests.cluster.harness import Cluster, Kubectl, Node
@@ -49,6 +51,41 @@ def test_a_launcher_without_rights_speaks_at_its_tap(
         probing.contact(interface, tap, interface.mtu)
         assert probing.failures(interface, tap, interface.mtu) == []
         assert probing.failures(tap, interface, interface.mtu) == []
+
+
+def test_a_vm_that_moves_is_reached_at_once_though_it_says_nothing(
+    k8slan: Cluster, kubectl: Kubectl, pod: Pods, node1: Node, node2: Node, tap_program: Path
+) -> None:
+    """By a peer on the node that it left, and by one on the node that it came to: both knew where it was before."""
+    spoke = names.unique("vm")
+    kubectl.create(probing.lan("lan", kubectl.namespace, vni=7003, spokes=[spoke], dynamic=True))
+    try:
+        probing.until_ready(kubectl, "lan")
+        probing.until_allocatable(k8slan, f"macvtap.k8slan.io/k8slan-mac-{spoke}")
+        network = f"{kubectl.namespace}/k8slan-mac-{spoke}"
+        peers = [pod(node, networks="k8slan-lan-lan@eth1") for node in (node1, node2)]
+        made = {"networks": f"k8slan-mac-{spoke}", **launcher(spoke, tap_program)}
+        machine = pod(node1, **made)
+        with probing.Endpoints(k8slan) as endpoints:
+            ends = [endpoints.interface(peer, "eth1") for peer in peers]
+            tap = endpoints.tap(machine, network)
+            for end in ends:
+                probing.contact(tap, end, end.mtu)
+            assert [_unicast(end, tap) for end in ends] == [True, True]
+        machine.delete()
+        moved = pod(node2, **made)
+        with probing.Endpoints(k8slan) as endpoints:
+            ends = [endpoints.interface(peer, "eth1") for peer in peers]
+            tap = endpoints.tap(moved, network)
+            assert [_unicast(end, tap) for end in ends] == [True, True]
+    finally:
+        probing.remove(kubectl, "lan")
+
+
+def _unicast(sender: PacketSocket, receiver: probing.Relayed) -> bool:
+    """Whether a frame for the receiver's MAC address arrives within a second."""
+    probe = Probe(src=sender.mac, dst=receiver.mac, mtu=sender.mtu, count=1, keys=("icmp",))
+    return all(result.ok for result in cross(sender, receiver, probe, seconds=1))
 
 
 @pytest.fixture(scope="module")
