@@ -359,7 +359,7 @@ def _node(vtep: Vtep) -> dict[str, Any]:
         "mtu": vtep.mtu,
         "state": vtep.state,
         "message": vtep.message,
-        "lost": vtep.lost,
+        "lost": bool(vtep.lost),
         "ports": len(vtep.ports),
     }
 

@@ -41,7 +41,7 @@ def test_a_mark_leaves_alone_what_the_agent_says() -> None:
         assert lost == replace(there, lost=True, version=lost.version if lost else 0)
         assert lost
         found = marks.read(await marks.mark(api, lost, lost=False))
-        assert found == replace(there, version=found.version if found else 0)
+        assert found == replace(there, lost=False, version=found.version if found else 0)
 
     play(script)
 
