@@ -100,9 +100,7 @@ class Attacher:
                 holder = await self._holder(config, lan, port) or self._elsewhere(lan, config.spoke)
                 vm = await self._migrating(request, holder)
                 if vm or not holder:
-                    attachment = self._attachment(request, lan, port, await self._agent.mtu_of(lan), pod)
-                    if vm:
-                        attachment = dataclasses.replace(attachment, vm_name=vm.name, vm_uid=vm.uid)
+                    attachment = self._attachment(request, lan, port, await self._agent.mtu_of(lan), pod, vm)
                     attachments.put(attachment)
                     return attachment
             log.info("%s waits for spoke %s, which %s has", request.who, config.spoke, holder.who)
@@ -146,8 +144,8 @@ class Attacher:
             found += [a for a in self._agent.attachments if a.tap == tap and a not in found]
         return found
 
-    def _attachment(self, request: cni.Add, lan: Lan, port: str, mtu: int, pod: int) -> Attachment:
-        """An attachment at ``port`` of a LAN whose MTU is ``mtu``."""
+    def _attachment(self, request: cni.Add, lan: Lan, port: str, mtu: int, pod: int, vm: VmRef | None) -> Attachment:
+        """An attachment at ``port`` of a LAN whose MTU is ``mtu``; ``vm`` is one that migrates into it."""
         config = request.config
         if config.mtu is not None and config.mtu > mtu:
             raise CniError(wire.INVALID_CONFIG, f"mtu: {config.mtu} is more than the {mtu} of LAN {lan.ref} here")
@@ -168,6 +166,8 @@ class Attacher:
             netns_id=netns.identity(pod),
             pod=str(request.pod),
             pod_uid=request.pod.uid,
+            vm_name=vm.name if vm else "",
+            vm_uid=vm.uid if vm else "",
             since=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             network=config.name,
             config=request.stdin.decode() if config.ipam else "",

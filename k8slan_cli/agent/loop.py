@@ -117,10 +117,11 @@ class LanLoop:
     def see(self, around: Elsewhere, moves: Iterable[Move] = ()) -> None:
         """Take in what other nodes have of the LAN and which MAC addresses have moved; ask for a pass if need be."""
         before, self.around = self.around, around
-        self._moves += moves
+        come = list(moves)
+        self._moves += come
         if (before.losers is None) != (around.losers is None):
             self.wake()
-        elif before.peers != around.peers or before.losers != around.losers or self._moves:
+        elif before.peers != around.peers or before.losers != around.losers or come:
             self.wake((before.losers or frozenset()) ^ (around.losers or frozenset()))
 
     @property

@@ -167,8 +167,6 @@ def _attachment(data: object) -> Attachment:
         "mac",
         "netns",
         "netns_id",
-        "vm_name",
-        "vm_uid",
         "pod",
         "pod_uid",
         "vm_name",

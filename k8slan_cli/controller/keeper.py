@@ -16,7 +16,7 @@ from typing import Any
 
 from k8slan_cli.controller import certs
 from k8slan_cli.controller.certs import Chain, Policy
-from k8slan_cli.kube.client import APPLY, MERGE, ApiError, Client
+from k8slan_cli.kube.client import MERGE, ApiError, Client, apply
 from k8slan_cli.kube.kinds import SECRETS, WEBHOOKS, Document
 from k8slan_cli.kube.lans import CONTROLLER
 from k8slan_cli.kube.watch import Backoff, Cache, Informer
@@ -128,9 +128,8 @@ class Keeper:
             "metadata": {"name": CONFIGURATION, "uid": trust.uid},
             "webhooks": [{"name": WEBHOOK, "clientConfig": {"caBundle": bundle}}],
         }
-        query = {"fieldManager": CONTROLLER, "force": "true"}
         path = WEBHOOKS.path("", CONFIGURATION)
-        self._trust.learn(await self._client.call("PATCH", path, query=query, body=body, content_type=APPLY))
+        self._trust.learn(await apply(self._client, path, body, CONTROLLER))
         log.info("the API server trusts the webhook's certificate")
 
 

@@ -52,7 +52,7 @@ class Vteps:
 
 def vteps(cluster: Cluster, namespace: str = "", lan: str = "") -> Vteps:
     """Return the VTEPs of a LAN, of a namespace or of the cluster."""
-    query = {"labelSelector": selector(LanRef(namespace=namespace, name=lan))} if lan else {}
+    query = {"labelSelector": vtep_codec.selector(LanRef(namespace=namespace, name=lan))} if lan else {}
     try:
         items = cluster.call("GET", kinds.VTEPS.path(namespace), query=query)["items"]
     except client.ApiError as error:
@@ -67,11 +67,6 @@ def vteps(cluster: Cluster, namespace: str = "", lan: str = "") -> Vteps:
 def decoded(documents: Iterable[Mapping[str, Any]]) -> tuple[Vtep, ...]:
     """Return the VTEPs of documents."""
     return tuple(filter(None, map(vtep_codec.decode, documents)))
-
-
-def selector(lan: LanRef) -> str:
-    """Return the label selector of a LAN's VTEPs."""
-    return f"{vtep_codec.LAN_LABEL}={vtep_codec.labels(lan, '')[vtep_codec.LAN_LABEL]}"
 
 
 def read(cluster: Cluster, items: Sequence[Found], *, waiting: bool = True) -> Users:

@@ -100,6 +100,19 @@ class Transport(Protocol):
 # ---------------------------------------------------------------- requests
 
 
+async def apply(client: Client, path: str, document: Mapping[str, Any], manager: str) -> dict[str, Any]:
+    """Apply a document server-side: its fields become those of the field manager ``manager``, whoever had them.
+
+    Returns the object as it is now.
+
+    Raises:
+        ApiError: it was refused, or there was no answer in time.
+
+    """
+    query = {"fieldManager": manager, "force": "true"}
+    return await client.call("PATCH", path, query=query, body=document, content_type=APPLY)
+
+
 class Client:
     """Requests to one API server over connections that are kept.
 

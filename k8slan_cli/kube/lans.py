@@ -16,7 +16,7 @@ from typing import Any
 
 from k8slan_cli.errors import Invalid, Problem
 from k8slan_cli.kube import status as lan_status
-from k8slan_cli.kube.client import APPLY, JSON_PATCH, ApiError, Client
+from k8slan_cli.kube.client import JSON_PATCH, ApiError, Client, apply
 from k8slan_cli.kube.kinds import LANS, Document
 from k8slan_cli.kube.status import LanStatus
 from k8slan_cli.kube.watch import CROWD_SPREAD, Api, Cache, Informer, Key
@@ -209,9 +209,7 @@ async def _apply(
 ) -> dict[str, Any]:
     metadata = {"name": ref.name, "namespace": ref.namespace, "uid": uid, **wanted.get("metadata", {})}
     document = {"apiVersion": API_VERSION, "kind": KIND, **wanted, "metadata": metadata}
-    path = LANS.path(ref.namespace, ref.name, part)
-    query = {"fieldManager": by, "force": "true"}
-    return await client.call("PATCH", path, query=query, body=document, content_type=APPLY)
+    return await apply(client, LANS.path(ref.namespace, ref.name, part), document, by)
 
 
 async def strip(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from k8slan_cli.kube.client import APPLY, ApiError, Client
+from k8slan_cli.kube.client import ApiError, Client, apply
 from k8slan_cli.kube.kinds import VTEPS, Document
 from k8slan_cli.kube.lans import CONTROLLER, strip
 from k8slan_cli.kube.watch import Key
@@ -46,9 +46,7 @@ async def mark(client: Client, vtep: Vtep, *, lost: bool) -> dict[str, Any]:
         "metadata": {"name": name, "namespace": namespace, "uid": vtep.uid, **version},
         "status": {"lost": lost},
     }
-    query = {"fieldManager": CONTROLLER, "force": "true"}
-    path = VTEPS.path(namespace, name)
-    return await client.call("PATCH", path, query=query, body=document, content_type=APPLY)
+    return await apply(client, VTEPS.path(namespace, name), document, CONTROLLER)
 
 
 async def remove(client: Client, vtep: Vtep) -> None:

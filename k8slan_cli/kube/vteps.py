@@ -12,14 +12,14 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-from k8slan_cli.kube.client import APPLY, ApiError, Client
+from k8slan_cli.kube.client import ApiError, Client, apply
 from k8slan_cli.kube.kinds import PODS, VMIS, VTEPS, Document
 from k8slan_cli.kube.lans import manager
 from k8slan_cli.kube.watch import CROWD_SPREAD, FROM_CACHE, Api, Cache, Informer, Key
 from k8slan_cli.lan import names
 from k8slan_cli.lan.model import LanRef
 from k8slan_cli.lan.vtep import PodRef, VmRef, Vtep, VtepPort
-from k8slan_cli.lan.vtep_codec import LAN_LABEL, NODE_LABEL, decode, encode, labels
+from k8slan_cli.lan.vtep_codec import NODE_LABEL, decode, encode, selector
 from k8slan_cli.plan.pods import decode_pod
 
 log = logging.getLogger(__name__)
@@ -68,9 +68,8 @@ class VtepWriter:
             document["metadata"]["uid"] = before.uid
             if before.lost:
                 document["metadata"]["resourceVersion"] = str(before.version)
-        query = {"fieldManager": self._manager, "force": "true"}
         path = self._path(vtep.lan)
-        written = decode(await self._client.call("PATCH", path, query=query, body=document, content_type=APPLY))
+        written = decode(await apply(self._client, path, document, self._manager))
         if written is None:
             raise ApiError(f"{path} is not what was written")
         return written
@@ -217,7 +216,7 @@ class VtepWatch:
         await asyncio.wait({task}, timeout=_LOOK_SECONDS)
 
     async def _look(self, lan: LanRef, watched: _Watched) -> None:
-        query = {"labelSelector": f"{LAN_LABEL}={labels(lan, '')[LAN_LABEL]}", "resourceVersion": FROM_CACHE}
+        query = {"labelSelector": selector(lan), "resourceVersion": FROM_CACHE}
         try:
             found = await _list(self._api, VTEPS.path(lan.namespace), query)
         except ApiError as error:

@@ -102,6 +102,11 @@ def labels(lan: LanRef, node: str) -> dict[str, str]:
     return {LAN_LABEL: names.label_value(lan.name), NODE_LABEL: names.label_value(node)}
 
 
+def selector(lan: LanRef) -> str:
+    """Return the label selector of a LAN's VTEPs."""
+    return f"{LAN_LABEL}={names.label_value(lan.name)}"
+
+
 def _encode_port(port: VtepPort) -> dict[str, Any]:
     return _filled(
         name=port.name,

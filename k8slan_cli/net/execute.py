@@ -107,7 +107,7 @@ def _(operation: op.SetBridge, context: Context) -> None:
 
 def _set_bridge(lan: Netlink, operation: op.SetBridge | op.CreateBridge) -> None:
     bridge = operation.bridge
-    raw = _link(lan, bridge.name)
+    raw = sockets.existing_link(lan, bridge.name)
     changes = [netlink.set_link(raw.index, mtu=bridge.mtu, up=True)]
     if netlink.loud(raw):
         changes.append(netlink.silence(raw))
@@ -147,7 +147,7 @@ def _(operation: op.SetPort, context: Context) -> None:
 
 
 def _set_port(lan: Netlink, port: Port, doing: str) -> None:
-    master = _link(lan, port.bridge).index if port.bridge else 0
+    master = sockets.existing_link(lan, port.bridge).index if port.bridge else 0
     change = netlink.set_link(port.name, mtu=port.mtu, master=master)
     lan.apply([change, netlink.port_settings(port.name, port.forwards, port.owner, up=port.up)], doing=doing)
 
@@ -203,7 +203,7 @@ def _(operation: op.SetStub, context: Context) -> None:
 def _(operation: op.CreateMacvtap, context: Context) -> None:
     attachment = operation.attachment
     lan = context.handle().netlink
-    lower = _link(lan, operation.stub.name).index
+    lower = sockets.existing_link(lan, operation.stub.name).index
 
     def create(fd: int) -> None:
         message = netlink.macvtap(
@@ -241,7 +241,7 @@ def _(operation: op.ConfigurePod, context: Context) -> None:
         if silent or any(":" in address for address in attachment.addresses):
             netns.switch_ipv6(fd, attachment.ifname, on=not silent)
         with Netlink(fd) as pod:
-            raw = _link(pod, attachment.ifname)
+            raw = sockets.existing_link(pod, attachment.ifname)
             changes = [netlink.set_link(raw.index, up=True, silent=silent)]
             changes += [netlink.add_address(raw.index, address) for address in attachment.addresses]
             there = frozenset({errno.EEXIST})  # an address that it has already, by an earlier try
@@ -299,24 +299,17 @@ def _(operation: op.DeleteLinks, context: Context) -> None:
 @execute.register
 def _(operation: op.AddPeer, context: Context) -> None:
     lan = context.handle().netlink
-    message = netlink.add_peer(_link(lan, operation.vxlan).index, operation.peer)
+    message = netlink.add_peer(sockets.existing_link(lan, operation.vxlan).index, operation.peer)
     lan.apply([message], doing=operation.describe(), ignore=frozenset({errno.EEXIST}))
 
 
 @execute.register
 def _(operation: op.RemovePeer, context: Context) -> None:
     lan = context.handle().netlink
-    message = netlink.remove_peer(_link(lan, operation.vxlan).index, operation.peer)
+    message = netlink.remove_peer(sockets.existing_link(lan, operation.vxlan).index, operation.peer)
     lan.apply([message], doing=operation.describe(), ignore=frozenset({errno.ENOENT}))
 
 
 @execute.register
 def _(operation: op.ForgetMac, context: Context) -> None:
     fdb.forget(context.handle(), operation)
-
-
-def _link(sock: Netlink, name: str) -> netlink.RawLink:
-    found = sockets.link(sock, name)
-    if found is None:
-        raise KernelError(errno.ENODEV, f"there is no link {name}")
-    return found

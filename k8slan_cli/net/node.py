@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from k8slan_cli.errors import KernelError
 from k8slan_cli.net import netns, sockets
 from k8slan_cli.net.sockets import Netlink
 
@@ -30,10 +28,7 @@ class Handle:
 
         """
         if name not in self.indexes:
-            found = sockets.link(self.netlink, name)
-            if found is None:
-                raise KernelError(errno.ENODEV, f"there is no link {name}")
-            self.indexes[name] = found.index
+            self.indexes[name] = sockets.existing_link(self.netlink, name).index
         return self.indexes[name]
 
     def close(self) -> None:

@@ -199,6 +199,19 @@ def link(sock: Netlink, which: str | int) -> netlink.RawLink | None:
     return netlink.parse_link(reply)
 
 
+def existing_link(sock: Netlink, name: str) -> netlink.RawLink:
+    """Return the link of a name in a socket's namespace.
+
+    Raises:
+        KernelError: there is none.
+
+    """
+    found = link(sock, name)
+    if found is None:
+        raise KernelError(errno.ENODEV, f"there is no link {name}")
+    return found
+
+
 def links(sock: Netlink) -> list[netlink.RawLink]:
     """All links of a socket's namespace."""
     return [netlink.parse_link(reply) for reply in sock.ask(netlink.get_links(), doing="list links")]

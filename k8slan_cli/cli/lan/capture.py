@@ -257,13 +257,14 @@ class Spreading:
         """Which nodes that are: now, and again after each change."""
         from k8slan_cli.inventory import lans, occupancy
         from k8slan_cli.kube import apply, kinds
+        from k8slan_cli.lan import vtep_codec
         from k8slan_cli.lan.model import LanRef
 
         sources: dict[str, apply.Selection] = {}
         for lan in self.lans:
             ref = LanRef.parse(lan)
             sources[f"LAN {lan}"] = apply.Selection(kinds.LANS, ref.namespace, f"metadata.name={ref.name}")
-            sources[lan] = apply.Selection(kinds.VTEPS, ref.namespace, label_selector=occupancy.selector(ref))
+            sources[lan] = apply.Selection(kinds.VTEPS, ref.namespace, label_selector=vtep_codec.selector(ref))
         for state in self._here.cluster.follow(sources):
             pairs = [(found, state[lan].values()) for lan in self.lans for found in state[f"LAN {lan}"].values()]
             yield frozenset().union(
