@@ -7,12 +7,12 @@ from dataclasses import replace
 
 from k8slan_cli.controller import faults
 from k8slan_cli.controller.actions import Action, Tell, WriteStatus
-from k8slan_cli.controller.faults import Fault
 from k8slan_cli.controller.view import View, some
 from k8slan_cli.kube.events import Event
 from k8slan_cli.kube.lans import LanObject
 from k8slan_cli.kube.nodes import written
 from k8slan_cli.kube.status import DEGRADED, MAX_DEGRADED, MAX_MESSAGE, READY, Condition, LanStatus
+from k8slan_cli.lan.faults import Fault
 from k8slan_cli.lan.model import CONFLICT, LanRef
 
 TERMINATING = "Terminating"

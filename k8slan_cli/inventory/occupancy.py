@@ -106,10 +106,10 @@ def taking_part(found: Found, vteps: Iterable[Vtep]) -> frozenset[str]:
 
 def unsaid(found: Found, on: Occupancy) -> Iterator[str]:
     """Tell what is wrong on a LAN, in sentences, where its condition Ready does not say so."""
-    said = found.ready.message.split("; ") if found.ready and not found.ready.status else []
-    for trouble in on.troubles():
-        if not any(trouble.about and sentence.startswith(trouble.about) for sentence in said):
-            yield f"{trouble.words[0].upper()}{trouble.words[1:]}"
+    message = found.ready.message if found.ready and not found.ready.status else ""
+    for fault in on.faults:
+        if not fault.said(message):
+            yield f"{fault.message[0].upper()}{fault.message[1:]}"
 
 
 def explained(cluster: Cluster, users: Users) -> Users:

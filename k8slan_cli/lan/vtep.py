@@ -175,6 +175,11 @@ class Holder:
         """The pod or VM and its node, for messages."""
         return f"{self.port.who} on node {self.node}"
 
+    @property
+    def place(self) -> str:
+        """Return who is plugged in, where and by which interface: ``pod lab/router on node worker1 (net1)``."""
+        return f"{self.who} ({self.port.interface})"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holding:
@@ -192,9 +197,9 @@ def holdings(vteps: Iterable[Vtep]) -> Mapping[str, Holding]:
     ends.
     """
     claims: dict[str, list[Holder]] = {}
-    for vtep, port in _ports(vteps):
-        if port.spoke and not vtep.lost:
-            claims.setdefault(port.spoke, []).append(Holder(node=vtep.node, port=port, claim=vtep.claim_of(port)))
+    for holder in holders(vtep for vtep in vteps if not vtep.lost):
+        if holder.port.spoke:
+            claims.setdefault(holder.port.spoke, []).append(holder)
     return {spoke: _decide(found) for spoke, found in sorted(claims.items())}
 
 
@@ -213,17 +218,18 @@ def _seniority(claim: Holder) -> tuple[int, str, str, str]:
 def same_mac(vteps: Iterable[Vtep]) -> Mapping[str, tuple[Holder, ...]]:
     """Return the MAC addresses that several ports have, each with those ports; a migrating VM's two are one."""
     found: dict[str, list[Holder]] = {}
-    for vtep, port in _ports(vteps):
-        if port.mac:
-            found.setdefault(port.mac, []).append(Holder(node=vtep.node, port=port, claim=vtep.claim_of(port)))
+    for holder in holders(vteps):
+        if holder.port.mac:
+            found.setdefault(holder.port.mac, []).append(holder)
     shared = {mac: sorted(ports, key=attrgetter("node", "port.name")) for mac, ports in sorted(found.items())}
     return {mac: tuple(ports) for mac, ports in shared.items() if len(_owners(ports)) > 1}
 
 
-def _owners(holders: Collection[Holder]) -> set[object]:
-    moved = {holder.port.vm.uid for holder in holders if holder.port.migrating and holder.port.vm}
-    return {vm.uid if (vm := holder.port.vm) and vm.uid in moved else holder.port for holder in holders}
+def _owners(ports: Collection[Holder]) -> set[object]:
+    moved = {holder.port.vm.uid for holder in ports if holder.port.migrating and holder.port.vm}
+    return {vm.uid if (vm := holder.port.vm) and vm.uid in moved else holder.port for holder in ports}
 
 
-def _ports(vteps: Iterable[Vtep]) -> Iterator[tuple[Vtep, VtepPort]]:
-    return ((vtep, port) for vtep in vteps for port in vtep.ports)
+def holders(vteps: Iterable[Vtep]) -> Iterator[Holder]:
+    """Yield all ports, each with its node and its claim."""
+    return (Holder(node=vtep.node, port=port, claim=vtep.claim_of(port)) for vtep in vteps for port in vtep.ports)

@@ -23,7 +23,8 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from operator import attrgetter
 
-from k8slan_cli.lan import names
+from k8slan_cli.lan import faults, names
+from k8slan_cli.lan.faults import Fault, linked, offering, shared_macs, shared_spokes, too_large
 from k8slan_cli.lan.model import Lan, LanRef, NodeStatus
 from k8slan_cli.lan.vtep import (
     READY,
@@ -108,31 +109,20 @@ class Clash:
         """Return how often it is in use."""
         return "twice" if len(self.interfaces) == 2 else f"{len(self.interfaces)} times"
 
-    def describe(self) -> str:
-        """Say what is wrong, and what to do."""
-        first, *others = (item.place for item in self.interfaces)
-        if self.mac:
-            return f"MAC address {self.mac} is in use by {some((first, *others))}: give each interface its own"
-        return f"spoke {self.spoke} is held by {first}, so there is no link for {some(others)}: delete all but one"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trouble:
-    """Something that is wrong on a LAN: a sentence, and how one of the controller's about the same begins."""
-
-    words: str
-    about: str
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Occupancy:
-    """Who is on a LAN. ``vteps`` are in the order of nodes, interfaces in that of spoke, pod and interface."""
+    """Who is on a LAN. ``vteps`` are in the order of nodes, interfaces in that of spoke, pod and interface.
+
+    ``faults`` are what is wrong, the worst first; the controller says most of it in the same words.
+    """
 
     lan: LanRef
     vteps: tuple[Vtep, ...] = ()
     attached: tuple[Interface, ...] = ()
     waiting: tuple[Interface, ...] = ()
     clashes: tuple[Clash, ...] = ()
+    faults: tuple[Fault, ...] = ()
 
     @property
     def nodes(self) -> tuple[Vtep, ...]:
@@ -148,36 +138,6 @@ class Occupancy:
     def mtu(self) -> int:
         """Return the MTU that frames may have everywhere, 0 if no node takes part."""
         return least_mtu(self.vteps)
-
-    def troubles(self) -> Iterator[Trouble]:
-        """Tell what is wrong, the worst first; the controller says most of it in the same words."""
-        for clash in self.clashes:
-            yield Trouble(about=f"{clash.kind} {clash.spoke or clash.mac} ", words=clash.describe())
-        for vtep in self.vteps:
-            if vtep.state not in ("", READY):
-                yield Trouble(about=f"{vtep.node}: ", words=f"on node {vtep.node}: {vtep.message or vtep.state}")
-        yield from self._too_large()
-        yield from self._removed()
-        for vtep in self.vteps:
-            if vtep.lost:
-                words = f"node {vtep.node} has not been ready for a minute: its ports hold no spoke and no deletion"
-                yield Trouble(about=f"node {vtep.node} ", words=words)
-
-    def _too_large(self) -> Iterator[Trouble]:
-        if large := [item for item in self.attached if self.oversized(item)]:
-            node = next(vtep.node for vtep in self.vteps if vtep.ports and vtep.mtu == self.mtu)
-            pods = some(f"{item.place} has {item.port.mtu}" for item in large)
-            words = f"MTU of the LAN is {self.mtu} bytes, as on node {node}, but {pods}: "
-            advice = f"restart these pods, or raise the MTU on node {node} (its underlay's, or spec.mtu)"
-            yield Trouble(about="MTU ", words=words + advice)
-
-    def _removed(self) -> Iterator[Trouble]:
-        for item in self.attached:
-            if item.removed:
-                what = f"spoke {item.port.spoke}" if item.port.spoke else "dynamic: true"
-                words = f"{what} was taken out of the LAN, and {item.place} still uses it: "
-                advice = "delete the pod when it may go, or put it into the LAN again"
-                yield Trouble(about=f"{what} ", words=words + advice)
 
     def oversized(self, item: Interface) -> bool:
         """Return whether an interface has a larger MTU than frames may have."""
@@ -233,22 +193,19 @@ def occupancy(ref: LanRef, lan: Lan | None, vteps: Iterable[Vtep] | None, pods: 
     if lan:
         found += _stand_ins(lan, wanted, {vtep.node for vtep in found}, everywhere=vteps is None)
     found = [replace(vtep, ports=tuple(_with_vm(port, known) for port in vtep.ports)) for vtep in found]
+    found.sort(key=attrgetter("node"))
     real = [vtep for vtep in found if vtep.uid]
     shared = {spoke: held for spoke, held in holdings(real).items() if held.losers}
     instead = {_plug(loser): held.holders[0] for held in shared.values() for loser in held.losers}
-    # A port without a link disturbs no other by its MAC, nor does one of a node that is lost.
-    live = [
-        replace(vtep, ports=tuple(port for port in vtep.ports if (vtep.node, port) not in instead))
-        for vtep in found
-        if not vtep.lost
-    ]
+    live = linked(found, shared)
+    offered = offering(lan) if lan else lambda _port: True
     attached = [
         Interface(
             lan=ref,
             node=vtep.node,
             port=port,
             vtep=vtep,
-            removed=lan is not None and not (port.spoke in lan.spokes if port.spoke else lan.dynamic),
+            removed=not offered(port),
             holder=instead.get((vtep.node, port)),
             leaving=bool(port.pod and port.pod in known and known[port.pod].deleting),
         )
@@ -263,11 +220,33 @@ def occupancy(ref: LanRef, lan: Lan | None, vteps: Iterable[Vtep] | None, pods: 
     ]
     return Occupancy(
         lan=ref,
-        vteps=tuple(sorted(found, key=attrgetter("node"))),
+        vteps=tuple(found),
         attached=tuple(sorted(attached, key=_order)),
         waiting=tuple(sorted(waiting, key=_order)),
         clashes=tuple(_clashes(shared, same_mac(live), {(item.node, item.port): item for item in attached})),
+        faults=(
+            *shared_spokes(shared, some),
+            *shared_macs(live, some),
+            *_ill(found),
+            *too_large(found, some),
+            *(faults.removed(lan, found) if lan else ()),
+            *_lost(found),
+        ),
     )
+
+
+def _ill(vteps: Iterable[Vtep]) -> Iterator[Fault]:
+    for vtep in vteps:
+        if vtep.state not in ("", READY):
+            words = f"on node {vtep.node}: {vtep.message or vtep.state}"
+            yield Fault(reason="NodesDegraded", about=f"{vtep.node}:", message=words)
+
+
+def _lost(vteps: Iterable[Vtep]) -> Iterator[Fault]:
+    for vtep in vteps:
+        if vtep.lost:
+            words = f"node {vtep.node} has not been ready for a minute: its ports hold no spoke and no deletion"
+            yield Fault(reason="NodeLost", about=f"node {vtep.node}", message=words)
 
 
 Plug = tuple[str, VtepPort]

@@ -15,7 +15,7 @@ from tests.cluster.guest import QEMU_USER
 from tests.cluster.harness import Node
 from tests.cluster.harness.pods import Pod, Pods
 from tests.cluster.life import Lan, Lans
-from tests.kubevirt.vms import SILENT, Machines, Watch, manifest, pings
+from tests.kubevirt.vms import SILENT, Machine, Machines, Watch, manifest, pings
 from tests.support.agents import eventually
 
 MAC = "02:aa:bb:cc:dd:01"
@@ -30,13 +30,19 @@ def peer(pod: Pods, node: Node, lan: Lan) -> Pod:
     )
 
 
+def talking(lan: Lan, vm: Machines, pod: Pods, node: Node, other: Node) -> tuple[Machine, Pod]:
+    """A VM with the address GUEST on a node, and a peer on another that answers it."""
+    there = peer(pod, other, lan)
+    machine = vm(manifest(pings(PEER, GUEST), lan.spokes[0], macs=[MAC], node=node))
+    machine.says("guest: answer")
+    return machine, there
+
+
 def test_a_vm_starts_and_talks_with_a_pod_on_another_node(
     lans: Lans, vm: Machines, pod: Pods, node1: Node, node2: Node
 ) -> None:
     lan = lans(spokes=2)
-    there = peer(pod, node2, lan)
-    machine = vm(manifest(pings(PEER, GUEST), lan.spokes[0], macs=[MAC], node=node1))
-    machine.says("guest: answer")
+    machine, there = talking(lan, vm, pod, node1, node2)
     assert machine.node == node1.name
     assert "3 packets received" in there.run("ping", "-c", "3", "-W", "5", GUEST)
     assert f"at {MAC}" in there.run("arp", "-n", GUEST)
@@ -103,9 +109,7 @@ def test_a_vm_moves_to_the_other_node_and_back_while_it_talks(
 ) -> None:
     """Nothing speaks at the target before the guest does, so that no bridge turns there too early."""
     lan = lans(spokes=2)
-    there = peer(pod, node2, lan)
-    machine = vm(manifest(pings(PEER, GUEST), lan.spokes[0], macs=[MAC], node=node1))
-    machine.says("guest: answer")
+    machine, there = talking(lan, vm, pod, node1, node2)
     for source, target in ((node1, node2), (node2, node1)):
         assert machine.node == source.name
         watch = Watch((node1, node2), lan.netns, lan_names.port(lan.spokes[0]))

@@ -117,6 +117,7 @@ def attached(agents: Agents, here: Here, name: str) -> tuple[Attachments, list[s
     from k8slan_cli.errors import AbsentError
     from k8slan_cli.inventory import lans, occupancy
     from k8slan_cli.kube.client import MissingError
+    from k8slan_cli.lan import faults
 
     notes: list[str] = []
     vteps: Sequence[Vtep] = ()
@@ -130,7 +131,7 @@ def attached(agents: Agents, here: Here, name: str) -> tuple[Attachments, list[s
         users = occupancy.read(here.cluster, [lan], waiting=False)
         on = users.of(lan)
         vteps, nodes = on.vteps, None if users.blind else [vtep.node for vtep in on.nodes]
-        notes += [clash.describe() for clash in on.clashes]
+        notes += [fault.message for fault in on.faults if fault.reason in (faults.SPOKE_SHARED, faults.MAC_SHARED)]
     seen = agents.plugged(f"{here.namespace}/{name}", nodes).with_vms(vteps)
     notes += [f"node {node} is left out: {error.message}" for node, error in seen.unreachable.items()]
     if not seen.items and not seen.unreachable:

@@ -403,14 +403,20 @@ def test_one_that_somebody_deletes_is_there_as_long_as_it_has_ports(held: bool, 
     play(body)
 
 
+async def left_behind(api: FakeApi, folder: Path) -> Rig:
+    """An agent that has ended, and whose VTEP of one port is still there."""
+    rig = Rig(api, folder)
+    async with rig.publishing():
+        rig.attach("a")
+        await rig.settle()
+    rig.agent.node.close()
+    return rig
+
+
 def test_what_an_agent_left_before_the_node_was_booted_is_taken_away(tmp_path: Path) -> None:
     async def whole() -> None:
         api = FakeApi()
-        rig = Rig(api, tmp_path / "before")
-        async with rig.publishing():
-            rig.attach("a")
-            await rig.settle()
-        rig.agent.node.close()
+        rig = await left_behind(api, tmp_path / "before")
         other = replace(rig.there, node="n2")
         api.put(VTEPS.path("lab", names.vtep("blue", "n2")), vtep_codec.encode(other))
         new = Rig(api, tmp_path / "after")
@@ -442,11 +448,7 @@ def test_what_is_left_of_a_lan_that_is_gone_is_taken_away_once_lans_are_heard_of
 
     async def whole() -> None:
         api = FakeApi()
-        rig = Rig(api, tmp_path / "before")
-        async with rig.publishing():
-            rig.attach("a")
-            await rig.settle()
-        rig.agent.node.close()
+        rig = await left_behind(api, tmp_path / "before")
         paths = Paths(tmp_path / "after")
         paths.private.mkdir(parents=True)
         paths.create()

@@ -23,7 +23,7 @@ def names(found: Occupancy) -> tuple[list[str], list[str]]:
 
 
 def said(found: Occupancy) -> list[str]:
-    return [trouble.words for trouble in found.troubles()]
+    return [fault.message for fault in found.faults]
 
 
 # ---------------------------------------------------------------- attached, or waiting

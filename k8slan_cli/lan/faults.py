@@ -1,0 +1,117 @@
+"""What is wrong between the ports of a LAN, in sentences: the same for the controller, its events and the workstation.
+
+Pure, from the LAN and its VTEPs. How many names a sentence has is its reader's to choose: see ``Named``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from k8slan_cli.lan.model import Lan
+from k8slan_cli.lan.vtep import Holder, Holding, Vtep, VtepPort, holders, least_mtu, same_mac
+
+SPOKE_SHARED, MAC_SHARED = "SpokeShared", "MacShared"
+
+Named = Callable[[list[str]], str]
+"""Makes a list of names a part of a sentence."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """Something that is wrong.
+
+    ``reason``   a word, for conditions and events
+    ``message``  a sentence: what is wrong, then what to do
+    ``about``    how the sentence begins, whatever else changes in it
+    ``holders``  the ports whose pods are to be told; the sentence has their ``place``
+    ``ready``    whether the LAN is Ready nonetheless
+    """
+
+    reason: str
+    message: str
+    about: str = ""
+    holders: tuple[Holder, ...] = ()
+    ready: bool = False
+
+    def names(self, holder: Holder, text: str) -> bool:
+        """Return whether a condition's message says this of a port."""
+        return any(holder.place in sentence for sentence in self.said(text))
+
+    def said(self, text: str) -> list[str]:
+        """Return the sentences of a condition's message that are about this."""
+        return [sentence for sentence in text.split("; ") if sentence.startswith(f"{self.about} ")]
+
+
+def shared_spokes(holdings: Mapping[str, Holding], named: Named) -> Iterator[Fault]:
+    """Yield the spokes that some port claims in vain."""
+    for spoke, holding in holdings.items():
+        if holding.losers:
+            first, others = (named([each.place for each in ports]) for ports in (holding.holders, holding.losers))
+            yield Fault(
+                reason=SPOKE_SHARED,
+                about=f"spoke {spoke}",
+                message=f"spoke {spoke} is held by {first}, so there is no link for {others}: delete all but one",
+                holders=(*holding.holders, *holding.losers),
+            )
+
+
+def linked(vteps: Iterable[Vtep], holdings: Mapping[str, Holding]) -> list[Vtep]:
+    """Return the VTEPs of nodes that are not lost, with the ports that have a link: not those that lose their spoke."""
+    losers = {(loser.node, loser.port) for holding in holdings.values() for loser in holding.losers}
+    return [
+        replace(vtep, ports=tuple(port for port in vtep.ports if (vtep.node, port) not in losers))
+        for vtep in vteps
+        if not vtep.lost
+    ]
+
+
+def shared_macs(vteps: Iterable[Vtep], named: Named) -> Iterator[Fault]:
+    """Yield the MAC addresses that several of the ports have; see ``linked`` for which disturb each other."""
+    for mac, ports in same_mac(vteps).items():
+        yield Fault(
+            reason=MAC_SHARED,
+            about=f"MAC address {mac}",
+            message=f"MAC address {mac} is in use by {named([each.place for each in ports])}: "
+            "give each interface its own",
+            holders=ports,
+        )
+
+
+def too_large(vteps: Collection[Vtep], named: Named) -> Iterator[Fault]:
+    """Yield one fault if interfaces send larger frames than all nodes can take."""
+    least = least_mtu(vteps)
+    large = tuple(holder for holder in holders(vteps) if least and holder.port.mtu > least)
+    if large:
+        node = next(vtep.node for vtep in vteps if vtep.ports and vtep.mtu == least)
+        pods = named([f"{holder.place} has {holder.port.mtu}" for holder in large])
+        yield Fault(
+            reason="MtuTooLarge",
+            about="MTU",
+            message=f"MTU of the LAN is {least} bytes, as on node {node}, but {pods}: "
+            f"restart these pods, or raise the MTU on node {node} (its underlay's, or spec.mtu)",
+            holders=large,
+        )
+
+
+def removed(lan: Lan, vteps: Iterable[Vtep]) -> Iterator[Fault]:
+    """Yield the ports that the LAN no longer offers: what was asked for is so, but for those who stay."""
+    offered = offering(lan)
+    for holder in holders(vteps):
+        if offered(holder.port):
+            continue
+        what = f"spoke {holder.port.spoke}" if holder.port.spoke else "dynamic: true"
+        yield Fault(
+            reason="SpokeRemoved",
+            about=what,
+            message=f"{what} was taken out of the LAN, and {holder.place} still uses it: "
+            "delete the pod when it may go, or put it into the LAN again",
+            holders=(holder,),
+            ready=True,
+        )
+
+
+def offering(lan: Lan) -> Callable[[VtepPort], bool]:
+    """Return what tells whether a LAN has a place for a port: its spoke, or any number of pods."""
+    spokes = frozenset(lan.spokes)
+    return lambda port: port.spoke in spokes if port.spoke else lan.dynamic

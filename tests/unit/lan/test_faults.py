@@ -1,0 +1,42 @@
+"""What is wrong between ports, where several things come together; the rest is in the tests of its readers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from k8slan_cli.lan import faults, names
+from k8slan_cli.lan.model import LanRef
+from k8slan_cli.lan.vtep import PodRef, VmRef, Vtep, VtepPort, holdings
+
+BLUE = LanRef(namespace="lab", name="blue")
+
+
+def on(node: str, pod: str, vm: str, version: int, *, migrating: bool = False) -> Vtep:
+    port = VtepPort(
+        name=names.port("a"),
+        interface="net1",
+        kind="macvtap",
+        spoke="a",
+        pod=PodRef(namespace="lab", name=pod, uid=f"uid-{pod}"),
+        vm=VmRef(name=vm, uid=f"vmi-{vm}"),
+        mac="02:00:00:00:00:01",
+        migrating=migrating,
+    )
+    return Vtep(lan=BLUE, node=node, ports=(port,), version=version)
+
+
+def test_a_vm_that_migrates_is_at_both_ends_and_a_third_pod_is_the_only_fault() -> None:
+    vteps = [on("n1", "l1", "fw", 3), on("n2", "l2", "fw", 8, migrating=True), on("n3", "thief", "other", 9)]
+    claims = holdings(vteps)
+    (shared,) = faults.shared_spokes(claims, ", ".join)
+    assert shared.message == (
+        "spoke a is held by VM lab/fw on node n1 (net1), VM lab/fw on node n2 (net1), "
+        "so there is no link for VM lab/other on node n3 (net1): delete all but one"
+    )
+    assert list(faults.shared_macs(faults.linked(vteps, claims), ", ".join)) == []
+    assert [fault.reason for fault in faults.shared_macs(vteps, ", ".join)] == ["MacShared"]
+
+
+def test_a_node_that_is_lost_disturbs_nobody_by_its_mac() -> None:
+    vteps = [replace(on("n1", "l1", "fw", 3), lost=True), on("n2", "l2", "other", 8)]
+    assert list(faults.shared_macs(faults.linked(vteps, holdings(vteps)), ", ".join)) == []
