@@ -63,7 +63,7 @@ class Plugin(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PodRef:
+class RuntimePod:
     """Whose interface it is, as far as the runtime tells (``K8S_POD_*`` of CNI_ARGS)."""
 
     namespace: str = ""
@@ -113,7 +113,7 @@ class Add(_Request):
     netns: str
     config: NetConf
     mac: str | None = None
-    pod: PodRef = PodRef()
+    pod: RuntimePod = RuntimePod()
 
     @property
     def who(self) -> str:
@@ -215,7 +215,7 @@ def parse(environ: Mapping[str, str], stdin: bytes) -> Request:
         netns=netns,
         config=config,
         mac=_wanted_mac(source, args.get("MAC", "")),
-        pod=PodRef(
+        pod=RuntimePod(
             namespace=args.get("K8S_POD_NAMESPACE", ""),
             name=args.get("K8S_POD_NAME", ""),
             uid=args.get("K8S_POD_UID", ""),

@@ -18,7 +18,7 @@ from k8slan_cli.kube import client, kinds
 from k8slan_cli.kube.apply import Cluster
 from k8slan_cli.kube.client import ApiError
 from k8slan_cli.lan.model import Lan
-from k8slan_cli.plan.occupancy import Interface, Occupancy, some
+from k8slan_cli.plan.occupancy import Occupancy, Occupant, some
 
 _MANY = 10  # names that hold a deletion, in a sentence
 _PATIENCE = 3.0  # seconds for the agents, without whom the rest is shown
@@ -51,7 +51,7 @@ class LanDetails:
     events: tuple[Event, ...] = ()
     blind: tuple[str, ...] = ()
 
-    def plugged_at(self, item: Interface) -> Plugged | None:
+    def plugged_at(self, item: Occupant) -> Plugged | None:
         """What its agent says of an attachment, if it does."""
         return self.plugged.get((str(item.port.pod or ""), item.port.interface))
 

@@ -12,7 +12,7 @@ from k8slan_cli.kube import client, kinds
 from k8slan_cli.lan import vtep_codec
 from k8slan_cli.lan.model import LanRef
 from k8slan_cli.lan.vtep import Vtep
-from k8slan_cli.plan.occupancy import Interface, Occupancy, cni_reason, occupancies, occupancy
+from k8slan_cli.plan.occupancy import Occupancy, Occupant, cni_reason, occupancies, occupancy
 
 if TYPE_CHECKING:
     from k8slan_cli.kube.apply import Cluster
@@ -32,36 +32,36 @@ class Users:
         return self.by_lan[found.ref]
 
     @property
-    def attached(self) -> tuple[Interface, ...]:
+    def attached(self) -> tuple[Occupant, ...]:
         """Return all interfaces that are on a LAN."""
         return tuple(item for _, each in sorted(self.by_lan.items()) for item in each.attached)
 
     @property
-    def waiting(self) -> tuple[Interface, ...]:
+    def waiting(self) -> tuple[Occupant, ...]:
         """Return all interfaces that pods wait for."""
         return tuple(item for _, each in sorted(self.by_lan.items()) for item in each.waiting)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Vteps:
+class SeenVteps:
     """VTEPs; None if they cannot be read, and ``blind`` says why in a sentence."""
 
     vteps: tuple[Vtep, ...] | None = None
     blind: str = ""
 
 
-def vteps(cluster: Cluster, namespace: str = "", lan: str = "") -> Vteps:
+def vteps(cluster: Cluster, namespace: str = "", lan: str = "") -> SeenVteps:
     """Return the VTEPs of a LAN, of a namespace or of the cluster."""
     query = {"labelSelector": vtep_codec.selector(LanRef(namespace=namespace, name=lan))} if lan else {}
     try:
         items = cluster.call("GET", kinds.VTEPS.path(namespace), query=query)["items"]
     except client.ApiError as error:
         if error.status == 404:
-            return Vteps(blind=f"this cluster's k8slan is older and has no VTEPs (see k8slan install): {_INSTEAD}")
+            return SeenVteps(blind=f"this cluster's k8slan is older and has no VTEPs (see k8slan install): {_INSTEAD}")
         if error.status != 403:
             raise
-        return Vteps(blind=f"VTEPs cannot be seen: {error.message}; {_INSTEAD}")
-    return Vteps(vteps=decoded(items))
+        return SeenVteps(blind=f"VTEPs cannot be seen: {error.message}; {_INSTEAD}")
+    return SeenVteps(vteps=decoded(items))
 
 
 def decoded(documents: Iterable[Mapping[str, Any]]) -> tuple[Vtep, ...]:
@@ -83,12 +83,12 @@ def read(cluster: Cluster, items: Sequence[Found], *, waiting: bool = True) -> U
     return Users(by_lan=of(items, seen, pods), blind=tuple(blind))
 
 
-def of(items: Iterable[Found], seen: Vteps, pods: lans.Pods) -> dict[LanRef, Occupancy]:
+def of(items: Iterable[Found], seen: SeenVteps, pods: lans.Pods) -> dict[LanRef, Occupancy]:
     """Return who is on LANs, of what has been read."""
     return occupancies({item.ref: item.lan for item in items}, seen.vteps, pods.pods)
 
 
-def _older_nodes(items: Iterable[Found], seen: Vteps) -> bool:
+def _older_nodes(items: Iterable[Found], seen: SeenVteps) -> bool:
     """Return whether nodes take part that write no VTEP."""
     if seen.vteps is None:
         return True
@@ -118,7 +118,7 @@ def explained(cluster: Cluster, users: Users) -> Users:
     spaces = {item.port.pod.namespace for item in unknown if item.port.pod}
     said = {uid: words for space in sorted(spaces) for uid, words in _said(cluster, space).items()}
 
-    def explain(item: Interface) -> Interface:
+    def explain(item: Occupant) -> Occupant:
         return replace(item, reason=item.reason or said.get(item.port.pod.uid if item.port.pod else "", ""))
 
     by_lan = {ref: replace(each, waiting=tuple(map(explain, each.waiting))) for ref, each in users.by_lan.items()}

@@ -8,7 +8,7 @@ from k8slan_cli.lan.model import Lan
 from k8slan_cli.lan.vtep import READY, Vtep
 from k8slan_cli.picture import Member, NodePart, Topology
 from k8slan_cli.picture.text import cut
-from k8slan_cli.plan.occupancy import REMOVED, Interface, Occupancy, takes_part
+from k8slan_cli.plan.occupancy import REMOVED, Occupancy, Occupant, takes_part
 
 _NOTE = 48  # characters of a note: inspect has all of it
 _NOWHERE = "no node yet"
@@ -53,7 +53,7 @@ def _note(vtep: Vtep | None) -> str:
     return f"{vtep.state}: {vtep.message}" if vtep.message else vtep.state
 
 
-def _member(item: Interface, on: Occupancy) -> Member:
+def _member(item: Occupant, on: Occupancy) -> Member:
     port, pod = item.port, item.port.pod
     first = " ".join((port.interface, *port.addresses)) if item.vtep else f"{port.interface} (waiting)"
     place = f"{pod.namespace}/" if pod and pod.namespace != item.lan.namespace else ""
@@ -65,7 +65,7 @@ def _member(item: Interface, on: Occupancy) -> Member:
     )
 
 
-def _remarks(item: Interface, on: Occupancy) -> Iterator[str]:
+def _remarks(item: Occupant, on: Occupancy) -> Iterator[str]:
     """Tell what is wrong with an interface, in few words: inspect says it in full."""
     for clash in on.clashes:
         if item in clash.interfaces:
@@ -78,5 +78,5 @@ def _remarks(item: Interface, on: Occupancy) -> Iterator[str]:
         yield f"MTU {item.port.mtu}, the LAN has {on.mtu}"
 
 
-def _waiting(homeless: Sequence[Interface]) -> NodePart:
+def _waiting(homeless: Sequence[Occupant]) -> NodePart:
     return NodePart(name=_NOWHERE, note=cut("waiting: " + ", ".join(each.who for each in homeless), _NOTE))

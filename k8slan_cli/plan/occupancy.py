@@ -45,7 +45,7 @@ REMOVED = "removed spoke, still in use"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Interface:
+class Occupant:
     """An interface of a pod or VM on a LAN, or one that a pod waits for.
 
     ``vtep``     the VTEP that has it; None for one that is waited for, whose ``port`` is what the pod asks for
@@ -97,7 +97,7 @@ class Clash:
 
     spoke: str = ""
     mac: str = ""
-    interfaces: tuple[Interface, ...]
+    interfaces: tuple[Occupant, ...]
 
     @property
     def kind(self) -> str:
@@ -119,8 +119,8 @@ class Occupancy:
 
     lan: LanRef
     vteps: tuple[Vtep, ...] = ()
-    attached: tuple[Interface, ...] = ()
-    waiting: tuple[Interface, ...] = ()
+    attached: tuple[Occupant, ...] = ()
+    waiting: tuple[Occupant, ...] = ()
     clashes: tuple[Clash, ...] = ()
     faults: tuple[Fault, ...] = ()
 
@@ -130,7 +130,7 @@ class Occupancy:
         return tuple(filter(takes_part, self.vteps))
 
     @property
-    def holders(self) -> tuple[Interface, ...]:
+    def holders(self) -> tuple[Occupant, ...]:
         """Return what holds the deletion of the LAN."""
         return tuple(item for item in self.attached if not item.lost)
 
@@ -139,7 +139,7 @@ class Occupancy:
         """Return the MTU that frames may have everywhere, 0 if no node takes part."""
         return least_mtu(self.vteps)
 
-    def oversized(self, item: Interface) -> bool:
+    def oversized(self, item: Occupant) -> bool:
         """Return whether an interface has a larger MTU than frames may have."""
         return bool(self.mtu) and item.port.mtu > self.mtu
 
@@ -200,7 +200,7 @@ def occupancy(ref: LanRef, lan: Lan | None, vteps: Iterable[Vtep] | None, pods: 
     live = linked(found, shared)
     offered = offering(lan) if lan else lambda _port: True
     attached = [
-        Interface(
+        Occupant(
             lan=ref,
             node=vtep.node,
             port=port,
@@ -214,7 +214,7 @@ def occupancy(ref: LanRef, lan: Lan | None, vteps: Iterable[Vtep] | None, pods: 
     ]
     there = {(item.port.pod, item.port.interface) for item in attached}
     waiting = [
-        Interface(lan=ref, node=pod.node, port=port, reason=_stuck(pod, network))
+        Occupant(lan=ref, node=pod.node, port=port, reason=_stuck(pod, network))
         for pod, port, network in wanted
         if not pod.deleting and not any((name, network.interface) in there for name in _refs(pod))
     ]
@@ -258,7 +258,7 @@ def _plug(claim: Holder) -> Plug:
 
 
 def _clashes(
-    shared: Mapping[str, Holding], macs: Mapping[str, tuple[Holder, ...]], by_plug: Mapping[Plug, Interface]
+    shared: Mapping[str, Holding], macs: Mapping[str, tuple[Holder, ...]], by_plug: Mapping[Plug, Occupant]
 ) -> Iterator[Clash]:
     for spoke, held in shared.items():
         yield Clash(spoke=spoke, interfaces=tuple(by_plug[_plug(each)] for each in (*held.holders, *held.losers)))
@@ -327,7 +327,7 @@ def _with_vm(port: VtepPort, pods: Mapping[PodRef, Pod]) -> VtepPort:
     return replace(port, vm=VmRef(name=pod.vm, uid=pod.vmi)) if pod and pod.vm else port
 
 
-def _order(item: Interface) -> tuple[object, ...]:
+def _order(item: Occupant) -> tuple[object, ...]:
     pod = item.port.pod
     return item.port.spoke, pod.namespace if pod else "", pod.name if pod else "", item.port.interface, item.node
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from k8slan_cli.diagnose.lan import LanDetails
 from k8slan_cli.inventory import lans, occupancy
-from k8slan_cli.inventory.occupancy import Vteps
+from k8slan_cli.inventory.occupancy import SeenVteps
 from k8slan_cli.lan import names, vtep_codec
 from k8slan_cli.lan.model import LanRef
 from k8slan_cli.plan.occupancy import Occupancy
@@ -190,7 +190,7 @@ EVENTS: list[Object] = [
 def on(lan: Object, vteps: Iterable[Object] | None = (), pods: Iterable[Object] = ()) -> Occupancy:
     """Who is on a LAN; ``vteps`` is None where they cannot be seen."""
     item = lans.read(lan)
-    seen = Vteps(vteps=None if vteps is None else occupancy.decoded(vteps))
+    seen = SeenVteps(vteps=None if vteps is None else occupancy.decoded(vteps))
     return occupancy.of([item], seen, lans.Pods(pods=tuple(map(decode_pod, pods))))[item.ref]
 
 

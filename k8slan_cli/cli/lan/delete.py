@@ -14,7 +14,7 @@ from k8slan_cli.cli.here import Here
 
 if TYPE_CHECKING:
     from k8slan_cli.inventory.lans import Found
-    from k8slan_cli.plan.occupancy import Interface
+    from k8slan_cli.plan.occupancy import Occupant
 
 _FEW, _MANY = 3, 10  # names in a sentence of the controller's, and of ours
 
@@ -52,13 +52,13 @@ def delete(
         _wait(here, items, held, timeout)
 
 
-def _held(holders: Sequence[Interface], *, force: bool) -> str:
+def _held(holders: Sequence[Occupant], *, force: bool) -> str:
     if not holders:
         return ""
     return f", from under {_names(holders)}" if force else f"; it stays until these have left: {_names(holders)}"
 
 
-def _names(holders: Iterable[Interface]) -> str:
+def _names(holders: Iterable[Occupant]) -> str:
     from k8slan_cli.plan.occupancy import some
 
     return some((item.who for item in holders), _MANY)
@@ -84,7 +84,7 @@ def _ask(here: Here, item: Found, *, force: bool) -> None:
             raise
 
 
-def _wait(here: Here, items: Sequence[Found], held: Mapping[str, Sequence[Interface]], seconds: float) -> None:
+def _wait(here: Here, items: Sequence[Found], held: Mapping[str, Sequence[Occupant]], seconds: float) -> None:
     """Follow the LANs until they are gone, and say what each waits for, in the controller's words.
 
     Who holds them has been said already (``held``), and is not repeated before it changes.
@@ -117,7 +117,7 @@ def _wait(here: Here, items: Sequence[Found], held: Mapping[str, Sequence[Interf
     raise _late(here, waiting.values(), seconds)
 
 
-def _names_all(message: str, holders: Sequence[Interface]) -> bool:
+def _names_all(message: str, holders: Sequence[Occupant]) -> bool:
     """Whether a sentence of the controller's names all that hold a LAN; it names only the first few."""
     names = sorted({item.who.partition(" ")[2] for item in holders})
     return bool(names) and all(name in message for name in names[:_FEW])

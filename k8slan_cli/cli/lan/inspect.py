@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from k8slan_cli.inventory.lans import Found
     from k8slan_cli.lan.model import Lan
     from k8slan_cli.lan.vtep import Vtep
-    from k8slan_cli.plan.occupancy import Clash, Interface, Occupancy
+    from k8slan_cli.plan.occupancy import Clash, Occupancy, Occupant
 
 _EVENTS = 10  # how many are shown
 
@@ -258,7 +258,7 @@ def _amount(way: Traffic) -> str:
     return f"{plural(way.packets, 'frame')}, {size(way.bytes)}"
 
 
-def state(item: Interface, lan: Lan | None, on: Occupancy) -> str:
+def state(item: Occupant, lan: Lan | None, on: Occupancy) -> str:
     """How an attachment is, in a few words."""
     from k8slan_cli.plan.occupancy import REMOVED
 
@@ -364,7 +364,7 @@ def _node(vtep: Vtep) -> dict[str, Any]:
     }
 
 
-def _interface(item: Interface) -> dict[str, Any]:
+def _interface(item: Occupant) -> dict[str, Any]:
     return {
         "pod": str(item.port.pod or ""),
         "vm": item.port.vm.name if item.port.vm else "",

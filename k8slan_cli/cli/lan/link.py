@@ -18,7 +18,7 @@ from k8slan_cli.cli.here import Here
 if TYPE_CHECKING:
     from k8slan_cli.inventory.lans import Found
     from k8slan_cli.inventory.occupancy import Users
-    from k8slan_cli.plan.occupancy import Interface
+    from k8slan_cli.plan.occupancy import Occupant
 
 _ATTEMPTS = 5
 
@@ -61,7 +61,7 @@ def link(
     typer.echo(words(item, target, state))
 
 
-def named(users: Users, text: str, space: str) -> Interface:
+def named(users: Users, text: str, space: str) -> Occupant:
     """The interface that ``text`` means, on a LAN or waited for.
 
     Raises:
@@ -91,12 +91,12 @@ def named(users: Users, text: str, space: str) -> Interface:
     raise AbsentError(f"{text} is on no LAN of namespace {space}{blind}", name=text, known=known)
 
 
-def plug(item: Interface) -> str:
+def plug(item: Occupant) -> str:
     """The name of a link in ``Lan.down``."""
     return item.port.spoke or item.plug
 
 
-def wanted(item: Found, target: Interface, users: Users, *, down: bool) -> frozenset[str]:
+def wanted(item: Found, target: Occupant, users: Users, *, down: bool) -> frozenset[str]:
     """The links that are to be down. Those of pods that are no more are left out, if all pods can be seen."""
     from k8slan_cli.inventory import lans
 
@@ -108,7 +108,7 @@ def wanted(item: Found, target: Interface, users: Users, *, down: bool) -> froze
     return there | {plug(target)} if down else there - {plug(target)}
 
 
-def _write(here: Here, item: Found, target: Interface, users: Users, *, down: bool) -> bool:
+def _write(here: Here, item: Found, target: Occupant, users: Users, *, down: bool) -> bool:
     """Write it on the LAN; false if the LAN has been changed meanwhile."""
     from k8slan_cli.inventory import lans
     from k8slan_cli.kube.client import ApiError
@@ -135,7 +135,7 @@ def _write(here: Here, item: Found, target: Interface, users: Users, *, down: bo
     return True
 
 
-def words(item: Found, target: Interface, state: State) -> str:
+def words(item: Found, target: Occupant, state: State) -> str:
     """What has been done."""
     from k8slan_cli.inventory import lans
 

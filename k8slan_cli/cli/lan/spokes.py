@@ -23,7 +23,7 @@ from k8slan_cli.errors import AbsentError, Invalid, K8slanError, Problem
 if TYPE_CHECKING:
     from k8slan_cli.inventory.lans import Found
     from k8slan_cli.lan.model import Lan
-    from k8slan_cli.plan.occupancy import Interface
+    from k8slan_cli.plan.occupancy import Occupant
 
 _ATTEMPTS = 5
 Spokes = tuple[str, ...]
@@ -82,7 +82,7 @@ def edit_spokes(here: Here, name: Name, dry_run: DryRun = False) -> None:
 # ---------------------------------------------------------------- the editor
 
 
-def _as_text(lan: Lan, attached: Iterable[Interface]) -> str:
+def _as_text(lan: Lan, attached: Iterable[Occupant]) -> str:
     """The spokes as lines to edit; who is on one stands behind it."""
     holders: dict[str, list[str]] = {}
     for item in attached:

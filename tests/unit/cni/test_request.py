@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k8slan_cli.cni.request import Add, Check, Del, Gc, NetConf, Plugin, PodRef, Status, Version, parse
+from k8slan_cli.cni.request import Add, Check, Del, Gc, NetConf, Plugin, RuntimePod, Status, Version, parse
 from k8slan_cli.cni.result import Dns, Interface, Ip, Result
 from k8slan_cli.errors import CniError
 from k8slan_cli.lan.model import LanRef
@@ -48,7 +48,7 @@ def test_add() -> None:
     request = ask()
     assert isinstance(request, Add)
     assert (request.container, request.ifname, request.netns) == ("c0ffee", "net1", "/run/netns/x")
-    assert (request.mac, request.pod) == (None, PodRef())
+    assert (request.mac, request.pod) == (None, RuntimePod())
     assert request.config == NetConf(version="1.1.0", name="k8slan-veth-a", plugin=Plugin.VETH, spoke="a")
     assert request.environ == ENVIRON | {"CNI_COMMAND": "ADD"}
     assert json.loads(request.stdin)["veth"] == "a"
@@ -146,8 +146,8 @@ def test_a_namespace_that_would_garble_a_log_is_refused() -> None:
 def test_the_pod_is_known_by_cni_args() -> None:
     args = "IgnoreUnknown=1;K8S_POD_NAMESPACE=lab;K8S_POD_NAME=web-0;K8S_POD_INFRA_CONTAINER_ID=f00;K8S_POD_UID=1-2"
     pod = ask(environ={"CNI_ARGS": args}).pod
-    assert pod == PodRef(namespace="lab", name="web-0", uid="1-2", sandbox="f00")
-    assert (str(pod), str(PodRef())) == ("lab/web-0", "")
+    assert pod == RuntimePod(namespace="lab", name="web-0", uid="1-2", sandbox="f00")
+    assert (str(pod), str(RuntimePod())) == ("lab/web-0", "")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from k8slan_cli.errors import AbsentError
 from k8slan_cli.inventory import lans
 from k8slan_cli.inventory.lans import Found
 from k8slan_cli.inventory.occupancy import Users
-from k8slan_cli.plan.occupancy import Interface
+from k8slan_cli.plan.occupancy import Occupant
 from tests.support import scene
 
 DYNAMIC = lans.read(scene.lan("blue", dynamic=True, vni=7))
@@ -22,7 +22,7 @@ USERS = Users(
 )
 
 
-def named(text: str) -> Interface:
+def named(text: str) -> Occupant:
     return link.named(USERS, text, "lab")
 
 
