@@ -21,7 +21,7 @@ from k8slan_cli.net.sockets import open_packet
 from k8slan_cli.probe.endpoint import PacketSocket, Tap
 from k8slan_cli.probe.run import Probe, cross
 from tests.support import names
-from tests.support.agents import CLIENTS, Node, eventually, macvtap, pods, veth
+from tests.support.agents import CLIENTS, Node, Outcome, eventually, macvtap, pods, veth
 from tests.support.netns import Namespace
 from tests.support.require import require
 
@@ -211,8 +211,14 @@ def test_a_repair_gives_the_tap_again(node: Node, pod: Namespace, spoke: str, da
     """Of a macvtap that had to be made anew, and of one whose device somebody has taken back."""
     lan = node.lan(spokes=[spoke])
     result = node.add(pod, macvtap(spoke)).result()
-    os.chown(device(spoke), 0, 0)
-    assert f"/dev/{device(spoke).name} is gone, or not of 107:107" in node.check(pod, macvtap(spoke), result).error(104)
+
+    def taken_back() -> Outcome | None:
+        os.chown(device(spoke), 0, 0)
+        found = node.check(pod, macvtap(spoke), result)
+        return found if found.status else None
+
+    refused: Outcome = eventually("no pass after the ADD gives it again meanwhile", taken_back)
+    assert f"/dev/{device(spoke).name} is gone, or not of 107:107" in refused.error(104)
     node.inside(lan).run("ip", *damage.replace("PORT", f"{spoke}p").split())
     eventually("the tap is given again", lambda: device(spoke).exists() and owner(device(spoke)) == (QEMU, QEMU))
     node.check(pod, macvtap(spoke), result).ok()
