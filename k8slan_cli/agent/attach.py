@@ -340,6 +340,8 @@ class Attacher:
             if lan is None:
                 return  # its namespace is gone, or about to be
             outcome = await self._agent.loop_of(lan).wake([attachment.port])
+            if attachment.tap and not any(a.tap == attachment.tap for a in self._agent.attachments):
+                taps.remove(self._agent.host_root, attachment.tap)  # a pass under way may have made it anew
             if outcome.trouble and attachment.port in (await self._ports(lan)):
                 raise outcome.trouble
         finally:

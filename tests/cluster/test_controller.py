@@ -369,6 +369,7 @@ def test_a_restart_writes_nothing(lab: Lab, start: Start) -> None:
     lab.vtep("l1", "n1", "p1:x1-1")
     first = start("one")
     lab.until("l4", "True")
+    lab.until("l1", "True")
     until(lambda: lab.get("l1")["status"]["attached"] == 1, "attached")
     first.wait_leading()
     assert first.end() == 0
