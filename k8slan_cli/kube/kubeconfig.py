@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from k8slan_cli.kube.client import Headers, MissingError
 
@@ -33,6 +34,8 @@ _TOKEN_FILE_SECONDS = 60.0
 """How long a token is used before its file is read again: the kubelet renews it long before it expires."""
 _EARLY_SECONDS = 30.0
 """How long before its end a plugin's token is replaced."""
+_HEADER_NAME = "!#$&'*+-.^_`|~"
+"""What a header's name may have beside letters and digits (RFC 9110, 5.6.2), but for "%", which begins an escape."""
 Section = dict[str, Any]
 
 
@@ -354,7 +357,8 @@ def _impersonation(user: Section) -> Headers:
         headers.append(("Impersonate-Uid", str(user["as-uid"])))
     headers += [("Impersonate-Group", str(group)) for group in user.get("as-groups") or ()]
     for key, values in (user.get("as-user-extra") or {}).items():
-        headers += [(f"Impersonate-Extra-{key}", str(value)) for value in values]
+        name = f"Impersonate-Extra-{quote(key, safe=_HEADER_NAME)}"
+        headers += [(name, str(value)) for value in values]
     return tuple(headers)
 
 

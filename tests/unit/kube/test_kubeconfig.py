@@ -81,10 +81,10 @@ def test_home_has_it_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         ({"tokenFile": "token", "token": "other"}, [("Authorization", "Bearer from file")]),
         ({"username": "me", "password": "pass"}, [("Authorization", "Basic bWU6cGFzcw==")]),
         (
-            {"token": "t", "as": "bob", "as-uid": "7", "as-groups": ["a", "b"], "as-user-extra": {"why": ["x"]}},
+            {"token": "t", "as": "bob", "as-uid": "7", "as-groups": ["a", "b"], "as-user-extra": {"a.io/why%": ["x"]}},
             [
                 ("Authorization", "Bearer t"),
-                ("Impersonate-Extra-why", "x"),
+                ("Impersonate-Extra-a.io%2Fwhy%25", "x"),
                 ("Impersonate-Group", "a"),
                 ("Impersonate-Group", "b"),
                 ("Impersonate-Uid", "7"),
