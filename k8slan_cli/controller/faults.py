@@ -34,6 +34,7 @@ def _found(view: View, foreign: Collection[str]) -> Iterator[Fault]:
     yield from faults.too_large(view.vteps, some)
     if lan and not view.clashes:
         yield from faults.removed(lan, view.vteps)
+        yield from faults.remote_nodes(lan, view.vteps)
 
 
 def degraded(view: View) -> tuple[NodeTrouble, ...]:

@@ -40,6 +40,7 @@ _SPEC = frozenset(
         "vxlanPort",
         "defaultVxlanDev",
         "vxlanDevMap",
+        "remotes",
         "mtu",
         "spokes",
         "dynamic",
@@ -102,6 +103,15 @@ class _Reader:
             self.complain(field, f"{found} is not the address of a node")
             return None
         return found
+
+    def hosts(self, value: object, field: str) -> tuple[IpAddress, ...]:
+        found = []
+        for position, item in enumerate(self.typed(list, value, field, [])):
+            if item is None or item == "":
+                self.complain(f"{field}[{position}]", "is empty")
+            elif address := self.host(item, f"{field}[{position}]"):
+                found.append(address)
+        return tuple(found)
 
     def moment(self, value: object, field: str) -> str:
         """A time as RFC 3339 writes it; YAML makes a value of its own of one without quotes."""
@@ -189,6 +199,7 @@ def _lan(read: _Reader, top: dict[str, Any], metadata: dict[str, Any], spec: dic
         underlays=tuple(
             (node, read.typed(str, device, validate.device_field(node), "")) for node, device in sorted(devices.items())
         ),
+        remotes=read.hosts(spec.get("remotes"), "spec.remotes"),
         mtu=read.typed(int, spec["mtu"], "spec.mtu", 0) if spec.get("mtu") is not None else None,
         spokes=read.texts(spec.get("spokes"), "spec.spokes"),
         dynamic=read.typed(bool, spec.get("dynamic"), "spec.dynamic", False),
@@ -230,12 +241,7 @@ def _finalizers(value: object) -> tuple[str, ...]:
 
 def _peers(read: _Reader, value: object) -> tuple[NodeStatus, ...]:
     """VTEPs that a file names: nodes of which nothing but the address is known."""
-    found: list[object] = read.typed(list, value, "peers", [])
-    for position, item in enumerate(found):
-        if item is None or item == "":
-            read.complain(f"peers[{position}]", "is empty")
-    addresses = (read.host(item, f"peers[{i}]") for i, item in enumerate(found))
-    return tuple(NodeStatus(name="", vtep=address) for address in addresses if address)
+    return tuple(NodeStatus(name="", vtep=address) for address in read.hosts(value, "peers"))
 
 
 def nodes(status: object) -> tuple[NodeStatus, ...]:
@@ -264,6 +270,7 @@ def encode(lan: Lan) -> dict[str, Any]:
         "vxlanPort": lan.port if lan.port != DEFAULT_PORT else None,
         "defaultVxlanDev": lan.underlay,
         "vxlanDevMap": dict(lan.underlays) or None,
+        "remotes": list(map(str, lan.remotes)) or None,
         "mtu": lan.mtu,
         "spokes": list(lan.spokes) or None,
         "dynamic": lan.dynamic or None,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from k8slan_cli.lan import validate
 from k8slan_cli.lan.model import Lan
 from k8slan_cli.lan.vtep import Holder, Holding, Vtep, VtepPort, holders, least_mtu, same_mac
 
@@ -92,6 +93,20 @@ def too_large(vteps: Collection[Vtep], named: Named) -> Iterator[Fault]:
             f"restart these pods, or raise the MTU on node {node} (its underlay's, or spec.mtu)",
             holders=large,
         )
+
+
+def remote_nodes(lan: Lan, vteps: Iterable[Vtep]) -> Iterator[Fault]:
+    """Yield the remotes that are nodes of the cluster, which are sent to anyway: somebody has mistaken an address."""
+    nodes = {vtep.address: vtep.node for vtep in vteps}
+    for position, remote in enumerate(lan.remotes):
+        if remote in nodes:
+            field = validate.remote_field(position)
+            yield Fault(
+                reason="RemoteIsNode",
+                about=field,
+                message=f"{field} is {remote}, which is node {nodes[remote]}: name hosts outside the cluster alone",
+                ready=True,
+            )
 
 
 def removed(lan: Lan, vteps: Iterable[Vtep]) -> Iterator[Fault]:

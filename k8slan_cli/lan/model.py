@@ -78,6 +78,7 @@ class Lan:
     ``port``       UDP port of VXLAN
     ``underlay``   device that carries VXLAN where ``underlays`` does not name one; None: the node's own choice
     ``underlays``  (node name or host name, device) pairs
+    ``remotes``    VTEPs outside the cluster, to which every node that takes part sends as to other nodes
     ``mtu``        wanted MTU inside the LAN in bytes; None: as large as the underlay allows
     ``dynamic``    any number of pods may attach without a spoke
     ``created``    RFC 3339 time of creation, "" where unknown: it orders LANs that clash
@@ -97,6 +98,7 @@ class Lan:
     port: int = DEFAULT_PORT
     underlay: str | None = None
     underlays: tuple[tuple[str, str], ...] = ()
+    remotes: tuple[IpAddress, ...] = ()
     mtu: int | None = None
     spokes: tuple[str, ...] = ()
     dynamic: bool = False

@@ -20,6 +20,8 @@ MAX_SPOKES = 1022
 """A bridge has 1,023 ports (Linux, BR_MAX_PORTS), and VXLAN takes one."""
 TOLERATED_SPOKES = 4095
 """As many as lists of before have: they go on, as only the ports in use count, but a new list is not as long."""
+MAX_REMOTES = 64
+"""Each frame without a known place is sent to each of them, by each node."""
 MIN_MTU, MAX_MTU = 68, 65535 - 74
 """RFC 791 demands 68 bytes of every link; a packet has 65,535 at the most, VXLAN's own headers included."""
 _KERNELS_OWN = frozenset({"lo", "all", "default"})
@@ -54,6 +56,7 @@ def _rules(lan: Lan) -> Iterator[Problem]:
     for node, device in lan.underlays:
         yield from _fault(device_field(node), names.subdomain_fault(node.lower()))
         yield from _fault(device_field(node), names.interface_fault(device, 15))
+    yield from _remotes(lan)
     if lan.mtu is not None and not MIN_MTU <= lan.mtu <= MAX_MTU:
         yield Problem(field="spec.mtu", message=f"{lan.mtu} is not in {MIN_MTU}..{MAX_MTU}")
     yield from _spokes(lan)
@@ -64,6 +67,21 @@ def _rules(lan: Lan) -> Iterator[Problem]:
 def device_field(node: str) -> str:
     """The path of a node's entry in ``spec.vxlanDevMap``."""
     return f"spec.vxlanDevMap[{node if names.subdomain_fault(node) == '' else names.shown(node)}]"
+
+
+def _remotes(lan: Lan) -> Iterator[Problem]:
+    if len(lan.remotes) > MAX_REMOTES:
+        yield Problem(field="spec.remotes", message=f"has {len(lan.remotes)} addresses, {MAX_REMOTES} at the most")
+    for position, address in enumerate(lan.remotes):
+        if address.is_loopback:
+            yield Problem(field=remote_field(position), message=f"{address} is no address of another host")
+        elif (first := lan.remotes.index(address)) != position:
+            yield Problem(field=remote_field(position), message=f"{address} is spec.remotes[{first}] already")
+
+
+def remote_field(position: int) -> str:
+    """Return the path of a remote in the document."""
+    return f"spec.remotes[{position}]"
 
 
 def _spokes(lan: Lan) -> Iterator[Problem]:

@@ -83,8 +83,9 @@ def port_of(link: RawLink, by_index: Mapping[int, str]) -> Port:
 def _vxlan(handle: Handle, link: RawLink, by_index: dict[int, str]) -> Vxlan:
     vni, port, device, local, group = netlink.vxlan_options(link)
     tunnel = Tunnel(vni=vni, port=port, device=device, local=local, group=group)
-    fdb = handle.netlink.ask(netlink.get_fdb(link.index), doing="read the FDB") if group is None else []
-    return Vxlan(link=port_of(link, by_index), tunnel=tunnel, peers=netlink.parse_peers(fdb, link.index))
+    fdb = handle.netlink.ask(netlink.get_fdb(link.index), doing="read the FDB")
+    peers = netlink.parse_peers(fdb, link.index).difference([group])
+    return Vxlan(link=port_of(link, by_index), tunnel=tunnel, peers=peers)
 
 
 def underlay(node: Node, name: str | None, address: IpAddress | None = None) -> Underlay:

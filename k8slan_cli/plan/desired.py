@@ -176,7 +176,7 @@ def plan(
     members = {a.port: a for a in attachments}
     if not members and not others:
         return absent(lan.netns)
-    known = (around.peers or frozenset()).difference(underlay.addresses)  # a list of all nodes serves on every node
+    known = frozenset(around.peers or ()).union(lan.remotes).difference(underlay.addresses)  # lists serve on all nodes
     local = choose_local(lan, underlay, known)
     if local is None:
         family = f"IPv{lan.group.version} " if lan.group else ""
@@ -190,7 +190,8 @@ def plan(
         local=None if lan.group else local,  # with a group the kernel chooses, and follows changes by itself
         group=lan.group,
     )
-    reachable = frozenset(p for p in known if p.version == local.version) if lan.group is None else frozenset()
+    flooded = known if lan.group is None else known.intersection(lan.remotes)  # the group reaches the nodes
+    reachable = frozenset(peer for peer in flooded if peer.version == local.version)
     bridge = Bridge(name=lan.bridge, mtu=mtu)
     return LanState(
         netns=lan.netns,

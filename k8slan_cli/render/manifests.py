@@ -84,6 +84,7 @@ def _constants() -> dict[str, Any]:
             "device": 15,
             "netns": names.MAX_NETNS,
             "vni": validate.MAX_VNI,
+            "remotes": validate.MAX_REMOTES,
             "spokes": validate.MAX_SPOKES,
             "min_mtu": validate.MIN_MTU,
             "max_mtu": validate.MAX_MTU,

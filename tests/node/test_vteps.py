@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 
+from k8slan_cli.cli.lan import join
 from k8slan_cli.errors import CniError
-from k8slan_cli.kube.kinds import VTEPS
+from k8slan_cli.inventory.occupancy import decoded
+from k8slan_cli.kube.kinds import LANS, VTEPS
+from k8slan_cli.lan import codec
 from tests.node.fabric import Node, configure, eventually, fabric, lan, reaches
 from tests.support.netns import Namespace
 from tests.unit.kube.fake_api import FakeApi
@@ -234,6 +237,37 @@ def test_new_attachments_have_the_least_mtu_of_all_nodes(api: FakeApi, pods: Cal
                 await large.plug(third, "p2")
                 assert third.links()["eth1"]["mtu"] == 1446
                 assert large.inside(LAN).links()["br0"]["mtu"] == 8946
+
+    run(body())
+
+
+@pytest.mark.parametrize("group", ["", "239.1.1.1"])
+def test_a_host_outside_the_cluster_joins_by_the_commands(
+    group: str, api: FakeApi, pods: Callable[[], Namespace]
+) -> None:
+    path, found = LANS.path("lab", LAN), api.objects[LANS.path("lab", LAN)]
+    found["spec"] |= {"remotes": ["192.0.2.3"]} | ({"vxlanGrp": group} if group else {})
+
+    async def body() -> None:
+        with fabric(api, 1500, 1500, 1500) as (one, two, host):
+            async with agents(one, two):
+                first, second, outside = pods(), pods(), host.namespace
+                await one.plug(first, "p1")
+                await two.plug(second, "p2")
+                await eventually("VTEPs", lambda: len(vteps(api)) == 2)
+                known = [item for key, item in api.objects.items() if key.startswith(VTEPS.path("lab"))]
+                lan = codec.decode(api.objects[path], strict=False)
+                for _ in range(2):  # it may be run again
+                    lines = join.commands(lan, decoded(known), lan.remotes[0], device="eth0" if group else "")
+                    outside.run("sh", "-c", "\n".join(lines))
+                for name, namespace, link in (("p1", first, "eth1"), ("p2", second, "eth1"), ("m", outside, "vxlan7")):
+                    namespace.ip("address", "add", f"198.51.100.{HOSTS[name]}/24", "dev", link)
+                assert outside.links()["vxlan7"]["mtu"] == 1446
+                assert await reaches(first, outside, HOSTS["m"])
+                assert await reaches(outside, second, HOSTS["p2"])
+                assert await reaches(second, first, HOSTS["p1"])
+                await one.unplug(first, "p1")
+                await two.unplug(second, "p2")
 
     run(body())
 

@@ -36,6 +36,10 @@ class _Commands(Panels):
             "Send every class of frames between attachments of a LAN, and say what became of them.",
         ),
         "capture": Late(f"{_HERE}.capture:capture", "Capture frames at attachments of pods and VMs, as pcapng."),
+        "join-command": Late(
+            f"{_HERE}.join:join_command",
+            "Print the commands by which a Linux host outside the cluster joins a LAN.",
+        ),
         "link": Late(f"{_HERE}.link:link", "Pull a pod's or VM's cable out, or put it back."),
     }
 

@@ -38,6 +38,7 @@ class LanOptions:
     dynamic: bool = False
     underlay: str = ""
     node_underlays: tuple[str, ...] = ()
+    remotes: tuple[str, ...] = ()
     mtu: int | None = None
     multicast: str = ""
     port: int | None = None
@@ -64,6 +65,10 @@ def create(
         typer.Option(
             metavar="NODE=DEV", help="The same for one node; may be given again.", autocompletion=completion.nodes
         ),
+    ] = None,
+    remote: Annotated[
+        list[str] | None,
+        typer.Option(metavar="IP", help="A VTEP outside the cluster; may be given again. See lan join-command."),
     ] = None,
     mtu: Annotated[
         int | None, typer.Option(metavar="BYTES", help="MTU inside; what the underlay allows otherwise.")
@@ -97,6 +102,7 @@ def create(
         dynamic=dynamic,
         underlay=underlay,
         node_underlays=tuple(node_underlay or ()),
+        remotes=tuple(remote or ()),
         mtu=mtu,
         multicast=multicast,
         port=port,
@@ -183,6 +189,7 @@ def spec_of(options: LanOptions, taken: set[int]) -> tuple[dict[str, Any], list[
         "vxlanPort": options.port,
         "defaultVxlanDev": options.underlay,
         "vxlanDevMap": devices,
+        "remotes": list(options.remotes),
         "mtu": options.mtu,
         "spokes": list(options.spokes),
         "dynamic": options.dynamic or not options.spokes,

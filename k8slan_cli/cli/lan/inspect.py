@@ -100,6 +100,7 @@ def _spec(found: Found, on: Occupancy, now: datetime | None) -> Iterator[tuple[s
     yield "Spokes", f"{', '.join(lan.spokes)} ({len(taken)} of {len(lan.spokes)} taken)" if lan.spokes else ""
     yield "Dynamic", "any number of pods may attach" if lan.dynamic else ""
     yield "Underlay", ", ".join(_underlays(lan))
+    yield "Remotes", ", ".join(map(str, lan.remotes))
     yield "MTU", f"{lan.mtu} wanted" if lan.mtu else "the largest that the underlay allows"
     yield "On a node", f"network namespace {lan.netns}, bridge {lan.bridge}, VXLAN device {lan.vxlan}"
     yield "Age", text.age(found.created, now)

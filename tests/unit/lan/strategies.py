@@ -63,6 +63,15 @@ def lans(draw: st.DrawFn) -> Lan:
         port=draw(st.integers(1, 65535)),
         underlay=draw(st.none() | interfaces(15)),
         underlays=tuple(sorted(devices.items())),
+        remotes=tuple(
+            draw(
+                st.lists(
+                    st.ip_addresses(network="192.0.2.0/24") | st.ip_addresses(network="2001:db8::/64"),
+                    max_size=3,
+                    unique=True,
+                )
+            )
+        ),
         mtu=draw(st.none() | st.integers(validate.MIN_MTU, validate.MAX_MTU)),
         spokes=tuple(chosen),
         dynamic=dynamic,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import ip_address
 
 from k8slan_cli.lan import faults, names
-from k8slan_cli.lan.model import LanRef
+from k8slan_cli.lan.model import Lan, LanRef
 from k8slan_cli.lan.vtep import PodRef, VmRef, Vtep, VtepPort, holdings
 
 BLUE = LanRef(namespace="lab", name="blue")
+LAN = Lan(ref=BLUE, netns="blue", bridge="br0", vxlan="vxlan0", vni=7, spokes=("a",))
 
 
 def on(node: str, pod: str, vm: str, version: int, *, migrating: bool = False) -> Vtep:
@@ -35,6 +37,14 @@ def test_a_vm_that_migrates_is_at_both_ends_and_a_third_pod_is_the_only_fault() 
     )
     assert list(faults.shared_macs(faults.linked(vteps, claims), ", ".join)) == []
     assert [fault.reason for fault in faults.shared_macs(vteps, ", ".join)] == ["MacShared"]
+
+
+def test_a_remote_that_is_a_node_is_named() -> None:
+    lan = replace(LAN, remotes=(ip_address("192.0.2.9"), ip_address("192.0.2.1")))
+    vteps = [replace(on("n1", "l1", "fw", 3), address=ip_address("192.0.2.1"))]
+    (fault,) = faults.remote_nodes(lan, vteps)
+    assert fault.message.startswith("spec.remotes[1] is 192.0.2.1, which is node n1: ")
+    assert fault.ready
 
 
 def test_a_node_that_is_lost_disturbs_nobody_by_its_mac() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from ipaddress import ip_address
+from ipaddress import IPv4Address, ip_address
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from k8slan_cli.lan import names, validate
 from k8slan_cli.lan.model import PROTECTION, Lan, LanRef, NodeStatus
 from tests.unit.lan import strategies
 
+REMOTE = IPv4Address("192.0.2.9")
 TWINS = ("s35809", "s74007")
 """Two spokes whose taps would have the same link index: found by trying."""
 
@@ -56,6 +57,9 @@ def broken(**fields: Any) -> list[str]:
         ({"underlays": (("w1", "a b"),)}, "spec.vxlanDevMap[w1]"),
         ({"underlays": (("w1", "a" * 16),)}, "spec.vxlanDevMap[w1]"),
         ({"underlays": (("w_1", "eth0"),)}, "spec.vxlanDevMap['w_1']"),
+        ({"remotes": (ip_address("127.0.0.1"),)}, "spec.remotes[0]: 127.0.0.1 is no address of another host"),
+        ({"remotes": (REMOTE, REMOTE)}, "spec.remotes[1]: 192.0.2.9 is spec.remotes[0] already"),
+        ({"remotes": tuple(REMOTE + i for i in range(65))}, "spec.remotes: has 65 addresses, 64 at the most"),
         ({"mtu": 67}, "spec.mtu"),
         ({"mtu": 65462}, "spec.mtu"),
         ({"spokes": ()}, "spec.spokes: needs at least one spoke, or spec.dynamic: true"),
@@ -94,6 +98,7 @@ def test_each_rule_names_the_field_that_breaks_it(fields: dict[str, Any], expect
         {"underlay": "a" * 15},
         {"underlay": "lo"},
         {"underlays": (("Worker-1.example", "a" * 15),)},
+        {"remotes": tuple(REMOTE + i for i in range(64))},
         {"mtu": 68},
         {"mtu": 65461},
         {"spokes": (), "dynamic": True},

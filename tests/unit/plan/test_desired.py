@@ -162,8 +162,18 @@ def test_no_node_is_its_own_peer(lan: Lan, device: Underlay, members: list[Attac
     if state.vxlan:
         assert not state.vxlan.peers & set(device.addresses)
         assert state.vxlan.tunnel.local is None or not state.vxlan.tunnel.group
-        local = state.vxlan.tunnel.local
-        assert all(local is not None and peer.version == local.version for peer in state.vxlan.peers)
+        outer = state.vxlan.tunnel.group or state.vxlan.tunnel.local
+        assert all(outer is not None and peer.version == outer.version for peer in state.vxlan.peers)
+
+
+@pytest.mark.parametrize(("group", "sent_to"), [(None, {"10.0.0.2", "10.0.0.8"}), ("239.0.0.1", {"10.0.0.8"})])
+def test_frames_go_to_remotes_as_to_nodes(group: str | None, sent_to: set[str]) -> None:
+    remotes = tuple(map(ip_address, ("10.0.0.8", "10.0.0.1", "fd00::8")))
+    lan = replace(LAN, group=ip_address(group) if group else None, remotes=remotes)
+    others = Elsewhere(peers=frozenset([ip_address("10.0.0.2")]))
+    state = desired.plan(lan, underlay("10.0.0.1"), [attachment("a")], others)
+    assert state.vxlan
+    assert set(map(str, state.vxlan.peers)) == sent_to
 
 
 # ---------------------------------------------------------------- without an underlay

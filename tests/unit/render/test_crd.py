@@ -26,6 +26,7 @@ FULL = Lan(
     port=4790,
     underlay="eth0",
     underlays=(("worker1", "eth1"),),
+    remotes=(IPv6Address("2001:db8::9"),),
     mtu=1400,
     spokes=("a",),
     dynamic=True,
@@ -41,6 +42,7 @@ FIELDS = {
     "port": "vxlanPort",
     "underlay": "defaultVxlanDev",
     "underlays": "vxlanDevMap",
+    "remotes": "remotes",
     "mtu": "mtu",
     "spokes": "spokes",
     "dynamic": "dynamic",
@@ -74,6 +76,7 @@ def test_every_field_of_a_nodes_status_is_in_the_schema() -> None:
     [
         ("vni", {"minimum": 1, "maximum": validate.MAX_VNI}),
         ("vxlanPort", {"minimum": 1, "maximum": 65535, "default": model.DEFAULT_PORT}),
+        ("remotes", {"maxItems": validate.MAX_REMOTES, "x-kubernetes-list-type": "set"}),
         ("mtu", {"minimum": validate.MIN_MTU, "maximum": validate.MAX_MTU}),
         ("ns", {"maxLength": names.MAX_NETNS}),
         ("bridge", {"maxLength": names.MAX_INTERFACE, "default": model.DEFAULT_BRIDGE}),
