@@ -283,6 +283,11 @@ class Attachments:
         named = (replace(item, vm=vms.get((item.pod, item.ifname), item.vm)) for item in self.items)
         return replace(self, items=tuple(named))
 
+    def without(self, plugs: Iterable[str]) -> Attachments:
+        """Return the same without these, each ``namespace/pod:interface``."""
+        left_out = frozenset(plugs)
+        return replace(self, items=tuple(item for item in self.items if item.name not in left_out))
+
     @property
     def blind(self) -> str:
         """What cannot be seen, for the end of a sentence; "" if nothing."""

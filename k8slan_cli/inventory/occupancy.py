@@ -80,7 +80,34 @@ def read(cluster: Cluster, items: Sequence[Found], *, waiting: bool = True) -> U
     if waiting or _older_nodes(items, seen):
         pods = lans.pods(cluster, items[0].ref.namespace)
         blind += [pods.blind] if pods.blind else []
-    return Users(by_lan=of(items, seen, pods), blind=tuple(blind))
+    return running(cluster, Users(by_lan=of(items, seen, pods), blind=tuple(blind)))
+
+
+def running(cluster: Cluster, users: Users) -> Users:
+    """Return users with the end at which each VM that migrates runs, by its VMI; not known if that cannot be read."""
+    nodes: dict[tuple[str, str], str] = {}
+    blind: list[str] = []
+    for namespace, vm in sorted(set(filter(None, map(_moving, users.attached)))):
+        try:
+            vmi = cluster.call("GET", kinds.VMIS.path(namespace, vm))
+        except client.ApiError as error:
+            blind.append(f"where VM {namespace}/{vm} runs cannot be seen: {error.message}")
+        else:
+            nodes[namespace, vm] = (vmi.get("status") or {}).get("nodeName") or ""
+
+    def at(item: Occupant) -> Occupant:
+        vm = _moving(item)
+        node = nodes.get(vm) if vm else None
+        return replace(item, end=replace(item.end, runs=node == item.node)) if node and item.end else item
+
+    by_lan = {ref: replace(each, attached=tuple(map(at, each.attached))) for ref, each in users.by_lan.items()}
+    return replace(users, by_lan=by_lan if nodes else users.by_lan, blind=(*users.blind, *blind))
+
+
+def _moving(item: Occupant) -> tuple[str, str] | None:
+    """Return namespace and name of the VM of an interface if it migrates."""
+    port = item.port
+    return (port.pod.namespace, port.vm.name) if item.end and port.pod and port.vm else None
 
 
 def of(items: Iterable[Found], seen: SeenVteps, pods: lans.Pods) -> dict[LanRef, Occupancy]:

@@ -72,6 +72,8 @@ def _remarks(item: Occupant, on: Occupancy) -> Iterator[str]:
             yield f"{clash.kind} in use {clash.times}"
     if item.holder:
         yield "link down"
+    if item.end:
+        yield {True: "migrating, runs here", False: f"runs on {item.end.other}", None: "migrating"}[item.end.runs]
     if item.removed:
         yield REMOVED
     if on.oversized(item):

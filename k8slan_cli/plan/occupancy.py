@@ -45,6 +45,17 @@ REMOVED = "removed spoke, still in use"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """One of the two ends of a VM that migrates.
+
+    ``other`` is the node of the other end. ``runs``: the VM runs here; None where nobody has said (KubeVirt knows).
+    """
+
+    other: str
+    runs: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Occupant:
     """An interface of a pod or VM on a LAN, or one that a pod waits for.
 
@@ -52,6 +63,7 @@ class Occupant:
     ``removed``  the LAN has its spoke no longer, or is no longer dynamic
     ``holder``   who has the spoke instead, so that this one's link is down
     ``leaving``  its pod is being deleted
+    ``end``      set while its VM migrates, and so is on its spoke at two nodes
     ``reason``   why a pod waits, as far as it is known
     """
 
@@ -62,6 +74,7 @@ class Occupant:
     removed: bool = False
     holder: Holder | None = None
     leaving: bool = False
+    end: End | None = None
     reason: str = ""
 
     @property
@@ -89,6 +102,11 @@ class Occupant:
     def lost(self) -> bool:
         """Return whether its node is lost, so that it holds nothing."""
         return self.vtep is not None and bool(self.vtep.lost)
+
+    @property
+    def idle(self) -> bool:
+        """Return whether its VM runs, or may run, at its other end: frames sent here in its name would mislead."""
+        return self.end is not None and not self.end.runs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,9 +213,11 @@ def occupancy(ref: LanRef, lan: Lan | None, vteps: Iterable[Vtep] | None, pods: 
     found = [replace(vtep, ports=tuple(_with_vm(port, known) for port in vtep.ports)) for vtep in found]
     found.sort(key=attrgetter("node"))
     real = [vtep for vtep in found if vtep.uid]
-    shared = {spoke: held for spoke, held in holdings(real).items() if held.losers}
+    held_by = holdings(real)
+    shared = {spoke: held for spoke, held in held_by.items() if held.losers}
     instead = {_plug(loser): held.holders[0] for held in shared.values() for loser in held.losers}
     live = linked(found, shared)
+    ends = dict(_ends(held_by.values()))
     offered = offering(lan) if lan else lambda _port: True
     attached = [
         Occupant(
@@ -208,6 +228,7 @@ def occupancy(ref: LanRef, lan: Lan | None, vteps: Iterable[Vtep] | None, pods: 
             removed=not offered(port),
             holder=instead.get((vtep.node, port)),
             leaving=bool(port.pod and port.pod in known and known[port.pod].deleting),
+            end=ends.get((vtep.node, port)),
         )
         for vtep in found
         for port in vtep.ports
@@ -257,11 +278,20 @@ def _plug(claim: Holder) -> Plug:
     return claim.node, claim.port
 
 
+def _ends(holdings: Iterable[Holding]) -> Iterator[tuple[Plug, End]]:
+    for held in holdings:
+        if len(held.holders) == 2:
+            one, two = held.holders
+            yield _plug(one), End(other=two.node)
+            yield _plug(two), End(other=one.node)
+
+
 def _clashes(
     shared: Mapping[str, Holding], macs: Mapping[str, tuple[Holder, ...]], by_plug: Mapping[Plug, Occupant]
 ) -> Iterator[Clash]:
     for spoke, held in shared.items():
-        yield Clash(spoke=spoke, interfaces=tuple(by_plug[_plug(each)] for each in (*held.holders, *held.losers)))
+        # The second end of a VM that migrates is no other holder, and loses nothing.
+        yield Clash(spoke=spoke, interfaces=tuple(by_plug[_plug(each)] for each in (held.holders[0], *held.losers)))
     for mac, ports in macs.items():
         yield Clash(mac=mac, interfaces=tuple(by_plug[_plug(each)] for each in ports))
 

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import os
+import re
 import select
 import socket
 import subprocess
@@ -23,9 +24,14 @@ from k8slan_cli.net.sockets import open_packet
 from tests.cluster import guest, probing
 from tests.cluster.harness import Cluster, Kubectl, KubectlError, Node
 from tests.cluster.harness.kubectl import Object
+from tests.cluster.harness.pods import Pod, Pods
+from tests.cluster.life import Lan
+from tests.support import names as test_names
 from tests.support.agents import eventually
 
 NAME = "vm"
+MAC = "02:aa:bb:cc:dd:01"
+PEER, GUEST = "10.97.0.1", "10.97.0.2"
 _MACHINE = "vm.kubevirt.io/name"
 _START_SECONDS, _MOVE_SECONDS = 120.0, 90.0
 
@@ -211,16 +217,30 @@ class Machine:
             "busybox", "nc", "-w", "5", address, str(port)
         )
 
-    def move(self) -> str:
-        """Migrate it while it runs; returns the node that it is on then, once the pod that ran it has ended."""
-        before, launcher = self.node, self.launcher["metadata"]["name"]
+    def begin_move(self) -> str:
+        """Ask for its migration; returns the name of that."""
+        name = test_names.unique("move")
         migration = {
             "apiVersion": "kubevirt.io/v1",
             "kind": "VirtualMachineInstanceMigration",
-            "metadata": {"generateName": "move-"},
+            "metadata": {"name": name},
             "spec": {"vmiName": self.name},
         }
         self.kubectl.create(migration)
+        return name
+
+    def move(self) -> str:
+        """Migrate it while it runs; returns the node that it is on then, once the pod that ran it has ended."""
+        with self.moving():
+            pass
+        return self.node
+
+    @contextmanager
+    def moving(self) -> Iterator[None]:
+        """Migrate it; the block goes on meanwhile, and after it the migration is waited for, and the old pod's end."""
+        before, launcher = self.node, self.launcher["metadata"]["name"]
+        self.begin_move()
+        yield
 
         def moved(vmi: Object) -> bool:
             state = vmi["status"].get("migrationState", {})
@@ -236,7 +256,6 @@ class Machine:
             self.kubectl.until("pod", launcher, holds=over, timeout=_MOVE_SECONDS, what="over")
         except TimeoutError as late:
             raise TimeoutError(f"{late}\n{self._events()}") from None
-        return self.node
 
     def stop(self) -> None:
         """Switch it off on the spot, whatever its guest does; it stays off."""
@@ -309,6 +328,57 @@ def _relayed(command: list[str], mac: bytes) -> probing.Relayed | None:
         return probing.Relayed(command, mac)
     except KernelError:  # the guest is not that far yet
         return None
+
+
+# ---------------------------------------------------------------- VMs that talk
+
+
+def peer(pod: Pods, node: Node, lan: Lan) -> Pod:
+    """A pod with the address PEER, on the LAN's last spoke."""
+    return pod(
+        node, networks=f'[{{"name": "k8slan-veth-{lan.spokes[-1]}", "interface": "eth1", "ips": ["{PEER}/24"]}}]'
+    )
+
+
+def talking(lan: Lan, vm: Machines, pod: Pods, node: Node, other: Node) -> tuple[Machine, Pod]:
+    """A VM with the address GUEST on a node, and a peer on another that answers it."""
+    there = peer(pod, other, lan)
+    machine = vm(manifest(pings(PEER, GUEST), lan.spokes[0], macs=[MAC], node=node))
+    machine.says("guest: answer")
+    return machine, there
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pings:
+    """What came of pings, one by one: the numbers of those that were answered, in the order of the answers."""
+
+    answered: tuple[int, ...]
+    pace: float
+
+    @property
+    def lost(self) -> list[int]:
+        """Those without an answer before the last one with one."""
+        return sorted(set(range(max(self.answered))) - set(self.answered))
+
+    @property
+    def gap(self) -> float:
+        """How many seconds the longest time without an answer was."""
+        order = sorted(set(self.answered))
+        return max(after - before - 1 for before, after in itertools.pairwise(order)) * self.pace
+
+
+@contextmanager
+def pinging(pod: Pod, address: str, pace: float = 0.1) -> Iterator[list[Pings]]:
+    """Ping from a pod each ``pace`` seconds while the block goes on; afterwards the list has what came of it."""
+    command = pod.kubectl.command("exec", pod.name, "--", "ping", "-i", str(pace), address)
+    found: list[Pings] = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+        try:
+            yield found
+        finally:
+            pod.run("killall", "-INT", "ping")
+            said, _ = running.communicate(timeout=20)
+    found.append(Pings(answered=tuple(int(number) for number in re.findall(r"seq=(\d+)", said)), pace=pace))
 
 
 # ---------------------------------------------------------------- frames

@@ -273,6 +273,9 @@ def state(item: Occupant, lan: Lan | None, on: Occupancy) -> str:
         return REMOVED
     if lan and lan.is_down(item.port.spoke or None, item.plug):
         return "link down"
+    if item.end:
+        place = {True: ", runs here", False: f", runs on {item.end.other}", None: ""}
+        return f"migrating{place[item.end.runs]}"
     return "MTU too large" if on.oversized(item) else "attached"
 
 
@@ -324,6 +327,7 @@ def as_document(view: LanDetails) -> dict[str, Any]:
                 "since": item.port.since,
                 "port": item.port.name,
                 "state": state(item, view.found.lan, view.on),
+                "migration": item.end and {"otherEnd": item.end.other, "runsHere": item.end.runs},
                 "live": _live(view.plugged_at(item)),
             }
             for item in view.on.attached

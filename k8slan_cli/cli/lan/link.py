@@ -81,8 +81,9 @@ def named(users: Users, text: str, space: str) -> Occupant:
         and name in (its.name, item.port.vm and item.port.vm.name)
         and interface in ("", item.port.interface)
     ]
-    if len(found) == 1:
-        return found[0]
+    ends = {item.port.spoke for item in found} if all(item.end for item in found) else set()
+    if len(found) == 1 or len(ends) == 1:  # a VM that migrates is on one spoke at both ends
+        return min(found, key=lambda item: item.idle)
     if found:
         several = ", ".join(f"{pod}:{item.port.interface} (LAN {item.lan.name})" for item in found)
         raise AbsentError(f"{text} is attached more than once: say which of {several}")

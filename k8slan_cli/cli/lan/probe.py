@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from k8slan_cli.diagnose.exchange import Site, Way
     from k8slan_cli.diagnose.protocol import Plugged
     from k8slan_cli.lan.vtep import Vtep
+    from k8slan_cli.plan.occupancy import Occupant
 
 MOST = 6
 """As many attachments are probed by themselves: fifteen pairs, a few seconds."""
@@ -122,6 +123,7 @@ def attached(agents: Agents, here: Here, name: str) -> tuple[Attachments, list[s
     notes: list[str] = []
     vteps: Sequence[Vtep] = ()
     nodes: list[str] | None = None
+    idle: list[Occupant] = []
     try:
         lan = lans.one(here.cluster, here.namespace, name)
     except MissingError as error:
@@ -130,9 +132,13 @@ def attached(agents: Agents, here: Here, name: str) -> tuple[Attachments, list[s
     else:
         users = occupancy.read(here.cluster, [lan], waiting=False)
         on = users.of(lan)
+        idle = [item for item in on.attached if item.idle]
         vteps, nodes = on.vteps, None if users.blind else [vtep.node for vtep in on.nodes]
         notes += [fault.message for fault in on.faults if fault.reason in (faults.SPOKE_SHARED, faults.MAC_SHARED)]
-    seen = agents.plugged(f"{here.namespace}/{name}", nodes).with_vms(vteps)
+    seen = agents.plugged(f"{here.namespace}/{name}", nodes).with_vms(vteps).without(item.plug for item in idle)
+    notes += [
+        f"{item.place} is left out: the VM migrates, and runs on node {item.end.other}" for item in idle if item.end
+    ]
     notes += [f"node {node} is left out: {error.message}" for node, error in seen.unreachable.items()]
     if not seen.items and not seen.unreachable:
         raise AbsentError(

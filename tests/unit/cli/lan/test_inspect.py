@@ -320,6 +320,7 @@ def test_all_of_it_is_there_for_programs() -> None:
         "since": "2026-11-24T10:30:00Z",
         "port": "vm1p",
         "state": "attached",
+        "migration": None,
         "live": None,
     }
     assert document["events"][0]["count"] == 4
