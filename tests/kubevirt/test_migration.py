@@ -25,7 +25,8 @@ from tests.support.agents import eventually
 
 __all__ = ["agents"]
 
-_PACE, _GAP = 0.01, 0.5  # seconds
+_PACE, _GAP = 0.01, 1.0  # seconds
+"""Gaps were 0.04 to 0.44 s; the machine has two cores for two nodes, two guests and the agents that start anew."""
 
 
 @contextmanager
@@ -38,7 +39,7 @@ def unbroken(peers: list[Pod]) -> Iterator[None]:
         print(f"{peer.name}: gap {came.gap:.2f} s, lost {len(came.lost)} of {max(came.answered)}")
         assert len(set(came.answered)) == len(came.answered), "none comes twice"
         assert came.gap <= _GAP
-        assert len(came.lost) * _PACE <= _GAP, "outside of the gap none is lost"
+        assert len(came.lost) * _PACE <= came.gap + _PACE, "outside of the gap none is lost"
 
 
 class Scene:
@@ -50,14 +51,15 @@ class Scene:
 
     def ends(self) -> dict[str, str]:
         """The states of the VM's ends as ``inspect`` says them, by node."""
-        found = self.command("inspect", self.lan.name, "-o", "json")
+        found = self.command("inspect")
         assert found["shared"] == []
         return {item["node"]: item["state"] for item in found["attached"] if item["vm"] == NAME}
 
-    def command(self, *words: str) -> Any:
-        """What a command of the workstation prints for programs."""
+    def command(self, name: str, *words: str) -> Any:
+        """What a command of the workstation about the LAN prints for programs."""
+        of = (self.lan.name, "-n", self.lan.kubectl.namespace, "-o", "json")
         said = subprocess.run(
-            [sys.executable, "-m", "k8slan_cli", "-n", self.lan.kubectl.namespace, "lan", *words],
+            [sys.executable, "-m", "k8slan_cli", "lan", name, *of, *words],
             env={"KUBECONFIG": str(self._cluster.kubeconfig), "PATH": "/usr/bin:/bin"},
             capture_output=True,
             text=True,
@@ -101,7 +103,7 @@ def scene(lans: Lans, vm: Machines, pod: Pods, k8slan: Cluster, node1: Node, nod
 def test_to_and_fro_in_a_row_with_an_agent_that_crashes_in_the_middle(
     scene: Scene, agents: Agents, node1: Node, node2: Node
 ) -> None:
-    for round_number, (source, target) in enumerate([(node1, node2), (node2, node1)] * 2):
+    for round_number, (source, target) in enumerate([(node1, node2), (node2, node1), (node1, node2)]):
         with unbroken(scene.peers):
             with scene.machine.moving():
                 eventually("it is at both ends", lambda t=target: scene.port_on(t), 60)
@@ -109,6 +111,10 @@ def test_to_and_fro_in_a_row_with_an_agent_that_crashes_in_the_middle(
                     source.name: "migrating, runs here",
                     target.name: f"migrating, runs on {source.name}",
                 }
+                if round_number == 0:
+                    probed = scene.command("probe", "--class", "lldp")
+                    assert (probed["passed"], len(probed["ways"])) == (True, 6)
+                    assert any("the VM migrates, and runs on node" in note for note in probed["notes"])
                 if round_number == 1:
                     agents.kill(target)
                 if round_number == 2:
@@ -135,14 +141,4 @@ def test_one_that_is_cancelled_and_one_whose_target_dies_leave_it_where_it_is(
     assert scene.machine.node == node1.name
     with unbroken(scene.peers):
         assert scene.machine.move() == node2.name
-    scene.assert_only_on(node2)
-
-
-def test_it_is_probed_where_it_runs(scene: Scene, node2: Node) -> None:
-    with scene.machine.moving():
-        eventually("it is at both ends", lambda: scene.port_on(node2), 60)
-        found = scene.command("probe", scene.lan.name, "--class", "lldp", "-o", "json")
-    assert found["passed"]
-    assert len(found["ways"]) == 6
-    assert scene.machine.node == node2.name
     scene.assert_only_on(node2)
