@@ -63,7 +63,7 @@ class Attacher:
         if pod is None or not netns.is_network_namespace(pod):
             raise CniError(wire.UNKNOWN_CONTAINER, f"the network namespace {request.netns!r} is not there")
         key = (request.container, request.ifname)
-        lan = self._lan(request.config).ref
+        lan = self._lan(request.config, request.pod.namespace).ref
         async with self._turn(key), self._agent.joining(lan):
             try:
                 attachment = await self._admit(request, key, pod)
@@ -92,7 +92,7 @@ class Attacher:
         until = loop.time() + self._handover
         while True:
             freed = self._freed
-            lan = self._lan(config)
+            lan = self._lan(config, request.pod.namespace)
             if lan.deleting:
                 raise CniError(wire.NO_SUCH_LAN, f"LAN {lan.ref} is being deleted")
             port = names.port(config.spoke) if config.spoke else names.dynamic_port(*key)
@@ -137,10 +137,9 @@ class Attacher:
         return holder.port.vm if await self._agent.migrates(pod, holder.port) else None
 
     def _holders(self, config: cni.NetConf, lan: Lan, port: str) -> list[Attachment]:
-        """Who has a port, or the tap that goes with its spoke: a VM may be on it by a LAN that had the spoke before."""
+        """Who has a port, or the tap that goes with its spoke: one in two thousand million pairs of spokes has one."""
         found = [a for a in self._agent.attachments.of(lan.ref) if a.port == port]
-        if config.plugin is cni.Plugin.MACVTAP and config.spoke:
-            tap = names.tap_index(config.spoke)
+        if tap := _tap(config, lan):
             found += [a for a in self._agent.attachments if a.tap == tap and a not in found]
         return found
 
@@ -160,7 +159,7 @@ class Attacher:
             mac=request.mac or names.mac(str(lan.ref), *identity),
             mtu=config.mtu or mtu,
             spoke=config.spoke,
-            tap=names.tap_index(config.spoke) if kind is AttachmentKind.MACVTAP and config.spoke else 0,
+            tap=_tap(config, lan),
             tap_owner=(config.owner, config.group),
             netns=request.netns,
             netns_id=netns.identity(pod),
@@ -174,11 +173,14 @@ class Attacher:
             environ=tuple(request.environ.items()) if config.ipam else (),
         )
 
-    def _lan(self, config: cni.NetConf) -> Lan:
+    def _lan(self, config: cni.NetConf, namespace: str | None) -> Lan:
+        """The LAN that a configuration means, for a pod in ``namespace``; None: in whichever."""
         if config.lan is None:
-            return self._agent.lans.of_spoke(config.spoke or "")
+            return self._agent.lans.of_spoke(config.spoke or "", namespace, config.netns)
         lan = self._agent.lans.of_name(config.lan)
-        if not lan.dynamic:
+        if config.spoke and config.spoke not in lan.spokes:
+            raise CniError(wire.NO_SUCH_LAN, f"LAN {lan.ref} has no spoke {config.spoke!r}", "see: k8slan lan inspect")
+        if not config.spoke and not lan.dynamic:
             text = f"LAN {lan.ref} is not dynamic: attach to one of its spokes ({', '.join(lan.spokes)})"
             raise CniError(wire.NO_SUCH_LAN, text, "or set spec.dynamic: true")
         return lan
@@ -389,7 +391,7 @@ class Attacher:
 
         """
         try:
-            await self._agent.mtu_of(self._lan(request.config))
+            await self._agent.mtu_of(self._lan(request.config, None))
             if request.config.ipam:
                 await self._ipam.ask(request.config.ipam, "STATUS", request.environ, request.stdin)
         except K8slanError as error:
@@ -471,6 +473,12 @@ class _Turn:
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
         self.users = 0
+
+
+def _tap(config: cni.NetConf, lan: Lan) -> int:
+    """The link index of the macvtap that a configuration asks for, 0 if it asks for none."""
+    wanted = config.spoke if config.plugin is cni.Plugin.MACVTAP else None
+    return names.tap_index(str(lan.ref), wanted) if wanted else 0
 
 
 async def _realised(passed: asyncio.Future[Outcome], key: Key) -> None:

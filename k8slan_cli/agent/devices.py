@@ -1,9 +1,14 @@
-"""Which device plugins the agent offers: for each spoke one of each kind, healthy while the underlay is."""
+"""Which device plugins the agent offers, healthy while the underlay is.
+
+A spoke has a resource for a VM, of one device, which is the LAN's alone. And it has one for pods, which hands nothing
+out: of as many devices as the node takes pods, since all LANs with a spoke of that name have it together.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 from k8slan_cli.agent.agent import Agent
 from k8slan_cli.agent.passes import Self
@@ -12,15 +17,28 @@ from k8slan_cli.errors import KernelError
 from k8slan_cli.kubelet.plugins import Plugins, Resource
 from k8slan_cli.lan import names
 from k8slan_cli.lan.model import Lan, LanRef
+from k8slan_cli.lan.names import Forms
+from k8slan_cli.lan.resources import MAX_PODS, Naming, Resources
 from k8slan_cli.net import observe
 from k8slan_cli.net.node import Node
 from k8slan_cli.plan.state import Underlay
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Offer:
+    """A resource as one LAN has it. Of several LANs, the one of the least ``rank`` offers it."""
+
+    resource: Resource
+    rank: tuple[bool, str, LanRef]
+
+
 class Devices:
     """Keeps a node's device plugins in step with its LANs and underlays: with those that have changed."""
 
-    def __init__(self, agent: Agent, plugins: Plugins) -> None:
+    def __init__(self, agent: Agent, plugins: Plugins, forms: Forms = Forms.SHORT, max_pods: int = MAX_PODS) -> None:
+        self._forms, self._max_pods = forms, max_pods
+        self._own = Resources(Naming(forms=forms))
+        """What LANs from files have, of which no controller decides."""
         self._agent = agent
         self._plugins = plugins
         self._news = asyncio.Event()
@@ -28,7 +46,8 @@ class Devices:
         self._lans: set[LanRef] = set(agent.lans.all())
         self._devices: set[Wanted] = set()
         self._health: dict[Wanted, bool] = {}
-        self._offered: dict[LanRef, tuple[Resource, ...]] = {}
+        self._offered: dict[LanRef, tuple[str, ...]] = {}
+        self._offers: dict[str, dict[LanRef, _Offer]] = {}
         agent.on_lans.append(self._lans_changed)
         agent.on_underlays.append(self._devices_changed)
 
@@ -64,14 +83,54 @@ class Devices:
             if self._health.get(device) != (healthy := underlay is not None and underlay.up):
                 self._health[device] = healthy
                 changed |= {ref for ref, lan in lans.items() if agent.underlays.wanted(lan) == device}
-        gone: dict[str, Resource | None] = {}
-        come: dict[str, Resource | None] = {}
-        for ref in changed:
-            gone |= {resource.name: None for resource in self._offered.pop(ref, ())}
+        names_changed: dict[str, None] = {}
+        for ref in sorted(changed):
+            for name in self._offered.pop(ref, ()):
+                del self._offers[name][ref]
+                names_changed[name] = None
             if lan := lans.get(ref):
-                self._offered[ref] = tuple(_resources(lan, self._health.get(agent.underlays.wanted(lan), False)))
-                come |= {resource.name: resource for resource in self._offered[ref]}
-        self._plugins.change(gone | come)
+                healthy = self._health.get(agent.underlays.wanted(lan), False)
+                offers = {offer.resource.name: offer for offer in self._offers_of(lan, healthy)}
+                self._offered[ref] = tuple(offers)
+                for name, offer in offers.items():
+                    self._offers.setdefault(name, {})[ref] = offer
+                    names_changed[name] = None
+            else:
+                self._own.release(ref)
+        self._plugins.change({name: self._best(name) for name in names_changed})
+
+    def _best(self, name: str) -> Resource | None:
+        offers = self._offers[name].values()
+        if not offers:
+            del self._offers[name]
+            return None
+        return min(offers, key=lambda offer: offer.rank).resource
+
+    def _offers_of(self, lan: Lan, healthy: bool) -> Iterator[_Offer]:
+        """The resources of a LAN's spokes.
+
+        The one for VMs gives the tap that the ADD will make: its link index, and so its path, is chosen beforehand
+        (``names.tap_index``). So nothing is made at Allocate, and nothing is left where no ADD follows.
+        """
+        if not lan.uid:
+            granted = self._own.allot(lan.ref, lan.spokes)
+            lan = replace(lan, resources=granted.resources, bare=frozenset(granted.bare))
+        age = (lan.created or "~", lan.ref)
+        known = dict(lan.resources)
+        for spoke in (spoke for spoke in lan.spokes if spoke not in lan.bare):
+            tap = f"/dev/tap{names.tap_index(str(lan.ref), spoke)}"
+            pods = tuple(f"{spoke}-{number}" for number in range(self._max_pods))
+            for before in self._forms.of(lan.ref.name):
+                mac, veth = names.mac_nad(spoke, before), names.resource(names.veth_nad(spoke, before))
+                mac = known.get(mac, names.resource(mac))
+                # Until the controller has decided about a new LAN, another may have the name.
+                yield _Offer(resource=_resource(mac, (spoke,), healthy, tap), rank=(lan.granted is not True, *age))
+                yield _Offer(resource=_resource(veth, pods, healthy), rank=(not healthy, *age))
+
+
+def _resource(name: str, devices: tuple[str, ...], healthy: bool, *files: str) -> Resource:
+    socket = f"{name.rpartition('/')[2]}.sock"
+    return Resource(name=name, socket=socket, devices=devices, healthy=healthy, files=files)
 
 
 def _underlay(node: Node, device: Wanted, me: Self) -> Underlay | None:
@@ -79,16 +138,3 @@ def _underlay(node: Node, device: Wanted, me: Self) -> Underlay | None:
         return observe.underlay(node, device, me.address)
     except KernelError:
         return None
-
-
-def _resources(lan: Lan, healthy: bool) -> Iterator[Resource]:
-    """The resources of a LAN's spokes.
-
-    The one for VMs gives the tap that the ADD will make: its link index, and so its path, is chosen beforehand
-    (``names.tap_index``). So nothing is made at Allocate, and nothing is left where no ADD follows.
-    """
-    for spoke in lan.spokes:
-        mac, veth = names.mac_nad(spoke), names.veth_nad(spoke)
-        tap = f"/dev/tap{names.tap_index(spoke)}"
-        yield Resource(name=names.resource(mac), socket=f"{mac}.sock", device=spoke, healthy=healthy, files=(tap,))
-        yield Resource(name=names.resource(veth), socket=f"{veth}.sock", device=spoke, healthy=healthy)

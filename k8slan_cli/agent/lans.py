@@ -36,7 +36,7 @@ class Lans:
         self.refused: dict[LanRef, tuple[Problem, ...]] = {}
         self.broken: Mapping[str, tuple[Problem, ...]] = {}
         self._all: dict[LanRef, Lan] = {}
-        self._by_spoke: dict[str, Lan] = {}
+        self._by_spoke: dict[str, dict[LanRef, Lan]] = {}
         self._rivals = Rivals()
         # A LAN with attachments is known as it was realised.
         self._lans: dict[LanRef, Lan] = {ref: lan for ref, (lan, _) in known.all().items()}
@@ -63,21 +63,34 @@ class Lans:
         """Every LAN that may be realised."""
         return self._lans
 
-    def of_spoke(self, spoke: str) -> Lan:
-        """The LAN that a spoke belongs to.
+    def of_spoke(self, spoke: str, namespace: str | None = None, netns: str = "") -> Lan:
+        """The LAN that is meant by a spoke alone, in a pod of a namespace; any that has it if that is None.
+
+        It is that of the pod's own namespace, whether it can be had now or not; else the only one there is. ``netns``
+        tells LANs apart by their network namespaces, or by their names.
 
         Raises:
-            CniError: there is none.
+            CniError: there is none, or more than one.
 
         """
-        if lan := self._by_spoke.get(spoke):
-            return lan
-        for ref, problems in self.refused.items():
-            if spoke in self._all[ref].spokes:
-                raise CniError(100, f"spoke {spoke} is of LAN {ref}, which clashes: {'; '.join(map(str, problems))}")
-        if lan := next((lan for lan in self._all.values() if lan.leaving and spoke in lan.spokes), None):
-            raise CniError(100, f"LAN {lan.ref} is being deleted")
-        raise CniError(100, f"no LAN has the spoke {spoke!r}", "see: k8slan lan list -A, kubectl get lan -A")
+        found = [lan for lan in self._by_spoke.get(spoke, {}).values() if _is_at(lan, netns)]
+        own = [lan for lan in found if lan.ref.namespace == namespace]
+        if own or (found and namespace is None):
+            return (own or found)[0]
+        waiting = sorted(lan.ref for lan in self._all.values() if spoke in lan.spokes and _is_at(lan, netns))
+        if kept := next((ref for ref in waiting if not found or ref.namespace == namespace), None):
+            problems = "; ".join(map(str, self.refused.get(kept, ())))
+            text = f"spoke {spoke} is of LAN {kept}, which clashes: {problems}" if problems else _going(kept)
+            raise CniError(100, text)
+        if len(found) > 1:
+            which = ", ".join(sorted(str(lan.ref) for lan in found))
+            hint = 'name the LAN in the network\'s configuration: "lan": "NAMESPACE/NAME"'
+            text = f"the spoke {spoke!r} is one of several LANs, of none in the pod's namespace: {which}"
+            raise CniError(100, text, hint)
+        if found:
+            return found[0]
+        at = f" at {netns!r}" if netns else ""
+        raise CniError(100, f"no LAN{at} has the spoke {spoke!r}", "see: k8slan lan list -A, kubectl get lan -A")
 
     def of_name(self, ref: LanRef) -> Lan:
         """The LAN of a name.
@@ -91,7 +104,7 @@ class Lans:
         if problems := self.refused.get(ref):
             raise CniError(100, f"LAN {ref} clashes: {'; '.join(map(str, problems))}")
         if ref in self._all:
-            raise CniError(100, f"LAN {ref} is being deleted")
+            raise CniError(100, _going(ref))
         raise CniError(100, f"there is no LAN {ref}", "see: k8slan lan list -A, kubectl get lan -A")
 
     def update(self, snapshot: Snapshot) -> frozenset[LanRef]:
@@ -173,12 +186,14 @@ class Lans:
     def _realise(self, lans: Mapping[LanRef, Lan | None]) -> None:
         for ref in lans:
             for spoke in old.spokes if (old := self._lans.pop(ref, None)) else ():
-                if self._by_spoke.get(spoke, old) == old:
+                self._by_spoke.get(spoke, {}).pop(ref, None)
+                if not self._by_spoke.get(spoke):
                     self._by_spoke.pop(spoke, None)
         for ref, lan in lans.items():
             if lan:
                 self._lans[ref] = lan
-                self._by_spoke |= dict.fromkeys(lan.spokes, lan)
+                for spoke in lan.spokes:
+                    self._by_spoke.setdefault(spoke, {})[ref] = lan
 
 
 class Rivals:
@@ -218,9 +233,18 @@ class Rivals:
         return found
 
 
+def _going(ref: LanRef) -> str:
+    return f"LAN {ref} is being deleted"
+
+
+def _is_at(lan: Lan, netns: str) -> bool:
+    """Whether a LAN is at a network namespace, as the Go system's paths tell it: by its ``ns``, or by its own name."""
+    return netns in ("", lan.netns, lan.ref.name)
+
+
 def as_written(lan: Lan) -> Lan:
     """Return what the user has written of a LAN."""
-    return replace(lan, nodes=(), finalizers=(), granted=None, attached=False)
+    return replace(lan, nodes=(), finalizers=(), granted=None, attached=False, resources=(), bare=frozenset())
 
 
 def _wants(lan: Lan | None) -> frozenset[Hashable]:

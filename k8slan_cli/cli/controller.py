@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 
 from k8slan_cli.errors import K8slanError
+from k8slan_cli.lan.names import Forms
+from k8slan_cli.lan.resources import MAX_RESOURCES, Naming
 
 
 def controller(
@@ -26,6 +28,10 @@ def controller(
     name: Annotated[
         str, typer.Option(envvar="POD_NAME", help="This replica's name. Without it: the machine's host name.")
     ] = "",
+    names: Annotated[Forms, typer.Option(help="Forms of the names of NADs and resources.")] = Forms.SHORT,
+    max_resources: Annotated[
+        int, typer.Option(min=0, help="How many resources of spokes a node offers at the most.")
+    ] = MAX_RESOURCES,
     kubeconfig: Annotated[
         str | None, typer.Option(help="Kubeconfig to use; in a pod its service account is the default.")
     ] = None,
@@ -51,5 +57,6 @@ def controller(
         http=http or None,
         webhook=webhook or None,
         names=tuple(webhook_host or ()),
+        naming=Naming(forms=names, most=max_resources),
     )
     asyncio.run(run.run(options))

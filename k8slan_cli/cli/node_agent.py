@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from k8slan_cli.errors import K8slanError
+from k8slan_cli.lan.names import Forms
+from k8slan_cli.lan.resources import MAX_PODS
 
 if TYPE_CHECKING:
     from k8slan_cli.agent.agent import Agent
@@ -47,6 +49,13 @@ def node_agent(
     handover: Annotated[
         float, typer.Option(min=0, max=30, help="Seconds that a pod waits for a spoke that another pod still has.")
     ] = 5.0,
+    names: Annotated[Forms, typer.Option(help="Forms of the names of resources, as the controller has them.")] = (
+        Forms.SHORT
+    ),
+    max_pods: Annotated[
+        int,
+        typer.Option(min=1, help="How many pods the node takes: each spoke's resource for pods has as many devices."),
+    ] = MAX_PODS,
     log_level: Annotated[str, typer.Option(envvar="K8SLAN_LOG_LEVEL", help="debug, info, warning or error.")] = "info",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done now, and do nothing.")] = False,
 ) -> None:
@@ -58,9 +67,11 @@ def node_agent(
     )
     options = _options(node_name, node_ip, run_dir, host_root, http, handover)
     if lan_dir is not None:
-        asyncio.run(_on_folder(options, lan_dir, device_plugins, diagnostics_address, dry_run=dry_run))
+        offer = _offer_devices(device_plugins, names, max_pods) if device_plugins else None
+        asyncio.run(_on_folder(options, lan_dir, offer, diagnostics_address, dry_run=dry_run))
     else:
-        asyncio.run(_in_cluster(options, device_plugins or _DEVICE_PLUGINS, diagnostics_address, dry_run=dry_run))
+        offer = _offer_devices(device_plugins or _DEVICE_PLUGINS, names, max_pods)
+        asyncio.run(_in_cluster(options, offer, diagnostics_address, dry_run=dry_run))
 
 
 def _level(name: str) -> int:
@@ -89,7 +100,7 @@ def _options(node_name: str, node_ip: str, run_dir: Path, host_root: Path, http:
 
 
 async def _on_folder(
-    options: AgentOptions, folder: Path, device_plugins: Path | None, diagnostics: str, *, dry_run: bool
+    options: AgentOptions, folder: Path, offer: Edge | None, diagnostics: str, *, dry_run: bool
 ) -> None:
     from k8slan_cli.agent import run
     from k8slan_cli.agent.sources import FolderSource
@@ -98,11 +109,11 @@ async def _on_folder(
     if dry_run:
         _show(await run.preview(options, source))
     else:
-        edges = [_offer_devices(device_plugins)] if device_plugins else []
+        edges = [offer] if offer else []
         await run.run(options, source, [*edges, *_serve_diagnostics(diagnostics)])
 
 
-async def _in_cluster(options: AgentOptions, device_plugins: Path, diagnostics: str, *, dry_run: bool) -> None:
+async def _in_cluster(options: AgentOptions, offer: Edge, diagnostics: str, *, dry_run: bool) -> None:
     from k8slan_cli.agent import run
     from k8slan_cli.kube.client import Client
     from k8slan_cli.kube.kubeconfig import access
@@ -117,7 +128,7 @@ async def _in_cluster(options: AgentOptions, device_plugins: Path, diagnostics: 
         if dry_run:
             _show(await run.preview(options, source, vteps))
         else:
-            edges = [_offer_devices(device_plugins), _publish(VtepWriter(client, options.me.name))]
+            edges = [offer, _publish(VtepWriter(client, options.me.name))]
             edges += [lambda _: vteps.run(), *_serve_diagnostics(diagnostics, client)]
             try:
                 await run.run(options, source, edges, vteps)
@@ -137,12 +148,12 @@ def _publish(writer: VtepWriter) -> Edge:
     return publish
 
 
-def _offer_devices(folder: Path) -> Edge:
+def _offer_devices(folder: Path, names: Forms, max_pods: int) -> Edge:
     async def offer(agent: Agent) -> None:
         from k8slan_cli.agent.devices import Devices
         from k8slan_cli.kubelet.plugins import Plugins
 
-        await Devices(agent, Plugins(folder)).run()
+        await Devices(agent, Plugins(folder), names, max_pods).run()
 
     return offer
 

@@ -47,7 +47,6 @@ _KNOWN_ARGS = frozenset(
         "K8S_POD_INFRA_CONTAINER_ID",
     }
 )
-_TARGETS = ("veth", "spoke", "lan")
 _GC_LISTS = ("cni.dev/valid-attachments", "cni.dev/attachments")
 
 
@@ -60,6 +59,10 @@ class Plugin(enum.StrEnum):
 
     VETH = "k8slanveth"
     MACVTAP = "k8slanmacvtap"
+
+
+_SPOKES = {Plugin.VETH: "veth", Plugin.MACVTAP: "spoke"}
+"""The key of the spoke in a configuration of each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,10 +80,13 @@ class RuntimePod:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetConf:
-    """A network's configuration: exactly one of ``spoke`` and ``lan`` is set; ``ipam`` is a plugin's name or "".
+    """A network's configuration: ``spoke`` or ``lan`` is set, or both; ``ipam`` is a plugin's name or "".
 
-    ``mtu`` None means the LAN's own. ``ips`` are addresses with prefix lengths that the runtime asks for; with an IPAM
-    plugin they are the plugin's to read. ``owner`` and ``group`` are whose a macvtap's device file is to be.
+    A ``lan`` alone is a dynamic one; a ``spoke`` alone is one of the LAN that the pod's namespace has, or of the only
+    one that has it. ``netns`` is a word on which: the last part of ``peerNS``, by which the Go system's configurations
+    tell a LAN. ``mtu`` None means the LAN's own. ``ips`` are addresses with prefix lengths that the runtime asks for;
+    with an IPAM plugin they are the plugin's to read. ``owner`` and ``group`` are whose a macvtap's device file is to
+    be.
     """
 
     version: str
@@ -88,6 +94,7 @@ class NetConf:
     plugin: Plugin
     spoke: str | None = None
     lan: LanRef | None = None
+    netns: str = ""
     mtu: int | None = None
     owner: int = QEMU
     group: int = QEMU
@@ -288,6 +295,7 @@ def _config(source: Field, verb: str) -> NetConf:
         plugin=plugin,
         spoke=spoke,
         lan=lan,
+        netns=_peer(source.at("peerNS")) if spoke and not lan else "",
         mtu=_mtu(source.at("mtu")),
         owner=_id(source.at("owner"), plugin),
         group=_id(source.at("group"), plugin),
@@ -311,23 +319,34 @@ def _version(source: Field, verb: str) -> str:
 
 
 def _target(source: Field, plugin: Plugin) -> tuple[str | None, LanRef | None]:
-    """The spoke or the dynamic LAN to attach to."""
-    allowed = ("veth", "lan") if plugin is Plugin.VETH else ("spoke",)
-    given = [key for key in _TARGETS if source.at(key).value is not None]
-    if len(given) != 1 or given[0] not in allowed:
-        got = " and ".join(given) or "none of them"
+    """The spoke to attach to, the LAN that it belongs to, or the dynamic LAN."""
+    own = _SPOKES[plugin]
+    stray = [key for key in _SPOKES.values() if key != own and source.at(key).value is not None]
+    spoke, lan = source.at(own), source.at("lan")
+    if stray or (spoke.value is None and (lan.value is None or plugin is Plugin.MACVTAP)):
+        allowed = [own, "lan"] if plugin is Plugin.VETH else [own]
+        got = " and ".join(stray) or ("lan alone" if lan.value is not None else "none of them")
         source.at("type").fail(f"{plugin} needs {' or '.join(f'{key!r}' for key in allowed)}, not {got}")
-    target = source.at(given[0])
-    text = target.text()
-    if given[0] != "lan":
-        if fault := names.label_fault(text, names.MAX_INTERFACE):
-            target.fail(fault)
-        return text, None
+    if spoke.value is not None and (fault := names.label_fault(spoke.text(), names.MAX_INTERFACE)):
+        spoke.fail(fault)
+    return spoke.text() or None, _lan(lan) if lan.value is not None else None
+
+
+def _lan(source: Field) -> LanRef:
+    text = source.text()
     namespace, slash, name = text.partition("/")
     fault = names.label_fault(namespace) or names.subdomain_fault(name)
     if not slash or fault:
-        target.fail(f"{text!r} is not NAMESPACE/NAME of a LAN" + (f": {fault}" if slash else ""))
-    return None, LanRef(namespace=namespace, name=name)
+        source.fail(f"{text!r} is not NAMESPACE/NAME of a LAN" + (f": {fault}" if slash else ""))
+    return LanRef(namespace=namespace, name=name)
+
+
+def _peer(source: Field) -> str:
+    """The last part of the path of a LAN's network namespace."""
+    name = source.text().rpartition("/")[2]
+    if source.text() and (fault := names.file_fault(name)):
+        source.fail(f"{source.text()!r} is not the path of a LAN's namespace: {name!r} {fault}")
+    return name
 
 
 def _mtu(source: Field) -> int | None:

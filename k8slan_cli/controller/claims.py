@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from k8slan_cli.errors import Problem
-from k8slan_cli.lan import names, validate
+from k8slan_cli.lan import validate
 from k8slan_cli.lan.model import Lan, LanRef
+from k8slan_cli.lan.names import Forms
 from k8slan_cli.lan.validate import Claim, claims
 
 
@@ -61,12 +62,12 @@ class Claims:
     def clashes_of(self, lan: Lan) -> tuple[Problem, ...]:
         """What other LANs have of a LAN, known or not; it stands in the place of the known one of that name."""
         group = self._group(lan)
-        return validate.settle(group.values()).clashes.get(lan.ref, ()) if len(group) > 1 else ()
+        alone = len(group) == 1 and lan.forms is not Forms.BOTH  # of two forms, a LAN's own names may clash
+        return () if alone else validate.settle(group.values()).clashes.get(lan.ref, ())
 
-    def owners(self, namespace: str, spoke: str) -> Iterable[LanRef]:
-        """The LANs of a Kubernetes namespace that have a spoke."""
-        refs = self._by_claim.get(names.tap_index(spoke), ())
-        return [ref for ref in refs if ref.namespace == namespace and spoke in self._lans[ref].spokes]
+    def owners(self, namespace: str, nad: str) -> Iterable[LanRef]:
+        """The LANs of a Kubernetes namespace that have a spoke with this veth NAD."""
+        return self._by_claim.get(validate.nad_claim(namespace, nad), ())
 
 
 def _same(before: Lan, after: Lan) -> bool:

@@ -11,7 +11,6 @@ reports a failure: nothing waits for a pod that can never attach.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 
 from k8slan_cli.controller import absence, faults, first
 from k8slan_cli.controller.absence import LOST_AFTER
@@ -31,7 +30,7 @@ from k8slan_cli.controller.view import View, node_of, some
 from k8slan_cli.kube import nads as kube_nads
 from k8slan_cli.kube.events import Event
 from k8slan_cli.kube.lans import LanObject
-from k8slan_cli.lan import names, validate
+from k8slan_cli.lan import names
 from k8slan_cli.lan.model import PROTECTION, LanRef
 from k8slan_cli.lan.vtep import READY, Vtep
 from k8slan_cli.plan import objects
@@ -111,13 +110,16 @@ def _given_up(found: LanObject, nodes: Iterable[str]) -> Iterator[Tell]:
 def _nads(view: View, foreign: list[str]) -> Iterator[Action]:
     """What is to be done about NADs; those that are in the way are named in ``foreign``.
 
+    While agents of 0.1.0 run, configurations are as those read them; while that is not known, as they may be.
+
     A LAN that clashes gets none. Those that it has stay, for it may be in use, but for spokes that are another LAN's.
     """
     found = view.found
-    if found.lan is None:
+    if view.lan is None:
         return  # what it was before works on
-    lan = replace(found.lan, spokes=validate.own_spokes(found.lan, view.clashes))
-    wanted = {nad.name: nad for nad in objects.nads(lan)}
+    ways = (view.old_agents,) if view.fresh else (True, False)
+    forms = [{nad.name: nad for nad in objects.nads(view.lan, nameless=nameless)} for nameless in ways]
+    wanted = forms[0]
     for name, nad in wanted.items():
         there = view.nads.get(name)
         if view.clashes and (there is None or there.owner_uid != found.uid):
@@ -130,7 +132,7 @@ def _nads(view: View, foreign: list[str]) -> Iterator[Action]:
             # Of a LAN that is gone, or that had the spoke before: it is this one's alone now, as nothing clashes.
             yield DeleteNad(nad.ref)
             yield CreateNad(nad)
-        elif there != kube_nads.wanted(nad):
+        elif all(there != kube_nads.wanted(form[name]) for form in forms):
             yield RepairNad(nad)
     for name, there in sorted(view.nads.items()):
         if there.owner_uid == found.uid and name not in wanted:

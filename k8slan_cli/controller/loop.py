@@ -36,6 +36,7 @@ from k8slan_cli.kube.client import ApiError, Client
 from k8slan_cli.kube.events import Events
 from k8slan_cli.kube.watch import Backoff
 from k8slan_cli.lan.model import LanRef
+from k8slan_cli.lan.resources import DEFAULT_NAMING, Naming
 
 log = logging.getLogger(__name__)
 
@@ -59,9 +60,10 @@ class Loop:
         events: Events,
         fresh: Callable[[], bool] = lambda: True,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        naming: Naming = DEFAULT_NAMING,
     ) -> None:
         """``fresh`` says whether VTEPs, nodes and agents are known as they are now."""
-        self.world = World(self._wake_up)
+        self.world = World(self._wake_up, naming)
         self.done: Counter[tuple[str, str]] = Counter()
         """Actions carried out, by kind and by "done" or "failed"."""
         self.resting = asyncio.Event()
@@ -83,7 +85,8 @@ class Loop:
         self.resting.clear()
 
     async def run(self) -> None:
-        """Look at LANs until cancelled."""
+        """Look at LANs until cancelled; all of them, and their NADs, are known."""
+        self.world.learn()
         try:
             while True:
                 if not self._busy and not self._wake.is_set():

@@ -35,11 +35,13 @@ def report(view: View, wrong: tuple[Fault, ...] = (), ending: str = "") -> Itera
         attached=sum(len(vtep.ports) for vtep in view.vteps),
         nodes=sum(bool(vtep.ports) for vtep in view.vteps) + len(view.entries),
         degraded=faults.degraded(view)[:MAX_DEGRADED],
+        resources=tuple(sorted(view.lan.resources)) if view.lan else before.resources,
+        bare=tuple(sorted(view.lan.bare)) if view.lan else before.bare,
         conditions=conditions,
     )
     if status == before:
         return
-    counts = (status.conditions, status.degraded) == (before.conditions, before.degraded)
+    counts = replace(before, attached=status.attached, nodes=status.nodes, spokes=status.spokes) == status
     yield WriteStatus(found.ref, found.uid, status, counts=counts)
     yield from _tell(found, before.condition(READY), conditions[0])
     yield from _tell_pods(found, wrong, conditions[-1])

@@ -26,6 +26,7 @@ from k8slan_cli.kube.lans import CONTROLLER
 from k8slan_cli.kube.lease import Election
 from k8slan_cli.kube.transport import Asynchronous
 from k8slan_cli.kube.watch import Informer
+from k8slan_cli.lan.resources import DEFAULT_NAMING, Naming
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -47,6 +48,7 @@ class ControllerOptions:
     ``identity``   who this is among its replicas, for people
     ``http`` and ``webhook`` are HOST:PORT, None for none
     ``names``      host names of the webhook beside its Service's
+    ``naming``     which names NADs and resources have, and how many resources there are
     """
 
     namespace: str
@@ -56,6 +58,7 @@ class ControllerOptions:
     http: str | None = None
     webhook: str | None = None
     names: tuple[str, ...] = ()
+    naming: Naming = DEFAULT_NAMING
     policy: Policy = field(default_factory=Policy)
 
 
@@ -65,7 +68,7 @@ class Controller:
     def __init__(self, client: Client, options: ControllerOptions) -> None:
         self.client = client
         identity = options.identity or os.uname().nodename
-        self.loop = Loop(client, Events(client, CONTROLLER, identity), self._fresh)
+        self.loop = Loop(client, Events(client, CONTROLLER, identity), self._fresh, naming=options.naming)
         self.world = self.loop.world
         self.election = Election(client, options.namespace, CONTROLLER, f"{identity}_{secrets.token_hex(4)}")
         self.webhook = Webhook(options.webhook, self.world.clashes) if options.webhook else None

@@ -6,8 +6,11 @@ indexes, so that a change costs what it concerns and not what the cluster holds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import datetime
+from functools import partial
+from itertools import product
 
 from k8slan_cli.controller.claims import Claims
 from k8slan_cli.controller.view import View
@@ -19,19 +22,23 @@ from k8slan_cli.kube.nodes import NodeHealth
 from k8slan_cli.kube.watch import Cache, Key
 from k8slan_cli.lan import names, validate
 from k8slan_cli.lan.model import Lan, LanRef
+from k8slan_cli.lan.resources import DEFAULT_NAMING, Naming, Resources
 from k8slan_cli.lan.vtep import Vtep
+from k8slan_cli.plan import objects
 
 
 class World:
     """LANs, NADs, VTEPs and nodes of the cluster, and agents of 0.1.0. ``woken`` is called when a LAN is marked."""
 
-    def __init__(self, woken: Callable[[], None] = lambda: None) -> None:
-        self.lans: Cache[LanObject] = Cache(lans.read_object, self._lan_changed)
+    def __init__(self, woken: Callable[[], None] = lambda: None, naming: Naming = DEFAULT_NAMING) -> None:
+        self.lans: Cache[LanObject] = Cache(partial(lans.read_object, forms=naming.forms), self._lan_changed)
         self.nads: Cache[FoundNad] = Cache(nads.read, self._nad_changed)
         self.vteps: Cache[Vtep] = Cache(marks.read, self._vtep_changed)
         self.nodes: Cache[NodeHealth] = Cache(nodes.read, self._node_changed)
         self.old_agents: Cache[bool] = Cache(lambda _document: True, self._old_agent_changed)
         self.claims = Claims()
+        self._forms = naming.forms
+        self._resources = Resources(naming)
         self._woken = woken
         self._marked: dict[LanRef, None] = {}
         self._owned: dict[LanRef, set[str]] = {}
@@ -59,7 +66,9 @@ class World:
 
     def _lan_changed(self, key: Key, _old: LanObject | None, new: LanObject | None) -> None:
         ref = LanRef(namespace=key[0], name=key[1])
-        self.mark(ref, *self.claims.put(ref, new.lan if new else None))
+        if new is None:
+            self._resources.release(ref)
+        self.mark(ref, *self.claims.put(ref, new.lan if new else None), *self._resources.waiting())
 
     def _nad_changed(self, key: Key, old: FoundNad | None, new: FoundNad | None) -> None:
         for found, add in ((old, False), (new, True)):
@@ -99,10 +108,10 @@ class World:
     def _concerned(self, nad: Key, *owners: str) -> set[LanRef]:
         """The LANs that a NAD is about: who owns it, and who wants one of its name."""
         namespace, name = nad
-        spoke, lan = nads.claim(name)
+        veth, lan = nads.claim(name)
         refs = {LanRef(namespace=namespace, name=owner) for owner in (*owners, lan) if owner}
-        if spoke:
-            refs.update(self.claims.owners(namespace, spoke))
+        if veth:
+            refs.update(self.claims.owners(namespace, veth))
         return refs
 
     # ------------------------------------------------------------ what one LAN needs
@@ -116,13 +125,15 @@ class World:
         found = there or LanObject(ref=ref)
         clashes = self.clashes(found.lan) if found.lan else ()
         owned = frozenset(self._owned.get(ref, ()))
-        wanted = owned
+        lan, wanted = None, owned
         if found.lan:
-            wanted = frozenset(_names(found.lan, validate.own_spokes(found.lan, clashes)))
+            lan = self._granted(found.lan, clashes)
+            wanted = frozenset(nad.name for nad in objects.nads(lan))
             wanted = wanted & owned if clashes or found.lan.leaving else wanted
         keys = [(ref.namespace, name) for name in wanted | owned]
         return View(
             found=found,
+            lan=lan,
             now=now,
             clashes=clashes,
             nads={key[1]: nad for key in keys if (nad := self.nads.get(key)) is not None},
@@ -133,15 +144,31 @@ class World:
             failure=failure,
         )
 
+    def learn(self) -> None:
+        """Take in which resources LANs have had, by their NADs and status, once all of these are known.
+
+        What the status says counts first: tenants cannot write it.
+        """
+        self._resources.clear()
+        known = [found for found in self.lans.values() if found.lan]
+        for found in sorted(known, key=lambda found: (found.lan.created if found.lan else "", found.ref)):
+            stated = dict(found.status.resources)
+            for spoke, before in product(found.lan.spokes if found.lan else (), self._forms.of(found.ref.name)):
+                nad = names.mac_nad(spoke, before)
+                there = self.nads.get((found.ref.namespace, nad))
+                told = there.resource if there and there.owner_uid == found.uid else ""
+                self._resources.learn(found.ref, spoke, {nad: stated.get(nad, told)})
+
+    def _granted(self, lan: Lan, clashes: tuple[Problem, ...]) -> Lan:
+        """A LAN with the spokes that are its own, and what it has for them; one that clashes gets nothing new."""
+        own = validate.own_spokes(lan, clashes)
+        room = self._resources.room
+        held = [spoke for spoke in own if spoke in self._resources.spokes(lan.ref)] if clashes or lan.leaving else own
+        granted = self._resources.allot(lan.ref, held)
+        if self._resources.room > room:
+            self.mark(*self._resources.waiting())
+        return replace(lan, spokes=own, resources=granted.resources, bare=frozenset(granted.bare))
+
     def clashes(self, lan: Lan) -> tuple[Problem, ...]:
         """What other LANs have of a LAN."""
-        return self.claims.clashes_of(lan)
-
-
-def _names(lan: Lan, spokes: Iterable[str]) -> Iterator[str]:
-    """The names of the NADs that a LAN wants, with these of its spokes."""
-    for spoke in spokes:
-        yield names.veth_nad(spoke)
-        yield names.mac_nad(spoke)
-    if lan.dynamic:
-        yield names.lan_nad(lan.ref.name)
+        return self.claims.clashes_of(replace(lan, forms=self._forms))

@@ -58,7 +58,7 @@ class Guest:
         """The CNI configuration, as in the NetworkAttachmentDefinition of the spoke."""
         nad = names.mac_nad(self.spoke) if self.vm else names.veth_nad(self.spoke)
         spoke = {"spoke" if self.vm else "veth": self.spoke}
-        return json.dumps({"cniVersion": "1.1.0", "name": nad, "type": self.plugin, **spoke})
+        return json.dumps({"cniVersion": "1.1.0", "name": nad, "type": self.plugin, "lan": str(LAN), **spoke})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

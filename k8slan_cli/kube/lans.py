@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from k8slan_cli.errors import Invalid, Problem
@@ -22,6 +22,7 @@ from k8slan_cli.kube.status import LanStatus
 from k8slan_cli.kube.watch import CROWD_SPREAD, Api, Cache, Informer, Key
 from k8slan_cli.lan import codec
 from k8slan_cli.lan.model import API_VERSION, GROUP, KIND, PROTECTION, Lan, LanRef, NodeStatus, Snapshot
+from k8slan_cli.lan.names import Forms
 
 FORCE = f"{GROUP}/force-delete"
 """An annotation, "true": the LAN is to be deleted even while pods use it."""
@@ -62,8 +63,8 @@ def read(document: Document) -> Lan | tuple[Problem, ...]:
         return error.problems
 
 
-def read_object(document: Document) -> LanObject:
-    """All that the controller wants to know of an object."""
+def read_object(document: Document, forms: Forms = Forms.SHORT) -> LanObject:
+    """All that the controller wants to know of an object, whose NADs have names of these ``forms``."""
     metadata, status = document["metadata"], document.get("status")
     found = read(document)
     return LanObject(
@@ -75,7 +76,7 @@ def read_object(document: Document) -> LanObject:
         finalizers=tuple(metadata.get("finalizers") or ()),
         entries=tuple(node for node in codec.nodes(status) if node.name),
         status=lan_status.decode(status),
-        lan=found if isinstance(found, Lan) else None,
+        lan=replace(found, forms=forms) if isinstance(found, Lan) else None,
         problems=() if isinstance(found, Lan) else found,
     )
 

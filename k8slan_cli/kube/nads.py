@@ -54,10 +54,10 @@ def wanted(nad: Nad) -> FoundNad:
 
 
 def claim(name: str) -> tuple[str, str]:
-    """Which spoke, and which LAN, a NAD's name belongs to; one of them at the most, "" for none."""
+    """Which spoke's veth NAD goes with a NAD, and which LAN it belongs to; one of them at the most, "" for none."""
     for prefix in (_VETH, _MAC):
         if name.startswith(prefix):
-            return name.removeprefix(prefix), ""
+            return _VETH + name.removeprefix(prefix), ""
     return "", name.removeprefix(_LAN) if name.startswith(_LAN) else ""
 
 

@@ -43,13 +43,15 @@ class NodeTrouble:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LanStatus:
-    """What the controller says of a LAN."""
+    """What the controller says of a LAN: ``resources`` and ``bare`` are those of ``Lan``."""
 
     generation: int = 0
     spokes: int = 0
     attached: int = 0
     nodes: int = 0
     degraded: tuple[NodeTrouble, ...] = ()
+    resources: tuple[tuple[str, str], ...] = ()
+    bare: tuple[str, ...] = ()
     conditions: tuple[Condition, ...] = ()
 
     def condition(self, kind: str) -> Condition | None:
@@ -73,6 +75,8 @@ def decode(status: object) -> LanStatus:
             NodeTrouble(name=str(item.get("name", "")), message=str(item.get("message", "")))
             for item in _items(status, "degradedNodes")
         ),
+        resources=tuple(sorted(_texts(status.get("resources")).items())) if isinstance(status, dict) else (),
+        bare=tuple(map(str, status.get("withoutResources") or ())) if isinstance(status, dict) else (),
         conditions=tuple(_decode_condition(kind, found[kind]) for kind in CONDITIONS if kind in found),
     )
 
@@ -93,6 +97,10 @@ def _items(status: object, name: str) -> list[dict[str, Any]]:
     return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
 
 
+def _texts(value: object) -> dict[str, str]:
+    return {str(key): str(text) for key, text in value.items()} if isinstance(value, dict) else {}
+
+
 def _number(value: object) -> int:
     return value if isinstance(value, int) else 0
 
@@ -106,6 +114,8 @@ def encode(status: LanStatus) -> dict[str, Any]:
         "attached": status.attached,
         "nodeCount": status.nodes,
         **({"degradedNodes": degraded} if degraded else {}),
+        **({"resources": dict(status.resources)} if status.resources else {}),
+        **({"withoutResources": list(status.bare)} if status.bare else {}),
         "conditions": [
             {
                 "type": condition.type,

@@ -37,7 +37,7 @@ _AT_ONCE = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resource:
-    """What a plugin offers: one device under a resource's name.
+    """What a plugin offers: devices under a resource's name.
 
     ``socket`` is the plugin's file name in the kubelet's folder, free of '/'. ``files`` are the device files that a
     container gets with it, for reading and writing, under the same paths as on the node.
@@ -45,7 +45,7 @@ class Resource:
 
     name: str
     socket: str
-    device: str
+    devices: tuple[str, ...]
     healthy: bool
     files: tuple[str, ...] = ()
 
@@ -87,9 +87,8 @@ class _Plugin(DevicePluginBase):
             while True:
                 health = "Healthy" if self.resource.healthy else "Unhealthy"
                 changed = self._changed
-                await stream.send_message(
-                    api.ListAndWatchResponse(devices=[api.Device(ID=self.resource.device, health=health)])
-                )
+                devices = [api.Device(ID=device, health=health) for device in self.resource.devices]
+                await stream.send_message(api.ListAndWatchResponse(devices=devices))
                 await changed.wait()
 
     async def Allocate(self, stream: Stream[api.AllocateRequest, api.AllocateResponse]) -> None:
@@ -122,7 +121,7 @@ class _Plugin(DevicePluginBase):
     async def GetPreferredAllocation(
         self, stream: Stream[api.PreferredAllocationRequest, api.PreferredAllocationResponse]
     ) -> None:
-        """Prefer nothing: a resource has one device."""
+        """Prefer nothing: no device is better than another."""
         await stream.recv_message()
         await stream.send_message(api.PreferredAllocationResponse())
 

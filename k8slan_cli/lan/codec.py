@@ -209,6 +209,8 @@ def _lan(read: _Reader, top: dict[str, Any], metadata: dict[str, Any], spec: dic
         granted=_granted(top.get("status"), metadata.get("generation")),
         down=_links_down(metadata.get("annotations")),
         attached=_attached(top.get("status")),
+        resources=_resources(top.get("status")),
+        bare=_bare(top.get("status")),
         finalizers=_finalizers(metadata.get("finalizers")),
         nodes=(*nodes(top.get("status")), *_peers(read, top.get("peers"))),
     )
@@ -228,6 +230,18 @@ def _granted(status: object, generation: object) -> bool | None:
 def _attached(status: object) -> bool:
     count = status.get("attached") if isinstance(status, dict) else None
     return isinstance(count, int) and count > 0
+
+
+def _resources(status: object) -> tuple[tuple[str, str], ...]:
+    """Return ``status.resources``, but for what names no resource: agents make files of these names."""
+    found = status.get("resources") if isinstance(status, dict) else None
+    pairs = found.items() if isinstance(found, dict) else ()
+    return tuple((nad, name) for nad, name in pairs if isinstance(name, str) and not names.resource_fault(name))
+
+
+def _bare(status: object) -> frozenset[str]:
+    found = status.get("withoutResources") if isinstance(status, dict) else None
+    return frozenset(spoke for spoke in found if isinstance(spoke, str)) if isinstance(found, list) else frozenset()
 
 
 def _links_down(annotations: object) -> frozenset[str]:

@@ -13,6 +13,7 @@ from typing import Self
 
 from k8slan_cli.errors import Problem
 from k8slan_cli.lan import names
+from k8slan_cli.lan.names import Forms
 
 IpAddress = IPv4Address | IPv6Address
 
@@ -86,6 +87,9 @@ class Lan:
                    LAN's; None, nothing since the last edit
     ``down``       links that are to have no carrier: spokes, or ``namespace/pod:interface`` on a dynamic LAN
     ``attached``   whether the controller counts attachments, on any node
+    ``forms``      which names its NADs and resources have, as the installation has chosen
+    ``resources``  (NAD, resource) pairs, as the controller has decided: for VMs' NADs that are not called as theirs
+    ``bare``       spokes that have no resources, as nodes offer no more
     ``finalizers`` and ``nodes`` are what controller and agents of 0.1.0 have written so far
     """
 
@@ -108,6 +112,9 @@ class Lan:
     granted: bool | None = None
     down: frozenset[str] = frozenset()
     attached: bool = False
+    forms: Forms = Forms.SHORT
+    resources: tuple[tuple[str, str], ...] = ()
+    bare: frozenset[str] = frozenset()
     finalizers: tuple[str, ...] = ()
     nodes: tuple[NodeStatus, ...] = field(default=())
 

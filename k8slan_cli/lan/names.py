@@ -8,6 +8,7 @@ apart, so no two can meet, whatever the spoke is called. All fit into the 15 byt
 
 from __future__ import annotations
 
+import enum
 import hashlib
 import re
 
@@ -16,6 +17,8 @@ MAX_INTERFACE = 13
 MAX_LABEL = 63
 MAX_NETNS = 128
 MAX_SUBDOMAIN = 253
+_MAX_LAN = 200
+"""As much of a LAN's name as the name of a NAD takes."""
 _SHOWN = 80
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
@@ -108,13 +111,13 @@ def port_of_stub(stub_name: str) -> str | None:
     return f"{stub_name[:-1]}p" if stub_name.endswith("s") and len(stub_name) > 1 else None
 
 
-def tap_index(spoke: str) -> int:
-    """The link index of a spoke's macvtap, and so its ``/dev/tap<index>``: 2^24 .. 2^31-2.
+def tap_index(lan: str, spoke: str) -> int:
+    """The link index of the macvtap of a spoke of a LAN, and so its ``/dev/tap<index>``: 2^24 .. 2^31-2.
 
     It is chosen rather than given by the kernel so that the device's path is known before the device exists. The
     range is far above what a kernel hands out by itself.
     """
-    return _TAP_BASE + int(_digest("tap", spoke), 16) % _TAP_RANGE
+    return _TAP_BASE + int(_digest("tap", lan, spoke), 16) % _TAP_RANGE
 
 
 def mac(*parts: str) -> str:
@@ -136,14 +139,35 @@ def _digest(*parts: str) -> str:
 # ---------------------------------------------------------------- Kubernetes objects
 
 
-def veth_nad(spoke: str) -> str:
-    """The NetworkAttachmentDefinition by which a pod attaches to a spoke."""
-    return f"k8slan-veth-{spoke}"
+class Forms(enum.StrEnum):
+    """Which names the NADs and resources of spokes have: with the spoke alone, with the LAN's name too, or two each."""
+
+    SHORT = "short"
+    LONG = "long"
+    BOTH = "both"
+
+    def of(self, lan: str) -> tuple[str, ...]:
+        """Return what stands before the spokes of a LAN, once for each form: "", or the LAN's name."""
+        return {Forms.SHORT: ("",), Forms.LONG: (lan,), Forms.BOTH: ("", lan)}[self]
 
 
-def mac_nad(spoke: str) -> str:
-    """The NetworkAttachmentDefinition by which a KubeVirt VM attaches to a spoke."""
-    return f"k8slan-mac-{spoke}"
+def veth_nad(spoke: str, lan: str = "") -> str:
+    """The NetworkAttachmentDefinition by which a pod attaches to a spoke; with ``lan``, its long form."""
+    return _nad("k8slan-veth", spoke, lan)
+
+
+def mac_nad(spoke: str, lan: str = "") -> str:
+    """The NetworkAttachmentDefinition by which a KubeVirt VM attaches to a spoke; with ``lan``, its long form."""
+    return _nad("k8slan-mac", spoke, lan)
+
+
+def _nad(kind: str, spoke: str, lan: str) -> str:
+    return f"{kind}-{_short(lan, _MAX_LAN, lan)}-{spoke}" if lan else f"{kind}-{spoke}"
+
+
+def _short(name: str, longest: int, *of: str) -> str:
+    """A name, with a digest of what it is of in place of its end if it is too long."""
+    return name if len(name) <= longest else f"{name[: longest - 9].rstrip('-.')}-{_digest(*of)[:8]}"
 
 
 def lan_nad(lan: str) -> str:
@@ -151,9 +175,18 @@ def lan_nad(lan: str) -> str:
     return f"k8slan-lan-{lan}"
 
 
-def resource(nad: str) -> str:
-    """The extended resource of a spoke's NetworkAttachmentDefinition."""
-    return f"{RESOURCE_DOMAIN}/{nad}"
+def resource(nad: str, lan: str = "") -> str:
+    """The extended resource of a NetworkAttachmentDefinition: its name, and what makes it the LAN's own if need be."""
+    name = f"{nad[: MAX_LABEL - 9].rstrip('-.')}-{_digest('resource', lan, nad)[:8]}" if lan else nad
+    return f"{RESOURCE_DOMAIN}/{_short(name, MAX_LABEL, 'resource', nad)}"
+
+
+def resource_fault(resource: str) -> str:
+    """Why ``resource`` is not the name of a resource of k8slan's, or "" if it is."""
+    domain, _, name = resource.partition("/")
+    if domain != RESOURCE_DOMAIN or len(name) > MAX_LABEL:
+        return f"{shown(resource)} is not a resource of {RESOURCE_DOMAIN}"
+    return file_fault(name)
 
 
 def finalizer(node: str) -> str:

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from k8slan_cli.errors import Problem
 from k8slan_cli.lan import names
 from k8slan_cli.lan.model import Lan, LanRef
+from k8slan_cli.lan.names import Forms
 
 MAX_VNI = (1 << 24) - 1
 MAX_SPOKES = 1022
@@ -91,7 +92,6 @@ def _spokes(lan: Lan) -> Iterator[Problem]:
         yield Problem(field="spec.spokes", message=f"has {len(lan.spokes)} spokes, {MAX_SPOKES} at the most")
     taken = {lan.bridge: "spec.bridge", lan.vxlan: "spec.vxlan"}
     seen: dict[str, int] = {}
-    taps: dict[int, int] = {}
     for position, spoke in enumerate(lan.spokes):
         field = spoke_field(position)
         if fault := names.label_fault(spoke, names.MAX_INTERFACE):
@@ -99,9 +99,6 @@ def _spokes(lan: Lan) -> Iterator[Problem]:
             continue
         if (first := seen.setdefault(spoke, position)) != position:
             yield Problem(field=field, message=f"{spoke!r} is spec.spokes[{first}] already")
-        elif (first := taps.setdefault(names.tap_index(spoke), position)) != position:
-            # One in two thousand million pairs.
-            yield Problem(field=field, message=f"{spoke!r} would share its tap device with spec.spokes[{first}]")
         for derived in (names.port(spoke), names.stub(names.port(spoke))):
             if derived in taken:
                 yield Problem(field=field, message=f"its device {derived!r} has the name of {taken[derived]}")
@@ -139,9 +136,8 @@ def gain(old: Lan, new: Lan) -> tuple[Problem, ...]:
 # ---------------------------------------------------------------- several LANs
 
 Claim = str | int
-"""A namespace's name; a VNI (below 2^24); a spoke's tap index (from 2^24), which is the same for the same spoke."""
-_Owners = dict[Claim, tuple[str, LanRef]]
-"""Who has a claim, and what that LAN calls it: two spokes may have one tap index."""
+"""A namespace's name; a VNI; a NAD's name with its namespace, which has a "/"."""
+_Owners = dict[Claim, LanRef]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,12 +157,23 @@ def spoke_field(position: int) -> str:
     return f"spec.spokes[{position}]"
 
 
+def nad_claim(namespace: str, nad: str) -> Claim:
+    """Return the claim to a NAD's name."""
+    return f"{namespace}/{nad}"
+
+
 def claims(lan: Lan) -> Iterator[tuple[Claim, str, str]]:
-    """Yield what a LAN must have for itself: each claim with its field and as the user wrote it."""
+    """Yield what a LAN must have for itself: each claim with its field and as the user wrote it.
+
+    A spoke is claimed by the names of its NADs, and so in the LAN's namespace: by the short one always.
+    """
     yield lan.netns, "spec.ns", lan.netns
     yield lan.vni, "spec.vni", str(lan.vni)
     for position, spoke in enumerate(lan.spokes):
-        yield names.tap_index(spoke), spoke_field(position), spoke
+        yield nad_claim(lan.ref.namespace, names.veth_nad(spoke)), spoke_field(position), spoke
+        if lan.forms is not Forms.SHORT:
+            nad = names.veth_nad(spoke, lan.ref.name)
+            yield nad_claim(lan.ref.namespace, nad), spoke_field(position), f"{spoke}, as NAD {nad},"
 
 
 def settle(lans: Iterable[Lan], held: Mapping[LanRef, Lan] = MappingProxyType({})) -> Settled:
@@ -221,7 +228,7 @@ def as_newest(lan: Lan) -> Lan:
 
 
 def _owned(lan: Lan) -> _Owners:
-    return {claim: (shown, lan.ref) for claim, _, shown in claims(lan)}
+    return {claim: lan.ref for claim, _, _ in claims(lan)}
 
 
 def _against(lan: Lan, former: Lan | None, owners: _Owners) -> tuple[Problem, ...]:
@@ -230,15 +237,13 @@ def _against(lan: Lan, former: Lan | None, owners: _Owners) -> tuple[Problem, ..
 
 
 def _taken(lan: Lan, owners: _Owners) -> tuple[Problem, ...]:
-    """Return what of a LAN is another's."""
-    problems = []
+    """Return what of a LAN is another's, or what it wants twice: two of its NADs may come out with one name."""
+    problems: list[Problem] = []
+    own: set[Claim] = set()
     for claim, field, shown in claims(lan):
-        named, owner = owners.get(claim, (shown, lan.ref))
-        if owner != lan.ref:
-            message = f"{shown} is in use by LAN {owner}"
-            if named != shown:
-                message = f"{shown} would share its tap device with spoke {named} of LAN {owner}"
-            problems.append(Problem(field=field, message=message))
+        if (owner := owners.get(claim, lan.ref)) != lan.ref or claim in own:
+            problems.append(Problem(field=field, message=f"{shown} is in use by LAN {owner}"))
+        own.add(claim)
     return tuple(problems)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from k8slan_cli.lan import names
@@ -50,17 +51,23 @@ class Nad:
         return LanRef(namespace=self.namespace, name=self.name)
 
 
-def nads(lan: Lan) -> tuple[Nad, ...]:
-    """All that ``lan`` should have, in the order of its spokes."""
-    return tuple(_nads(lan))
+def nads(lan: Lan, *, nameless: bool = False) -> tuple[Nad, ...]:
+    """All that ``lan`` should have, in the order of its spokes.
+
+    ``nameless`` leaves a spoke's LAN out of the configurations: agents of 0.1.0 do not take them with it.
+    """
+    return tuple(_nads(lan, {} if nameless else {"lan": str(lan.ref)}))
 
 
-def _nads(lan: Lan) -> Iterator[Nad]:
-    for spoke in lan.spokes:
-        name = names.mac_nad(spoke)
-        yield _nad(lan, name, {"type": MACVTAP_PLUGIN, "spoke": spoke}, {"mac": True}, resource=names.resource(name))
+def _nads(lan: Lan, where: Mapping[str, str]) -> Iterator[Nad]:
+    resources = dict(lan.resources)
+    for spoke, before in product(lan.spokes, lan.forms.of(lan.ref.name)):
+        name = names.mac_nad(spoke, before)
+        config = {"type": MACVTAP_PLUGIN, **where, "spoke": spoke}
+        yield _nad(lan, name, config, {"mac": True}, resource=resources.get(name, names.resource(name)))
         # No resource here: a pod needs no device for a veth, and may leave the resource line of the seed out.
-        yield _nad(lan, names.veth_nad(spoke), {"type": VETH_PLUGIN, "veth": spoke}, {"mac": True, "ips": True})
+        config = {"type": VETH_PLUGIN, **where, "veth": spoke}
+        yield _nad(lan, names.veth_nad(spoke, before), config, {"mac": True, "ips": True})
     if lan.dynamic:
         config = {"type": VETH_PLUGIN, "lan": str(lan.ref)}
         yield _nad(lan, names.lan_nad(lan.ref.name), config, {"mac": True, "ips": True})

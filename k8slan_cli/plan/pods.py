@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from k8slan_cli.lan import names
@@ -78,9 +79,9 @@ class Socket:
 
 
 def sockets(lan: Lan) -> Iterator[tuple[LanRef, Socket]]:
-    """The sockets of a LAN, each by its NetworkAttachmentDefinition."""
-    for spoke in lan.spokes:
-        for name, kind in ((names.veth_nad(spoke), VETH), (names.mac_nad(spoke), MACVTAP)):
+    """The sockets of a LAN, each by the NetworkAttachmentDefinitions that it may have, whatever forms are chosen."""
+    for spoke, before in product(lan.spokes, names.Forms.BOTH.of(lan.ref.name)):
+        for name, kind in ((names.veth_nad(spoke, before), VETH), (names.mac_nad(spoke, before), MACVTAP)):
             yield _nad(lan, name), Socket(lan=lan.ref, kind=kind, spoke=spoke)
     if lan.dynamic:
         yield _nad(lan, names.lan_nad(lan.ref.name)), Socket(lan=lan.ref, kind=VETH)

@@ -13,6 +13,8 @@ from pathlib import PurePosixPath
 from k8slan_cli import __version__
 from k8slan_cli.errors import Invalid, Problem
 from k8slan_cli.lan import names
+from k8slan_cli.lan.names import Forms
+from k8slan_cli.lan.resources import MAX_PODS, MAX_RESOURCES
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -81,6 +83,14 @@ class Settings:
     controller_limits: Pairs = field(
         default=(("memory", "1Gi"),), metadata=_setting("the most each controller may use")
     )
+    names: str = field(
+        default=Forms.SHORT.value,
+        metadata=_setting(f"names of NADs and resources, without or with the LAN's: {', '.join(Forms)} (costs twice)"),
+    )
+    max_resources: int = field(
+        default=MAX_RESOURCES, metadata=_setting("resources that nodes offer at the most; further spokes have none")
+    )
+    max_pods: int = field(default=MAX_PODS, metadata=_setting("pods that a node takes, the kubelet's maxPods"))
     webhook: bool = field(default=True, metadata=_setting("refuse bad and clashing LANs when they are written"))
     service_monitor: bool = field(
         default=False, metadata=_setting("add ServiceMonitors, and serve the agents' metrics on the node's address")
@@ -141,9 +151,12 @@ def _problems(settings: Settings) -> Iterator[Problem]:
         yield from complain("pull_secrets", names.subdomain_fault(secret))
     for name in ("kubelet_dir", "cni_bin_dir"):
         yield from complain(name, _folder_fault(getattr(settings, name)))
-    for name, known in (("pull_policy", PULL_POLICIES), ("log_level", LOG_LEVELS)):
+    for name, known in (("pull_policy", PULL_POLICIES), ("log_level", LOG_LEVELS), ("names", tuple(Forms))):
         found = getattr(settings, name)
         yield from complain(name, "" if found in known else f"{found!r} is none of {', '.join(known)}")
+    for name, least, most in (("max_resources", 0, 12000), ("max_pods", 1, 1000)):
+        found = getattr(settings, name)
+        yield from complain(name, "" if least <= found <= most else f"{found} is not in {least}..{most}")
     yield from complain("replicas", "" if 1 <= settings.replicas <= 16 else f"{settings.replicas} is not in 1..16")
     for name in ("agent_requests", "agent_limits", "controller_requests", "controller_limits"):
         for key, amount in getattr(settings, name):

@@ -45,6 +45,10 @@ class Lan:
     spokes: tuple[str, ...]
     kubectl: Kubectl
 
+    def tap_index(self, spoke: str) -> int:
+        """The link index that the tap of a VM on a spoke has, and so its ``/dev/tap<index>``."""
+        return probing.names.tap_index(f"{self.kubectl.namespace}/{self.name}", spoke)
+
     def get(self) -> Object:
         """The object as the API has it now."""
         return self.kubectl.get("lan", self.name)
@@ -202,7 +206,7 @@ def leftovers(node: Node, lan: Lan) -> list[str]:
         marks = (f'"{lan.kubectl.namespace}/{lan.name}"', f'"ns": "{lan.netns}"')
         found += [f"{folder}/{name}" for name, text in texts.items() if any(mark in text for mark in marks)]
     found += [f"spool/{path.name}" for path in (run / "spool").glob("*")]
-    found += [f"tap of {spoke}" for spoke in lan.spokes if probing.names.tap_index(spoke) in taps(node)]
+    found += [f"tap of {spoke}" for spoke in lan.spokes if lan.tap_index(spoke) in taps(node)]
     return found
 
 

@@ -199,7 +199,7 @@ def until_allocatable(cluster: Cluster, *resources: str, timeout: float = 20) ->
     """Wait until every node can give each of the resources, by its own status."""
 
     def offered(node: Object) -> bool:
-        return all(node["status"]["allocatable"].get(resource) == "1" for resource in resources)
+        return all(node["status"]["allocatable"].get(resource, "0") != "0" for resource in resources)
 
     for node in cluster.nodes:
         cluster.kubectl.until("node", node.name, holds=offered, timeout=timeout, what=f"{resources} to be allocatable")

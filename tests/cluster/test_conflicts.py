@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
+from itertools import permutations
 from typing import Any
 
 import pytest
 
+from k8slan_cli.lan import names as lan_names
+from k8slan_cli.plan.objects import RESOURCE_ANNOTATION
+from k8slan_cli.probe.endpoint import PacketSocket
 from tests.cluster import probing, product
 from tests.cluster.harness import Cluster, Kubectl, KubectlError, Node
 from tests.cluster.harness.kubectl import Object
@@ -23,6 +26,7 @@ from tests.cluster.life import (
     sandbox,
     undisturbed,
     until_event,
+    until_nothing_left,
 )
 from tests.support import names
 from tests.support.agents import dynamic, eventually, veth
@@ -73,13 +77,14 @@ def no_controller(k8slan: Cluster) -> Iterator[Callable[[], None]]:
 
 
 @pytest.fixture
-def leaving(elsewhere: Kubectl) -> Iterator[Lan]:
-    """A LAN of another namespace, the oldest of all, that is being deleted and held by a finalizer of its tenant."""
+def leaving(lans: Lans, kubectl: Kubectl) -> Iterator[Lan]:
+    """A LAN, the oldest of all, that is being deleted and held by a finalizer of a user."""
+    assert lans.made == []
     spokes = tuple(names.unique("z") for _ in range(2))
-    found = Lan(name="leaving", netns=names.unique("n"), vni=69999, spokes=spokes, kubectl=elsewhere)
-    document = probing.lan(found.name, elsewhere.namespace, ns=found.netns, vni=found.vni, spokes=list(spokes))
+    found = Lan(name="leaving", netns=names.unique("n"), vni=69999, spokes=spokes, kubectl=kubectl)
+    document = probing.lan(found.name, kubectl.namespace, ns=found.netns, vni=found.vni, spokes=list(spokes))
     document["metadata"]["finalizers"] = [TENANTS]
-    elsewhere.create(document)
+    kubectl.create(document)
     found.until_ready()
     found.delete()
     found.until(lambda lan: lan["metadata"]["finalizers"] == [TENANTS], "held by its tenant alone")
@@ -109,12 +114,11 @@ def claims(first: Lan) -> dict[str, Object]:
     return {
         "spec.vni": spec(1, vni=first.vni),
         "spec.ns": spec(2, ns=first.netns),
-        "spec.spokes[1]": spec(3, spokes=[names.unique("o"), first.spokes[0]]),
     }
 
 
 def test_the_webhook_refuses_a_clash_with_all_its_problems(lans: Lans, elsewhere: Kubectl) -> None:
-    """Also one that an edit would make; and what is right beside it is not in the way."""
+    """What is right beside it is not in the way, nor are spokes of other namespaces."""
     first = lans("first", spokes=3)
     wanted = {"ns": first.netns, "vni": first.vni, "spokes": [first.spokes[2], names.unique("o"), first.spokes[0]]}
     with pytest.raises(KubectlError) as refused:
@@ -123,18 +127,51 @@ def test_the_webhook_refuses_a_clash_with_all_its_problems(lans: Lans, elsewhere
     for problem in (
         f"spec.ns: {first.netns} is {by}",
         f"spec.vni: {first.vni} is {by}",
-        f"spec.spokes[0]: {first.spokes[2]} is {by}",
-        f"spec.spokes[2]: {first.spokes[0]} is {by}",
     ):
         assert problem in refused.value.message
-    assert "spec.spokes[1]" not in refused.value.message
-
-    own = names.unique("o")
-    good = {"ns": names.unique("n"), "vni": first.vni + 1000, "spokes": [own]}
-    elsewhere.create(probing.lan("second", elsewhere.namespace, **good))
-    change = {"spec": {"spokes": [own, first.spokes[1]]}}
+    assert "spec.spokes" not in refused.value.message
+    second = lans("second", spokes=1)
+    change = [second.spokes[0], first.spokes[1]]
     with pytest.raises(KubectlError, match=rf"spec.spokes\[1\]: {first.spokes[1]} is {by}"):
-        elsewhere("patch", "lan", "second", "--type=merge", "-p", json.dumps(change))
+        second.patch({"spec": {"spokes": change}})
+
+
+def test_one_lab_file_in_two_namespaces_is_two_labs(
+    lans: Lans, elsewhere: Kubectl, pod: Pods, k8slan: Cluster, node1: Node, node2: Node
+) -> None:
+    """Its pods too, with their resource lines: the one for pods is shared, a VM's is what its definition names."""
+    near, _, vm = spokes = tuple(names.unique(letter) for letter in "nfv")
+    first = lans("lab", spokes=spokes)
+    spec = {**first.get()["spec"], "ns": names.unique("n"), "vni": first.vni + 1000}
+    elsewhere.create(probing.lan("lab", elsewhere.namespace, **spec))
+    second = Lan(name="lab", netns=spec["ns"], vni=spec["vni"], spokes=spokes, kubectl=elsewhere)
+    second.until_ready()
+    shared, nad = lan_names.resource(lan_names.veth_nad(near)), lan_names.mac_nad(vm)
+    own = [lan.kubectl.get("nad", nad)["metadata"]["annotations"][RESOURCE_ANNOTATION] for lan in (first, second)]
+    assert own == [lan_names.resource(nad), lan_names.resource(lan_names.mac_nad(vm, "lab"))]
+    assert second.get()["status"]["resources"] == {
+        lan_names.mac_nad(spoke): lan_names.resource(lan_names.mac_nad(spoke, "lab")) for spoke in spokes
+    }
+    probing.until_allocatable(k8slan, shared, *own)
+    with probing.Endpoints(k8slan) as endpoints:
+        ends: list[list[PacketSocket | probing.Relayed]] = []
+        for lan, pods, resource in ((first, pod, own[0]), (second, Pods(elsewhere), own[1])):
+            machine = pods(node1, networks=f"{nad}@net1", resources={resource: 1})
+            assert probing.tap_device(machine) == f"/dev/tap{lan.tap_index(vm)}"
+            here = pods(node1, networks=lan.veth(0), resources={shared: 1})
+            there = pods(node2, networks=lan.veth(1))
+            tap = endpoints.tap(machine, f"{lan.kubectl.namespace}/{nad}")
+            ends.append([endpoints.interface(here, "net1"), endpoints.interface(there, "net1"), tap])
+        for lab, other in (ends, ends[::-1]):
+            for sender, receiver in permutations(lab, 2):
+                probing.contact(sender, receiver, 1400)
+            strays = {received.frame[6:12] for end in other for received in end.receive()}
+            assert strays.isdisjoint(end.mac for end in lab), "a frame has crossed"
+    elsewhere.delete("pods", "--all")
+    second.delete()
+    second.until_gone()
+    for node in (node1, node2):
+        until_nothing_left(node, second)
 
 
 @pytest.mark.usefixtures("no_webhook")

@@ -201,7 +201,7 @@ def test_a_restart_of_the_kubelet_takes_resources_away_for_a_moment_only(
         mac = f"k8slan-mac-{lan.spokes[2]}"
         vm = pod(node1, networks=f"{mac}@net1", resources={lan_names.resource(mac): 1})
     assert one.container_id == container
-    assert f"/dev/tap{lan_names.tap_index(lan.spokes[2])}" in vm.run("sh", "-c", "ls /dev/tap*")
+    assert f"/dev/tap{lan.tap_index(lan.spokes[2])}" in vm.run("sh", "-c", "ls /dev/tap*")
 
 
 def test_a_restart_of_containerd_costs_no_frame(
@@ -342,7 +342,7 @@ def test_pods_have_their_interfaces_again_after_their_node_was_rebooted(
         timeout=90,
         what="one that has started since",
     )
-    tap = f"/dev/tap{lan_names.tap_index(lan.spokes[2])}"
+    tap = f"/dev/tap{lan.tap_index(lan.spokes[2])}"
     assert tap in kubectl("exec", vm["metadata"]["name"], "--", "sh", "-c", "ls /dev/tap*")
 
 

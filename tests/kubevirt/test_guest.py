@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from k8slan_cli.lan import names as lan_names
 from tests.cluster import probing
 from tests.cluster.harness import Cluster, Kubectl, Node
 from tests.cluster.harness.pods import Pods
@@ -88,5 +87,5 @@ def test_a_node_that_is_drained_gives_its_vm_to_the_other(
         probing.contact(end, there, there.mtu, 30)
         assert probing.failures(end, there, there.mtu) == []
         assert probing.failures(there, end, there.mtu) == []
-    device = f"/dev/tap{lan_names.tap_index(lan.spokes[0])}"
+    device = f"/dev/tap{lan.tap_index(lan.spokes[0])}"
     eventually("its tap is gone", lambda: node1.run("test", "-e", device, check=False).returncode == 1, 30)

@@ -21,7 +21,7 @@ def test_a_vm_starts_and_talks_with_a_pod_on_another_node(
     assert "3 packets received" in there.run("ping", "-c", "3", "-W", "5", GUEST)
     assert f"at {MAC}" in there.run("arp", "-n", GUEST)
     assert machine.interfaces[0]["mac"] == MAC
-    device = f"/dev/tap{lan_names.tap_index(lan.spokes[0])}"
+    device = f"/dev/tap{lan.tap_index(lan.spokes[0])}"
     assert node1.run("stat", "-c", "%a %u:%g", device).stdout.split() == ["600", f"{QEMU_USER}:{QEMU_USER}"]
     machine.delete()
     assert node1.run("test", "-e", device, check=False).returncode == 1  # a node of the tests has no devtmpfs

@@ -140,7 +140,7 @@ def test_a_deleted_port_comes_back_with_the_pods_own_mac_and_addresses(lab: Lab)
 
 
 def test_a_vms_tap_comes_back_under_its_name(lab: Lab) -> None:
-    tap = Path(f"/dev/tap{lan_names.tap_index(lab.vm)}")
+    tap = Path(f"/dev/tap{lan_names.tap_index(f'default/{lab.lan}', lab.vm)}")
     mark = lab.agent.log.mark()
     lab.inside.run("ip", "link", "del", f"{lab.vm}s")
     lab.agent.log.wait("bring up", since=mark, seconds=AT_ONCE)

@@ -45,9 +45,14 @@ def spoke() -> str:
 QEMU = 107
 
 
+def index(spoke: str, lan: str = "") -> int:
+    """The link index of a spoke's tap, of the LAN that has the spoke as its first one."""
+    return lan_names.tap_index(f"default/{lan or f'of{spoke}'}", spoke)
+
+
 def device(spoke: str, dev: Path = Path("/dev")) -> Path:
     """Where a spoke's tap is."""
-    return dev / f"tap{lan_names.tap_index(spoke)}"
+    return dev / f"tap{index(spoke)}"
 
 
 def owner(path: Path) -> tuple[int, int]:
@@ -73,7 +78,7 @@ def launcher(user: int = QEMU) -> Iterator[None]:
 
 @pytest.mark.parametrize("which", CLIENTS)
 def test_an_add_makes_a_tap_and_del_removes_it(node: Node, pod: Namespace, spoke: str, which: str) -> None:
-    lan = node.lan(spokes=[spoke])
+    lan = node.lan(f"of{spoke}", spokes=[spoke])
     result = node.add(pod, macvtap(spoke), which=which).result()
     interface = pod.links()["net1"]
     assert result["interfaces"][1] == {
@@ -85,7 +90,7 @@ def test_an_add_makes_a_tap_and_del_removes_it(node: Node, pod: Namespace, spoke
     assert {"UP", "ALLMULTI"} <= set(interface["flags"])
     assert interface["linkinfo"]["info_kind"] == "macvtap"
     assert interface["linkinfo"]["info_data"]["mode"] == "passthru"
-    assert interface["ifindex"] == lan_names.tap_index(spoke)
+    assert interface["ifindex"] == index(spoke)
     assert interface["mtu"] == 1446
     assert device(spoke).is_char_device()
 
@@ -104,7 +109,7 @@ def test_an_add_makes_a_tap_and_del_removes_it(node: Node, pod: Namespace, spoke
 
 
 def test_the_mac_stays_the_same_or_is_the_one_asked_for(node: Node, pod: Namespace, spoke: str) -> None:
-    node.lan(spokes=[spoke])
+    node.lan(f"of{spoke}", spokes=[spoke])
     macs = []
     for config in ({}, {}, {"runtimeConfig": {"mac": "02:aa:00:00:00:07"}}):
         result = node.add(pod, macvtap(spoke, **config)).result()
@@ -129,7 +134,7 @@ def test_every_class_of_frame_reaches_the_tap_and_comes_from_it() -> None:
             mac = mac_bytes(vm.links()["net1"]["address"])
             for pod in (near, far):
                 with launcher():
-                    opened = Tap(device(vm_spoke), mac)
+                    opened = Tap(Path(f"/dev/tap{index(vm_spoke, lan)}"), mac)
                 with PacketSocket(pod.fd(), "net1") as interface, opened as tap:
                     for sender, receiver in ((interface, tap), (tap, interface)):
                         results = cross(sender, receiver, Probe(src=sender.mac, dst=receiver.mac, mtu=1446, count=1))
@@ -145,7 +150,7 @@ def test_every_class_of_frame_reaches_the_tap_and_comes_from_it() -> None:
 
 
 def test_an_interface_of_that_name_in_the_pod_is_in_the_way(node: Node, pod: Namespace, spoke: str) -> None:
-    node.lan(spokes=[spoke])
+    node.lan(f"of{spoke}", spokes=[spoke])
     pod.ip("link", "add", "net1", "type", "bridge")
     assert "the pod has an interface net1 already" in node.add(pod, macvtap(spoke)).error(102)
     assert set(pod.links()) == {"net1"}
@@ -154,7 +159,7 @@ def test_an_interface_of_that_name_in_the_pod_is_in_the_way(node: Node, pod: Nam
 
 def test_a_vm_that_went_away_without_a_word_gives_its_spoke_up(node: Node, spoke: str) -> None:
     """Its port outlives it: a macvtap's lower device is not in the pod."""
-    lan = node.lan(spokes=[spoke])
+    lan = node.lan(f"of{spoke}", spokes=[spoke])
     with Namespace.create("pod") as gone:
         node.add(gone, macvtap(spoke)).result()
         port = node.inside(lan).links()[f"{spoke}p"]["ifindex"]
@@ -187,7 +192,7 @@ def test_a_macvtap_has_no_place_on_a_dynamic_lan(node: Node, pod: Namespace) -> 
 def test_the_tap_is_given_to_who_opens_it(
     node: Node, pod: Namespace, spoke: str, fields: dict[str, int], wanted: tuple[int, int]
 ) -> None:
-    node.lan(spokes=[spoke])
+    node.lan(f"of{spoke}", spokes=[spoke])
     node.add(pod, macvtap(spoke, **fields)).result()
     assert owner(device(spoke)) == wanted
     assert stat.S_IMODE(device(spoke).stat().st_mode) == 0o600
@@ -200,7 +205,7 @@ def test_the_tap_is_given_to_who_opens_it(
 
 
 def test_a_bad_owner_is_refused(node: Node, pod: Namespace, spoke: str) -> None:
-    node.lan(spokes=[spoke])
+    node.lan(f"of{spoke}", spokes=[spoke])
     assert "owner: must be a whole number, not a string" in node.add(pod, macvtap(spoke, owner="qemu")).error(7)
     assert "group: must be 0..4294967294, not -1" in node.add(pod, macvtap(spoke, group=-1)).error(7)
     node.assert_nothing_left()
@@ -209,7 +214,7 @@ def test_a_bad_owner_is_refused(node: Node, pod: Namespace, spoke: str) -> None:
 @pytest.mark.parametrize("damage", ["link del PORT", "link set PORT nomaster"])
 def test_a_repair_gives_the_tap_again(node: Node, pod: Namespace, spoke: str, damage: str) -> None:
     """Of a macvtap that had to be made anew, and of one whose device somebody has taken back."""
-    lan = node.lan(spokes=[spoke])
+    lan = node.lan(f"of{spoke}", spokes=[spoke])
     result = node.add(pod, macvtap(spoke)).result()
 
     def taken_back() -> Outcome | None:
@@ -228,7 +233,7 @@ def test_a_repair_gives_the_tap_again(node: Node, pod: Namespace, spoke: str, da
 def test_a_record_that_names_no_owner_is_one_of_kubevirt(pod: Namespace, spoke: str) -> None:
     """As version 0.1.0 has left it, with the device root's own."""
     with Node.create() as node:
-        node.lan(spokes=[spoke])
+        node.lan(f"of{spoke}", spokes=[spoke])
         with node.agent():
             node.add(pod, macvtap(spoke)).result()
         (record,) = (node.run / "attachments").iterdir()
@@ -259,7 +264,7 @@ def same_device(one: Path, other: Path) -> bool:
 
 def test_where_the_kernel_makes_no_device_an_add_does(bare: tuple[Node, Path], pod: Namespace, spoke: str) -> None:
     node, dev = bare
-    lan = node.lan(spokes=[spoke])
+    lan = node.lan(f"of{spoke}", spokes=[spoke])
     node.add(pod, macvtap(spoke)).result()
     made = device(spoke, dev)
     assert made.lstat().st_rdev == device(spoke).lstat().st_rdev
@@ -276,14 +281,15 @@ def test_where_the_kernel_makes_no_device_an_add_does(bare: tuple[Node, Path], p
 def test_a_device_of_a_macvtap_that_is_gone_makes_way(bare: tuple[Node, Path], pod: Namespace, spoke: str) -> None:
     node, dev = bare
     other = names.unique("v")
-    node.lan(spokes=[spoke, other])
+    node.lan(f"of{spoke}", spokes=[spoke, other])
     with Namespace.create("pod") as gone:
         node.add(gone, macvtap(other)).result()
-        number = device(other, dev).lstat().st_rdev
-        os.mknod(device(spoke, dev), stat.S_IFCHR | 0o600, number)
+        taps = device(spoke, dev), dev / f"tap{index(other, f'of{spoke}')}"
+        number = taps[1].lstat().st_rdev
+        os.mknod(taps[0], stat.S_IFCHR | 0o600, number)
         node.add(pod, macvtap(spoke)).result()
-        assert device(spoke, dev).lstat().st_rdev == device(spoke).lstat().st_rdev != number
-        assert device(other, dev).lstat().st_rdev == number
+        assert taps[0].lstat().st_rdev == device(spoke).lstat().st_rdev != number
+        assert taps[1].lstat().st_rdev == number
         node.delete(gone, macvtap(other)).ok()
     node.delete(pod, macvtap(spoke)).ok()
     assert list(dev.iterdir()) == []
@@ -303,7 +309,7 @@ def test_what_is_not_the_tap_is_never_touched(
     else:
         os.mknod(there, stat.S_IFCHR | 0o600, os.makedev(1, 3))
     before = there.lstat()
-    lan = node.lan(spokes=[spoke])
+    lan = node.lan(f"of{spoke}", spokes=[spoke])
     said = node.add(pod, macvtap(spoke)).error(102)
     assert f"/dev/{there.name} is not the device of this macvtap" in said
     assert (there.lstat(), owner(target)) == (before, (0, 0))
@@ -316,7 +322,7 @@ def test_two_nodes_of_one_kernel_do_not_take_each_others_tap(spoke: str) -> None
     """They share a devtmpfs, where the second device of a name does not appear: the second ADD says so."""
     with Node.pair() as nodes, pods(2) as (first, second):
         for node in nodes:
-            node.lan("x" + spoke, spokes=[spoke], vni=4344, peers=["192.0.2.1", "192.0.2.2"])
+            node.lan(f"of{spoke}", spokes=[spoke], vni=4344, peers=["192.0.2.1", "192.0.2.2"])
         with nodes[0].agent(), nodes[1].agent():
             nodes[0].add(first, macvtap(spoke)).result()
             number = device(spoke).lstat().st_rdev
@@ -375,7 +381,7 @@ def ask(pod: Namespace) -> None:
 def test_nothing_but_the_guest_speaks_with_a_vms_mac(node: Node, spoke: str) -> None:
     """Over the whole life of a launcher: before its guest runs, while it does, over a repair, until it is gone."""
     near = names.unique("v")
-    lan = node.lan(spokes=[spoke, near])
+    lan = node.lan(f"of{spoke}", spokes=[spoke, near])
     with pods(2) as (peer, vm), Namespace.create("pod") as outside:
         node.add(peer, veth(near, runtimeConfig={"ips": ["203.0.113.1/24", "2001:db8:9::1/64"]})).result()
         # The launcher has the cluster's network as any pod, and KubeVirt makes it forward for other interfaces.

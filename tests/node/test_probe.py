@@ -142,7 +142,7 @@ def test_a_macvtap_that_filters_multicast_is_caught(bridged: Bridged) -> None:
 
 def tap(namespace: Namespace, lower: str, *, allmulti: bool) -> Tap:
     """A macvtap over a link, opened."""
-    index = lan_names.tap_index(names.unique("tap"))
+    index = lan_names.tap_index("default/probe", names.unique("tap"))
     mac = "02:00:5e:00:53:01"
     named = ("link", lower, "name", "vm", "index", str(index), "address", mac)
     namespace.ip("link", "add", *named, "type", "macvtap", "mode", "passthru")

@@ -11,15 +11,17 @@ from typing import Any
 
 import pytest
 
-from k8slan_cli.agent import devices
 from k8slan_cli.agent.devices import Devices
 from k8slan_cli.agent.passes import Self
 from k8slan_cli.agent.underlays import Underlays
 from k8slan_cli.errors import KernelError
 from k8slan_cli.kubelet.plugins import Resource
+from k8slan_cli.lan import names
 from k8slan_cli.lan.model import Lan, LanRef
 
-LAN = Lan(ref=LanRef(namespace="lab", name="blue"), netns="blue", bridge="br0", vxlan="vxlan0", vni=7, spokes=("r1",))
+LAN = Lan(
+    ref=LanRef(namespace="lab", name="blue"), netns="blue", bridge="br0", vxlan="vxlan0", vni=7, spokes=("r1",), uid="u"
+)
 
 
 class Kernel:
@@ -79,6 +81,19 @@ class Rig:
         return await asyncio.wait_for(self.offered.changes.get(), 5)
 
 
+def offered(wanted: Mapping[str, Resource | None]) -> dict[str, tuple[int, bool, tuple[str, ...]]]:
+    """How many devices of which health each resource has, and which files they come with."""
+    return {
+        name.removeprefix("macvtap.k8slan.io/k8slan-"): (len(r.devices), r.healthy, r.files)
+        for name, r in wanted.items()
+        if r
+    }
+
+
+def tap(lan: Lan) -> tuple[str, ...]:
+    return (f"/dev/tap{names.tap_index(str(lan.ref), 'r1')}",)
+
+
 def test_a_spoke_has_a_resource_of_each_kind_and_asking_the_kernel_stops_nothing() -> None:
     async def play() -> None:
         rig = Rig(LAN)
@@ -87,9 +102,45 @@ def test_a_spoke_has_a_resource_of_each_kind_and_asking_the_kernel_stops_nothing
         rig.kernel.may_answer.set()
         wanted = await asyncio.wait_for(rig.offered.changes.get(), 5)
         rig.running.cancel()
-        assert {r.name: (r.device, r.healthy, len(r.files)) for r in wanted.values() if r} == {
-            "macvtap.k8slan.io/k8slan-mac-r1": ("r1", False, 1),
-            "macvtap.k8slan.io/k8slan-veth-r1": ("r1", False, 0),
+        assert offered(wanted) == {"mac-r1": (1, False, tap(LAN)), "veth-r1": (110, False, ())}
+        assert all(len(set(r.devices)) == len(r.devices) for r in wanted.values() if r)
+
+    asyncio.run(play())
+
+
+def test_lans_with_one_spoke_share_what_is_for_pods_and_each_has_its_own_for_vms() -> None:
+    """As the controller says; until it has, a LAN that it knows has the name, and not the new one."""
+    known = replace(LAN, granted=True, created="2026-01-02T00:00:00Z")
+    new = replace(LAN, ref=LanRef(namespace="a", name="new"), created="2026-01-01T00:00:00Z")
+    told = replace(new, granted=True, resources=(("k8slan-mac-r1", "macvtap.k8slan.io/k8slan-mac-new-r1"),))
+
+    async def play() -> None:
+        rig = Rig(known)
+        rig.kernel.may_answer.set()
+        await asyncio.wait_for(rig.offered.changes.get(), 5)
+        assert offered(await rig.change(new)) == {"mac-r1": (1, False, tap(LAN)), "veth-r1": (110, False, ())}
+        both = {"mac-r1": (1, False, tap(LAN)), "mac-new-r1": (1, False, tap(new)), "veth-r1": (110, False, ())}
+        assert offered(await rig.change(told)) == both
+        gone = await rig.change(replace(known, bare=frozenset({"r1"})))
+        assert offered(gone) == {"veth-r1": (110, False, ())}
+        assert gone["macvtap.k8slan.io/k8slan-mac-r1"] is None
+        rig.running.cancel()
+
+    asyncio.run(play())
+
+
+def test_of_lans_from_files_no_controller_decides() -> None:
+    first, second = (replace(LAN, uid="", ref=LanRef(namespace=name, name="x")) for name in "ab")
+
+    async def play() -> None:
+        rig = Rig(first, second)
+        rig.kernel.may_answer.set()
+        wanted = await asyncio.wait_for(rig.offered.changes.get(), 5)
+        rig.running.cancel()
+        assert {name: each[2] for name, each in offered(wanted).items()} == {
+            "mac-r1": tap(first),
+            "mac-x-r1": tap(second),
+            "veth-r1": (),
         }
 
     asyncio.run(play())
@@ -97,8 +148,10 @@ def test_a_spoke_has_a_resource_of_each_kind_and_asking_the_kernel_stops_nothing
 
 def test_of_a_thousand_lans_only_the_one_that_has_changed_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[LanRef] = []
-    real = devices._resources
-    monkeypatch.setattr(devices, "_resources", lambda lan, healthy: looked.append(lan.ref) or real(lan, healthy))
+    real = Devices._offers_of
+    monkeypatch.setattr(
+        Devices, "_offers_of", lambda self, lan, healthy: looked.append(lan.ref) or real(self, lan, healthy)
+    )
 
     async def play() -> None:
         many = [replace(LAN, ref=replace(LAN.ref, name=f"l{n}"), spokes=(f"s{n}",)) for n in range(1000)]

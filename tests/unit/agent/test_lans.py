@@ -16,7 +16,7 @@ from k8slan_cli.lan.model import PROTECTION, Lan, LanRef, NodeStatus, Snapshot
 
 A, B = (
     Lan(
-        ref=LanRef(namespace=name, name=name),
+        ref=LanRef(namespace="n", name=name),
         netns=f"n{name}",
         bridge="br0",
         vxlan="vxlan0",
@@ -27,6 +27,7 @@ A, B = (
     for name, vni, created in (("a", 1, "2026-01-02T00:00:00Z"), ("b", 2, "2026-01-01T00:00:00Z"))
 )
 GREEDY = replace(B, spokes=("b1", "a1"))
+ELSEWHERE = replace(A, ref=LanRef(namespace="m", name="a"), netns="nm", vni=3)
 LEAVING = replace(B, deleting=True, finalizers=("example.org/x",))
 
 
@@ -46,7 +47,7 @@ def test_who_has_a_spoke_keeps_it_while_attached_also_over_a_restart(tmp_path: P
         assert lans.of_spoke("a1") == A
         assert lans.of_spoke("b2") == B
         assert lans.seen(B.ref) == B
-        assert [str(problem) for problem in lans.refused[B.ref]] == ["spec.spokes[1]: a1 is in use by LAN a/a"]
+        assert [str(problem) for problem in lans.refused[B.ref]] == ["spec.spokes[1]: a1 is in use by LAN n/a"]
     attached.remove(A.ref)
     assert lans.update(seen(replace(A, spokes=("a2",)), GREEDY)) == {A.ref, B.ref}
     assert lans.of_spoke("a1") == GREEDY
@@ -71,7 +72,7 @@ def test_a_lan_that_is_being_deleted_takes_nothing_though_older(tmp_path: Path) 
         assert lans.all() == {A.ref: A}
         assert lans.refused == {}
         for ask in (lambda: lans.of_spoke("b1"), lambda: lans.of_name(B.ref)):
-            with pytest.raises(CniError, match="LAN b/b is being deleted"):
+            with pytest.raises(CniError, match="LAN n/b is being deleted"):
                 ask()
 
 
@@ -82,6 +83,39 @@ def test_what_the_controller_has_said_is_known_after_a_restart(
     lan = replace(A, granted=granted, attached=attached, uid="u")
     Lans(KnownLans(tmp_path)).update(seen(lan))
     assert Lans(KnownLans(tmp_path)).all() == {lan.ref: lan}
+
+
+def test_a_spoke_alone_is_the_lans_of_the_pods_namespace_else_the_only_ones(tmp_path: Path) -> None:
+    lans = Lans(KnownLans(tmp_path))
+    lans.update(seen(A, ELSEWHERE, B))
+    assert [lans.of_spoke("a1", namespace) for namespace in "nm"] == [A, ELSEWHERE]
+    assert lans.of_spoke("b1", "m") == lans.of_spoke("b1", "") == B
+    assert lans.of_spoke("a1") in (A, ELSEWHERE), "for a question about no pod any will do"
+    for namespace in ("", "x"):
+        with pytest.raises(CniError, match=r"LANs, of none in the pod.s namespace: m/a, n/a \(") as raised:
+            lans.of_spoke("a1", namespace)
+        assert '"lan": "NAMESPACE/NAME"' in raised.value.hint
+    with pytest.raises(CniError, match="no LAN has the spoke 'x'"):
+        lans.of_spoke("x", "n")
+    lans.update(seen(A))
+    assert lans.of_spoke("a1", "m") == A
+
+
+def test_the_lan_of_the_pods_namespace_is_meant_though_it_cannot_be_had(tmp_path: Path) -> None:
+    lans = Lans(KnownLans(tmp_path))
+    for mine in (replace(ELSEWHERE, vni=1, granted=False), replace(ELSEWHERE, deleting=True)):
+        lans.update(seen(A, mine))
+        with pytest.raises(CniError, match=r"LAN m/a(, which clashes| is being deleted)"):
+            lans.of_spoke("a1", "m")
+        assert lans.of_spoke("a1", "n") == lans.of_spoke("a1", "m", A.netns) == A
+
+
+def test_the_go_systems_path_tells_lans_apart_by_namespace_or_name(tmp_path: Path) -> None:
+    lans = Lans(KnownLans(tmp_path))
+    lans.update(seen(A, replace(ELSEWHERE, ref=LanRef(namespace="m", name="z"))))
+    assert [lans.of_spoke("a1", "x", at).ref.name for at in ("na", "nm", "a", "z")] == ["a", "z", "a", "z"]
+    with pytest.raises(CniError, match="no LAN at 'nb' has the spoke 'a1'"):
+        lans.of_spoke("a1", "n", "nb")
 
 
 def test_of_a_thousand_lans_only_rivals_are_decided_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,10 +157,10 @@ def test_a_lan_that_breaks_among_others_stays_as_it_was_known(tmp_path: Path) ->
     lans = Lans(KnownLans(tmp_path))
     lans.update(seen(A, B))
     problems = (Problem(field="spec.vni", message="is wrong"),)
-    assert lans.update(Snapshot(broken={"a/a": problems}, gone=frozenset({A.ref}))) == frozenset()
+    assert lans.update(Snapshot(broken={"n/a": problems}, gone=frozenset({A.ref}))) == frozenset()
     assert lans.all() == {A.ref: A, B.ref: B}
-    assert lans.broken == {"a/a": problems}
-    lans.update(Snapshot(lans={A.ref: (replace(A, mtu=1400), "a/a")}, gone=frozenset()))
+    assert lans.broken == {"n/a": problems}
+    lans.update(Snapshot(lans={A.ref: (replace(A, mtu=1400), "n/a")}, gone=frozenset()))
     assert lans.broken == {}
     lans.update(Snapshot(gone=frozenset({A.ref})))
     assert lans.all() == {B.ref: B}

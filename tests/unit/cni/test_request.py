@@ -298,7 +298,7 @@ def test_a_faulty_field_is_refused_by_its_path_but_does_not_hinder_del(name: str
             "runtimeConfig.ips[0]: '10.0.0.2' has no prefix length: write it as ADDRESS/LENGTH",
         ),
         ({"mac": "02:00"}, "mac: '02:00' is not a MAC address of six bytes"),
-        ({"spoke": "a"}, "type: k8slanveth needs 'veth' or 'lan', not veth and spoke"),
+        ({"spoke": "a"}, "type: k8slanveth needs 'veth' or 'lan', not spoke"),
         ({"veth": ...}, "type: k8slanveth needs 'veth' or 'lan', not none of them"),
         ({"lan": "x", "veth": ...}, "lan: 'x' is not NAMESPACE/NAME of a LAN"),
     ],
@@ -317,7 +317,6 @@ def test_the_path_says_which_element() -> None:
         {"veth": ...},
         {"veth": None},
         {"spoke": "a"},
-        {"lan": "lab/x"},
         {"veth": ..., "spoke": "a"},
         {"type": "k8slanmacvtap"},
         {"type": "k8slanmacvtap", "spoke": "a"},
@@ -325,7 +324,7 @@ def test_the_path_says_which_element() -> None:
         {"type": "k8slanmacvtap", "veth": ...},
     ],
 )
-def test_exactly_one_target_of_the_right_kind(fields: dict[str, Any]) -> None:
+def test_a_target_of_the_right_kind(fields: dict[str, Any]) -> None:
     error = refused(**fields)
     assert (error.code, error.msg.startswith("type: ")) == (7, True)
 
@@ -355,6 +354,26 @@ def test_who_a_macvtap_is_for(fields: dict[str, Any], owner: int, group: int) ->
 def test_who_a_macvtap_cannot_be_for(field: str, value: object) -> None:
     error = refused(type="k8slanmacvtap", veth=..., spoke="vm", **{field: value})
     assert (error.code, error.msg.startswith(f"{field}: must be ")) == (7, True)
+
+
+@pytest.mark.parametrize("fields", [{}, {"type": "k8slanmacvtap", "veth": ..., "spoke": "a"}])
+def test_a_spoke_is_one_of_the_lan_that_is_named_with_it(fields: dict[str, Any]) -> None:
+    assert (ask(**fields).config.spoke, ask(**fields).config.lan) == ("a", None)
+    config = ask(**fields, lan="lab/my.lan").config
+    assert (config.spoke, config.lan) == ("a", LanRef(namespace="lab", name="my.lan"))
+
+
+@pytest.mark.parametrize(
+    ("path", "name"), [("/run/k8slan/netns/lab-x", "lab-x"), ("lab.x", "lab.x"), ("", ""), (None, "")]
+)
+def test_the_path_of_the_go_system_says_which_lan(path: str | None, name: str) -> None:
+    assert ask(peerNS=path).config.netns == name
+    assert ask(peerNS=path, lan="lab/x").config.netns == "", "which is named"
+
+
+@pytest.mark.parametrize("path", ["/", "/run/..", "/run/netns/a b", 5])
+def test_a_path_of_no_lan(path: object) -> None:
+    assert refused(peerNS=path).msg.startswith("peerNS: ")
 
 
 def test_the_target_on_a_dynamic_lan() -> None:

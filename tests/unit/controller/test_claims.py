@@ -47,7 +47,7 @@ def test_the_index_agrees_with_the_rule(steps: list[tuple[Lan, bool]], candidate
         assert changed - {lan.ref} <= told, "whoever is concerned is told"
         for known in there.values():
             for spoke in known.spokes:
-                assert known.ref in claims.owners(known.ref.namespace, spoke)
+                assert known.ref in claims.owners(known.ref.namespace, f"k8slan-veth-{spoke}")
     others = {ref: lan for ref, lan in there.items() if ref != candidate.ref}
     assert claims.clashes_of(candidate) == validate.settle([*others.values(), candidate]).clashes.get(candidate.ref, ())
 
@@ -67,7 +67,7 @@ def test_nothing_is_left_of_what_is_gone(lans: list[Lan]) -> None:
 def test_a_change_that_claims_nothing_else_concerns_nobody(lan: Lan) -> None:
     claims = Claims()
     claims.put(lan.ref, lan)
-    other = replace(lan, ref=LanRef(namespace="z", name="z"))
+    other = replace(lan, ref=LanRef(namespace=lan.ref.namespace, name="z"))
     claims.put(other.ref, other)
     assert claims.put(lan.ref, replace(lan, mtu=1400)) == frozenset()
     assert claims.put(lan.ref, replace(lan, vni=9)) == {other.ref}
@@ -79,7 +79,7 @@ def test_what_the_controller_says_of_a_lan_concerns_those_that_it_shares_claims_
 ) -> None:
     claims = Claims()
     claims.put(lan.ref, lan)
-    other = replace(lan, ref=LanRef(namespace="z", name="z"))
+    other = replace(lan, ref=LanRef(namespace=lan.ref.namespace, name="z"))
     claims.put(other.ref, other)
     told = claims.put(lan.ref, replace(lan, granted=granted))
     assert told == (frozenset() if granted == lan.granted else {other.ref})

@@ -59,5 +59,5 @@ def test_two_pods_on_the_first_node_one_on_each_other_and_a_vm_on_the_last(nodes
 
 def test_two_demos_do_not_share_a_tap() -> None:
     vms = [scene(DemoOptions(spare=spare)).guests[-1].spoke for spare in ("0000", "0001")]
-    assert len({names.tap_index(vm) for vm in vms}) == 2
+    assert len({names.tap_index("default/demo", vm) for vm in vms}) == 2
     assert all(names.label_fault(vm, names.MAX_INTERFACE) == "" for vm in vms)

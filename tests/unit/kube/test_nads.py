@@ -35,8 +35,8 @@ def test_what_is_written_reads_as_wanted(nad: objects.Nad) -> None:
 @pytest.mark.parametrize(
     ("name", "found"),
     [
-        ("k8slan-veth-e1", ("e1", "")),
-        ("k8slan-mac-e1", ("e1", "")),
+        ("k8slan-veth-e1", ("k8slan-veth-e1", "")),
+        ("k8slan-mac-a.b-e1", ("k8slan-veth-a.b-e1", "")),
         ("k8slan-lan-a.b", ("", "a.b")),
         ("k8slan-other", ("", "")),
         ("veth-e1", ("", "")),

@@ -18,7 +18,7 @@ from tests.support.kubelet import fields, kubelet
 VM = Resource(
     name="macvtap.k8slan.io/k8slan-mac-vm",
     socket="k8slan-mac-vm.sock",
-    device="vm",
+    devices=("vm",),
     healthy=True,
     files=("/dev/tap77",),
 )

@@ -139,9 +139,10 @@ def test_interfaces_of_one_container_have_ports_of_their_own() -> None:
     assert len(ports) == 4
 
 
-@given(strategies.spokes)
-def test_a_tap_index_is_a_link_index_that_the_kernel_does_not_hand_out(spoke: str) -> None:
-    assert 1 << 24 <= names.tap_index(spoke) < (1 << 31) - 1
+@given(strategies.spokes, strategies.spokes)
+def test_a_tap_index_is_a_link_index_that_the_kernel_does_not_hand_out(lan: str, spoke: str) -> None:
+    assert 1 << 24 <= names.tap_index(f"lab/{lan}", spoke) < (1 << 31) - 1
+    assert names.tap_index(f"lab/{lan}", spoke) != names.tap_index(f"other/{lan}", spoke)
 
 
 # ---------------------------------------------------------------- what must never change
@@ -149,8 +150,8 @@ def test_a_tap_index_is_a_link_index_that_the_kernel_does_not_hand_out(spoke: st
 
 def test_derived_names_stay_what_they_were() -> None:
     """Running pods and VMs, records and namespaces are known by them: a newer k8slan must find the same."""
-    assert names.tap_index("vm") == 1986458036
-    assert names.tap_index("srl") == 693635543
+    assert names.tap_index("lab/blue", "vm") == 1058984588
+    assert names.tap_index("lab/blue", "srl") == 593606245
     assert names.netns("lab", "blue") == "blue-a66fb366"
     assert names.netns("lab", "b" * 60) == "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb-2ce69e43"
     assert names.mac("lab/blue", "vm") == "d2:f9:eb:43:00:fc"

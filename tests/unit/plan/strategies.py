@@ -74,7 +74,7 @@ def attachments(draw: st.DrawFn) -> list[Attachment]:
                 mac=names.mac(spoke),
                 mtu=draw(st.sampled_from([1300, 1400])),
                 spoke=None if dynamic else spoke,
-                tap=names.tap_index(spoke) if kind is AttachmentKind.MACVTAP else 0,
+                tap=names.tap_index(str(REF), spoke) if kind is AttachmentKind.MACVTAP else 0,
                 tap_owner=draw(st.sampled_from([(107, 107), (0, 0)])),
             )
         )

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from k8slan_cli.lan.model import Lan, LanRef
+from k8slan_cli.lan.names import Forms
 from k8slan_cli.plan import objects
 
 LAN = Lan(
@@ -39,6 +41,7 @@ def test_the_configurations_are_what_the_agent_reads() -> None:
         "cniVersion": "1.0.0",
         "name": "k8slan-mac-srl",
         "type": "k8slanmacvtap",
+        "lan": "lab/example",
         "spoke": "srl",
         "capabilities": {"mac": True},
     }
@@ -46,9 +49,31 @@ def test_the_configurations_are_what_the_agent_reads() -> None:
         "cniVersion": "1.0.0",
         "name": "k8slan-veth-srl",
         "type": "k8slanveth",
+        "lan": "lab/example",
         "veth": "srl",
         "capabilities": {"mac": True, "ips": True},
     }
+
+
+def test_agents_of_the_first_version_are_told_of_no_lan() -> None:
+    found = [json.loads(nad.config) for nad in objects.nads(replace(LAN, dynamic=True), nameless=True)]
+    assert [config.get("lan") for config in found] == [None, None, None, None, "lab/example"]
+    assert [config.get("veth") or config.get("spoke") for config in found] == ["srl", "srl", "vm", "vm", None]
+
+
+@pytest.mark.parametrize(
+    ("forms", "names"),
+    [
+        (Forms.SHORT, ["k8slan-mac-vm", "k8slan-veth-vm"]),
+        (Forms.LONG, ["k8slan-mac-example-vm", "k8slan-veth-example-vm"]),
+        (Forms.BOTH, ["k8slan-mac-vm", "k8slan-veth-vm", "k8slan-mac-example-vm", "k8slan-veth-example-vm"]),
+    ],
+)
+def test_the_forms_of_names_are_chosen(forms: Forms, names: list[str]) -> None:
+    found = objects.nads(replace(LAN, spokes=("vm",), forms=forms, resources=(("k8slan-mac-vm", "x/other"),)))
+    assert [nad.name for nad in found] == names
+    wanted = {"k8slan-mac-vm": "x/other", "k8slan-mac-example-vm": "macvtap.k8slan.io/k8slan-mac-example-vm"}
+    assert {nad.name: nad.resource for nad in found} == {name: wanted.get(name) for name in names}
 
 
 def test_a_dynamic_lan_has_one_more_for_any_number_of_pods() -> None:
