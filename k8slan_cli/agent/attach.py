@@ -95,6 +95,10 @@ class Attacher:
             lan = self._lan(config, request.pod.namespace)
             if lan.deleting:
                 raise CniError(wire.NO_SUCH_LAN, f"LAN {lan.ref} is being deleted")
+            # A kubelet names the pod, in a variable that is not the pod's to write; without, root on the node asks.
+            if request.pod.namespace and not lan.admits(request.pod.namespace):
+                text = f"pods of namespace {request.pod.namespace} may not attach to LAN {lan.ref}"
+                raise CniError(wire.NOT_ALLOWED, text, "add the namespace to the LAN's spec.allowedNamespaces")
             port = names.port(config.spoke) if config.spoke else names.dynamic_port(*key)
             async with self._turn((str(lan.ref), port)):  # of two that want it, one sees that the other has it
                 holder = await self._holder(config, lan, port) or self._elsewhere(lan, config.spoke)

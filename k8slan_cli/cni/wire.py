@@ -42,6 +42,7 @@ SPOKE_IN_USE = 101
 KERNEL_REFUSED = 102
 IPAM_FAILED = 103
 CHECK_FAILED = 104
+NOT_ALLOWED = 105
 
 
 # ---------------------------------------------------------------- requests

@@ -215,6 +215,11 @@ _FORBIDDEN = re.compile(
     re.DOTALL,
 )
 """What the API server says of a right that is missing."""
+_DENIED = re.compile(
+    r".* is forbidden: ValidatingAdmissionPolicy 'k8slan[^']*' with binding '[^']*' denied request: (?P<why>.*)",
+    re.DOTALL,
+)
+"""What it says of a right that a policy of k8slan misses."""
 
 
 def refusal(status: int, text: bytes, what: str) -> ApiError:
@@ -237,6 +242,8 @@ def refusal(status: int, text: bytes, what: str) -> ApiError:
             hint=f"what this user may do says: kubectl auth can-i --list{namespace}",
             status=status,
         )
+    if status == 403 and (found := _DENIED.fullmatch(message)):
+        return MissingError(found["why"], status=status)
     return ApiError(message or f"{what}: HTTP status {status}", status=status, problems=problems)
 
 

@@ -41,6 +41,7 @@ _SPEC = frozenset(
         "defaultVxlanDev",
         "vxlanDevMap",
         "remotes",
+        "allowedNamespaces",
         "mtu",
         "spokes",
         "dynamic",
@@ -200,6 +201,7 @@ def _lan(read: _Reader, top: dict[str, Any], metadata: dict[str, Any], spec: dic
             (node, read.typed(str, device, validate.device_field(node), "")) for node, device in sorted(devices.items())
         ),
         remotes=read.hosts(spec.get("remotes"), "spec.remotes"),
+        allowed_namespaces=read.texts(spec.get("allowedNamespaces"), "spec.allowedNamespaces"),
         mtu=read.typed(int, spec["mtu"], "spec.mtu", 0) if spec.get("mtu") is not None else None,
         spokes=read.texts(spec.get("spokes"), "spec.spokes"),
         dynamic=read.typed(bool, spec.get("dynamic"), "spec.dynamic", False),
@@ -285,6 +287,7 @@ def encode(lan: Lan) -> dict[str, Any]:
         "defaultVxlanDev": lan.underlay,
         "vxlanDevMap": dict(lan.underlays) or None,
         "remotes": list(map(str, lan.remotes)) or None,
+        "allowedNamespaces": list(lan.allowed_namespaces) or None,
         "mtu": lan.mtu,
         "spokes": list(lan.spokes) or None,
         "dynamic": lan.dynamic or None,

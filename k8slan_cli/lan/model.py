@@ -31,6 +31,22 @@ NODE_READY = "Ready"
 LINKS_DOWN = f"{GROUP}/links-down"
 """The annotation that lists the links to have no carrier, separated by commas (see ``Lan.down``)."""
 
+ANY = "*"
+"""Every namespace, in ``Lan.allowed_namespaces``."""
+UNDERLAY_FIELDS = (
+    "ns",
+    "vni",
+    "vxlanPort",
+    "vxlanGrp",
+    "defaultVxlanDev",
+    "vxlanDevMap",
+    "fragment",
+    "uplinks",
+    "remotes",
+    "allowedNamespaces",
+)
+"""Fields of the spec that reach beyond the LAN's namespace: who sets, changes or removes one needs a right for it."""
+
 DEFAULT_PORT = 4789  # RFC 7348, section 8: the IANA port of VXLAN
 DEFAULT_BRIDGE = "br0"
 DEFAULT_VXLAN = "vxlan0"
@@ -80,6 +96,7 @@ class Lan:
     ``underlay``   device that carries VXLAN where ``underlays`` does not name one; None: the node's own choice
     ``underlays``  (node name or host name, device) pairs
     ``remotes``    VTEPs outside the cluster, to which every node that takes part sends as to other nodes
+    ``allowed_namespaces``  whose pods may attach besides those of the LAN's own namespace; ``*`` means all
     ``mtu``        wanted MTU inside the LAN in bytes; None: as large as the underlay allows
     ``dynamic``    any number of pods may attach without a spoke
     ``created``    RFC 3339 time of creation, "" where unknown: it orders LANs that clash
@@ -103,6 +120,7 @@ class Lan:
     underlay: str | None = None
     underlays: tuple[tuple[str, str], ...] = ()
     remotes: tuple[IpAddress, ...] = ()
+    allowed_namespaces: tuple[str, ...] = ()
     mtu: int | None = None
     spokes: tuple[str, ...] = ()
     dynamic: bool = False
@@ -136,6 +154,12 @@ class Lan:
         """
         devices = dict(self.underlays)
         return next((devices[name] for name in node_names if name in devices), self.underlay)
+
+    def admits(self, namespace: str) -> bool:
+        """Whether pods of a namespace may attach. A LAN that is in no cluster has no uid, and admits all."""
+        return (
+            not self.uid or namespace == self.ref.namespace or not {namespace, ANY}.isdisjoint(self.allowed_namespaces)
+        )
 
     def is_down(self, spoke: str | None, plug: str) -> bool:
         """Whether a link is to have no carrier; ``plug`` is ``namespace/pod:interface``.

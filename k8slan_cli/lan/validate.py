@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from k8slan_cli.errors import Problem
 from k8slan_cli.lan import names
-from k8slan_cli.lan.model import Lan, LanRef
+from k8slan_cli.lan.model import ANY, Lan, LanRef
 from k8slan_cli.lan.names import Forms
 
 MAX_VNI = (1 << 24) - 1
@@ -25,6 +25,7 @@ MAX_REMOTES = 64
 """Each frame without a known place is sent to each of them, by each node."""
 MIN_MTU, MAX_MTU = 68, 65535 - 74
 """RFC 791 demands 68 bytes of every link; a packet has 65,535 at the most, VXLAN's own headers included."""
+MAX_NAMESPACES = 256
 _KERNELS_OWN = frozenset({"lo", "all", "default"})
 """``lo`` is in every namespace; the others are folders under /proc/sys/net, so the kernel gives them to no link."""
 
@@ -58,6 +59,7 @@ def _rules(lan: Lan) -> Iterator[Problem]:
         yield from _fault(device_field(node), names.subdomain_fault(node.lower()))
         yield from _fault(device_field(node), names.interface_fault(device, 15))
     yield from _remotes(lan)
+    yield from _allowed_namespaces(lan)
     if lan.mtu is not None and not MIN_MTU <= lan.mtu <= MAX_MTU:
         yield Problem(field="spec.mtu", message=f"{lan.mtu} is not in {MIN_MTU}..{MAX_MTU}")
     yield from _spokes(lan)
@@ -78,6 +80,19 @@ def _remotes(lan: Lan) -> Iterator[Problem]:
             yield Problem(field=remote_field(position), message=f"{address} is no address of another host")
         elif (first := lan.remotes.index(address)) != position:
             yield Problem(field=remote_field(position), message=f"{address} is spec.remotes[{first}] already")
+
+
+def _allowed_namespaces(lan: Lan) -> Iterator[Problem]:
+    allowed = lan.allowed_namespaces
+    if len(allowed) > MAX_NAMESPACES:
+        message = f"has {len(allowed)} namespaces, {MAX_NAMESPACES} at the most; {ANY!r} allows all"
+        yield Problem(field="spec.allowedNamespaces", message=message)
+    for position, namespace in enumerate(allowed):
+        field = f"spec.allowedNamespaces[{position}]"
+        if namespace != ANY and (fault := names.label_fault(namespace)):
+            yield Problem(field=field, message=f"{fault}; {ANY!r} allows all")
+        elif (first := allowed.index(namespace)) != position:
+            yield Problem(field=field, message=f"{namespace!r} is spec.allowedNamespaces[{first}] already")
 
 
 def remote_field(position: int) -> str:

@@ -146,6 +146,7 @@ def test_a_name_is_enough(cli: Cli) -> None:
 
 def test_every_option_arrives(cli: Cli) -> None:
     words = "--vni 77 --spoke e1 --spoke e2 --dynamic --underlay eth1 --node-underlay worker2=bond0 --mtu 1400"
+    words += " --allow-namespace guests --allow-namespace lab-2"
     more = "--multicast 239.1.2.3 --port 4790 --netns rednet --bridge sw0 --vxlan vx0"
     cli("lan", "create", "red", *shlex.split(f"{words} {more}"))
     assert cli.lan("red")["spec"] == {
@@ -157,6 +158,7 @@ def test_every_option_arrives(cli: Cli) -> None:
         "vxlanPort": 4790,
         "defaultVxlanDev": "eth1",
         "vxlanDevMap": {"worker2": "bond0"},
+        "allowedNamespaces": ["guests", "lab-2"],
         "mtu": 1400,
         "spokes": ["e1", "e2"],
         "dynamic": True,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -26,7 +26,7 @@ from tests.cluster.life import (
     until_event,
 )
 from tests.support import names
-from tests.support.agents import eventually, macvtap, veth
+from tests.support.agents import dynamic, eventually, macvtap, veth
 from tests.unit.render.command import call
 
 __all__ = ["agents", "lans", "sandbox", "undisturbed"]
@@ -165,6 +165,44 @@ def pod_events(kubectl: Kubectl, pod: Pod) -> list[tuple[str, str, int]]:
     selector = f"--field-selector=regarding.uid={pod.get()['metadata']['uid']},reason=SpokeShared"
     found = kubectl.items("events.events.k8s.io", selector)
     return [(each["type"], each["note"], each.get("series", {}).get("count", 1)) for each in found]
+
+
+@pytest.fixture
+def guests(cluster: Cluster) -> Iterator[Kubectl]:
+    """Calls kubectl in a second Kubernetes namespace, whose pods are gone afterwards."""
+    name = names.unique("guests")
+    cluster.kubectl("create", "namespace", name)
+    inside = cluster.kubectl.within(name)
+    inside.wait("--for=create", "serviceaccount/default")
+    yield inside
+    inside.delete("pods", "--all")
+    cluster.kubectl("delete", "namespace", name, "--wait=false")
+
+
+def test_pods_of_another_namespace_attach_where_the_lan_allows_it_and_stay(
+    lans: Lans, guests: Kubectl, sandbox: Callable[[Node], Sandbox], kubectl: Kubectl, node1: Node
+) -> None:
+    lan = lans(spokes=1, dynamic=True)
+    refusal = f"pods of namespace {guests.namespace} may not attach to LAN {kubectl.namespace}/{lan.name}"
+    guest = Pods(guests)(node1, ready=False, networks=f"{kubectl.namespace}/{lan.veth(0)}")
+    told = guests.until(
+        "events.events.k8s.io",
+        f"--field-selector=regarding.name={guest.name}",
+        holds=lambda event: refusal in event["note"],
+        what=refusal,
+    )
+    assert "spec.allowedNamespaces" in told["note"]
+    box, config = sandbox(node1), dynamic(f"{kubectl.namespace}/{lan.name}")
+    assert refusal in box.call("ADD", config, pod=f"{guests.namespace}/x").error(105)
+    lan.edit(allowedNamespaces=[guests.namespace])
+    guest.ready()
+    lan.edit(allowedNamespaces=["others"])
+    eventually(
+        "the agent has heard",
+        lambda: refusal in box.call("ADD", veth(lan.spokes[0]), pod=f"{guests.namespace}/x").stdout.decode(),
+    )
+    assert "LOWER_UP" in guest.run("ip", "link", "show", "net1")
+    assert probing.ports(node1, lan.netns)
 
 
 def test_a_spoke_has_one_holder_in_the_cluster(

@@ -39,6 +39,7 @@ class LanOptions:
     underlay: str = ""
     node_underlays: tuple[str, ...] = ()
     remotes: tuple[str, ...] = ()
+    allowed_namespaces: tuple[str, ...] = ()
     mtu: int | None = None
     multicast: str = ""
     port: int | None = None
@@ -69,6 +70,13 @@ def create(
     remote: Annotated[
         list[str] | None,
         typer.Option(metavar="IP", help="A VTEP outside the cluster; may be given again. See lan join-command."),
+    ] = None,
+    allow_namespace: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAMESPACE",
+            help="One whose pods may attach as well; may be given again. '*': those of all namespaces.",
+        ),
     ] = None,
     mtu: Annotated[
         int | None, typer.Option(metavar="BYTES", help="MTU inside; what the underlay allows otherwise.")
@@ -103,6 +111,7 @@ def create(
         underlay=underlay,
         node_underlays=tuple(node_underlay or ()),
         remotes=tuple(remote or ()),
+        allowed_namespaces=tuple(allow_namespace or ()),
         mtu=mtu,
         multicast=multicast,
         port=port,
@@ -190,6 +199,7 @@ def spec_of(options: LanOptions, taken: set[int]) -> tuple[dict[str, Any], list[
         "defaultVxlanDev": options.underlay,
         "vxlanDevMap": devices,
         "remotes": list(options.remotes),
+        "allowedNamespaces": list(options.allowed_namespaces),
         "mtu": options.mtu,
         "spokes": list(options.spokes),
         "dynamic": options.dynamic or not options.spokes,

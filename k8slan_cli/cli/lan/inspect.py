@@ -86,6 +86,7 @@ def _state(found: Found) -> str:
 
 def _spec(found: Found, on: Occupancy, now: datetime | None) -> Iterator[tuple[str, str]]:
     from k8slan_cli.cli.lan import text
+    from k8slan_cli.lan.model import ANY
 
     lan, ready = found.lan, found.ready
     if ready and ready.since:
@@ -101,6 +102,7 @@ def _spec(found: Found, on: Occupancy, now: datetime | None) -> Iterator[tuple[s
     yield "Dynamic", "any number of pods may attach" if lan.dynamic else ""
     yield "Underlay", ", ".join(_underlays(lan))
     yield "Remotes", ", ".join(map(str, lan.remotes))
+    yield "Open to", "all namespaces" if ANY in lan.allowed_namespaces else ", ".join(lan.allowed_namespaces)
     yield "MTU", f"{lan.mtu} wanted" if lan.mtu else "the largest that the underlay allows"
     yield "On a node", f"network namespace {lan.netns}, bridge {lan.bridge}, VXLAN device {lan.vxlan}"
     yield "Age", text.age(found.created, now)

@@ -72,6 +72,7 @@ def lans(draw: st.DrawFn) -> Lan:
                 )
             )
         ),
+        allowed_namespaces=tuple(draw(st.lists(labels() | st.just("*"), max_size=2, unique=True))),
         mtu=draw(st.none() | st.integers(validate.MIN_MTU, validate.MAX_MTU)),
         spokes=tuple(chosen),
         dynamic=dynamic,

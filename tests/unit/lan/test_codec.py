@@ -96,6 +96,7 @@ def test_every_field_is_read() -> None:
         defaultVxlanDev="eth0",
         vxlanDevMap={"w2": "eth2", "w1": "eth1"},
         remotes=["192.0.2.9", "2001:db8::9"],
+        allowedNamespaces=["guests", "*"],
         mtu=1400,
         spokes=["x", "y"],
         dynamic=True,
@@ -116,6 +117,7 @@ def test_every_field_is_read() -> None:
         underlay="eth0",
         underlays=(("w1", "eth1"), ("w2", "eth2")),
         remotes=(ip_address("192.0.2.9"), ip_address("2001:db8::9")),
+        allowed_namespaces=("guests", "*"),
         mtu=1400,
         spokes=("x", "y"),
         dynamic=True,
@@ -155,6 +157,7 @@ def test_it_does_so_through_json_and_yaml_too(lan: Lan) -> None:
 @given(strategies.lans())
 def test_encoding_says_nothing_that_is_a_default_anyway(lan: Lan) -> None:
     plain = replace(lan, port=4789, group=None, mtu=None, underlay=None, underlays=(), remotes=(), dynamic=False)
+    plain = replace(plain, allowed_namespaces=())
     spec = codec.encode(plain)["spec"]
     assert set(spec) <= {"ns", "bridge", "vxlan", "vni", "spokes"}
 

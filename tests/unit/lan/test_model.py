@@ -72,6 +72,24 @@ def test_a_link_is_down_by_itself_or_with_the_other_end_of_its_cable(
     assert lan.is_down(spoke, "lab/x:net1") is is_down
 
 
+@pytest.mark.parametrize(
+    ("uid", "allowed", "namespace", "admits"),
+    [
+        ("u", (), "lab", True),
+        ("u", (), "guests", False),
+        ("u", ("guests",), "guests", True),
+        ("u", ("guests",), "guest", False),
+        ("u", ("*",), "guests", True),
+        # a LAN file, or the demo: there are no namespaces
+        ("", (), "guests", True),
+    ],
+)
+def test_a_lan_of_a_cluster_admits_its_own_namespace_and_those_it_names(
+    uid: str, allowed: tuple[str, ...], namespace: str, admits: bool
+) -> None:
+    assert replace(LAN, uid=uid, allowed_namespaces=allowed).admits(namespace) is admits
+
+
 def test_a_lan_is_called_by_namespace_and_name_and_sorted_so() -> None:
     assert str(LAN.ref) == "lab/blue"
     assert sorted([LanRef(namespace="b", name="a"), LanRef(namespace="a", name="b")])[0].namespace == "a"

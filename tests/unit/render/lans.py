@@ -39,6 +39,8 @@ GOOD: dict[str, dict[str, Any]] = {
     "IPv6 multicast in full": SMALLEST | {"vxlanGrp": "ff05:0:0:0:0:0:0:1"},
     "IPv6 multicast that ends in zeros": SMALLEST | {"vxlanGrp": "FF05:1:2:3:4:5:6::"},
     "remotes of both families": SMALLEST | {"remotes": ["192.0.2.9", "2001:DB8::9"]},
+    "open to some": SMALLEST | {"allowedNamespaces": ["guests", "lab-2"]},
+    "open to all": SMALLEST | {"allowedNamespaces": ["*"]},
     "as many spokes as there may be": {"vni": 7, "spokes": [f"s{number}" for number in range(1022)]},
 }
 
@@ -83,6 +85,14 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "port 65536": (SMALLEST | {"vxlanPort": 65536}, "spec.vxlanPort in body should be less than or equal to 65535"),
     "a remote that is no address": (SMALLEST | {"remotes": ["host.example"]}, r"spec.remotes\[0\]"),
     "a remote twice": (SMALLEST | {"remotes": ["192.0.2.9"] * 2}, r"spec.remotes\[1\]: Duplicate value"),
+    "a namespace with capitals": (
+        SMALLEST | {"allowedNamespaces": ["a", "B"]},
+        r"spec.allowedNamespaces\[1\]: .*'B' is not a DNS label.*; '\*' allows all",
+    ),
+    "a namespace twice": (
+        SMALLEST | {"allowedNamespaces": ["a", "a"]},
+        r"spec.allowedNamespaces\[1\]: Duplicate value",
+    ),
     "an MTU of 67": (SMALLEST | {"mtu": 67}, "spec.mtu in body should be greater than or equal to 68"),
     "an MTU of 65462": (SMALLEST | {"mtu": 65462}, "spec.mtu in body should be less than or equal to 65461"),
     "a device of 16": (SMALLEST | {"defaultVxlanDev": "d" * 16}, "spec.defaultVxlanDev: Too long"),

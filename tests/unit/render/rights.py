@@ -30,6 +30,20 @@ RIGHTS = {
         "leases.coordination.k8s.io k8slan-controller": "list watch update",
         "secrets k8slan-webhook": "list watch patch",
     },
+    ("ClusterRole", "k8slan-view"): {
+        "lans.lan.k8slan.io": "get list watch",
+        "lans/status.lan.k8slan.io": "get list watch",
+        "vteps.lan.k8slan.io": "get list watch",
+    },
+    ("ClusterRole", "k8slan-edit"): {
+        "lans.lan.k8slan.io": "create update patch delete deletecollection",
+    },
+    ("ClusterRole", "k8slan-underlay"): {
+        "lans.lan.k8slan.io": "get list watch create update patch delete deletecollection",
+        "lans/status.lan.k8slan.io": "get list watch",
+        "vteps.lan.k8slan.io": "get list watch",
+        "lans/underlay.lan.k8slan.io": "set",
+    },
     ("Role", "k8slan-operator"): {
         "pods": "list watch",
         "pods/portforward": "get create",
