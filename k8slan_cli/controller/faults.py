@@ -32,6 +32,7 @@ def _found(view: View, foreign: Collection[str]) -> Iterator[Fault]:
     if bad := degraded(view):
         yield Fault(reason="NodesDegraded", message=some(list(map(str, bad)), "; "))
     yield from faults.too_large(view.vteps, some)
+    yield from faults.agents(view.vteps, some)
     if lan and not view.clashes:
         yield from faults.removed(lan, view.vteps)
         yield from faults.remote_nodes(lan, view.vteps)
