@@ -14,6 +14,7 @@
     ├── AbsentError                 what a person named does not exist
     ├── kube.ApiError               the API server refused a request
     │   └── kube.MissingError       it does not answer, or a kubeconfig, a right or k8slan itself is missing
+    ├── serve.AddressTaken          another program listens where k8slan is to
     ├── diagnose.AgentError         an agent's diagnostics endpoint refused a request, or did not answer
     └── cli.exits                   what has an exit status of its own
 

@@ -16,6 +16,7 @@ from k8slan_cli.agent.paths import Paths
 from k8slan_cli.agent.refusals import Refusals
 from k8slan_cli.agent.sources import Source
 from k8slan_cli.agent.store import AttachmentRecords, KnownLans, Unreleased
+from k8slan_cli.agent.troubles import Troubles
 from k8slan_cli.agent.underlays import Underlays, Wanted
 from k8slan_cli.agent.vteps import Change, Changed, NoVteps, Vteps
 from k8slan_cli.errors import KernelError
@@ -77,6 +78,7 @@ class Agent:
         self.on_vteps: list[Changed] = []
         """Called after a change of VTEPs."""
         self.refusals = Refusals()
+        self.troubles = Troubles()
         self.migrates: Migrates = _none_migrates
         """Whether KubeVirt says of a pod that a VM is on its way into it, from the port given."""
         self._joining: Counter[LanRef] = Counter()

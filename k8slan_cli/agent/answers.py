@@ -125,6 +125,7 @@ class Answers:
             for loop in agent.loops.values()
             if loop.lan and loop.outcome and (trouble := loop.outcome.trouble)
         ]
+        ill += [Check(what=what, state=WARN, words=e.message, advice=e.hint) for what, e in agent.troubles]
         if owed := list(agent.unreleased):
             words = f"addresses of {len(owed)} interfaces are not released, first of {owed[0].who}: {owed[0].why}"
             advice = "mend the plugin: it is asked again within five minutes"

@@ -11,6 +11,7 @@ Who may ask is in guard.py, what becomes of a request in answers.py.
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import logging
 from concurrent.futures import ThreadPoolExecutor
@@ -20,11 +21,13 @@ from k8slan_cli.agent.answers import Answers, Refused, Stream
 from k8slan_cli.agent.guard import Guard
 from k8slan_cli.diagnose import protocol
 from k8slan_cli.errors import Invalid, K8slanError
+from k8slan_cli.net import holders
 from k8slan_cli.serve.server import Answer, Limits, Request, Server, split
 
 log = logging.getLogger(__name__)
 
 _LIMITS = Limits(connections=96, streams=64, head=protocol.MAX_HEAD, body=protocol.MAX_BODY)
+_OTHER = "choose another --diagnostics-address; in a cluster: k8slan install --agent-diagnostics-port"
 _AT_ONCE = 4
 """So many answers are worked out at a time, beside streams; the others wait."""
 
@@ -36,7 +39,8 @@ class Diagnostics:
         """Listen.
 
         Raises:
-            K8slanError: the address is malformed, not a loopback address, or taken.
+            AddressTaken: another program has the port.
+            K8slanError: the address is malformed, or not a loopback address.
 
         """
         host, _ = split(address)
@@ -46,7 +50,7 @@ class Diagnostics:
         self._guard = guard
         self._answers = Answers(agent)
         self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="diagnose")
-        self._server = Server(address, self._answer, limits=_LIMITS, hint="choose another --diagnostics-address")
+        self._server = Server(address, self._answer, limits=_LIMITS, hint=_OTHER)
 
     async def serve(self) -> None:
         """Answer until cancelled."""
@@ -85,6 +89,13 @@ class Diagnostics:
         if not good:
             log.warning("somebody without a good token asked for %s", request.path[:80])
             raise Refused(403, "the agent does not take this token")
+
+
+async def serve(agent: Agent, address: str, guard: Guard) -> None:
+    """Serve an address until cancelled, once no other program has its port."""
+    holder = functools.partial(holders.holder, agent.node, "tcp", split(address)[1])
+    found = await agent.troubles.until_free("diagnostics", lambda: Diagnostics(agent, address, guard), holder)
+    await found.serve()
 
 
 def _document(body: bytes) -> object:

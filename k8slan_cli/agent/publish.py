@@ -87,6 +87,7 @@ class Publisher:
         agent.on_lans.append(self._touch)
         agent.on_vteps.append(self._heard)
         agent.refusals.on_change = self._touch
+        agent.troubles.on_change.append(lambda: self._touch(agent.attachments.lans()))
 
     async def run(self) -> None:
         """Publish until cancelled."""
@@ -258,7 +259,7 @@ class Publisher:
             port=lan.port,
             mtu=bridge.mtu if bridge else before.mtu,
             state=DEGRADED if trouble else READY,
-            message=trouble[:MAX_MESSAGE],
+            message=(trouble or str(self._agent.troubles))[:MAX_MESSAGE],
             ports=tuple(ports),
         )
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import faulthandler
 import fcntl
+import functools
 import logging
 import os
 import signal
@@ -24,9 +26,11 @@ from k8slan_cli.agent.paths import Paths
 from k8slan_cli.agent.sources import Source
 from k8slan_cli.agent.vteps import Vteps
 from k8slan_cli.errors import K8slanError
+from k8slan_cli.net import holders
 from k8slan_cli.plan.desired import Elsewhere
 from k8slan_cli.plan.diff import diff
 from k8slan_cli.serve import health
+from k8slan_cli.serve.server import split
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +39,9 @@ _FIRST_SIGHT_SECONDS = 3.0
 
 _FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS = 1.0, 300.0
 """How long to wait before what is left of a DEL is tried again."""
+
+_BEAT_SECONDS, _STUCK_SECONDS = 5.0, 60.0
+"""How often the event loop says that it runs, and for how long it may say nothing before the agent ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +73,10 @@ async def run(options: AgentOptions, source: Source, edges: Sequence[Edge] = (),
         attacher = Attacher(agent, options.handover)
         metrics = Metrics(agent)
         missing = ["the first pass over all LANs"]
-        http = health.serve(options.http, metrics.registry, lambda: missing[0]) if options.http else None
+        beside = {asyncio.create_task(stay_awake(), name="watch over the loop")}
+        if options.http:
+            serving_health = _serve_health(agent, options.http, metrics, lambda: missing[0])
+            beside.add(asyncio.create_task(serving_health, name="metrics"))
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -80,7 +90,7 @@ async def run(options: AgentOptions, source: Source, edges: Sequence[Edge] = (),
         spool = asyncio.create_task(_watch_spool(options.paths.spool, attacher), name="spool")
         releasing = asyncio.create_task(_again(attacher.release, attacher.owing), name="releasing addresses")
         serving = asyncio.create_task(server.serve(), name="CNI server")
-        beside = {asyncio.ensure_future(edge(agent)) for edge in edges}
+        beside |= {asyncio.ensure_future(edge(agent)) for edge in edges}
         missing[0] = ""
         log.info(
             "ready: %d LANs, %d attachments, socket %s", len(agent.lans.all()), len(agent.attachments), server.path
@@ -96,10 +106,31 @@ async def run(options: AgentOptions, source: Source, edges: Sequence[Edge] = (),
         await server.close()
         await source.close()
         await agent.close()
-        if http:
-            await http.close()
         for task in done - {stopping}:
             await task  # a task that ends by itself has failed: its error ends the agent
+
+
+async def stay_awake(beat: float = _BEAT_SECONDS, longest: float = _STUCK_SECONDS) -> None:
+    """End this process, with the stacks of its threads on stderr, if the event loop stands still for ``longest``."""
+    try:
+        while True:
+            faulthandler.dump_traceback_later(longest, exit=True, file=2)
+            await asyncio.sleep(beat)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+async def _serve_health(agent: Agent, address: str, metrics: Metrics, missing: Callable[[], str]) -> None:
+    """Serve health and metrics until cancelled, once no other program has the port."""
+    hint = "choose another --http; in a cluster: k8slan install --agent-metrics-port"
+    holder = functools.partial(holders.holder, agent.node, "tcp", split(address)[1])
+    server = await agent.troubles.until_free(
+        "metrics", lambda: health.serve(address, metrics.registry, missing, hint), holder
+    )
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await server.close()
 
 
 async def _first_sight(agent: Agent, following: asyncio.Task[None]) -> None:

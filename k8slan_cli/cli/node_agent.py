@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import os
 import sys
 from ipaddress import ip_address
 from pathlib import Path
@@ -60,8 +62,6 @@ def node_agent(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done now, and do nothing.")] = False,
 ) -> None:
     """Reconcile this node's LANs and serve CNI requests."""
-    import asyncio
-
     logging.basicConfig(
         stream=sys.stderr, level=_level(log_level), format="%(asctime)s %(levelname)-7s %(message)s", force=True
     )
@@ -129,7 +129,7 @@ async def _in_cluster(options: AgentOptions, offer: Edge, diagnostics: str, *, d
             _show(await run.preview(options, source, vteps))
         else:
             edges = [offer, _publish(VtepWriter(client, options.me.name))]
-            edges += [lambda _: vteps.run(), *_serve_diagnostics(diagnostics, client)]
+            edges += [lambda _: vteps.run(), _tell_troubles(client), *_serve_diagnostics(diagnostics, client)]
             try:
                 await run.run(options, source, edges, vteps)
             finally:
@@ -148,6 +148,30 @@ def _publish(writer: VtepWriter) -> Edge:
     return publish
 
 
+def _tell_troubles(client: Client) -> Edge:
+    """Events about the agent's own pod, which its environment names."""
+
+    async def tell(agent: Agent) -> None:
+        from k8slan_cli.kube import tokens
+        from k8slan_cli.kube.events import Event, Events
+        from k8slan_cli.lan.model import LanRef
+
+        pod = LanRef(namespace=tokens.own_namespace(), name=os.environ.get("POD_NAME", ""))
+        events, news, told = Events(client, "k8slan-node-agent", agent.me.name), asyncio.Event(), set[str]()
+        agent.troubles.on_change.append(news.set)
+        while pod.name:
+            now = {f"{what}: {error}" for what, error in agent.troubles}
+            for note in now - told:
+                uid = os.environ.get("POD_UID", "")
+                await events.tell(Event(kind="Pod", ref=pod, uid=uid, reason="AgentTrouble", note=note, warning=True))
+            told = now
+            await news.wait()
+            news.clear()
+        await asyncio.Event().wait()
+
+    return tell
+
+
 def _offer_devices(folder: Path, names: Forms, max_pods: int) -> Edge:
     async def offer(agent: Agent) -> None:
         from k8slan_cli.agent.devices import Devices
@@ -162,12 +186,12 @@ def _serve_diagnostics(address: str, client: Client | None = None) -> list[Edge]
     """The diagnostics endpoint; with a ``client``, for those whom its cluster knows."""
 
     async def serve(agent: Agent) -> None:
-        from k8slan_cli.agent.diagnostics import Diagnostics
+        from k8slan_cli.agent import diagnostics
         from k8slan_cli.agent.guard import ClusterGuard, FileGuard
         from k8slan_cli.diagnose.protocol import ACCOUNT, AUDIENCE
 
         if client is None:
-            await Diagnostics(agent, address, FileGuard(agent.paths.token)).serve()
+            await diagnostics.serve(agent, address, FileGuard(agent.paths.token))
             return
         from k8slan_cli.kube import tokens
 
@@ -175,7 +199,7 @@ def _serve_diagnostics(address: str, client: Client | None = None) -> list[Edge]
             return await tokens.user_of(client, token, AUDIENCE)
 
         user = tokens.service_account(tokens.own_namespace(), ACCOUNT)
-        await Diagnostics(agent, address, ClusterGuard(user_of, user)).serve()
+        await diagnostics.serve(agent, address, ClusterGuard(user_of, user))
 
     return [serve] if address else []
 

@@ -38,6 +38,7 @@ def _found(view: View, foreign: Collection[str]) -> Iterator[Fault]:
             f"nodes offer no more resources, so no VM can be on spokes {which}: see --max-resources of k8slan install"
         )
         yield Fault(reason="NoResources", message=words, ready=True)
+    yield from faults.agents(view.vteps, some)
     if lan and not view.clashes:
         yield from faults.removed(lan, view.vteps)
         yield from faults.remote_nodes(lan, view.vteps)

@@ -46,11 +46,12 @@ def namespace() -> str:
 
 @dataclass(frozen=True, slots=True)
 class AgentPod:
-    """An agent's pod; ``trouble`` is why it cannot be asked, "" if it can."""
+    """An agent's pod; ``trouble`` is why it cannot be asked at its ``port``, "" if it can."""
 
     name: str
     node: str
     trouble: str = ""
+    port: int = protocol.PORT
 
 
 class Agents:
@@ -135,7 +136,7 @@ class Agents:
         try:
             token = self.token()
             wire = portforward.forward(
-                self._cluster, self._namespace, pod.name, protocol.PORT, min(_CONNECT_SECONDS, self._patience)
+                self._cluster, self._namespace, pod.name, pod.port, min(_CONNECT_SECONDS, self._patience)
             )
             with _impatience(wire, node, self._patience):
                 return Call(wire, path, token, body)
@@ -202,11 +203,20 @@ def _by_node(items: Iterable[Mapping[str, Any]]) -> dict[str, AgentPod]:
     found: dict[str, AgentPod] = {}
     for item in items:
         node = (item.get("spec") or {}).get("nodeName") or ""
-        pod = AgentPod(item["metadata"]["name"], node, apply.waits_for(item))
+        pod = AgentPod(item["metadata"]["name"], node, apply.waits_for(item), _port(item))
         leaving = "deletionTimestamp" in item["metadata"]
         if node and not (leaving and node in found) and not (node in found and not found[node].trouble):
             found[node] = pod
     return found
+
+
+_ADDRESS = re.compile(r"--diagnostics-address=.*:([0-9]+)")
+
+
+def _port(item: Mapping[str, Any]) -> int:
+    """The port at which an agent is asked, as its pod's arguments have it."""
+    arguments = (text for container in item["spec"].get("containers") or () for text in container.get("args") or ())
+    return next((int(found[1]) for text in arguments if (found := _ADDRESS.fullmatch(text))), protocol.PORT)
 
 
 @contextlib.contextmanager

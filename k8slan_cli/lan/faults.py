@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from k8slan_cli.lan import validate
 from k8slan_cli.lan.model import Lan
-from k8slan_cli.lan.vtep import Holder, Holding, Vtep, VtepPort, holders, least_mtu, same_mac
+from k8slan_cli.lan.vtep import READY, Holder, Holding, Vtep, VtepPort, holders, least_mtu, same_mac
 
 SPOKE_SHARED, MAC_SHARED = "SpokeShared", "MacShared"
 
@@ -93,6 +93,14 @@ def too_large(vteps: Collection[Vtep], named: Named) -> Iterator[Fault]:
             f"restart these pods, or raise the MTU on node {node} (its underlay's, or spec.mtu)",
             holders=large,
         )
+
+
+def agents(vteps: Iterable[Vtep], named: Named) -> Iterator[Fault]:
+    """Yield one fault for what is wrong with nodes' agents though the LAN works there."""
+    said = {vtep.node: vtep.message for vtep in vteps if vtep.state == READY and vtep.message and not vtep.lost}
+    if said:
+        words = named([f"node {node}: {message}" for node, message in sorted(said.items())])
+        yield Fault(reason="AgentTrouble", about="agents", message=f"agents have trouble: {words}", ready=True)
 
 
 def remote_nodes(lan: Lan, vteps: Iterable[Vtep]) -> Iterator[Fault]:

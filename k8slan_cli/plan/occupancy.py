@@ -250,6 +250,7 @@ def occupancy(ref: LanRef, lan: Lan | None, vteps: Iterable[Vtep] | None, pods: 
             *shared_macs(live, some),
             *_ill(found),
             *too_large(found, some),
+            *faults.agents(found, some),
             *((*faults.removed(lan, found), *faults.remote_nodes(lan, found)) if lan else ()),
             *_lost(found),
         ),

@@ -91,6 +91,16 @@ class Settings:
         default=MAX_RESOURCES, metadata=_setting("resources that nodes offer at the most; further spokes have none")
     )
     max_pods: int = field(default=MAX_PODS, metadata=_setting("pods that a node takes, the kubelet's maxPods"))
+    agent_metrics_port: int = field(
+        default=9402, metadata=_setting("TCP port of each agent's metrics and health, on its node")
+    )
+    agent_diagnostics_port: int = field(
+        default=9403, metadata=_setting("TCP port of each agent's diagnostics, on its node's loopback address")
+    )
+    controller_metrics_port: int = field(
+        default=9404, metadata=_setting("TCP port of the controller's metrics and health, in its pod")
+    )
+    webhook_port: int = field(default=9443, metadata=_setting("TCP port of the controller's webhook, in its pod"))
     webhook: bool = field(default=True, metadata=_setting("refuse bad and clashing LANs when they are written"))
     service_monitor: bool = field(
         default=False, metadata=_setting("add ServiceMonitors, and serve the agents' metrics on the node's address")
@@ -158,6 +168,11 @@ def _problems(settings: Settings) -> Iterator[Problem]:
         found = getattr(settings, name)
         yield from complain(name, "" if least <= found <= most else f"{found} is not in {least}..{most}")
     yield from complain("replicas", "" if 1 <= settings.replicas <= 16 else f"{settings.replicas} is not in 1..16")
+    for one, other in (("agent_metrics_port", "agent_diagnostics_port"), ("controller_metrics_port", "webhook_port")):
+        first, second = getattr(settings, one), getattr(settings, other)
+        for name, port in ((one, first), (other, second)):
+            yield from complain(name, "" if 1024 <= port <= 65535 else f"{port} is not in 1024..65535")
+        yield from complain(other, f"{second} is that of {option(one)}" if first == second else "")
     for name in ("agent_requests", "agent_limits", "controller_requests", "controller_limits"):
         for key, amount in getattr(settings, name):
             fits = key in ("cpu", "memory", "ephemeral-storage") and bool(_QUANTITY.fullmatch(amount))

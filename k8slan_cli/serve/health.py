@@ -12,12 +12,15 @@ from prometheus_client.exposition import choose_encoder
 
 from k8slan_cli.serve.server import Answer, Limits, Request, Server
 
+_OTHER = "choose another --http"
 
-def serve(address: str, registry: CollectorRegistry, ready: Callable[[], str]) -> Server:
+
+def serve(address: str, registry: CollectorRegistry, ready: Callable[[], str], hint: str = _OTHER) -> Server:
     """Serve health and metrics; ``ready`` says what is missing, "" when nothing is.
 
     Raises:
-        K8slanError: the address is malformed or taken.
+        AddressTaken: another program has the port.
+        K8slanError: the address is malformed, or not one of this machine.
 
     """
 
@@ -33,6 +36,6 @@ def serve(address: str, registry: CollectorRegistry, ready: Callable[[], str]) -
                 return Answer(body=encode(registry), media=media)
         return Answer.text("there are /healthz, /readyz and /metrics", status=404)
 
-    server = Server(address, answer, limits=Limits(), hint="choose another --http")
+    server = Server(address, answer, limits=Limits(), hint=hint)
     server.start()
     return server

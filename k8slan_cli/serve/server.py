@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import socket
@@ -186,6 +187,10 @@ class _Http(web.Server):
             self.on_end(client)
 
 
+class AddressTaken(K8slanError):
+    """Another program listens at an address; it may end."""
+
+
 class Server:
     """Serves one address, ``HOST:PORT``; with ``tls`` as HTTPS."""
 
@@ -195,7 +200,8 @@ class Server:
         """Listen; clients wait until ``start``. ``hint`` says what to do where that cannot be.
 
         Raises:
-            K8slanError: the address is malformed or taken.
+            AddressTaken: another program has the port.
+            K8slanError: the address is malformed, or not one of this machine.
 
         """
         self._handler = handler
@@ -205,7 +211,8 @@ class Server:
             self._listening = _listen(address)
         except OSError as error:
             why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
-            raise K8slanError(f"cannot listen on {address}: {why}", hint=hint) from error
+            kind = AddressTaken if error.errno == errno.EADDRINUSE else K8slanError
+            raise kind(f"cannot listen on {address}: {why}", hint=hint) from error
         self._listening.setblocking(False)
         self.host, self.port = split(address)[0], int(self._listening.getsockname()[1])
         self._http = _Http(self._handle, limits)

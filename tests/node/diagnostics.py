@@ -14,7 +14,7 @@ from k8slan_cli.capture.pcapng import Block, BlockType, Reader
 from k8slan_cli.diagnose import protocol
 from k8slan_cli.diagnose.client import Call
 from k8slan_cli.diagnose.exchange import Site
-from k8slan_cli.diagnose.protocol import Capture, Place, Plugged, Reach
+from k8slan_cli.diagnose.protocol import Capture, Check, NodeFacts, Place, Plugged, Reach
 from k8slan_cli.errors import K8slanError
 from k8slan_cli.net import netns
 from tests.support.agents import SECONDS, Node
@@ -71,6 +71,12 @@ def plugged(node: Node, lan: str = "") -> dict[str, Plugged]:
     with call(node, protocol.ATTACHMENTS, {"lan": lan} if lan else {}) as asked:
         items = map(Plugged.decode, asked.document()["attachments"])
         return {item.spoke or item.name: item for item in items}
+
+
+def examined(node: Node) -> tuple[Check, ...]:
+    """What the agent says of its node to ``k8slan doctor``."""
+    with call(node, protocol.NODE, {"reaches": []}) as asked:
+        return NodeFacts.decode(asked.document()).checks
 
 
 def site(node: Node, place: Place) -> Site:

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 
 import pytest
 
+from k8slan_cli.diagnose.protocol import WARN
+from tests.node.diagnostics import examined
 from tests.support import names
 from tests.support.agents import CHECKOUT, Node, Outcome, dynamic, eventually, macvtap, pods, veth
 from tests.support.netns import Namespace, command
@@ -100,9 +102,56 @@ def test_an_http_address_that_cannot_be(node: Node, address: str, said: str) -> 
     assert said in refused(node)
 
 
-def test_an_http_port_that_is_taken(node: Node) -> None:
-    with node.agent(), Node.of(node.namespace, http=node.http) as other:
-        assert "cannot listen on 127.0.0.1:9402: Address already in use" in refused(other)
+@contextmanager
+def listener(node: Node, port: int) -> Iterator[subprocess.Popen[str]]:
+    """Another program, which has a port of the node and answers nobody."""
+    script = f"import socket, time; s = socket.create_server(('127.0.0.1', {port})); print(flush=True); time.sleep(600)"
+    with node.namespace.start(sys.executable, "-c", script, stdout=subprocess.PIPE, text=True) as program:
+        assert program.stdout
+        program.stdout.readline()
+        yield program
+
+
+def test_ports_that_another_program_has_are_told_and_keep_no_pod_from_attaching(node: Node, pod: Namespace) -> None:
+    """They are had as soon as they are free; meanwhile the agent does all else."""
+    node.lan(spokes=["a"])
+    with listener(node, 9402) as one, listener(node, 9403) as two, node.agent() as agent:
+        for what, port, program in (("metrics", 9402, one), ("diagnostics", 9403, two)):
+            agent.log.wait(
+                rf"{what}: cannot listen on 127.0.0.1:{port}: Address already in use, "
+                rf"by python\S* .process {program.pid}. .choose another --.* k8slan install --agent-{what}-port"
+            )
+        node.add(pod, veth("a")).result()
+        two.kill()
+        agent.log.wait("diagnostics: all is well again")
+        (check,) = (check for check in examined(node) if check.what == "metrics")
+        assert check.state == WARN
+        assert "127.0.0.1:9402: Address already in use, by python" in check.words
+        one.kill()
+        agent.log.wait("metrics: all is well again")
+        assert get(node, "/healthz") == (200, "ok")
+        assert "metrics" not in {check.what for check in examined(node)}
+        node.delete(pod, veth("a")).ok()
+
+
+def test_an_agent_whose_loop_stands_still_ends_and_says_where() -> None:
+    """So it needs no probe of a port that another program may have."""
+    script = (
+        "import asyncio, time\n"
+        "from k8slan_cli.agent.run import stay_awake\n"
+        "async def main():\n"
+        "    awake = asyncio.create_task(stay_awake(0.1, 1.0))\n"
+        "    await asyncio.sleep(1.5)\n"
+        "    print('runs', flush=True)\n"
+        "    time.sleep(60)\n"
+        "asyncio.run(main())\n"
+    )
+    done = subprocess.run(
+        (sys.executable, "-c", script), cwd=CHECKOUT, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert (done.returncode, done.stdout) == (1, "runs\n")
+    assert "Timeout (0:00:01)!" in done.stderr
+    assert "in main" in done.stderr
 
 
 # ---------------------------------------------------------------- a look ahead

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from k8slan_cli.cni import wire
-from k8slan_cli.diagnose.protocol import NODE, WARN, Check, NodeFacts
-from tests.node.diagnostics import call
+from k8slan_cli.diagnose.protocol import WARN
+from tests.node.diagnostics import examined
 from tests.support import names
 from tests.support.agents import CLIENTS, PLUGINS, Node, dynamic, eventually, macvtap, pods, veth
 from tests.support.netns import Namespace, command
@@ -320,12 +320,6 @@ def test_addresses_that_cannot_be_released_let_their_pod_go_and_are_released_lat
     node.current.log.wait(f"addresses of {pod.name} .net1. are released after all", since=mark)
     assert "IPAM" not in {check.what for check in examined(node)}
     node.assert_nothing_left()
-
-
-def examined(node: Node) -> tuple[Check, ...]:
-    """What the agent says of its node to ``k8slan doctor``."""
-    with call(node, NODE, {"reaches": []}) as asked:
-        return NodeFacts.decode(asked.document()).checks
 
 
 def test_what_is_not_released_outlives_an_agent(pod: Namespace, spoke: str) -> None:

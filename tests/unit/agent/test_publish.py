@@ -17,7 +17,7 @@ from k8slan_cli.agent.loop import LanLoop
 from k8slan_cli.agent.passes import Outcome, Self
 from k8slan_cli.agent.paths import Paths
 from k8slan_cli.agent.publish import DEGRADED, Publisher
-from k8slan_cli.errors import KernelError
+from k8slan_cli.errors import K8slanError, KernelError
 from k8slan_cli.kube.client import ApiError
 from k8slan_cli.kube.kinds import PODS, VTEPS
 from k8slan_cli.kube.vteps import VtepWatch, VtepWriter
@@ -195,6 +195,19 @@ def test_trouble_is_told_and_what_a_pass_could_not_find_out_stays(play: Callable
         assert (rig.there.state, len(rig.there.message)) == (DEGRADED, 4096)
         for now, then in zip(_place(rig.there), _place(before), strict=True):
             assert now == then
+
+    play(body)
+
+
+def test_trouble_of_the_agent_is_told_with_vteps_that_are_ready(play: Callable[[Play], None]) -> None:
+    async def body(rig: Rig) -> None:
+        rig.attach("a")
+        rig.agent.troubles.begin("metrics", K8slanError("cannot listen", hint="choose another"))
+        await rig.settle()
+        assert (rig.there.state, rig.there.message) == (READY, "metrics: cannot listen")
+        rig.agent.troubles.end("metrics")
+        await rig.settle()
+        assert (rig.there.state, rig.there.message) == (READY, "")
 
     play(body)
 

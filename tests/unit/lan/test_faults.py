@@ -47,6 +47,14 @@ def test_a_remote_that_is_a_node_is_named() -> None:
     assert fault.ready
 
 
+def test_what_an_agent_cannot_do_beside_lans_leaves_them_ready() -> None:
+    vteps = [replace(on("n1", "l1", "fw", 3), state="Ready", message="metrics: cannot listen"), on("n2", "l2", "x", 4)]
+    (fault,) = faults.agents(vteps, ", ".join)
+    assert fault.message == "agents have trouble: node n1: metrics: cannot listen"
+    assert fault.ready
+    assert list(faults.agents([replace(vteps[0], lost=True)], ", ".join)) == []
+
+
 def test_a_node_that_is_lost_disturbs_nobody_by_its_mac() -> None:
     vteps = [replace(on("n1", "l1", "fw", 3), lost=True), on("n2", "l2", "other", 8)]
     assert list(faults.shared_macs(faults.linked(vteps, holdings(vteps)), ", ".join)) == []

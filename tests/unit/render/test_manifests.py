@@ -270,8 +270,34 @@ def test_the_agents_metrics_stay_on_the_node_unless_they_are_wanted() -> None:
         [found] = _of("DaemonSet", replace(PLAIN, service_monitor=wanted))
         [agent] = found["spec"]["template"]["spec"]["containers"]
         assert f"--http={host}:9402" in agent["args"]
-        probes = (agent["livenessProbe"], agent["readinessProbe"])
-        assert [probe["httpGet"].get("host") for probe in probes] == [None if wanted else host] * 2
+
+
+def test_an_agent_is_ready_and_alive_whatever_has_its_tcp_ports() -> None:
+    [found] = _of("DaemonSet")
+    [agent] = found["spec"]["template"]["spec"]["containers"]
+    assert agent["startupProbe"]["exec"]["command"][-1].endswith('connect("/run/k8slan/agent/cni.sock")')
+    assert not {"livenessProbe", "readinessProbe"} & agent.keys()
+
+
+def test_ports_are_those_that_are_chosen() -> None:
+    wanted = replace(
+        PLAIN,
+        service_monitor=True,
+        agent_metrics_port=9502,
+        agent_diagnostics_port=9503,
+        controller_metrics_port=9504,
+        webhook_port=9543,
+    )
+    [agent] = _of("DaemonSet", wanted)[0]["spec"]["template"]["spec"]["containers"]
+    assert "--http=[$(NODE_IP)]:9502" in agent["args"]
+    assert "--diagnostics-address=127.0.0.1:9503" in agent["args"]
+    assert [port["containerPort"] for port in agent["ports"]] == [9502]
+    [controller] = _of("Deployment", wanted)[0]["spec"]["template"]["spec"]["containers"]
+    assert controller["args"] == ["--http=:9504", "--webhook=:9543"]
+    assert {port["name"]: port["containerPort"] for port in controller["ports"]} == {"http": 9504, "webhook": 9543}
+    services = {found["metadata"]["name"]: found["spec"]["ports"][0]["port"] for found in _of("Service", wanted)}
+    assert services["k8slan-controller-metrics"] == 9504
+    assert services["k8slan-node-agent-metrics"] == 9502
 
 
 def test_the_webhook_blocks_nobody_and_leaves_the_authority_to_the_controller() -> None:
