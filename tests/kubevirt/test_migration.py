@@ -76,8 +76,8 @@ class Scene:
 
     def assert_only_on(self, node: Node) -> None:
         """The VM is on one node, and nothing of it is left on the other."""
-        ref, spoke, netns = f"{self.lan.kubectl.namespace}/{self.lan.name}", self.lan.spokes[0], self.lan.netns
-        device, port = f"/dev/tap{lan_names.tap_index(ref, spoke)}", lan_names.port(spoke)
+        spoke, netns = self.lan.spokes[0], self.lan.netns
+        device, port = f"/dev/tap{self.lan.tap_index(spoke)}", lan_names.port(spoke)
         for each in self._cluster.nodes:
             here = each.name == node.name
             eventually(f"VTEP of {each.name}", lambda e=each, h=here: bool(self.port_on(e)) == h, 60)

@@ -50,7 +50,20 @@ FIELDS = {
     "dynamic": "dynamic",
 }
 """A field of ``Lan`` and its key in spec; what is not here is not the user's."""
-NOT_IN_SPEC = {"ref", "created", "uid", "deleting", "granted", "attached", "finalizers", "nodes", "down"}
+NOT_IN_SPEC = {
+    "attached",
+    "bare",
+    "created",
+    "deleting",
+    "down",
+    "finalizers",
+    "forms",
+    "granted",
+    "nodes",
+    "ref",
+    "resources",
+    "uid",
+}
 
 
 def _schema() -> Mapping[str, Any]:
