@@ -79,9 +79,7 @@ class Lans:
             return (own or found)[0]
         waiting = sorted(lan.ref for lan in self._all.values() if spoke in lan.spokes and _is_at(lan, netns))
         if kept := next((ref for ref in waiting if not found or ref.namespace == namespace), None):
-            problems = "; ".join(map(str, self.refused.get(kept, ())))
-            text = f"spoke {spoke} is of LAN {kept}, which clashes: {problems}" if problems else _going(kept)
-            raise CniError(100, text)
+            raise CniError(100, f"spoke {spoke} is of LAN {kept}, which {self._why_not(kept)}")
         if len(found) > 1:
             which = ", ".join(sorted(str(lan.ref) for lan in found))
             hint = 'name the LAN in the network\'s configuration: "lan": "NAMESPACE/NAME"'
@@ -101,11 +99,17 @@ class Lans:
         """
         if lan := self._lans.get(ref):
             return lan
-        if problems := self.refused.get(ref):
-            raise CniError(100, f"LAN {ref} clashes: {'; '.join(map(str, problems))}")
         if ref in self._all:
-            raise CniError(100, _going(ref))
+            raise CniError(100, f"LAN {ref} {self._why_not(ref)}")
         raise CniError(100, f"there is no LAN {ref}", "see: k8slan lan list -A, kubectl get lan -A")
+
+    def _why_not(self, ref: LanRef) -> str:
+        """Why a LAN that is there is not realised, after its name."""
+        if problems := self.refused.get(ref):
+            return f"clashes: {'; '.join(map(str, problems))}"
+        if self._all[ref].leaving:
+            return "is being deleted"
+        return "has no VNI yet: the controller allots it one, see kubectl describe lan"
 
     def update(self, snapshot: Snapshot) -> frozenset[LanRef]:
         """Take in what the source sees now; returns the LANs that have changed, come or gone."""
@@ -158,7 +162,9 @@ class Lans:
         doubtful = set(self.refused)
         before: dict[LanRef, Lan | None] = {}
         for ref, lan in news.items():
-            old = self._all.pop(ref, None)
+            old, realised = self._all.pop(ref, None), self._lans.get(ref)
+            if lan and lan.allotted and not lan.vni and realised:  # made anew from a copy, and in use
+                lan = replace(lan, vni=realised.vni)
             if lan:
                 self._all[ref] = lan
             if lan is None or old is None or _claims(old) != _claims(lan):
@@ -190,7 +196,7 @@ class Lans:
                 if not self._by_spoke.get(spoke):
                     self._by_spoke.pop(spoke, None)
         for ref, lan in lans.items():
-            if lan:
+            if lan and lan.vni:
                 self._lans[ref] = lan
                 for spoke in lan.spokes:
                     self._by_spoke.setdefault(spoke, {})[ref] = lan
@@ -231,10 +237,6 @@ class Rivals:
             for claim in self._claims.get(ref, ()):
                 more |= self._claimants[claim] - found
         return found
-
-
-def _going(ref: LanRef) -> str:
-    return f"LAN {ref} is being deleted"
 
 
 def _is_at(lan: Lan, netns: str) -> bool:

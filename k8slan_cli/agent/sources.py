@@ -109,6 +109,8 @@ def _read_file(path: Path) -> dict[LanRef, Lan]:
             where = f"document {number}: " if len(documents) > 1 else ""
             problems += [Problem(field=where + p.field, message=p.message) for p in error.problems]
             continue
+        if not lan.vni:
+            problems.append(Problem(field="spec.vni", message="is missing: in a cluster alone is one allotted"))
         if lan.ref in lans:
             problems.append(Problem(field="metadata.name", message=f"LAN {lan.ref} is in {path.name} twice"))
         lans[lan.ref] = lan

@@ -325,7 +325,7 @@ def _document(lan: Lan) -> dict[str, Any]:
     if lan.deleting:
         document["metadata"]["deletionTimestamp"] = "unknown"
     document["status"] = {"nodes": [codec.encode_node(node) for node in lan.nodes], "attached": int(lan.attached)}
-    document["status"] |= {"resources": dict(lan.resources), "withoutResources": sorted(lan.bare)}
+    document["status"] |= {"vni": lan.vni, "resources": dict(lan.resources), "withoutResources": sorted(lan.bare)}
     if lan.granted is not None:
         document["status"]["conditions"] = [{"type": CONFLICT, "status": str(not lan.granted)}]
     return document

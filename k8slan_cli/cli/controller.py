@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from k8slan_cli.errors import K8slanError
+from k8slan_cli.lan import vnis
 from k8slan_cli.lan.names import Forms
 from k8slan_cli.lan.resources import MAX_RESOURCES, Naming
 
@@ -32,6 +33,9 @@ def controller(
     max_resources: Annotated[
         int, typer.Option(min=0, help="How many resources of spokes a node offers at the most.")
     ] = MAX_RESOURCES,
+    vni_range: Annotated[str, typer.Option(metavar="FIRST-LAST", help="VNIs for LANs that name none.")] = vnis.shown(
+        vnis.DEFAULT_VNIS
+    ),
     kubeconfig: Annotated[
         str | None, typer.Option(help="Kubeconfig to use; in a pod its service account is the default.")
     ] = None,
@@ -43,6 +47,10 @@ def controller(
 
     from k8slan_cli.controller import run
 
+    try:
+        allotting = vnis.parse(vni_range)
+    except ValueError as error:
+        raise K8slanError(f"--vni-range: {error}") from None
     levels = logging.getLevelNamesMapping()
     if log_level.upper() not in levels:
         raise K8slanError(f"{log_level!r} is not a log level", hint="debug, info, warning or error")
@@ -58,5 +66,6 @@ def controller(
         webhook=webhook or None,
         names=tuple(webhook_host or ()),
         naming=Naming(forms=names, most=max_resources),
+        vnis=allotting,
     )
     asyncio.run(run.run(options))

@@ -65,6 +65,10 @@ class Claims:
         alone = len(group) == 1 and lan.forms is not Forms.BOTH  # of two forms, a LAN's own names may clash
         return () if alone else validate.settle(group.values()).clashes.get(lan.ref, ())
 
+    def __contains__(self, claim: object) -> bool:
+        """Return whether some LAN has or wants something."""
+        return claim in self._by_claim
+
     def owners(self, namespace: str, nad: str) -> Iterable[LanRef]:
         """The LANs of a Kubernetes namespace that have a spoke with this veth NAD."""
         return self._by_claim.get(validate.nad_claim(namespace, nad), ())

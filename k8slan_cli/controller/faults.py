@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 from k8slan_cli.controller.view import View, some
 from k8slan_cli.errors import Problem
 from k8slan_cli.kube.status import MAX_NODE_MESSAGE, NodeTrouble
-from k8slan_cli.lan import faults
+from k8slan_cli.lan import faults, vnis
 from k8slan_cli.lan.faults import Fault
 from k8slan_cli.lan.vtep import READY, holdings
 
@@ -26,6 +26,9 @@ def _found(view: View, foreign: Collection[str]) -> Iterator[Fault]:
     if foreign:
         words = f"not made by k8slan, so left alone, but in the way: {some(sorted(foreign))}"
         yield Fault(reason="ForeignNAD", message=words)
+    if view.lan and not view.lan.vni and not view.found.deleting:
+        words = f"no VNI of {vnis.shown(view.allotting)} is free: delete a LAN, or see --vni-range of k8slan install"
+        yield Fault(reason="NoVNI", message=words)
     claims = holdings(view.vteps)
     yield from faults.shared_spokes(claims, ", ".join)
     yield from faults.shared_macs(faults.linked(view.vteps, claims), ", ".join)

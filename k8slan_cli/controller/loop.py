@@ -37,6 +37,7 @@ from k8slan_cli.kube.events import Events
 from k8slan_cli.kube.watch import Backoff
 from k8slan_cli.lan.model import LanRef
 from k8slan_cli.lan.resources import DEFAULT_NAMING, Naming
+from k8slan_cli.lan.vnis import DEFAULT_VNIS
 
 log = logging.getLogger(__name__)
 
@@ -61,9 +62,10 @@ class Loop:
         fresh: Callable[[], bool] = lambda: True,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         naming: Naming = DEFAULT_NAMING,
+        vnis: range = DEFAULT_VNIS,
     ) -> None:
         """``fresh`` says whether VTEPs, nodes and agents are known as they are now."""
-        self.world = World(self._wake_up, naming)
+        self.world = World(self._wake_up, naming, vnis)
         self.done: Counter[tuple[str, str]] = Counter()
         """Actions carried out, by kind and by "done" or "failed"."""
         self.resting = asyncio.Event()

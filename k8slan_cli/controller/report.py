@@ -30,6 +30,7 @@ def report(view: View, wrong: tuple[Fault, ...] = (), ending: str = "") -> Itera
         _condition(view, DEGRADED, _joined(wrong)),
     )
     status = LanStatus(
+        vni=view.lan.vni if view.lan else before.vni,
         generation=found.generation,
         spokes=len(found.lan.spokes) if found.lan else before.spokes,
         attached=sum(len(vtep.ports) for vtep in view.vteps),

@@ -27,6 +27,7 @@ from k8slan_cli.kube.lease import Election
 from k8slan_cli.kube.transport import Asynchronous
 from k8slan_cli.kube.watch import Informer
 from k8slan_cli.lan.resources import DEFAULT_NAMING, Naming
+from k8slan_cli.lan.vnis import DEFAULT_VNIS
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -49,6 +50,7 @@ class ControllerOptions:
     ``http`` and ``webhook`` are HOST:PORT, None for none
     ``names``      host names of the webhook beside its Service's
     ``naming``     which names NADs and resources have, and how many resources there are
+    ``vnis``       from which LANs get one that name none
     """
 
     namespace: str
@@ -59,6 +61,7 @@ class ControllerOptions:
     webhook: str | None = None
     names: tuple[str, ...] = ()
     naming: Naming = DEFAULT_NAMING
+    vnis: range = DEFAULT_VNIS
     policy: Policy = field(default_factory=Policy)
 
 
@@ -68,7 +71,9 @@ class Controller:
     def __init__(self, client: Client, options: ControllerOptions) -> None:
         self.client = client
         identity = options.identity or os.uname().nodename
-        self.loop = Loop(client, Events(client, CONTROLLER, identity), self._fresh, naming=options.naming)
+        self.loop = Loop(
+            client, Events(client, CONTROLLER, identity), self._fresh, naming=options.naming, vnis=options.vnis
+        )
         self.world = self.loop.world
         self.election = Election(client, options.namespace, CONTROLLER, f"{identity}_{secrets.token_hex(4)}")
         self.webhook = Webhook(options.webhook, self.world.clashes) if options.webhook else None

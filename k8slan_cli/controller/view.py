@@ -12,6 +12,7 @@ from k8slan_cli.kube.nads import FoundNad
 from k8slan_cli.kube.nodes import NodeHealth
 from k8slan_cli.lan import names
 from k8slan_cli.lan.model import Lan, NodeStatus
+from k8slan_cli.lan.vnis import DEFAULT_VNIS
 from k8slan_cli.lan.vtep import Vtep
 
 
@@ -21,6 +22,7 @@ class View:
 
     ``found``       the LAN; without a uid there is none of that name, and only VTEPs that name it
     ``lan``         the LAN as it has been granted: the spokes and resources that are its own; None if it breaks rules
+    ``allotting``   the VNIs from which LANs get one that name none
     ``clashes``     what other LANs have of it
     ``nads``        the NADs that it wants, whosever they are, and all that it owns; all in its namespace
     ``vteps``       its VTEPs, by node
@@ -33,6 +35,7 @@ class View:
     found: LanObject
     now: datetime
     lan: Lan | None = None
+    allotting: range = DEFAULT_VNIS
     clashes: tuple[Problem, ...] = ()
     nads: Mapping[str, FoundNad] = field(default_factory=dict)
     vteps: tuple[Vtep, ...] = ()

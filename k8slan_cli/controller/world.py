@@ -20,9 +20,10 @@ from k8slan_cli.kube.lans import LanObject
 from k8slan_cli.kube.nads import FoundNad
 from k8slan_cli.kube.nodes import NodeHealth
 from k8slan_cli.kube.watch import Cache, Key
-from k8slan_cli.lan import names, validate
+from k8slan_cli.lan import names, validate, vnis
 from k8slan_cli.lan.model import Lan, LanRef
 from k8slan_cli.lan.resources import DEFAULT_NAMING, Naming, Resources
+from k8slan_cli.lan.vnis import DEFAULT_VNIS
 from k8slan_cli.lan.vtep import Vtep
 from k8slan_cli.plan import objects
 
@@ -30,7 +31,12 @@ from k8slan_cli.plan import objects
 class World:
     """LANs, NADs, VTEPs and nodes of the cluster, and agents of 0.1.0. ``woken`` is called when a LAN is marked."""
 
-    def __init__(self, woken: Callable[[], None] = lambda: None, naming: Naming = DEFAULT_NAMING) -> None:
+    def __init__(
+        self,
+        woken: Callable[[], None] = lambda: None,
+        naming: Naming = DEFAULT_NAMING,
+        allotting: range = DEFAULT_VNIS,
+    ) -> None:
         self.lans: Cache[LanObject] = Cache(partial(lans.read_object, forms=naming.forms), self._lan_changed)
         self.nads: Cache[FoundNad] = Cache(nads.read, self._nad_changed)
         self.vteps: Cache[Vtep] = Cache(marks.read, self._vtep_changed)
@@ -39,6 +45,12 @@ class World:
         self.claims = Claims()
         self._forms = naming.forms
         self._resources = Resources(naming)
+        self.allotting = allotting
+        self._allotted: dict[LanRef, int] = {}
+        """VNIs of LANs whose status may not say so yet."""
+        self._unnumbered: set[LanRef] = set()
+        """LANs for which there was no VNI."""
+        self._learned = False
         self._woken = woken
         self._marked: dict[LanRef, None] = {}
         self._owned: dict[LanRef, set[str]] = {}
@@ -68,7 +80,9 @@ class World:
         ref = LanRef(namespace=key[0], name=key[1])
         if new is None:
             self._resources.release(ref)
-        self.mark(ref, *self.claims.put(ref, new.lan if new else None), *self._resources.waiting())
+            self._allotted.pop(ref, None)
+        lan = self._numbered(new.lan) if new and new.lan else None
+        self.mark(ref, *self.claims.put(ref, lan), *self._resources.waiting(), *self._unnumbered)
 
     def _nad_changed(self, key: Key, old: FoundNad | None, new: FoundNad | None) -> None:
         for found, add in ((old, False), (new, True)):
@@ -123,17 +137,19 @@ class World:
         if there is None and not vteps:
             return None
         found = there or LanObject(ref=ref)
-        clashes = self.clashes(found.lan) if found.lan else ()
+        wished = self._with_vni(found.lan) if found.lan else None
+        clashes = self.clashes(wished) if wished else ()
         owned = frozenset(self._owned.get(ref, ()))
         lan, wanted = None, owned
-        if found.lan:
-            lan = self._granted(found.lan, clashes)
+        if wished:
+            lan = self._granted(wished, clashes)
             wanted = frozenset(nad.name for nad in objects.nads(lan))
-            wanted = wanted & owned if clashes or found.lan.leaving else wanted
+            wanted = wanted & owned if clashes or wished.leaving else wanted
         keys = [(ref.namespace, name) for name in wanted | owned]
         return View(
             found=found,
             lan=lan,
+            allotting=self.allotting,
             now=now,
             clashes=clashes,
             nads={key[1]: nad for key in keys if (nad := self.nads.get(key)) is not None},
@@ -149,6 +165,7 @@ class World:
 
         What the status says counts first: tenants cannot write it.
         """
+        self._learned = True
         self._resources.clear()
         known = [found for found in self.lans.values() if found.lan]
         for found in sorted(known, key=lambda found: (found.lan.created if found.lan else "", found.ref)):
@@ -158,6 +175,29 @@ class World:
                 there = self.nads.get((found.ref.namespace, nad))
                 told = there.resource if there and there.owner_uid == found.uid else ""
                 self._resources.learn(found.ref, spoke, {nad: stated.get(nad, told)})
+
+    def _numbered(self, lan: Lan) -> Lan:
+        """A LAN with the VNI that it has been allotted, also where its status does not say so yet."""
+        known = self._allotted.get(lan.ref, 0) if lan.allotted and not lan.vni else 0
+        return replace(lan, vni=known) if known else lan
+
+    def _with_vni(self, lan: Lan) -> Lan:
+        """A LAN with its VNI: one that no LAN has or wants, if it is to be allotted and none has been.
+
+        What has been allotted is claimed at once, so that the next LAN gets another.
+        """
+        self._unnumbered.discard(lan.ref)
+        lan = self._numbered(lan)
+        if lan.vni or lan.deleting or not self._learned:
+            return lan
+        vni = vnis.free(self.allotting, self.claims)
+        if not vni:
+            self._unnumbered.add(lan.ref)
+            return lan
+        self._allotted[lan.ref] = vni
+        lan = replace(lan, vni=vni)
+        self.claims.put(lan.ref, lan)
+        return lan
 
     def _granted(self, lan: Lan, clashes: tuple[Problem, ...]) -> Lan:
         """A LAN with the spokes that are its own, and what it has for them; one that clashes gets nothing new."""

@@ -23,7 +23,8 @@ from typing import Any, Self
 from k8slan_cli.capture.pcapng import SNAPLEN
 from k8slan_cli.errors import Invalid, Problem
 from k8slan_cli.lan.model import IpAddress
-from k8slan_cli.lan.validate import MAX_MTU, MAX_VNI, MIN_MTU
+from k8slan_cli.lan.validate import MAX_MTU, MIN_MTU
+from k8slan_cli.lan.vnis import MAX_VNI
 from k8slan_cli.probe.run import Arrival, Probe, Sent
 
 PORT = 9403

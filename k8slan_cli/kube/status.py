@@ -43,8 +43,9 @@ class NodeTrouble:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LanStatus:
-    """What the controller says of a LAN: ``resources`` and ``bare`` are those of ``Lan``."""
+    """What the controller says of a LAN: ``vni``, ``resources`` and ``bare`` are those of ``Lan``."""
 
+    vni: int = 0
     generation: int = 0
     spokes: int = 0
     attached: int = 0
@@ -62,11 +63,12 @@ class LanStatus:
 def decode(status: object) -> LanStatus:
     """The controller's part of a ``status``; what is not its own or cannot be read is passed over."""
     found = {condition.get("type"): condition for condition in _items(status, "conditions")}
-    counts = ("observedGeneration", "spokeCount", "attached", "nodeCount")
-    generation, spokes, attached, nodes = (
+    counts = ("vni", "observedGeneration", "spokeCount", "attached", "nodeCount")
+    vni, generation, spokes, attached, nodes = (
         _number(status.get(key)) if isinstance(status, dict) else 0 for key in counts
     )
     return LanStatus(
+        vni=vni,
         generation=generation,
         spokes=spokes,
         attached=attached,
@@ -109,6 +111,7 @@ def encode(status: LanStatus) -> dict[str, Any]:
     """The controller's part of a ``status``, as server-side apply wants it."""
     degraded = [{"name": node.name, "message": node.message} for node in status.degraded]
     return {
+        **({"vni": status.vni} if status.vni else {}),
         "observedGeneration": status.generation,
         "spokeCount": status.spokes,
         "attached": status.attached,

@@ -26,6 +26,7 @@ from k8slan_cli.lan.model import (
     LanRef,
     NodeStatus,
 )
+from k8slan_cli.lan.vnis import MAX_VNI
 
 DEFAULT_NAMESPACE = "default"
 
@@ -163,11 +164,11 @@ def decode(document: object, *, strict: bool = True) -> Lan:
         read.complain("apiVersion", f"must be {API_VERSION}, not {_shown(top.get('apiVersion'))}")
     if top.get("kind") != KIND:
         read.complain("kind", f"must be {KIND}, not {_shown(top.get('kind'))}")
-    for field, found, key in (("metadata", metadata, "name"), ("spec", spec, "vni")):
+    for field in ("metadata", "spec"):
         if top.get(field) is None:
             read.complain(field, "is missing")
-        elif isinstance(top[field], dict) and found.get(key) is None:
-            read.complain(f"{field}.{key}", "is missing")
+    if isinstance(top.get("metadata"), dict) and metadata.get("name") is None:
+        read.complain("metadata.name", "is missing")
     lan = _lan(read, top, metadata, spec)
     if problems := tuple(dict.fromkeys((*read.problems, *_broken(lan, {p.field for p in read.problems}, spec)))):
         ref = str(lan.ref)
@@ -177,7 +178,7 @@ def decode(document: object, *, strict: bool = True) -> Lan:
 
 def _broken(lan: Lan, stated: set[str], spec: dict[str, Any]) -> Iterator[Problem]:
     """The rules that a document breaks, without a second word on what is missing, of a wrong type, or not written."""
-    silent = stated | ({"spec.ns"} if spec.get("ns") is None else set())
+    silent = stated | {f"spec.{key}" for key in ("ns", "vni") if spec.get(key) is None}
     for problem in validate.rules(lan):
         part = problem.field.partition(".")[0]
         if problem.field not in silent and part not in silent:
@@ -193,7 +194,8 @@ def _lan(read: _Reader, top: dict[str, Any], metadata: dict[str, Any], spec: dic
         netns=read.typed(str, spec.get("ns"), "spec.ns", names.netns(namespace, name)),
         bridge=read.typed(str, spec.get("bridge"), "spec.bridge", DEFAULT_BRIDGE),
         vxlan=read.typed(str, spec.get("vxlan"), "spec.vxlan", DEFAULT_VXLAN),
-        vni=read.typed(int, spec.get("vni"), "spec.vni", 0),
+        vni=read.typed(int, spec.get("vni"), "spec.vni", _allotted(top.get("status"))),
+        allotted=spec.get("vni") is None,
         group=read.address(spec.get("vxlanGrp"), "spec.vxlanGrp"),
         port=read.typed(int, spec.get("vxlanPort"), "spec.vxlanPort", DEFAULT_PORT),
         underlay=read.typed(str, spec.get("defaultVxlanDev"), "spec.defaultVxlanDev", "") or None,
@@ -227,6 +229,11 @@ def _granted(status: object, generation: object) -> bool | None:
                 return False
             return True if condition.get("observedGeneration") == generation else None
     return None
+
+
+def _allotted(status: object) -> int:
+    vni = status.get("vni") if isinstance(status, dict) else None
+    return vni if isinstance(vni, int) and 1 <= vni <= MAX_VNI else 0
 
 
 def _attached(status: object) -> bool:
@@ -280,8 +287,9 @@ def nodes(status: object) -> tuple[NodeStatus, ...]:
 
 def encode(lan: Lan) -> dict[str, Any]:
     """The document of a LAN as a user would write it: ``decode`` of it gives the same LAN, its status left out."""
-    spec: dict[str, Any] = {"ns": lan.netns, "bridge": lan.bridge, "vxlan": lan.vxlan, "vni": lan.vni}
+    spec: dict[str, Any] = {"ns": lan.netns, "bridge": lan.bridge, "vxlan": lan.vxlan}
     optional = {
+        "vni": None if lan.allotted else lan.vni,
         "vxlanGrp": str(lan.group) if lan.group else None,
         "vxlanPort": lan.port if lan.port != DEFAULT_PORT else None,
         "defaultVxlanDev": lan.underlay,

@@ -90,7 +90,8 @@ class Lan:
     """A valid LAN.
 
     ``netns``      network namespace of the LAN on every node, a plain file name under ``<run dir>/netns``
-    ``vni``        VXLAN network identifier, 1..2^24-1 (RFC 7348, section 5)
+    ``vni``        VXLAN network identifier, 1..2^24-1 (RFC 7348, section 5); 0 as long as none has been allotted
+    ``allotted``   the user has left ``vni`` out, so that the controller chooses
     ``group``      multicast group of the underlay; None means unicast head-end replication
     ``port``       UDP port of VXLAN
     ``underlay``   device that carries VXLAN where ``underlays`` does not name one; None: the node's own choice
@@ -115,6 +116,7 @@ class Lan:
     bridge: str
     vxlan: str
     vni: int
+    allotted: bool = False
     group: IpAddress | None = None
     port: int = DEFAULT_PORT
     underlay: str | None = None

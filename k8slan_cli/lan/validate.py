@@ -15,8 +15,8 @@ from k8slan_cli.errors import Problem
 from k8slan_cli.lan import names
 from k8slan_cli.lan.model import ANY, Lan, LanRef
 from k8slan_cli.lan.names import Forms
+from k8slan_cli.lan.vnis import MAX_VNI
 
-MAX_VNI = (1 << 24) - 1
 MAX_SPOKES = 1022
 """A bridge has 1,023 ports (Linux, BR_MAX_PORTS), and VXLAN takes one."""
 TOLERATED_SPOKES = 4095
@@ -46,7 +46,7 @@ def _rules(lan: Lan) -> Iterator[Problem]:
             yield Problem(field=field, message=f"{name!r} is a name that the kernel keeps for itself")
     if lan.bridge == lan.vxlan:
         yield Problem(field="spec.vxlan", message=f"{lan.vxlan!r} is the bridge's name too")
-    if not 1 <= lan.vni <= MAX_VNI:
+    if not 1 <= lan.vni <= MAX_VNI and not lan.allotted:
         yield Problem(field="spec.vni", message=f"{lan.vni} is not in 1..{MAX_VNI}")
     if not 1 <= lan.port <= 65535:
         yield Problem(field="spec.vxlanPort", message=f"{lan.port} is not in 1..65535")
@@ -183,7 +183,8 @@ def claims(lan: Lan) -> Iterator[tuple[Claim, str, str]]:
     A spoke is claimed by the names of its NADs, and so in the LAN's namespace: by the short one always.
     """
     yield lan.netns, "spec.ns", lan.netns
-    yield lan.vni, "spec.vni", str(lan.vni)
+    if lan.vni:
+        yield lan.vni, "spec.vni", str(lan.vni)
     for position, spoke in enumerate(lan.spokes):
         yield nad_claim(lan.ref.namespace, names.veth_nad(spoke)), spoke_field(position), spoke
         if lan.forms is not Forms.SHORT:
@@ -270,6 +271,7 @@ def _as_it_was(lan: Lan, former: Lan) -> Lan:
         bridge=former.bridge,
         vxlan=former.vxlan,
         vni=former.vni,
+        allotted=former.allotted,
         spokes=former.spokes,
         dynamic=former.dynamic,
     )

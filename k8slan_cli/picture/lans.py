@@ -24,7 +24,7 @@ def topology(lan: Lan, on: Occupancy, *, ready: bool) -> Topology:
     flooding = f"multicast {lan.group}" if lan.group else "unicast"
     state = "" if ready else ", not ready"
     return Topology(
-        title=f"LAN {lan.ref}: VNI {lan.vni}, {flooding}{', dynamic' if lan.dynamic else ''}{state}",
+        title=f"LAN {lan.ref}: VNI {lan.vni or 'none yet'}, {flooding}{', dynamic' if lan.dynamic else ''}{state}",
         underlay=f"underlay, UDP port {lan.port}" if nodes else "no attachments",
         nodes=tuple(nodes),
     )

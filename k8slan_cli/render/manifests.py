@@ -18,7 +18,7 @@ import jinja2
 import yaml
 
 from k8slan_cli import __version__, shipped
-from k8slan_cli.lan import model, names, validate, vtep, vtep_codec
+from k8slan_cli.lan import model, names, validate, vnis, vtep, vtep_codec
 from k8slan_cli.plan import objects
 from k8slan_cli.render.settings import Settings
 
@@ -85,7 +85,7 @@ def _constants() -> dict[str, Any]:
             "interface": names.MAX_INTERFACE,
             "device": 15,
             "netns": names.MAX_NETNS,
-            "vni": validate.MAX_VNI,
+            "vni": vnis.MAX_VNI,
             "remotes": validate.MAX_REMOTES,
             "namespaces": validate.MAX_NAMESPACES,
             "spokes": validate.MAX_SPOKES,

@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 
 from k8slan_cli import __version__
 from k8slan_cli.errors import Invalid, Problem
-from k8slan_cli.lan import names
+from k8slan_cli.lan import names, vnis
 from k8slan_cli.lan.names import Forms
 from k8slan_cli.lan.resources import MAX_PODS, MAX_RESOURCES
 
@@ -91,6 +91,10 @@ class Settings:
         default=MAX_RESOURCES, metadata=_setting("resources that nodes offer at the most; further spokes have none")
     )
     max_pods: int = field(default=MAX_PODS, metadata=_setting("pods that a node takes, the kubelet's maxPods"))
+    vni_range: str = field(
+        default=vnis.shown(vnis.DEFAULT_VNIS),
+        metadata=_setting("VNIs, FIRST-LAST, of which a LAN gets one that names none"),
+    )
     agent_metrics_port: int = field(
         default=9402, metadata=_setting("TCP port of each agent's metrics and health, on its node")
     )
@@ -167,6 +171,10 @@ def _problems(settings: Settings) -> Iterator[Problem]:
     for name, least, most in (("max_resources", 0, 12000), ("max_pods", 1, 1000)):
         found = getattr(settings, name)
         yield from complain(name, "" if least <= found <= most else f"{found} is not in {least}..{most}")
+    try:
+        vnis.parse(settings.vni_range)
+    except ValueError as error:
+        yield from complain("vni_range", str(error))
     yield from complain("replicas", "" if 1 <= settings.replicas <= 16 else f"{settings.replicas} is not in 1..16")
     for one, other in (("agent_metrics_port", "agent_diagnostics_port"), ("controller_metrics_port", "webhook_port")):
         first, second = getattr(settings, one), getattr(settings, other)

@@ -139,8 +139,8 @@ def red(put: Callable[[dict[str, Any]], None]) -> None:
 def test_a_name_is_enough(cli: Cli) -> None:
     done = cli("lan", "create", "red")
     spec = cli.lan("red")["spec"]
-    assert (spec["vni"], spec["dynamic"], spec["spokes"]) == (10000, True, [])
-    assert done.stdout.splitlines()[0] == f"LAN {cli.namespace}/red is created: VNI 10000, dynamic"
+    assert ("vni" in spec, spec["dynamic"], spec["spokes"]) == (False, True, [])
+    assert done.stdout.splitlines()[0] == f"LAN {cli.namespace}/red is created: dynamic"
     assert "  k8s.v1.cni.cncf.io/networks: k8slan-lan-red" in done.stdout.splitlines()
 
 
@@ -163,12 +163,6 @@ def test_every_option_arrives(cli: Cli) -> None:
         "spokes": ["e1", "e2"],
         "dynamic": True,
     }
-
-
-def test_a_vni_that_another_lan_has_is_not_chosen(cli: Cli) -> None:
-    cli("lan", "create", "red", "--vni", "10000")
-    cli("lan", "create", "green")
-    assert cli.lan("green")["spec"]["vni"] == 10001
 
 
 def test_all_problems_are_said_at_once_and_nothing_is_written(cli: Cli) -> None:
@@ -195,7 +189,7 @@ def test_a_dry_run_prints_what_can_be_created(cli: Cli) -> None:
     assert cli.lan("red") is None
     assert "nothing was created: this was a dry run" in done.stderr
     again = cli("lan", "create", "-f", "-", stdin=done.stdout)
-    assert again.stdout.startswith(f"LAN {cli.namespace}/red is created: VNI 10000, spoke e1\n")
+    assert again.stdout.startswith(f"LAN {cli.namespace}/red is created: spoke e1\n")
 
 
 TWO = """\
@@ -255,7 +249,7 @@ def test_a_file_of_another_namespace_is_refused(cli: Cli) -> None:
     assert f"metadata.namespace: is elsewhere, but -n says {cli.namespace}" in done.stderr
 
 
-@pytest.mark.parametrize("words", [["red", "-f", "x"], ["-f", "x", "--spoke", "e1"], ["-f", "x", "--vni", "auto"], []])
+@pytest.mark.parametrize("words", [["red", "-f", "x"], ["-f", "x", "--spoke", "e1"], ["-f", "x", "--vni", "7"], []])
 def test_a_command_line_that_makes_no_sense(words: list[str], cli: Cli) -> None:
     cli("lan", "create", *words, status=2)
 
@@ -320,7 +314,7 @@ def test_list_everywhere_and_by_label(cli: Cli, api: Api) -> None:
     cli("lan", "create", "blue", "-n", f"{cli.namespace}b")
     api.patch(f"{LANS}/namespaces/{cli.namespace}b/lans/blue", {"metadata": {"labels": {"lab": "x"}}})
     rows = [line.split()[:3] for line in cli("lan", "list", "-A").stdout.splitlines()]
-    assert rows[1:] == [[cli.namespace, "red", "10000"], [f"{cli.namespace}b", "blue", "10001"]]
+    assert rows[1:] == [[cli.namespace, "red", "-"], [f"{cli.namespace}b", "blue", "-"]]
     assert [line.split()[1] for line in cli("lan", "list", "-A", "-l", "lab=x").stdout.splitlines()[1:]] == ["blue"]
 
 
@@ -330,9 +324,9 @@ def test_watch_prints_each_change(cli: Cli, api: Api) -> None:
     try:
         assert process.stdout
         lines = [process.stdout.readline().split() for _ in range(2)]
-        assert lines[1][:2] == ["red", "10000"]
+        assert lines[1][:2] == ["red", "-"]
         cli("lan", "create", "blue", "--spoke", "e1")
-        assert process.stdout.readline().split()[:3] == ["blue", "10001", "1"]
+        assert process.stdout.readline().split()[:3] == ["blue", "-", "1"]
         path = f"{LANS}/namespaces/{cli.namespace}/lans/blue"
         api.patch(f"{path}/status", {"status": scene.status(scene.READY, spokes=1)})
         assert "True" in process.stdout.readline().split()
@@ -691,7 +685,7 @@ def test_a_user_without_rights(cli: Cli, api: Api) -> None:
     assert "user bob may not delete lans" in cli("lan", "delete", "red", status=3).stderr
     made = cli("lan", "create", "blue", "--spoke", "b1")
     assert "warning: LANs of other namespaces cannot be seen" in made.stderr
-    assert cli.lan("blue")["spec"]["vni"] == 10001
+    assert cli.lan("blue")["spec"]["spokes"] == ["b1"]
     assert "is held by pod" in cli("lan", "remove-spoke", "red", "e1", status=5).stderr
 
 

@@ -45,6 +45,7 @@ class Lab:
         """Create a LAN with a VNI and a spoke of its own, unless ``spec`` says otherwise."""
         number = next(_numbers)
         spec = {"vni": number, "spokes": [f"e{number}"], **spec}
+        spec = {key: value for key, value in spec.items() if value is not None}
         body = {"apiVersion": "lan.k8slan.io/v1beta1", "kind": "LAN", "metadata": {"name": name}, "spec": spec}
         found: dict[str, Any] = self.api.call("POST", LANS.path(self.namespace), body)
         return found
@@ -183,6 +184,25 @@ def test_a_lan_gets_its_nads_and_says_so(lab: Lab, start: Start) -> None:
     nad = lab.api.get(NADS.path(lab.namespace, "k8slan-veth-s1"))
     owner = nad["metadata"]["ownerReferences"][0]
     assert (owner["name"], owner["uid"], owner["controller"]) == ("a", made["metadata"]["uid"], True)
+
+
+def test_a_vni_is_allotted_and_kept_by_the_next_controller(lab: Lab, start: Start) -> None:
+    first = start("one", "--vni-range=500-502")
+    lab.lan("own", vni=501)
+    for name in ("a", "b"):
+        lab.lan(name, vni=None)
+        lab.until(name, "True")
+    assert [lab.get(name)["status"]["vni"] for name in ("own", "a", "b")] == [501, 500, 502]
+    lab.lan("c", vni=None)
+    assert "no VNI of 500-502 is free" in lab.until("c", "False NoVNI")
+    with pytest.raises(Refused, match="is immutable"):
+        lab.api.patch(lab.path("a"), {"spec": {"vni": 7}})
+    assert first.end() == 0
+    start("two", "--vni-range=600-700")
+    lab.lan("thief", vni=500)
+    assert f"500 is in use by LAN {lab.namespace}/a" in lab.until("thief", "False Conflict")
+    lab.until("c", "True")
+    assert [lab.get(name)["status"]["vni"] for name in ("a", "b", "c")] == [500, 502, 600]
 
 
 def test_an_edit_while_it_runs(lab: Lab, start: Start) -> None:

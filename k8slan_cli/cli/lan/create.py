@@ -22,18 +22,15 @@ from k8slan_cli.lan.model import API_VERSION, KIND, Lan, LanRef
 if TYPE_CHECKING:
     from k8slan_cli.inventory.lans import Found
 
-FIRST_VNI = 10_000
-"""Free VNIs are looked for from here on: below are the numbers that other overlays give themselves."""
-
 Document = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LanOptions:
-    """What the command line says of a LAN; "", 0, False and nothing mean that it says nothing."""
+    """What the command line says of a LAN; "", None, False and nothing mean that it says nothing."""
 
     name: str
-    vni: str = "auto"
+    vni: int | None = None
     spokes: tuple[str, ...] = ()
     dynamic: bool = False
     underlay: str = ""
@@ -52,7 +49,9 @@ class LanOptions:
 def create(
     here: Here,
     name: Annotated[str, typer.Argument(metavar="NAME", help="The LAN's name.", show_default=False)] = "",
-    vni: Annotated[str, typer.Option(metavar="N|auto", help="VXLAN network identifier; auto: one that is free.")] = "",
+    vni: Annotated[
+        int | None, typer.Option(metavar="N", help="VXLAN network identifier; one that is free otherwise.")
+    ] = None,
     spoke: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="A socket for one pod or VM; may be given again. None: any number of pods."),
@@ -100,12 +99,12 @@ def create(
 ) -> None:
     """Create a LAN.
 
-    Its VNI is a free one, and without spokes any number of pods may attach, unless options say otherwise. What is
-    wrong is all said at once, and nothing is created then.
+    The controller allots it a free VNI, and without spokes any number of pods may attach, unless options say
+    otherwise. What is wrong is all said at once, and nothing is created then.
     """
     options = LanOptions(
         name=name,
-        vni=vni or "auto",
+        vni=vni,
         spokes=tuple(spoke or ()),
         dynamic=dynamic,
         underlay=underlay,
@@ -119,7 +118,7 @@ def create(
         bridge=bridge,
         vxlan=vxlan,
     )
-    if file and (vni or options != LanOptions(name="")):
+    if file and (options != LanOptions(name="")):
         raise UsageError("-f says all about the LANs: give no name and no options about them beside it")
     if not file and not name:
         raise UsageError("a LAN needs a name", hint="k8slan lan create NAME, or -f FILE")
@@ -167,22 +166,15 @@ def from_options(here: Here, options: LanOptions) -> Plan:
 
     """
     seen = Surroundings.of(here)
-    spec, problems = spec_of(options, {vni for found in seen.lans for vni in _vnis(found)})
+    spec, problems = spec_of(options)
     metadata = {"name": options.name, "namespace": here.namespace}
     document = {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": spec}
     return checked([(document, f"LAN {here.namespace}/{options.name}", problems)], seen)
 
 
-def spec_of(options: LanOptions, taken: set[int]) -> tuple[dict[str, Any], list[Problem]]:
-    """The ``spec`` that options make, and what is wrong with them; ``taken`` are the VNIs that are not free."""
+def spec_of(options: LanOptions) -> tuple[dict[str, Any], list[Problem]]:
+    """The ``spec`` that options make, and what is wrong with them."""
     problems: list[Problem] = []
-    spec: dict[str, Any] = {}
-    if options.vni == "auto":
-        spec["vni"] = next(vni for vni in range(FIRST_VNI, FIRST_VNI + len(taken) + 1) if vni not in taken)
-    elif options.vni.isascii() and options.vni.isdigit():
-        spec["vni"] = int(options.vni)
-    else:
-        problems.append(Problem(field="--vni", message=f"{options.vni!r} is neither a number nor auto"))
     devices: dict[str, str] = {}
     for item in options.node_underlays:
         node, sign, device = item.partition("=")
@@ -191,6 +183,7 @@ def spec_of(options: LanOptions, taken: set[int]) -> tuple[dict[str, Any], list[
         elif devices.setdefault(node, device) != device:
             problems.append(Problem(field="--node-underlay", message=f"{node} is given two devices"))
     fields = {
+        "vni": options.vni,
         "ns": options.netns,
         "bridge": options.bridge,
         "vxlan": options.vxlan,
@@ -204,14 +197,7 @@ def spec_of(options: LanOptions, taken: set[int]) -> tuple[dict[str, Any], list[
         "spokes": list(options.spokes),
         "dynamic": options.dynamic or not options.spokes,
     }
-    spec |= {key: value for key, value in fields.items() if value or (value == 0 and value is not False)}
-    return spec, problems
-
-
-def _vnis(found: Found) -> Iterator[int]:
-    vni = (found.document.get("spec") or {}).get("vni")
-    if isinstance(vni, int):
-        yield vni
+    return {key: value for key, value in fields.items() if value or (value == 0 and value is not False)}, problems
 
 
 def from_file(here: Here, file: str) -> Plan:
@@ -328,9 +314,7 @@ def checked(drafts: Sequence[Draft], seen: Surroundings) -> Plan:
         try:
             lan = codec.decode(document)
         except Invalid as error:
-            # What is said of an option is said; the field that it makes is missing only for that.
-            said = {"spec.vni"} if any(problem.field == "--vni" for problem in wrong) else set()
-            problems[subject] += [problem for problem in error.problems if problem.field not in said]
+            problems[subject] += error.problems
             continue
         if lan.nodes:
             problems[subject].append(Problem(field="peers", message="are for an agent without a cluster"))
@@ -444,7 +428,7 @@ def _words(document: Document, here: Here) -> Iterator[str]:
     from k8slan_cli.plan import pods
 
     lan = sound(read(document))
-    what = [f"VNI {lan.vni}"]
+    what = [f"VNI {lan.vni}"] if lan.vni else []
     what += [f"spoke{'s' * (len(lan.spokes) > 1)} {', '.join(lan.spokes)}"] if lan.spokes else []
     what += ["dynamic"] if lan.dynamic else []
     yield f"LAN {lan.ref} is created: {', '.join(what)}"

@@ -96,7 +96,7 @@ def _spec(found: Found, on: Occupancy, now: datetime | None) -> Iterator[tuple[s
         yield "Age", text.age(found.created, now)
         return
     flooding = f"multicast to {lan.group}" if lan.group else "unicast to each node that takes part"
-    yield "VNI", f"{lan.vni}, UDP port {lan.port}, {flooding}"
+    yield "VNI", f"{lan.vni or 'none yet'}, UDP port {lan.port}, {flooding}"
     taken = {item.port.spoke for item in on.attached}.intersection(lan.spokes)
     yield "Spokes", f"{', '.join(lan.spokes)} ({len(taken)} of {len(lan.spokes)} taken)" if lan.spokes else ""
     yield "Dynamic", "any number of pods may attach" if lan.dynamic else ""

@@ -45,6 +45,8 @@ def join_command(
     seen = occupancy.vteps(here.cluster, here.namespace, name)
     if seen.vteps is None:
         raise K8slanError(seen.blind)
+    if not lan.vni:
+        raise K8slanError(f"LAN {lan.ref} has no VNI yet", hint=f"see: k8slan lan inspect {lan.ref.name}")
     own = _own(lan, address)
     if lan.group and not device:
         raise UsageError(f"LAN {lan.ref} uses the multicast group {lan.group}: say which device of the host carries it")

@@ -89,7 +89,7 @@ def _row(item: Found, *, everywhere: bool, now: datetime | None = None, gone: bo
     cells = [item.ref.namespace] if everywhere else []
     cells += [
         item.ref.name,
-        str((item.document.get("spec") or {}).get("vni", "")),
+        str(lan.vni or "-" if lan else (item.document.get("spec") or {}).get("vni", "")),
         "dynamic" if lan and lan.dynamic and not lan.spokes else str(len(lan.spokes)) if lan else str(status.spokes),
         str(status.attached),
         str(status.nodes),

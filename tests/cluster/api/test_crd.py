@@ -109,6 +109,7 @@ def test_the_rest_can_be_changed(lans: Kubectl, namespace: str) -> None:
 
 
 STATUS = {
+    "vni": 222,
     "spokeCount": 2,
     "attached": 1,
     "nodeCount": 2,

@@ -72,7 +72,7 @@ def test_a_lan_that_is_being_deleted_takes_nothing_though_older(tmp_path: Path) 
         assert lans.all() == {A.ref: A}
         assert lans.refused == {}
         for ask in (lambda: lans.of_spoke("b1"), lambda: lans.of_name(B.ref)):
-            with pytest.raises(CniError, match="LAN n/b is being deleted"):
+            with pytest.raises(CniError, match=r"LAN n/b(, which)? is being deleted"):
                 ask()
 
 
@@ -105,7 +105,7 @@ def test_the_lan_of_the_pods_namespace_is_meant_though_it_cannot_be_had(tmp_path
     lans = Lans(KnownLans(tmp_path))
     for mine in (replace(ELSEWHERE, vni=1, granted=False), replace(ELSEWHERE, deleting=True)):
         lans.update(seen(A, mine))
-        with pytest.raises(CniError, match=r"LAN m/a(, which clashes| is being deleted)"):
+        with pytest.raises(CniError, match=r"LAN m/a, which (clashes|is being deleted)"):
             lans.of_spoke("a1", "m")
         assert lans.of_spoke("a1", "n") == lans.of_spoke("a1", "m", A.netns) == A
 
@@ -164,3 +164,20 @@ def test_a_lan_that_breaks_among_others_stays_as_it_was_known(tmp_path: Path) ->
     assert lans.broken == {}
     lans.update(Snapshot(gone=frozenset({A.ref})))
     assert lans.all() == {B.ref: B}
+
+
+def test_a_lan_without_a_vni_waits_for_it_and_keeps_the_one_it_has_in_use(tmp_path: Path) -> None:
+    waiting = replace(A, vni=0, allotted=True)
+    lans = Lans(KnownLans(tmp_path), lambda: [A.ref])
+    lans.update(seen(waiting))
+    assert lans.all() == {}
+    for ask in (lambda: lans.of_spoke("a1", "n"), lambda: lans.of_name(A.ref)):
+        with pytest.raises(CniError, match=r"LAN n/a(, which)? has no VNI yet: the controller allots it one"):
+            ask()
+    numbered = replace(waiting, vni=7)
+    lans.update(seen(numbered))
+    assert Lans(KnownLans(tmp_path)).all() == lans.all() == {A.ref: numbered}
+    lans.update(seen(waiting))  # as when the object was made anew from a copy
+    assert lans.all() == {A.ref: numbered}
+    lans.update(seen(replace(waiting, vni=8)))
+    assert lans.get(A.ref) == replace(waiting, vni=8)

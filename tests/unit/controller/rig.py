@@ -18,6 +18,7 @@ from k8slan_cli.kube.watch import Informer
 from k8slan_cli.lan import names, vtep_codec
 from k8slan_cli.lan.model import LanRef
 from k8slan_cli.lan.resources import DEFAULT_NAMING, Naming
+from k8slan_cli.lan.vnis import DEFAULT_VNIS
 from k8slan_cli.lan.vtep import PodRef, VmRef, Vtep, VtepPort
 from tests.unit.kube.fake_api import FakeApi
 
@@ -100,13 +101,12 @@ def _port(lan: LanRef, short: Mapping[str, Any]) -> VtepPort:
 class Rig:
     """The loop, the objects, a wall clock that stands still unless it is set."""
 
-    def __init__(self, naming: Naming = DEFAULT_NAMING, api: FakeApi | None = None) -> None:
+    def __init__(self, naming: Naming = DEFAULT_NAMING, api: FakeApi | None = None, vnis: range = DEFAULT_VNIS) -> None:
         self.api: Any = api or FakeApi()
         self.now = START
         self.is_fresh = True
-        self.loop = Loop(
-            self.api, Events(self.api, "k8slan-controller", "me"), lambda: self.is_fresh, lambda: self.now, naming
-        )
+        events = Events(self.api, "k8slan-controller", "me")
+        self.loop = Loop(self.api, events, lambda: self.is_fresh, lambda: self.now, naming, vnis)
         self.world = self.loop.world
         self._informers = [Informer(self.api, KINDS[kind].path(), getattr(self.world, kind)) for kind in KINDS]
         self._tasks: list[asyncio.Task[None]] = []

@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 from hypothesis import strategies as st
 
-from k8slan_cli.lan import names, validate
+from k8slan_cli.lan import names, validate, vnis
 from k8slan_cli.lan.model import Lan, LanRef
 
 _LOWER = string.ascii_lowercase + string.digits
@@ -58,7 +58,7 @@ def lans(draw: st.DrawFn) -> Lan:
         netns=draw(files),
         bridge=bridge,
         vxlan=vxlan,
-        vni=draw(st.integers(1, validate.MAX_VNI)),
+        vni=draw(st.integers(1, vnis.MAX_VNI)),
         group=draw(st.none() | groups),
         port=draw(st.integers(1, 65535)),
         underlay=draw(st.none() | interfaces(15)),

@@ -21,6 +21,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "the seed's example": SEED,
     "the seed's, with its defaults written out": SEED | {"vxlanGrp": "ff02::14", "vxlanPort": 4789},
     "the least there can be": SMALLEST,
+    "a VNI to be allotted": {"spokes": ["a"]},
     "a dynamic LAN without spokes": {"vni": 7, "dynamic": True},
     "both": SMALLEST | {"dynamic": True},
     "largest numbers": SMALLEST | {"vni": (1 << 24) - 1, "vxlanPort": 65535, "mtu": 65461},
@@ -45,7 +46,6 @@ GOOD: dict[str, dict[str, Any]] = {
 }
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
-    "no VNI": ({"spokes": ["a"]}, "spec.vni: Required"),
     "VNI 0": (SMALLEST | {"vni": 0}, "spec.vni in body should be greater than or equal to 1"),
     "VNI 2^24": (SMALLEST | {"vni": 1 << 24}, "spec.vni in body should be less than or equal to 16777215"),
     "a VNI that is text": (SMALLEST | {"vni": "7"}, "spec.vni in body must be of type integer"),

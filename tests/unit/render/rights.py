@@ -15,6 +15,9 @@ RIGHTS = {
         "virtualmachineinstances.kubevirt.io": "get",
         "tokenreviews.authentication.k8s.io": "create",
     },
+    ("Role", "k8slan-node-agent"): {
+        "events.events.k8s.io": "create patch",
+    },
     ("ClusterRole", "k8slan-controller"): {
         "lans.lan.k8slan.io": "get list watch patch",
         "lans/status.lan.k8slan.io": "get patch",

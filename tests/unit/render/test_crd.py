@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from k8slan_cli.errors import Invalid
-from k8slan_cli.lan import codec, model, names, validate
+from k8slan_cli.lan import codec, model, names, validate, vnis
 from k8slan_cli.lan.model import Lan, LanRef, NodeStatus
 from k8slan_cli.render import manifests, reference
 from k8slan_cli.render.settings import Settings
@@ -51,6 +51,7 @@ FIELDS = {
 }
 """A field of ``Lan`` and its key in spec; what is not here is not the user's."""
 NOT_IN_SPEC = {
+    "allotted",
     "attached",
     "bare",
     "created",
@@ -89,7 +90,7 @@ def test_every_field_of_a_nodes_status_is_in_the_schema() -> None:
 @pytest.mark.parametrize(
     ("path", "bounds"),
     [
-        ("vni", {"minimum": 1, "maximum": validate.MAX_VNI}),
+        ("vni", {"minimum": 1, "maximum": vnis.MAX_VNI}),
         ("vxlanPort", {"minimum": 1, "maximum": 65535, "default": model.DEFAULT_PORT}),
         ("remotes", {"maxItems": validate.MAX_REMOTES, "x-kubernetes-list-type": "set"}),
         ("allowedNamespaces", {"maxItems": validate.MAX_NAMESPACES, "x-kubernetes-list-type": "set"}),
@@ -143,8 +144,8 @@ def test_what_makes_a_lan_is_immutable() -> None:
         path: [rule["rule"] for rule in field.get("x-kubernetes-validations", ())] for path, field in _spec().items()
     }
     assert {path for path, found in rules.items() if "self == oldSelf" in found} == {"bridge", "vxlan", "vni"}
-    [whole] = [rule for rule in _schema()["spec"]["x-kubernetes-validations"] if "oldSelf" in rule["rule"]]
-    assert whole["fieldPath"] == ".ns"
+    whole = [rule for rule in _schema()["spec"]["x-kubernetes-validations"] if "oldSelf" in rule["rule"]]
+    assert [rule["fieldPath"] for rule in whole] == [".ns", ".vni"]
 
 
 def test_the_crd_is_the_models_kind() -> None:
