@@ -154,6 +154,7 @@ def _attachment(data: object) -> Attachment:
             **data,
             "lan": lan,
             "kind": AttachmentKind(data["kind"]),
+            "checksums": data.get("checksums") is True,
             "tap_owner": _owner(data.get("tap_owner", (QEMU, QEMU))),
             "addresses": tuple(str(ip_interface(address)) for address in data["addresses"]),
             "environ": tuple((str(name), str(value)) for name, value in data["environ"]),

@@ -34,6 +34,7 @@ from tests.support.agents import dynamic, eventually, veth
 __all__ = ["lans", "sandbox", "undisturbed"]
 
 CONTROLLER = "deployment/k8slan-controller"
+NADS = "network-attachment-definitions"
 TENANTS = "example.org/held"
 WEBHOOK = "validatingwebhookconfiguration/k8slan"
 
@@ -147,7 +148,7 @@ def test_one_lab_file_in_two_namespaces_is_two_labs(
     second = Lan(name="lab", netns=spec["ns"], vni=spec["vni"], spokes=spokes, kubectl=elsewhere)
     second.until_ready()
     shared, nad = lan_names.resource(lan_names.veth_nad(near)), lan_names.mac_nad(vm)
-    own = [lan.kubectl.get("nad", nad)["metadata"]["annotations"][RESOURCE_ANNOTATION] for lan in (first, second)]
+    own = [lan.kubectl.get(NADS, nad)["metadata"]["annotations"][RESOURCE_ANNOTATION] for lan in (first, second)]
     assert own == [lan_names.resource(nad), lan_names.resource(lan_names.mac_nad(vm, "lab"))]
     assert second.get()["status"]["resources"] == {
         lan_names.mac_nad(spoke): lan_names.resource(lan_names.mac_nad(spoke, "lab")) for spoke in spokes
@@ -199,7 +200,7 @@ def test_a_clash_that_nobody_refused_is_nobodys_lan_and_the_first_one_goes_on(
                 assert stated["message"].startswith(f"{field}: ")
                 assert f"in use by LAN {first.kubectl.namespace}/first" in stated["message"]
             assert until_event(elsewhere, name, "Conflict") == condition(found)["message"]
-        assert elsewhere.items("network-attachment-definitions") == []
+        assert elsewhere.items(NADS) == []
         for node in (node1, node2):
             box = sandbox(node)
             for number in range(len(specs)):
@@ -215,22 +216,25 @@ def test_a_lan_whose_clash_is_gone_works(
 ) -> None:
     """Gone by an edit of the older one, or with it."""
     first = lans("first", spokes=3)
-    wanted = {"edited": (first.vni + 1000, first.spokes[2]), "freed": (first.vni, names.unique("o"))}
-    for name, (vni, spoke) in wanted.items():
+    wanted = {
+        "edited": (first.kubectl, first.vni + 1000, first.spokes[2]),
+        "freed": (elsewhere, first.vni, names.unique("o")),
+    }
+    for name, (kubectl, vni, spoke) in wanted.items():
         spec = {"ns": names.unique("n"), "vni": vni, "spokes": [spoke], "dynamic": True}
-        elsewhere.create(probing.lan(name, elsewhere.namespace, **spec))
-        elsewhere.wait("--for=condition=Conflict", f"lan/{name}")
+        kubectl.create(probing.lan(name, kubectl.namespace, **spec))
+        kubectl.wait("--for=condition=Conflict", f"lan/{name}")
     first.edit(spokes=list(first.spokes[:2]))
-    elsewhere.wait("--for=condition=Ready", "lan/edited")
+    first.kubectl.wait("--for=condition=Ready", "lan/edited")
     assert condition(elsewhere.get("lan", "freed"))["reason"] == "Conflict"
     first.kubectl.delete("lan", "first")
     elsewhere.wait("--for=condition=Ready", "lan/freed")
-    for name, (_, spoke) in wanted.items():
-        assert until_event(elsewhere, name, "Ready")
-        made = {nad["metadata"]["name"] for nad in elsewhere.items("network-attachment-definitions")}
+    for name, (kubectl, _, spoke) in wanted.items():
+        assert until_event(kubectl, name, "Ready")
+        made = {nad["metadata"]["name"] for nad in kubectl.items(NADS)}
         assert {f"k8slan-veth-{spoke}", f"k8slan-mac-{spoke}", f"k8slan-lan-{name}"} <= made
         probing.until_allocatable(k8slan, f"macvtap.k8slan.io/k8slan-mac-{spoke}")
-        box, config = sandbox(node1), dynamic(f"{elsewhere.namespace}/{name}")
+        box, config = sandbox(node1), dynamic(f"{kubectl.namespace}/{name}")
         eventually("the agent has heard of it", lambda b=box, c=config: b.call("ADD", c).status == 0)
         box.call("DEL", config).ok()
 
