@@ -326,7 +326,8 @@ def _document(lan: Lan) -> dict[str, Any]:
     if lan.deleting:
         document["metadata"]["deletionTimestamp"] = "unknown"
     document["status"] = {"nodes": [codec.encode_node(node) for node in lan.nodes], "attached": int(lan.attached)}
-    document["status"] |= {"resources": dict(lan.resources), "withoutResources": sorted(lan.bare)}
+    named = {"names": lan.forms, "resources": dict(lan.resources), "withoutResources": sorted(lan.bare)}
+    document["status"] |= named
     if lan.granted is not None:
         document["status"]["conditions"] = [{"type": CONFLICT, "status": str(not lan.granted)}]
     return document

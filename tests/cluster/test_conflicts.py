@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import permutations
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,8 @@ from k8slan_cli.probe.endpoint import PacketSocket
 from tests.cluster import probing, product
 from tests.cluster.harness import Cluster, Kubectl, KubectlError, Node
 from tests.cluster.harness.kubectl import Object
-from tests.cluster.harness.pods import Pods
+from tests.cluster.harness.pods import Pod, Pods
+from tests.cluster.launcher import launcher, tap_program
 from tests.cluster.life import (
     Lan,
     Lans,
@@ -31,7 +33,7 @@ from tests.cluster.life import (
 from tests.support import names
 from tests.support.agents import dynamic, eventually, veth
 
-__all__ = ["lans", "sandbox", "undisturbed"]
+__all__ = ["lans", "sandbox", "tap_program", "undisturbed"]
 
 CONTROLLER = "deployment/k8slan-controller"
 NADS = "network-attachment-definitions"
@@ -138,7 +140,7 @@ def test_the_webhook_refuses_a_clash_with_all_its_problems(lans: Lans, elsewhere
 
 
 def test_one_lab_file_in_two_namespaces_is_two_labs(
-    lans: Lans, elsewhere: Kubectl, pod: Pods, k8slan: Cluster, node1: Node, node2: Node
+    lans: Lans, elsewhere: Kubectl, pod: Pods, k8slan: Cluster, node1: Node, node2: Node, tap_program: Path
 ) -> None:
     """Its pods too, with their resource lines: the one for pods is shared, a VM's is what its definition names."""
     near, _, vm = spokes = tuple(names.unique(letter) for letter in "nfv")
@@ -155,9 +157,11 @@ def test_one_lab_file_in_two_namespaces_is_two_labs(
     }
     probing.until_allocatable(k8slan, shared, *own)
     with probing.Endpoints(k8slan) as endpoints:
+        machines: list[Pod] = []
         ends: list[list[PacketSocket | probing.Relayed]] = []
         for lan, pods, resource in ((first, pod, own[0]), (second, Pods(elsewhere), own[1])):
-            machine = pods(node1, networks=f"{nad}@net1", resources={resource: 1})
+            machine = pods(node1, networks=nad, **launcher(vm, tap_program) | {"resources": {resource: 1}})
+            machines.append(machine)
             assert probing.tap_device(machine) == f"/dev/tap{lan.tap_index(vm)}"
             here = pods(node1, networks=lan.veth(0), resources={shared: 1})
             there = pods(node2, networks=lan.veth(1))
@@ -168,6 +172,11 @@ def test_one_lab_file_in_two_namespaces_is_two_labs(
                 probing.contact(sender, receiver, 1400)
             strays = {received.frame[6:12] for end in other for received in end.receive()}
             assert strays.isdisjoint(end.mac for end in lab), "a frame has crossed"
+    stranger = Pods(elsewhere)(node1, ready=False, resources={own[0]: 1})
+    machines[0].delete()
+    eventually(
+        "it starts with no tap", lambda: "/dev/tap" in str(stranger.get()["status"].get("containerStatuses")), 30
+    )
     elsewhere.delete("pods", "--all")
     second.delete()
     second.until_gone()

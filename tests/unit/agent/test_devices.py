@@ -139,7 +139,7 @@ def test_lans_with_one_spoke_share_what_is_for_pods_and_each_has_its_own_for_vms
 )
 def test_the_forms_that_are_chosen_are_offered(forms: Forms, names_offered: set[str]) -> None:
     async def play() -> None:
-        rig = Rig(LAN, forms=forms, max_pods=7)
+        rig = Rig(replace(LAN, forms=forms), max_pods=7)
         rig.kernel.may_answer.set()
         wanted = offered(await asyncio.wait_for(rig.offered.changes.get(), 5))
         rig.running.cancel()
