@@ -35,7 +35,7 @@ class Devices:
     """Keeps a node's device plugins in step with its LANs and underlays: with those that have changed."""
 
     def __init__(self, agent: Agent, plugins: Plugins, max_pods: int = MAX_PODS) -> None:
-        self._max_pods = max_pods
+        self._pods = tuple(map(str, range(max_pods)))  # short: the kubelet writes all of them to its checkpoint
         self._own = Resources(DEFAULT_NAMING)
         """What LANs from files have, of which no controller decides."""
         self._agent = agent
@@ -118,13 +118,12 @@ class Devices:
         known = dict(lan.resources)
         for spoke in (spoke for spoke in lan.spokes if spoke not in lan.bare):
             tap = f"/dev/tap{names.tap_index(str(lan.ref), spoke)}"
-            pods = tuple(f"{spoke}-{number}" for number in range(self._max_pods))
             for before in lan.forms.of(lan.ref.name):
                 mac, veth = names.mac_nad(spoke, before), names.resource(names.veth_nad(spoke, before))
                 mac = known.get(mac, names.resource(mac))
                 # Until the controller has decided about a new LAN, another may have the name.
                 yield _Offer(resource=_resource(mac, (spoke,), healthy, tap), rank=(lan.granted is not True, *age))
-                yield _Offer(resource=_resource(veth, pods, healthy), rank=(not healthy, *age))
+                yield _Offer(resource=_resource(veth, self._pods, healthy), rank=(not healthy, *age))
 
 
 def _resource(name: str, devices: tuple[str, ...], healthy: bool, *files: str) -> Resource:

@@ -128,7 +128,7 @@ class World:
         lan, wanted = None, owned
         if found.lan:
             lan = self._granted(found.lan, clashes)
-            wanted = frozenset(nad.name for nad in objects.nads(lan))
+            wanted = frozenset(objects.names_of(lan))
             wanted = wanted & owned if clashes or found.lan.leaving else wanted
         keys = [(ref.namespace, name) for name in wanted | owned]
         return View(
