@@ -47,6 +47,8 @@ class Attacher:
         """Interfaces whose ADD an IPAM plugin has refused, until their DEL: there is nothing to release."""
         self._owing = asyncio.Event()
         """Set when there are addresses that a plugin has not taken back."""
+        self._said: set[tuple[str, tuple[str, ...]]] = set()
+        """Networks of which it has been said which fields mean nothing."""
         self._turns: dict[Key, _Turn] = {}
         self._freed = asyncio.Event()
         """Set when an attachment goes, here or elsewhere; then there is another one for those that go after it."""
@@ -62,6 +64,7 @@ class Attacher:
         """
         if pod is None or not netns.is_network_namespace(pod):
             raise CniError(wire.UNKNOWN_CONTAINER, f"the network namespace {request.netns!r} is not there")
+        self._say_unknown(request.config)
         key = (request.container, request.ifname)
         lan = self._lan(request.config, request.pod.namespace).ref
         async with self._turn(key), self._agent.joining(lan):
@@ -82,6 +85,12 @@ class Attacher:
         self._agent.refusals.forget(lan)
         log.info("attached %s to LAN %s at port %s", attachment.who, attachment.lan, attachment.port)
         return self._result(request, attachment, result)
+
+    def _say_unknown(self, config: cni.NetConf) -> None:
+        """Log once which fields of a network's configuration do nothing."""
+        if config.unknown and (said := (config.name, config.unknown)) not in self._said:
+            self._said.add(said)
+            log.warning("network %s: %s", config.name, _unknown(config))
 
     async def _admit(self, request: cni.Add, key: Key, pod: int) -> Attachment:
         """Record the attachment that a request asks for, if it may be had."""
@@ -165,6 +174,7 @@ class Attacher:
             spoke=config.spoke,
             tap=_tap(config, lan),
             tap_owner=(config.owner, config.group),
+            checksums=config.checksums,
             netns=request.netns,
             netns_id=netns.identity(pod),
             pod=str(request.pod),
@@ -209,8 +219,9 @@ class Attacher:
                 except PluginRefused:
                     self._empty_handed.add(key)
                     raise
+            given = _with_static(given, request.config)
             # A VM's addresses are its guest's to have: on the macvtap, the pod's kernel would speak for them.
-            if given.ips and attachment.kind is AttachmentKind.VETH:
+            if (given.ips or given.routes) and attachment.kind is AttachmentKind.VETH:
                 attachment = dataclasses.replace(
                     attachment,
                     addresses=tuple(ip.address for ip in given.ips),
@@ -388,10 +399,10 @@ class Attacher:
             await self._ipam.ask(request.config.ipam, "CHECK", request.environ, request.stdin)
 
     async def status(self, request: cni.Status) -> None:
-        """Say whether an ADD with this configuration would work.
+        """Say whether an ADD with this configuration would work, and all of it would be heeded.
 
         Raises:
-            CniError: 50, and why it would not.
+            CniError: 50, and why it would not; 7, and which fields mean nothing.
 
         """
         try:
@@ -400,6 +411,8 @@ class Attacher:
                 await self._ipam.ask(request.config.ipam, "STATUS", request.environ, request.stdin)
         except K8slanError as error:
             raise CniError(wire.NOT_AVAILABLE, error.message, error.hint) from error
+        if request.config.unknown:
+            raise CniError(wire.INVALID_CONFIG, _unknown(request.config), "pods attach all the same")
 
     async def collect(self, request: cni.Gc) -> None:
         """Remove what a network has on this node beyond what the runtime knows of.
@@ -503,6 +516,17 @@ def _deletion(attachment: Attachment) -> cni.Del | None:
             request = cni.parse(dict(attachment.environ) | {"CNI_COMMAND": "DEL"}, attachment.config.encode())
             return request if isinstance(request, cni.Del) and request.ipam else None
     return None
+
+
+def _unknown(config: cni.NetConf) -> str:
+    return f"k8slan does not know these fields of the configuration, and passes them over: {', '.join(config.unknown)}"
+
+
+def _with_static(given: Result, config: cni.NetConf) -> Result:
+    """What an interface is given, with the addresses and routes that its network's configuration has itself."""
+    known = {ip.address: ip for ip in given.ips}
+    ips = known | {address: Ip(address=address) for address in config.addresses if address not in known}
+    return dataclasses.replace(given, ips=tuple(ips.values()), routes=(*given.routes, *config.routes))
 
 
 def _route(route: object) -> Route:

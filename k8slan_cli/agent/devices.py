@@ -17,8 +17,7 @@ from k8slan_cli.errors import KernelError
 from k8slan_cli.kubelet.plugins import Plugins, Resource
 from k8slan_cli.lan import names
 from k8slan_cli.lan.model import Lan, LanRef
-from k8slan_cli.lan.names import Forms
-from k8slan_cli.lan.resources import MAX_PODS, Naming, Resources
+from k8slan_cli.lan.resources import DEFAULT_NAMING, MAX_PODS, Resources
 from k8slan_cli.net import observe
 from k8slan_cli.net.node import Node
 from k8slan_cli.plan.state import Underlay
@@ -35,9 +34,9 @@ class _Offer:
 class Devices:
     """Keeps a node's device plugins in step with its LANs and underlays: with those that have changed."""
 
-    def __init__(self, agent: Agent, plugins: Plugins, forms: Forms = Forms.SHORT, max_pods: int = MAX_PODS) -> None:
-        self._forms, self._max_pods = forms, max_pods
-        self._own = Resources(Naming(forms=forms))
+    def __init__(self, agent: Agent, plugins: Plugins, max_pods: int = MAX_PODS) -> None:
+        self._pods = tuple(map(str, range(max_pods)))  # short: the kubelet writes all of them to its checkpoint
+        self._own = Resources(DEFAULT_NAMING)
         """What LANs from files have, of which no controller decides."""
         self._agent = agent
         self._plugins = plugins
@@ -119,13 +118,12 @@ class Devices:
         known = dict(lan.resources)
         for spoke in (spoke for spoke in lan.spokes if spoke not in lan.bare):
             tap = f"/dev/tap{names.tap_index(str(lan.ref), spoke)}"
-            pods = tuple(f"{spoke}-{number}" for number in range(self._max_pods))
-            for before in self._forms.of(lan.ref.name):
+            for before in lan.forms.of(lan.ref.name):
                 mac, veth = names.mac_nad(spoke, before), names.resource(names.veth_nad(spoke, before))
                 mac = known.get(mac, names.resource(mac))
                 # Until the controller has decided about a new LAN, another may have the name.
                 yield _Offer(resource=_resource(mac, (spoke,), healthy, tap), rank=(lan.granted is not True, *age))
-                yield _Offer(resource=_resource(veth, pods, healthy), rank=(not healthy, *age))
+                yield _Offer(resource=_resource(veth, self._pods, healthy), rank=(not healthy, *age))
 
 
 def _resource(name: str, devices: tuple[str, ...], healthy: bool, *files: str) -> Resource:

@@ -18,6 +18,7 @@ from k8slan_cli.agent.store import KnownLans
 from k8slan_cli.errors import CniError, Problem
 from k8slan_cli.lan import validate
 from k8slan_cli.lan.model import Lan, LanRef, Snapshot
+from k8slan_cli.lan.names import Forms
 
 log = logging.getLogger(__name__)
 
@@ -246,7 +247,9 @@ def _is_at(lan: Lan, netns: str) -> bool:
 
 def as_written(lan: Lan) -> Lan:
     """Return what the user has written of a LAN."""
-    return replace(lan, nodes=(), finalizers=(), granted=None, attached=False, resources=(), bare=frozenset())
+    return replace(
+        lan, nodes=(), finalizers=(), granted=None, attached=False, forms=Forms.SHORT, resources=(), bare=frozenset()
+    )
 
 
 def _wants(lan: Lan | None) -> frozenset[Hashable]:

@@ -154,6 +154,7 @@ def _attachment(data: object) -> Attachment:
             **data,
             "lan": lan,
             "kind": AttachmentKind(data["kind"]),
+            "checksums": data.get("checksums") is True,
             "tap_owner": _owner(data.get("tap_owner", (QEMU, QEMU))),
             "addresses": tuple(str(ip_interface(address)) for address in data["addresses"]),
             "environ": tuple((str(name), str(value)) for name, value in data["environ"]),
@@ -325,7 +326,8 @@ def _document(lan: Lan) -> dict[str, Any]:
     if lan.deleting:
         document["metadata"]["deletionTimestamp"] = "unknown"
     document["status"] = {"nodes": [codec.encode_node(node) for node in lan.nodes], "attached": int(lan.attached)}
-    document["status"] |= {"vni": lan.vni, "resources": dict(lan.resources), "withoutResources": sorted(lan.bare)}
+    named = {"names": lan.forms, "resources": dict(lan.resources), "withoutResources": sorted(lan.bare)}
+    document["status"] |= {"vni": lan.vni, **named}
     if lan.granted is not None:
         document["status"]["conditions"] = [{"type": CONFLICT, "status": str(not lan.granted)}]
     return document

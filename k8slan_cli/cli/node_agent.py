@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from k8slan_cli.errors import K8slanError
-from k8slan_cli.lan.names import Forms
 from k8slan_cli.lan.resources import MAX_PODS
 
 if TYPE_CHECKING:
@@ -51,9 +50,6 @@ def node_agent(
     handover: Annotated[
         float, typer.Option(min=0, max=30, help="Seconds that a pod waits for a spoke that another pod still has.")
     ] = 5.0,
-    names: Annotated[Forms, typer.Option(help="Forms of the names of resources, as the controller has them.")] = (
-        Forms.SHORT
-    ),
     max_pods: Annotated[
         int,
         typer.Option(min=1, help="How many pods the node takes: each spoke's resource for pods has as many devices."),
@@ -67,10 +63,10 @@ def node_agent(
     )
     options = _options(node_name, node_ip, run_dir, host_root, http, handover)
     if lan_dir is not None:
-        offer = _offer_devices(device_plugins, names, max_pods) if device_plugins else None
+        offer = _offer_devices(device_plugins, max_pods) if device_plugins else None
         asyncio.run(_on_folder(options, lan_dir, offer, diagnostics_address, dry_run=dry_run))
     else:
-        offer = _offer_devices(device_plugins or _DEVICE_PLUGINS, names, max_pods)
+        offer = _offer_devices(device_plugins or _DEVICE_PLUGINS, max_pods)
         asyncio.run(_in_cluster(options, offer, diagnostics_address, dry_run=dry_run))
 
 
@@ -172,12 +168,12 @@ def _tell_troubles(client: Client) -> Edge:
     return tell
 
 
-def _offer_devices(folder: Path, names: Forms, max_pods: int) -> Edge:
+def _offer_devices(folder: Path, max_pods: int) -> Edge:
     async def offer(agent: Agent) -> None:
         from k8slan_cli.agent.devices import Devices
         from k8slan_cli.kubelet.plugins import Plugins
 
-        await Devices(agent, Plugins(folder), names, max_pods).run()
+        await Devices(agent, Plugins(folder), max_pods).run()
 
     return offer
 

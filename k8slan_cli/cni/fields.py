@@ -85,6 +85,12 @@ class Field:
         """A list of strings."""
         return tuple(item.text() for item in self.items())
 
+    def flag(self) -> bool:
+        """Whether it is true; null counts as false."""
+        if self.value is not None and not isinstance(self.value, bool):
+            self.fail(f"must be true or false, not {_kind(self.value)}")
+        return bool(self.value)
+
     def number(self, lowest: int, highest: int) -> int | None:
         """A whole number within bounds, None for null."""
         if self.value is None:

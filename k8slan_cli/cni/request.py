@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from k8slan_cli.cni import versions, wire
 from k8slan_cli.cni.fields import Field, parse_json
-from k8slan_cli.cni.result import Dns, Result, decode, decode_dns
+from k8slan_cli.cni.result import Dns, Result, Route, decode, decode_dns, read_route
 from k8slan_cli.errors import CniError
 from k8slan_cli.lan import names
 from k8slan_cli.lan.model import LanRef
@@ -63,6 +63,19 @@ class Plugin(enum.StrEnum):
 
 _SPOKES = {Plugin.VETH: "veth", Plugin.MACVTAP: "spoke"}
 """The key of the spoke in a configuration of each."""
+_KNOWN_FIELDS = frozenset(
+    {
+        *("cniVersion", "cniVersions", "name", "type", "disableCheck", "disableGC", "loadOnlyInlinedPlugins"),
+        *("args", "capabilities", "runtimeConfig", "prevResult", "dns", "ipam", "deviceID", "pciBusID"),
+        *("lan", "mtu", "mac", "peerNS"),
+    }
+)
+"""Of CNI (sections 1 and 3), of multus, which adds the last two of the second line, and of every configuration here."""
+_OWN_FIELDS: Mapping[Plugin, frozenset[str]] = {
+    Plugin.VETH: frozenset({"veth", "addrs", "routes", "disableTxChecksum"}),
+    Plugin.MACVTAP: frozenset({"spoke", "owner", "group"}),
+}
+_ROUTE_KEYS = {"dst": "dst", "destination": "dst", "gw": "gw", "gateway": "gw"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,8 +98,9 @@ class NetConf:
     A ``lan`` alone is a dynamic one; a ``spoke`` alone is one of the LAN that the pod's namespace has, or of the only
     one that has it. ``netns`` is a word on which: the last part of ``peerNS``, by which the Go system's configurations
     tell a LAN. ``mtu`` None means the LAN's own. ``ips`` are addresses with prefix lengths that the runtime asks for;
-    with an IPAM plugin they are the plugin's to read. ``owner`` and ``group`` are whose a macvtap's device file is to
-    be.
+    with an IPAM plugin they are the plugin's to read. ``addresses`` and ``routes`` are a veth's by the configuration
+    itself, beside all others; ``checksums``: they are filled in where frames leave the LAN. ``unknown`` are the names
+    of fields that mean nothing to k8slan. ``owner`` and ``group`` are whose a macvtap's device file is to be.
     """
 
     version: str
@@ -99,6 +113,10 @@ class NetConf:
     owner: int = QEMU
     group: int = QEMU
     ips: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+    routes: tuple[Route, ...] = ()
+    checksums: bool = False
+    unknown: tuple[str, ...] = ()
     ipam: str = ""
     dns: Dns = field(default_factory=Dns)
 
@@ -286,6 +304,7 @@ def _config(source: Field, verb: str) -> NetConf:
     if kind.text() not in tuple(Plugin):
         kind.fail(f"{kind.text()!r} is neither {' nor '.join(Plugin)}")
     plugin = Plugin(kind.text())
+    veth = plugin is Plugin.VETH
     spoke, lan = _target(source, plugin)
     ipam = _ipam(source)
     ips = () if ipam else tuple(item.interface() for item in source.at("runtimeConfig").at("ips").items())
@@ -300,6 +319,10 @@ def _config(source: Field, verb: str) -> NetConf:
         owner=_id(source.at("owner"), plugin),
         group=_id(source.at("group"), plugin),
         ips=ips,
+        addresses=tuple(item.interface() for item in source.at("addrs").items()) if veth else (),
+        routes=tuple(_route(item) for item in source.at("routes").items()) if veth else (),
+        checksums=source.at("disableTxChecksum").flag() if veth else False,
+        unknown=tuple(sorted(_unknown(source.mapping(), plugin))),
         ipam=ipam,
         dns=decode_dns(source.at("dns")),
     )
@@ -347,6 +370,18 @@ def _peer(source: Field) -> str:
     if source.text() and (fault := names.file_fault(name)):
         source.fail(f"{source.text()!r} is not the path of a LAN's namespace: {name!r} {fault}")
     return name
+
+
+def _route(source: Field) -> Route:
+    """A route, as CNI writes it or as the Go system does."""
+    members = {_ROUTE_KEYS.get(key.lower(), key): value for key, value in source.mapping().items()}
+    return read_route(replace(source, value=members))
+
+
+def _unknown(given: Iterable[str], plugin: Plugin) -> Iterator[str]:
+    """The fields of a configuration that neither CNI and multus nor k8slan know."""
+    known = _KNOWN_FIELDS | _OWN_FIELDS[plugin]
+    return (name for name in given if name not in known and not name.startswith("cni.dev/"))
 
 
 def _mtu(source: Field) -> int | None:

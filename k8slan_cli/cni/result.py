@@ -169,12 +169,18 @@ def decode(source: Field) -> Result:
             )
             for item in source.at("ips").items()
         ),
-        routes=tuple(_read_route(item) for item in source.at("routes").items()),
+        routes=tuple(read_route(item) for item in source.at("routes").items()),
         dns=decode_dns(source.at("dns")),
     )
 
 
-def _read_route(item: Field) -> Route:
+def read_route(item: Field) -> Route:
+    """One of the routes of a result or a configuration.
+
+    Raises:
+        CniError: the source's code.
+
+    """
     return Route(
         destination=item.at("dst").network(),
         gateway=item.at("gw").address(),

@@ -36,6 +36,7 @@ def report(view: View, wrong: tuple[Fault, ...] = (), ending: str = "") -> Itera
         attached=sum(len(vtep.ports) for vtep in view.vteps),
         nodes=sum(bool(vtep.ports) for vtep in view.vteps) + len(view.entries),
         degraded=faults.degraded(view)[:MAX_DEGRADED],
+        forms=view.lan.forms if view.lan else before.forms,
         resources=tuple(sorted(view.lan.resources)) if view.lan else before.resources,
         bare=tuple(sorted(view.lan.bare)) if view.lan else before.bare,
         conditions=conditions,

@@ -143,7 +143,7 @@ class World:
         lan, wanted = None, owned
         if wished:
             lan = self._granted(wished, clashes)
-            wanted = frozenset(nad.name for nad in objects.nads(lan))
+            wanted = frozenset(objects.names_of(lan))
             wanted = wanted & owned if clashes or wished.leaving else wanted
         keys = [(ref.namespace, name) for name in wanted | owned]
         return View(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from k8slan_cli.lan.model import CONFLICT
+from k8slan_cli.lan.names import Forms
 
 READY, DEGRADED = "Ready", "Degraded"
 CONDITIONS = (READY, CONFLICT, DEGRADED)
@@ -43,7 +44,7 @@ class NodeTrouble:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LanStatus:
-    """What the controller says of a LAN: ``vni``, ``resources`` and ``bare`` are those of ``Lan``."""
+    """What the controller says of a LAN: ``vni``, ``forms``, ``resources`` and ``bare`` are as in ``Lan``."""
 
     vni: int = 0
     generation: int = 0
@@ -51,6 +52,7 @@ class LanStatus:
     attached: int = 0
     nodes: int = 0
     degraded: tuple[NodeTrouble, ...] = ()
+    forms: Forms = Forms.SHORT
     resources: tuple[tuple[str, str], ...] = ()
     bare: tuple[str, ...] = ()
     conditions: tuple[Condition, ...] = ()
@@ -77,6 +79,7 @@ def decode(status: object) -> LanStatus:
             NodeTrouble(name=str(item.get("name", "")), message=str(item.get("message", "")))
             for item in _items(status, "degradedNodes")
         ),
+        forms=_forms(status.get("names")) if isinstance(status, dict) else Forms.SHORT,
         resources=tuple(sorted(_texts(status.get("resources")).items())) if isinstance(status, dict) else (),
         bare=tuple(map(str, status.get("withoutResources") or ())) if isinstance(status, dict) else (),
         conditions=tuple(_decode_condition(kind, found[kind]) for kind in CONDITIONS if kind in found),
@@ -99,6 +102,10 @@ def _items(status: object, name: str) -> list[dict[str, Any]]:
     return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
 
 
+def _forms(value: object) -> Forms:
+    return next((forms for forms in Forms if forms == value), Forms.SHORT)
+
+
 def _texts(value: object) -> dict[str, str]:
     return {str(key): str(text) for key, text in value.items()} if isinstance(value, dict) else {}
 
@@ -117,6 +124,7 @@ def encode(status: LanStatus) -> dict[str, Any]:
         "attached": status.attached,
         "nodeCount": status.nodes,
         **({"degradedNodes": degraded} if degraded else {}),
+        **({"names": str(status.forms)} if status.forms is not Forms.SHORT else {}),
         **({"resources": dict(status.resources)} if status.resources else {}),
         **({"withoutResources": list(status.bare)} if status.bare else {}),
         "conditions": [

@@ -26,6 +26,7 @@ from k8slan_cli.lan.model import (
     LanRef,
     NodeStatus,
 )
+from k8slan_cli.lan.names import Forms
 from k8slan_cli.lan.vnis import MAX_VNI
 
 DEFAULT_NAMESPACE = "default"
@@ -213,6 +214,7 @@ def _lan(read: _Reader, top: dict[str, Any], metadata: dict[str, Any], spec: dic
         granted=_granted(top.get("status"), metadata.get("generation")),
         down=_links_down(metadata.get("annotations")),
         attached=_attached(top.get("status")),
+        forms=_forms(top.get("status")),
         resources=_resources(top.get("status")),
         bare=_bare(top.get("status")),
         finalizers=_finalizers(metadata.get("finalizers")),
@@ -239,6 +241,11 @@ def _allotted(status: object) -> int:
 def _attached(status: object) -> bool:
     count = status.get("attached") if isinstance(status, dict) else None
     return isinstance(count, int) and count > 0
+
+
+def _forms(status: object) -> Forms:
+    told = status.get("names") if isinstance(status, dict) else None
+    return next((forms for forms in Forms if forms == told), Forms.SHORT)
 
 
 def _resources(status: object) -> tuple[tuple[str, str], ...]:

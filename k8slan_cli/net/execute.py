@@ -11,7 +11,7 @@ from functools import singledispatch
 
 from k8slan_cli.errors import KernelError, PodGone, UnderlayMissing
 from k8slan_cli.lan import names
-from k8slan_cli.net import fdb, netlink, netns, sockets, taps
+from k8slan_cli.net import fdb, netlink, netns, offload, sockets, taps
 from k8slan_cli.net.netlink import End
 from k8slan_cli.net.node import Handle, Node
 from k8slan_cli.net.sockets import Netlink
@@ -183,6 +183,8 @@ def _(operation: op.CreateVeth, context: Context) -> None:
         else:
             context.with_pod(attachment, create)
         lan.apply(settings, doing=doing)
+        if attachment.checksums:
+            offload.fill_checksums(handle.fd, port.name)
     except KernelError as error:
         handle.indexes.clear()
         if error.errno == errno.EEXIST:

@@ -59,6 +59,15 @@ def nads(lan: Lan, *, nameless: bool = False) -> tuple[Nad, ...]:
     return tuple(_nads(lan, {} if nameless else {"lan": str(lan.ref)}))
 
 
+def names_of(lan: Lan) -> Iterator[str]:
+    """Yield the names of all that ``lan`` should have."""
+    for spoke, before in product(lan.spokes, lan.forms.of(lan.ref.name)):
+        yield names.mac_nad(spoke, before)
+        yield names.veth_nad(spoke, before)
+    if lan.dynamic:
+        yield names.lan_nad(lan.ref.name)
+
+
 def _nads(lan: Lan, where: Mapping[str, str]) -> Iterator[Nad]:
     resources = dict(lan.resources)
     for spoke, before in product(lan.spokes, lan.forms.of(lan.ref.name)):

@@ -105,7 +105,8 @@ class CreateVeth:
         attachment = self.attachment
         if self.stub:
             return f"create veth {self.port.name} to {self.stub.name} (mtu {attachment.mtu})"
-        return f"create veth {self.port.name} to {attachment.who} (mac {attachment.mac}, mtu {attachment.mtu})"
+        more = ", checksums filled in" if attachment.checksums else ""
+        return f"create veth {self.port.name} to {attachment.who} (mac {attachment.mac}, mtu {attachment.mtu}{more})"
 
 
 @dataclass(frozen=True, slots=True)

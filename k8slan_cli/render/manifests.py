@@ -80,6 +80,7 @@ def _constants() -> dict[str, Any]:
             "port": model.DEFAULT_PORT,
             "bridge": model.DEFAULT_BRIDGE,
             "vxlan": model.DEFAULT_VXLAN,
+            "forms": [str(form) for form in names.Forms],
         },
         "bounds": {
             "interface": names.MAX_INTERFACE,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import permutations
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,8 @@ from k8slan_cli.probe.endpoint import PacketSocket
 from tests.cluster import probing, product
 from tests.cluster.harness import Cluster, Kubectl, KubectlError, Node
 from tests.cluster.harness.kubectl import Object
-from tests.cluster.harness.pods import Pods
+from tests.cluster.harness.pods import Pod, Pods
+from tests.cluster.launcher import launcher, tap_program
 from tests.cluster.life import (
     Lan,
     Lans,
@@ -31,9 +33,10 @@ from tests.cluster.life import (
 from tests.support import names
 from tests.support.agents import dynamic, eventually, veth
 
-__all__ = ["lans", "sandbox", "undisturbed"]
+__all__ = ["lans", "sandbox", "tap_program", "undisturbed"]
 
 CONTROLLER = "deployment/k8slan-controller"
+NADS = "network-attachment-definitions"
 TENANTS = "example.org/held"
 WEBHOOK = "validatingwebhookconfiguration/k8slan"
 
@@ -137,7 +140,7 @@ def test_the_webhook_refuses_a_clash_with_all_its_problems(lans: Lans, elsewhere
 
 
 def test_one_lab_file_in_two_namespaces_is_two_labs(
-    lans: Lans, elsewhere: Kubectl, pod: Pods, k8slan: Cluster, node1: Node, node2: Node
+    lans: Lans, elsewhere: Kubectl, pod: Pods, k8slan: Cluster, node1: Node, node2: Node, tap_program: Path
 ) -> None:
     """Its pods too, with their resource lines: the one for pods is shared, a VM's is what its definition names."""
     near, _, vm = spokes = tuple(names.unique(letter) for letter in "nfv")
@@ -147,16 +150,18 @@ def test_one_lab_file_in_two_namespaces_is_two_labs(
     second = Lan(name="lab", netns=spec["ns"], vni=spec["vni"], spokes=spokes, kubectl=elsewhere)
     second.until_ready()
     shared, nad = lan_names.resource(lan_names.veth_nad(near)), lan_names.mac_nad(vm)
-    own = [lan.kubectl.get("nad", nad)["metadata"]["annotations"][RESOURCE_ANNOTATION] for lan in (first, second)]
+    own = [lan.kubectl.get(NADS, nad)["metadata"]["annotations"][RESOURCE_ANNOTATION] for lan in (first, second)]
     assert own == [lan_names.resource(nad), lan_names.resource(lan_names.mac_nad(vm, "lab"))]
     assert second.get()["status"]["resources"] == {
         lan_names.mac_nad(spoke): lan_names.resource(lan_names.mac_nad(spoke, "lab")) for spoke in spokes
     }
     probing.until_allocatable(k8slan, shared, *own)
     with probing.Endpoints(k8slan) as endpoints:
+        machines: list[Pod] = []
         ends: list[list[PacketSocket | probing.Relayed]] = []
         for lan, pods, resource in ((first, pod, own[0]), (second, Pods(elsewhere), own[1])):
-            machine = pods(node1, networks=f"{nad}@net1", resources={resource: 1})
+            machine = pods(node1, networks=nad, **launcher(vm, tap_program) | {"resources": {resource: 1}})
+            machines.append(machine)
             assert probing.tap_device(machine) == f"/dev/tap{lan.tap_index(vm)}"
             here = pods(node1, networks=lan.veth(0), resources={shared: 1})
             there = pods(node2, networks=lan.veth(1))
@@ -167,6 +172,11 @@ def test_one_lab_file_in_two_namespaces_is_two_labs(
                 probing.contact(sender, receiver, 1400)
             strays = {received.frame[6:12] for end in other for received in end.receive()}
             assert strays.isdisjoint(end.mac for end in lab), "a frame has crossed"
+    stranger = Pods(elsewhere)(node1, ready=False, resources={own[0]: 1})
+    machines[0].delete()
+    eventually(
+        "it starts with no tap", lambda: "/dev/tap" in str(stranger.get()["status"].get("containerStatuses")), 30
+    )
     elsewhere.delete("pods", "--all")
     second.delete()
     second.until_gone()
@@ -199,7 +209,7 @@ def test_a_clash_that_nobody_refused_is_nobodys_lan_and_the_first_one_goes_on(
                 assert stated["message"].startswith(f"{field}: ")
                 assert f"in use by LAN {first.kubectl.namespace}/first" in stated["message"]
             assert until_event(elsewhere, name, "Conflict") == condition(found)["message"]
-        assert elsewhere.items("network-attachment-definitions") == []
+        assert elsewhere.items(NADS) == []
         for node in (node1, node2):
             box = sandbox(node)
             for number in range(len(specs)):
@@ -215,22 +225,25 @@ def test_a_lan_whose_clash_is_gone_works(
 ) -> None:
     """Gone by an edit of the older one, or with it."""
     first = lans("first", spokes=3)
-    wanted = {"edited": (first.vni + 1000, first.spokes[2]), "freed": (first.vni, names.unique("o"))}
-    for name, (vni, spoke) in wanted.items():
+    wanted = {
+        "edited": (first.kubectl, first.vni + 1000, first.spokes[2]),
+        "freed": (elsewhere, first.vni, names.unique("o")),
+    }
+    for name, (kubectl, vni, spoke) in wanted.items():
         spec = {"ns": names.unique("n"), "vni": vni, "spokes": [spoke], "dynamic": True}
-        elsewhere.create(probing.lan(name, elsewhere.namespace, **spec))
-        elsewhere.wait("--for=condition=Conflict", f"lan/{name}")
+        kubectl.create(probing.lan(name, kubectl.namespace, **spec))
+        kubectl.wait("--for=condition=Conflict", f"lan/{name}")
     first.edit(spokes=list(first.spokes[:2]))
-    elsewhere.wait("--for=condition=Ready", "lan/edited")
+    first.kubectl.wait("--for=condition=Ready", "lan/edited")
     assert condition(elsewhere.get("lan", "freed"))["reason"] == "Conflict"
     first.kubectl.delete("lan", "first")
     elsewhere.wait("--for=condition=Ready", "lan/freed")
-    for name, (_, spoke) in wanted.items():
-        assert until_event(elsewhere, name, "Ready")
-        made = {nad["metadata"]["name"] for nad in elsewhere.items("network-attachment-definitions")}
+    for name, (kubectl, _, spoke) in wanted.items():
+        assert until_event(kubectl, name, "Ready")
+        made = {nad["metadata"]["name"] for nad in kubectl.items(NADS)}
         assert {f"k8slan-veth-{spoke}", f"k8slan-mac-{spoke}", f"k8slan-lan-{name}"} <= made
         probing.until_allocatable(k8slan, f"macvtap.k8slan.io/k8slan-mac-{spoke}")
-        box, config = sandbox(node1), dynamic(f"{elsewhere.namespace}/{name}")
+        box, config = sandbox(node1), dynamic(f"{kubectl.namespace}/{name}")
         eventually("the agent has heard of it", lambda b=box, c=config: b.call("ADD", c).status == 0)
         box.call("DEL", config).ok()
 

@@ -1,14 +1,17 @@
-"""The manifests that users of the seed have: its LAN, with a device that exists, and its pods."""
+"""The manifests that users of the seed have: its LAN, with a device that exists, and its pods; and KNL's labs."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
 import yaml
 
+from k8slan_cli.plan.objects import NAD_API_VERSION, NAD_KIND, RESOURCE_ANNOTATION
 from tests.cluster import probing
 from tests.cluster.harness import Cluster, Kubectl, Node
+from tests.cluster.harness.kubectl import Object
 from tests.cluster.harness.pods import Pod, Pods
 from tests.cluster.harness.versions import TEST_IMAGE
 
@@ -109,3 +112,70 @@ def test_a_node_has_the_seeds_namespace_bridge_and_vxlan(lan: str, kubectl: Kube
     assert probing.ports(node1, lan) == ["srlp"]
     pod(node1, networks="k8slan-veth-vm")
     assert sorted(probing.ports(node1, lan)) == ["srlp", "vmp"]
+
+
+# ---------------------------------------------------------------- KNL, which has its labs' links made by k8slan
+
+FINALIZER = "lab.kubenetlab.net/finalizer"
+NODES = {"r1": ("198.51.100.1/24", "203.0.113.0/24"), "r2": ("198.51.100.2/24", "192.0.2.128/25")}
+"""A lab's nodes: their addresses, and where each has a route to by way of the other."""
+
+
+def knls_link(lab: str, vni: int) -> Object:
+    """The LAN of a link of a lab."""
+    metadata = {"name": f"{lab}-l1", "finalizers": [FINALIZER], "labels": {"lab.kubenetlab.net/lab": lab}}
+    spec = {
+        "ns": f"{lab}-l1",
+        "bridge": "k8slanbr",
+        "vxlan": f"klanvx{vni}",
+        "vni": vni,
+        "vxlanPort": 48622,
+        "vxlanGrp": "ff02::14",
+        "defaultVxlanDev": "eth0",
+        "spokes": [f"klan{vni}-{number}" for number in range(len(NODES))],
+    }
+    return {"apiVersion": "lan.k8slan.io/v1beta1", "kind": "LAN", "metadata": metadata, "spec": spec}
+
+
+def knls_nad(name: str, lan: Object, spoke: str, address: str, route: str, gateway: str) -> Object:
+    """The definition that KNL writes for a node with an address."""
+    config = {
+        "cniVersion": "0.3.1",
+        "name": name,
+        "type": "k8slanveth",
+        "veth": spoke,
+        "peerNS": f"/run/k8slan/netns/{lan['metadata']['name']}",
+        "addrs": [address],
+        "routes": [{"dst": route, "gw": gateway}],
+        "disableTxChecksum": True,
+    }
+    metadata = {"name": name, "annotations": {RESOURCE_ANNOTATION: f"macvtap.k8slan.io/k8slan-veth-{spoke}"}}
+    spec = {"config": json.dumps(config)}
+    return {"apiVersion": NAD_API_VERSION, "kind": NAD_KIND, "metadata": metadata, "spec": spec}
+
+
+def test_a_lab_of_knl_has_its_addresses_and_routes_and_goes_when_knl_lets_it(
+    k8slan: Cluster, kubectl: Kubectl, pod: Pods, node1: Node, node2: Node
+) -> None:
+    lan = knls_link("lab", 61622)
+    name, spokes = lan["metadata"]["name"], lan["spec"]["spokes"]
+    kubectl.create(lan)
+    probing.until_ready(kubectl, name)
+    resources = [f"macvtap.k8slan.io/k8slan-veth-{spoke}" for spoke in spokes]
+    probing.until_allocatable(k8slan, *resources)
+    addresses = [address.partition("/")[0] for address, _ in NODES.values()]
+    pods = []
+    for number, (router, (address, route)) in enumerate(NODES.items()):
+        kubectl.create(knls_nad(router, lan, spokes[number], address, route, addresses[1 - number]))
+        node = (node1, node2)[number]
+        pods.append(pod(node, networks=f"{router}@e1-1", resources={resources[number]: 1}))
+    for number, (each, (_, route)) in enumerate(zip(pods, NODES.values(), strict=True)):
+        other = addresses[1 - number]
+        assert f"{route} via {other} dev e1-1" in each.run("ip", "route")
+        assert "3 packets received" in each.run("ping", "-c", "3", "-i", "0.3", "-W", "5", other)
+        assert spokes[number] in {port.removesuffix("p") for port in probing.ports((node1, node2)[number], "lab-l1")}
+    kubectl.delete("pods", "--all", timeout=60)
+    kubectl("delete", "lan", name, "--wait=false")
+    kubectl.until("lan", name, holds=lambda found: found["metadata"]["finalizers"] == [FINALIZER], what="KNL's alone")
+    kubectl("patch", "lan", name, "--type=merge", "-p", '{"metadata": {"finalizers": null}}')
+    kubectl.wait("--for=delete", f"lan/{name}")

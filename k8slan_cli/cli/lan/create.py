@@ -18,6 +18,7 @@ from k8slan_cli.cli.here import Here
 from k8slan_cli.cli.lan.output import Format, dump, yaml_text
 from k8slan_cli.errors import AbsentError, Invalid, K8slanError, Problem, near
 from k8slan_cli.lan.model import API_VERSION, KIND, Lan, LanRef
+from k8slan_cli.lan.names import Forms
 
 if TYPE_CHECKING:
     from k8slan_cli.inventory.lans import Found
@@ -137,7 +138,7 @@ def create(
         typer.echo(dump(_one_or_all(made), output or Format.YAML), nl=False)
     else:
         for document in made:
-            typer.echo("\n".join(_words(document, here)))
+            typer.echo("\n".join(_words(document, here, plan.forms)))
     if wait:
         _wait(here, [document["metadata"] for document in [*made, *plan.there]], timeout)
 
@@ -151,11 +152,15 @@ def _one_or_all(documents: list[Document]) -> Document | list[Document]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The documents to create, those that are there already just so, and what to say about it."""
+    """The documents to create, those that are there already just so, and what to say about it.
+
+    ``forms`` are those of the names of NADs in the cluster, as far as its LANs tell.
+    """
 
     documents: tuple[Document, ...]
     there: tuple[Document, ...] = ()
     warnings: tuple[str, ...] = ()
+    forms: Forms = Forms.SHORT
 
 
 def from_options(here: Here, options: LanOptions) -> Plan:
@@ -335,8 +340,9 @@ def checked(drafts: Sequence[Draft], seen: Surroundings) -> Plan:
     warnings = [seen.blind] if seen.blind else []
     warnings += [f"LAN {item['metadata']['namespace']}/{item['metadata']['name']} is there already" for item in there]
     warnings += [text for _, lan, _ in new.values() for text in _strange_nodes(lan, seen.nodes)]
+    forms = next((found.lan.forms for found in seen.lans if found.lan), Forms.SHORT)
     documents = tuple(_ready_to_send(document) for document, _, _ in new.values())
-    return Plan(documents=documents, there=tuple(there), warnings=tuple(warnings))
+    return Plan(documents=documents, there=tuple(there), warnings=tuple(warnings), forms=forms)
 
 
 def _taken(found: Found) -> Problem:
@@ -421,7 +427,7 @@ def _no_namespace(here: Here, namespace: str) -> AbsentError:
 # ---------------------------------------------------------------- afterwards
 
 
-def _words(document: Document, here: Here) -> Iterator[str]:
+def _words(document: Document, here: Here, forms: Forms) -> Iterator[str]:
     """What was made, and what to put into a pod or a VM next."""
     from k8slan_cli.inventory.lans import read, sound
     from k8slan_cli.lan import names
@@ -434,7 +440,8 @@ def _words(document: Document, here: Here) -> Iterator[str]:
     yield f"LAN {lan.ref} is created: {', '.join(what)}"
     yield ""
     place = f" -n {lan.ref.namespace}" if here.given else ""
-    nad = names.veth_nad(lan.spokes[0]) if lan.spokes else names.lan_nad(lan.ref.name)
+    before = forms.of(lan.ref.name)[0]
+    nad = names.veth_nad(lan.spokes[0], before) if lan.spokes else names.lan_nad(lan.ref.name)
     where = f"{lan.ref.name}/{lan.spokes[0]}" if lan.spokes else lan.ref.name
     yield f"A pod of namespace {lan.ref.namespace} is on it with this annotation:"
     asked = pods.request(nad)
@@ -442,7 +449,7 @@ def _words(document: Document, here: Here) -> Iterator[str]:
     yield f"A whole one prints:  k8slan lan example pod {where}{place}"
     if lan.spokes:
         yield "A KubeVirt VM with this network, its interface bound by macvtap:"
-        yield f"  multus: {{networkName: {names.mac_nad(lan.spokes[0])}}}"
+        yield f"  multus: {{networkName: {names.mac_nad(lan.spokes[0], before)}}}"
         yield f"A whole one prints:  k8slan lan example vm {where}{place}"
 
 

@@ -18,6 +18,7 @@ from k8slan_cli.errors import KernelError
 from k8slan_cli.kubelet.plugins import Resource
 from k8slan_cli.lan import names
 from k8slan_cli.lan.model import Lan, LanRef
+from k8slan_cli.lan.names import Forms
 
 LAN = Lan(
     ref=LanRef(namespace="lab", name="blue"), netns="blue", bridge="br0", vxlan="vxlan0", vni=7, spokes=("r1",), uid="u"
@@ -56,7 +57,7 @@ class Offered:
 class Rig:
     """An agent with LANs, whose devices are offered."""
 
-    def __init__(self, *lans: Lan) -> None:
+    def __init__(self, *lans: Lan, **options: Any) -> None:
         self.kernel, self.offered = Kernel(), Offered()
         self.lans = {lan.ref: lan for lan in lans}
         self.on_lans: list[Callable[[Any], None]] = []
@@ -71,7 +72,7 @@ class Rig:
             on_lans=self.on_lans,
             on_underlays=[],
         )
-        self.running = asyncio.create_task(Devices(agent, self.offered).run())  # type: ignore[arg-type]
+        self.running = asyncio.create_task(Devices(agent, self.offered, **options).run())  # type: ignore[arg-type]
 
     async def change(self, *lans: Lan) -> Mapping[str, Resource | None]:
         """Change LANs; returns what is offered anew."""
@@ -125,6 +126,27 @@ def test_lans_with_one_spoke_share_what_is_for_pods_and_each_has_its_own_for_vms
         assert offered(gone) == {"veth-r1": (110, False, ())}
         assert gone["macvtap.k8slan.io/k8slan-mac-r1"] is None
         rig.running.cancel()
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize(
+    ("forms", "names_offered"),
+    [
+        (Forms.LONG, {"mac-blue-r1", "veth-blue-r1"}),
+        (Forms.BOTH, {"mac-r1", "veth-r1", "mac-blue-r1", "veth-blue-r1"}),
+    ],
+)
+def test_the_forms_that_are_chosen_are_offered(forms: Forms, names_offered: set[str]) -> None:
+    async def play() -> None:
+        rig = Rig(replace(LAN, forms=forms), max_pods=7)
+        rig.kernel.may_answer.set()
+        wanted = offered(await asyncio.wait_for(rig.offered.changes.get(), 5))
+        rig.running.cancel()
+        assert wanted.keys() == names_offered
+        assert {name: each[0] for name, each in wanted.items()} == {
+            name: 1 if name.startswith("mac") else 7 for name in names_offered
+        }
 
     asyncio.run(play())
 

@@ -396,9 +396,28 @@ def test_optional_fields() -> None:
         something={"else": [1]},
         cniVersions=["1.0.0"],
     ).config
-    assert (config.mtu, config.ipam) == (1400, "")
+    assert (config.mtu, config.ipam, config.unknown) == (1400, "", ("something",))
     assert config.ips == ("10.0.0.5/24", "2001:db8::5/64")
     assert config.dns == Dns(nameservers=("10.0.0.1",), domain="lab", search=("a", "b"), options=("ndots:2",))
+
+
+def test_the_fields_of_the_go_system() -> None:
+    routes = [
+        {"dst": "10.9.0.0/16", "gw": "10.0.0.1"},
+        {"Destination": "::/0", "gateway": "fe80::1"},
+        {"dst": "1.2.3.4"},
+    ]
+    fields = {"addrs": ["10.0.0.5/24"], "routes": routes, "disableTxChecksum": True, "peerNS": "/run/k8slan/netns/x"}
+    config = ask(**fields).config
+    assert (config.addresses, config.checksums, config.unknown) == (("10.0.0.5/24",), True, ())
+    assert [(route.destination, str(route.gateway)) for route in config.routes] == [
+        ("10.9.0.0/16", "10.0.0.1"),
+        ("::/0", "fe80::1"),
+        ("1.2.3.4/32", "None"),
+    ]
+    machine = ask(type="k8slanmacvtap", veth=..., spoke="a", **fields).config
+    assert (machine.addresses, machine.routes, machine.checksums) == ((), (), False)
+    assert machine.unknown == ("addrs", "disableTxChecksum", "routes"), "which are a pod's"
 
 
 def test_addresses_that_are_asked_for_are_the_ipam_plugins_to_read() -> None:

@@ -118,6 +118,7 @@ def test_the_forms_of_names_may_be_changed_and_the_lan_stays_named() -> None:
         assert resource(rig, "a", "k8slan-mac-lab-r1") == LONG
         assert resource(rig, "b", "k8slan-mac-lab-r1").startswith(f"{LONG}-")
         assert NADS.path("a", "k8slan-mac-r1") not in rig.api.objects
+        assert status(rig, "a")["names"] == "long"
         rig = successor(rig, Naming(forms=Forms.BOTH))
         await lead(rig)
         nads = {key.rpartition("/")[2] for key in rig.api.objects if NADS.plural in key and "/a/" in key}
@@ -129,6 +130,7 @@ def test_the_forms_of_names_may_be_changed_and_the_lan_stays_named() -> None:
         await lead(rig)
         nads = {key.rpartition("/")[2] for key in rig.api.objects if NADS.plural in key and "/a/" in key}
         assert nads == {"k8slan-mac-r1", "k8slan-veth-r1"}
+        assert "names" not in status(rig, "a")
 
     run_fast(play())
 
