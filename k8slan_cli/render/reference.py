@@ -111,18 +111,24 @@ def _nads() -> list[dict[str, str]]:
         "apiVersion": model.API_VERSION,
         "kind": model.KIND,
         "metadata": {"name": "lan"},
-        "spec": {"vni": 1, "spokes": ["spoke"], "dynamic": True},
+        "spec": {"vni": 1, "spokes": ["spoke", "name-0"], "dynamic": True},
     }
     purposes = {
         names.mac_nad("spoke"): "a KubeVirt VM on a spoke",
         names.veth_nad("spoke"): "a pod on a spoke",
+        names.set_nad(
+            "name"
+        ): "the pods of a StatefulSet, each on the spoke of its number, if there is a spoke `<name>-0`",
         names.lan_nad("lan"): "any number of pods, with `dynamic: true`",
     }
     return [
         {
-            "name": nad.name.replace("-spoke", "-<spoke>").replace("-lan-lan", "-lan-<lan>"),
+            "name": nad.name.replace("-spoke", "-<spoke>")
+            .replace("-lan-lan", "-lan-<lan>")
+            .replace("-set-name", "-set-<name>"),
             "purpose": purposes[nad.name],
             "resource": f"`{nad.resource.replace('-spoke', '-<spoke>')}`" if nad.resource else "none",
         }
         for nad in objects.nads(codec.decode(document))
+        if nad.name in purposes
     ]
