@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-import sys
 from typing import Annotated
 
 import typer
 
-from k8slan_cli.errors import K8slanError
+from k8slan_cli.cli import logs
 from k8slan_cli.lan.names import Forms
 from k8slan_cli.lan.resources import MAX_RESOURCES, Naming
 
@@ -43,12 +41,7 @@ def controller(
 
     from k8slan_cli.controller import run
 
-    levels = logging.getLevelNamesMapping()
-    if log_level.upper() not in levels:
-        raise K8slanError(f"{log_level!r} is not a log level", hint="debug, info, warning or error")
-    logging.basicConfig(
-        stream=sys.stderr, level=levels[log_level.upper()], format="%(asctime)s %(levelname)-7s %(message)s", force=True
-    )
+    logs.begin(log_level)
     options = run.ControllerOptions(
         namespace=namespace,
         identity=name,

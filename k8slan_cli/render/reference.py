@@ -52,6 +52,7 @@ def render() -> str:
         spec=list(_rows(properties["spec"], "")),
         rules=list(_rules(properties["spec"], "")),
         status=list(_rows(properties["status"], "")),
+        beyond=_listed([f"`{name}`" for name in model.UNDERLAY_FIELDS if name in properties["spec"]["properties"]]),
         nads=_nads(),
     )
 
@@ -95,6 +96,10 @@ def _bounds(field: Mapping[str, Any]) -> str:
     for keys, unit in (("maxItems", "entries"), ("maxProperties", "entries"), ("maxLength", "characters")):
         found += [f"≤ {holder[keys]} {unit}" for holder in (field, inner) if keys in holder]
     return ", ".join(found)
+
+
+def _listed(words: list[str]) -> str:
+    return f"{', '.join(words[:-1])} or {words[-1]}"
 
 
 def _code(value: object) -> str:

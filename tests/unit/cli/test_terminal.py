@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import logging
 import os
 import pty
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 import yaml
 
 from k8slan_cli.__main__ import main
+from k8slan_cli.cli import logs
 from k8slan_cli.cli.terminal import BOLD, PLAIN, Terminal, visible
 from tests.support import scene
 from tests.unit.render.api import Api, serve
@@ -190,6 +192,23 @@ def test_nothing_from_the_cluster_looks_like_a_line_of_its_own(
         assert not [line for line in (out + err).splitlines() if line.lstrip().startswith("FORGED")], words
         told += (out + err).count("FORGED")
     assert told
+
+
+def test_what_is_logged_is_a_line_and_a_traceback_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    root = logging.getLogger()
+    before, level, out = root.handlers[:], root.level, io.StringIO()
+    try:
+        monkeypatch.setattr(sys, "stderr", out)
+        logs.begin("info")
+        try:
+            raise ValueError("two\nlines")
+        except ValueError:
+            logging.getLogger("test").exception("plugin x said %s", "a\n2026-01-01 INFO forged\u2028more")
+    finally:
+        root.handlers, root.level = before, level
+    first, second, *_ = out.getvalue().splitlines()
+    assert first.endswith("ERROR   plugin x said a 2026-01-01 INFO forged more")
+    assert second == "Traceback (most recent call last):"
 
 
 def test_a_terminal_has_its_colours(api: Api, kubeconfig: Path) -> None:

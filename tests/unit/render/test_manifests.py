@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
@@ -171,6 +172,14 @@ def test_every_setting_is_used() -> None:
 
 
 # ---------------------------------------------------------------- what is committed
+
+
+def test_pods_in_examples_ask_for_no_device() -> None:
+    """A bare pod that does fails admission for good when its node restarts; veths need none."""
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.*"), *(ROOT / "manifests").glob("*-example.yaml")]
+    asking = re.compile(r"^\s+macvtap\.k8slan\.io/k8slan-veth-\S+: *1", re.MULTILINE)
+    assert [page.name for page in pages if asking.search(page.read_text())] == []
+    assert "UnexpectedAdmissionError" in (ROOT / "manifests" / "pod-example.yaml").read_text()
 
 
 def test_the_committed_manifest_is_what_the_templates_give() -> None:
