@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from pathlib import PurePath
-from typing import TextIO, cast
 
 
 def main() -> int:
@@ -14,11 +13,11 @@ def main() -> int:
 
         return cni.main()
 
+    from k8slan_cli.cli import terminal
     from k8slan_cli.cli.app import app
-    from k8slan_cli.cli.terminal import Terminal
     from k8slan_cli.errors import K8slanError
 
-    sys.stdout, sys.stderr = cast("TextIO", Terminal(sys.stdout)), cast("TextIO", Terminal(sys.stderr))
+    terminal.stand_before()
     try:
         app(prog_name=_program())
     except K8slanError as error:

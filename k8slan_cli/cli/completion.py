@@ -119,8 +119,10 @@ def for_kubectl() -> int:
 
     One offer a line, what it is after a tab, and at last how to go on: 4 is cobra's "no file names".
     """
+    from k8slan_cli.cli import terminal
     from k8slan_cli.cli.app import app
 
+    terminal.stand_before()
     *words, unfinished = sys.argv[1:] or [""]
     os.environ |= {
         "_K8SLAN_COMPLETE": "complete_fish",

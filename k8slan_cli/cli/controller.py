@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-import sys
 from typing import Annotated
 
 import typer
 
+from k8slan_cli.cli import logs
 from k8slan_cli.errors import K8slanError
 from k8slan_cli.lan import vnis
 from k8slan_cli.lan.names import Forms
@@ -51,12 +50,7 @@ def controller(
         allotting = vnis.parse(vni_range)
     except ValueError as error:
         raise K8slanError(f"--vni-range: {error}") from None
-    levels = logging.getLevelNamesMapping()
-    if log_level.upper() not in levels:
-        raise K8slanError(f"{log_level!r} is not a log level", hint="debug, info, warning or error")
-    logging.basicConfig(
-        stream=sys.stderr, level=levels[log_level.upper()], format="%(asctime)s %(levelname)-7s %(message)s", force=True
-    )
+    logs.begin(log_level)
     options = run.ControllerOptions(
         namespace=namespace,
         identity=name,

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
-import sys
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from k8slan_cli.cli import logs
 from k8slan_cli.errors import K8slanError
 from k8slan_cli.lan.resources import MAX_PODS
 
@@ -58,9 +57,7 @@ def node_agent(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done now, and do nothing.")] = False,
 ) -> None:
     """Reconcile this node's LANs and serve CNI requests."""
-    logging.basicConfig(
-        stream=sys.stderr, level=_level(log_level), format="%(asctime)s %(levelname)-7s %(message)s", force=True
-    )
+    logs.begin(log_level)
     options = _options(node_name, node_ip, run_dir, host_root, http, handover)
     if lan_dir is not None:
         offer = _offer_devices(device_plugins, max_pods) if device_plugins else None
@@ -68,13 +65,6 @@ def node_agent(
     else:
         offer = _offer_devices(device_plugins or _DEVICE_PLUGINS, max_pods)
         asyncio.run(_in_cluster(options, offer, diagnostics_address, dry_run=dry_run))
-
-
-def _level(name: str) -> int:
-    levels = logging.getLevelNamesMapping()
-    if name.upper() not in levels:
-        raise K8slanError(f"{name!r} is not a log level", hint="debug, info, warning or error")
-    return levels[name.upper()]
 
 
 def _options(node_name: str, node_ip: str, run_dir: Path, host_root: Path, http: str, handover: float) -> AgentOptions:

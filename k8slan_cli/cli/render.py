@@ -33,6 +33,7 @@ class What(enum.StrEnum):
     VTEP_CRD = "crd-vtep"
     RBAC = "rbac"
     WEBHOOK = "webhook"
+    NETWORK_POLICY = "network-policy"
     CONTROLLER = "controller"
     NODE_AGENT = "node-agent"
     MONITOR = "monitor"

@@ -11,11 +11,12 @@ from __future__ import annotations
 import codecs
 import io
 import re
+import sys
 import unicodedata
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 # Unicode's noncharacters (section 23.7): text from elsewhere that has them can colour itself, and do no more.
-PLAIN, BOLD, RED, GREEN, YELLOW, GREY, CLEAR_LINE = "\ufdd0\ufdd1\ufdd2\ufdd3\ufdd4\ufdd5\ufdd6"
+PLAIN, BOLD, RED, GREEN, YELLOW, GREY = "\ufdd0\ufdd1\ufdd2\ufdd3\ufdd4\ufdd5"
 _SEQUENCES = {
     PLAIN: "\x1b[0m",
     BOLD: "\x1b[1m",
@@ -23,7 +24,6 @@ _SEQUENCES = {
     GREEN: "\x1b[32m",
     YELLOW: "\x1b[33m",
     GREY: "\x1b[90m",
-    CLEAR_LINE: "\r\x1b[K",
 }
 _SUSPECT = re.compile(r"[^\n\t -~]")
 
@@ -31,11 +31,6 @@ _SUSPECT = re.compile(r"[^\n\t -~]")
 def visible(text: str) -> str:
     """Return text with another sign for each that commands a terminal or is not seen; line breaks and tabs stay."""
     return _SUSPECT.sub(lambda found: _shown(found[0]), text)
-
-
-def one_line(text: str) -> str:
-    """Return text without line breaks: what somebody else wrote must not look like a line of k8slan's."""
-    return " ".join(text.replace("\t", " ").splitlines())
 
 
 def _shown(sign: str) -> str:
@@ -71,6 +66,11 @@ class Terminal:
         if name == "buffer" and codecs.lookup(self.stream.encoding or "utf-8").name == "ascii":
             raise AttributeError(name)
         return getattr(self.stream, name)
+
+
+def stand_before() -> None:
+    """Let nothing reach stdout and stderr of this process but through a ``Terminal``."""
+    sys.stdout, sys.stderr = cast("TextIO", Terminal(sys.stdout)), cast("TextIO", Terminal(sys.stderr))
 
 
 def past_filter(stream: TextIO) -> TextIO:

@@ -213,7 +213,8 @@ def parse(environ: Mapping[str, str], stdin: bytes) -> Request:
     if verb == "DEL":
         ipam = _ipam_or_none(source)
         return Del(environ=environ, stdin=stdin, container=container, ifname=ifname, netns=netns, ipam=ipam)
-    config = _config(source, verb)
+    args = _args(environ.get("CNI_ARGS", "")) if verb == "ADD" else {}
+    config = _config(source, verb, args.get("K8S_POD_NAME", ""))
     if verb == "STATUS":
         return Status(environ=environ, stdin=stdin, config=config)
     if verb == "GC":
@@ -231,7 +232,6 @@ def parse(environ: Mapping[str, str], stdin: bytes) -> Request:
             config=config,
             previous=decode(previous),
         )
-    args = _args(environ.get("CNI_ARGS", ""))
     return Add(
         environ=environ,
         stdin=stdin,
@@ -282,6 +282,8 @@ def _args(text: str) -> dict[str, str]:
             continue
         if not key or not equals or not value.isprintable():
             raise CniError(wire.INVALID_ENVIRONMENT, f"CNI_ARGS: {pair[:64]!r} is not KEY=VALUE")
+        if key.startswith("K8S_POD_") and args.get(key, value) != value:
+            raise CniError(wire.INVALID_ENVIRONMENT, f"CNI_ARGS: {key} is there twice")
         args[key] = value
     tolerant = args.get("IgnoreUnknown", "false").lower()
     if tolerant not in ("1", "true", "0", "false"):
@@ -295,7 +297,7 @@ def _args(text: str) -> dict[str, str]:
 # ---------------------------------------------------------------- the configuration
 
 
-def _config(source: Field, verb: str) -> NetConf:
+def _config(source: Field, verb: str, pod: str) -> NetConf:
     version = _version(source.at("cniVersion"), verb)
     name = source.at("name")
     if fault := container_fault(name.text()):
@@ -305,7 +307,7 @@ def _config(source: Field, verb: str) -> NetConf:
         kind.fail(f"{kind.text()!r} is neither {' nor '.join(Plugin)}")
     plugin = Plugin(kind.text())
     veth = plugin is Plugin.VETH
-    spoke, lan = _target(source, plugin)
+    spoke, lan = _target(source, plugin, pod if verb == "ADD" else None)
     ipam = _ipam(source)
     ips = () if ipam else tuple(item.interface() for item in source.at("runtimeConfig").at("ips").items())
     return NetConf(
@@ -341,8 +343,11 @@ def _version(source: Field, verb: str) -> str:
     raise CniError(wire.INCOMPATIBLE_VERSION, said, f"k8slan speaks {', '.join(versions.SUPPORTED)}")
 
 
-def _target(source: Field, plugin: Plugin) -> tuple[str | None, LanRef | None]:
-    """The spoke to attach to, the LAN that it belongs to, or the dynamic LAN."""
+def _target(source: Field, plugin: Plugin, pod: str | None) -> tuple[str | None, LanRef | None]:
+    """The spoke to attach to, the LAN that it belongs to, or the dynamic LAN.
+
+    Without a pod, the first of a StatefulSet's spokes stands for all.
+    """
     own = _SPOKES[plugin]
     stray = [key for key in _SPOKES.values() if key != own and source.at(key).value is not None]
     spoke, lan = source.at(own), source.at("lan")
@@ -350,9 +355,10 @@ def _target(source: Field, plugin: Plugin) -> tuple[str | None, LanRef | None]:
         allowed = [own, "lan"] if plugin is Plugin.VETH else [own]
         got = " and ".join(stray) or ("lan alone" if lan.value is not None else "none of them")
         source.at("type").fail(f"{plugin} needs {' or '.join(f'{key!r}' for key in allowed)}, not {got}")
-    if spoke.value is not None and (fault := names.label_fault(spoke.text(), names.MAX_INTERFACE)):
+    text = _numbered(spoke, "pod-0" if pod is None else pod) if plugin is Plugin.VETH else spoke.text()
+    if spoke.value is not None and (fault := names.label_fault(text, names.MAX_INTERFACE)):
         spoke.fail(fault)
-    return spoke.text() or None, _lan(lan) if lan.value is not None else None
+    return text or None, _lan(lan) if lan.value is not None else None
 
 
 def _lan(source: Field) -> LanRef:
@@ -382,6 +388,14 @@ def _unknown(given: Iterable[str], plugin: Plugin) -> Iterator[str]:
     """The fields of a configuration that neither CNI and multus nor k8slan know."""
     known = _KNOWN_FIELDS | _OWN_FIELDS[plugin]
     return (name for name in given if name not in known and not name.startswith("cni.dev/"))
+
+
+def _numbered(target: Field, pod: str) -> str:
+    """The spoke of a pod that is one of several alike."""
+    text = target.text()
+    if not (spoke := names.spoke_of(text, pod)) and text:
+        target.fail(f"{text} is for pods of a StatefulSet, whose names end in a number: {names.shown(pod)} does not")
+    return spoke
 
 
 def _mtu(source: Field) -> int | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -57,6 +58,11 @@ def read(secret: Mapping[str, Any]) -> Chain | None:
 def data(chain: Chain) -> dict[str, str]:
     """``data`` of the Secret."""
     return {key: base64.b64encode(getattr(chain, field)).decode() for field, key in _KEYS.items()}
+
+
+def path(chain: Chain) -> str:
+    """The path at which reviews are taken. It follows from a key that is in the Secret, so that nobody can guess it."""
+    return f"/validate/{hashlib.sha256(b'path' + chain.authority_key).hexdigest()}"
 
 
 def due(chain: Chain | None, names: tuple[str, ...], now: datetime) -> datetime:

@@ -1,4 +1,4 @@
-"""Keeps the webhook's certificate: the chain in its Secret, and the API server's trust in it. Only the leader does.
+"""Keeps the webhook's certificate: the chain in its Secret, the API server's trust in it, and the path that it asks at.
 
 The order matters: first the API server learns to trust what is new, then the Secret gives it to the controllers.
 """
@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 from k8slan_cli.controller import certs
 from k8slan_cli.controller.certs import Chain, Policy
@@ -33,10 +34,15 @@ _LONGEST = timedelta(hours=12)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trust:
-    """What the API server trusts: the webhook's ``caBundle``, in the configuration of this ``uid``."""
+    """What the API server trusts and where it asks: ``clientConfig`` of the configuration of this ``uid``.
+
+    ``base`` is the beginning of a ``url``, "" where a Service is named instead.
+    """
 
     uid: str
     bundle: bytes
+    path: str
+    base: str = ""
 
 
 class Keeper:
@@ -119,17 +125,18 @@ class Keeper:
 
     async def _make_trusted(self, chain: Chain) -> None:
         trust = self._trust.get(("", CONFIGURATION))
-        if trust is None or trust.bundle == chain.authority:
+        path = certs.path(chain)
+        if trust is None or (trust.bundle, trust.path) == (chain.authority, path):
             return
+        where = {"url": f"{trust.base}{path}"} if trust.base else {"service": {"path": path}}
         bundle = base64.b64encode(chain.authority).decode()
         body = {
             "apiVersion": WEBHOOKS.api_version,
             "kind": "ValidatingWebhookConfiguration",
             "metadata": {"name": CONFIGURATION, "uid": trust.uid},
-            "webhooks": [{"name": WEBHOOK, "clientConfig": {"caBundle": bundle}}],
+            "webhooks": [{"name": WEBHOOK, "clientConfig": {"caBundle": bundle, **where}}],
         }
-        path = WEBHOOKS.path("", CONFIGURATION)
-        self._trust.learn(await apply(self._client, path, body, CONTROLLER))
+        self._trust.learn(await apply(self._client, WEBHOOKS.path("", CONFIGURATION), body, CONTROLLER))
         log.info("the API server trusts the webhook's certificate")
 
 
@@ -139,5 +146,8 @@ def _read_trust(configuration: Document) -> Trust | None:
         if webhook.get("name") == WEBHOOK:
             config: Mapping[str, Any] = webhook.get("clientConfig") or {}
             bundle = base64.b64decode(config.get("caBundle") or "")
-            return Trust(uid=configuration["metadata"]["uid"], bundle=bundle)
+            url = urlsplit(config.get("url") or "")
+            path = url.path or (config.get("service") or {}).get("path") or ""
+            base = f"{url.scheme}://{url.netloc}" if url.netloc else ""
+            return Trust(uid=configuration["metadata"]["uid"], bundle=bundle, path=path, base=base)
     return None

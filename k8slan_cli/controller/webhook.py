@@ -3,14 +3,16 @@
 Only TLS and the form of the answer are here; what is right and wrong is ``verdict``'s. Every controller serves, not
 only the one that leads. A new certificate is taken up without a pause: connections that are open keep the old one.
 
-Anybody in the cluster can send something here. A body is bounded to what a review can need, and is read and judged in a
-thread: the loop that keeps the controller's lease has its turn meanwhile. Of two threads a large body takes one.
+Anybody in the cluster can connect. Reviews are taken at a path that the API server alone is told of (``certs.path``);
+of other requests no body is read. A body is bounded to what a review can need, and is judged in a thread: the loop that
+keeps the controller's lease has its turn meanwhile. Of two threads a large body takes one.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import hmac
 import json
 import logging
 import ssl
@@ -20,6 +22,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from k8slan_cli.controller import certs
 from k8slan_cli.controller.certs import Chain
 from k8slan_cli.controller.verdict import Clashes, judge
 from k8slan_cli.errors import K8slanError, Problem
@@ -28,7 +31,6 @@ from k8slan_cli.serve.server import Answer, Limits, Request, Server, split
 
 log = logging.getLogger(__name__)
 
-PATH = "/validate"
 _LIMITS = Limits(
     body=4 << 20,  # an object has 1.5 MiB at the most (etcd's limit), and a review holds two
     request=3.0,  # by then the API server has given up (timeoutSeconds in templates/webhook.yaml.j2)
@@ -48,6 +50,7 @@ class Webhook:
         self._clashes = clashes
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
+        self._path = ""
         self._server: Server | None = None
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="webhook")
         self._large = asyncio.Lock()
@@ -78,9 +81,15 @@ class Webhook:
                 self._tls.load_cert_chain(file.name)
         except ssl.SSLError as error:
             raise K8slanError(f"the webhook's certificate cannot be used: {error}") from error
+        self._path = certs.path(chain)
         if self._server is None:
             self._server = Server(
-                self._address, self._answer, limits=_LIMITS, tls=self._tls, hint="choose another --webhook"
+                self._address,
+                self._answer,
+                limits=_LIMITS,
+                tls=self._tls,
+                hint="choose another --webhook",
+                admits=self._admits,
             )
             self._server.start()
             log.info("the webhook serves on %s", self._server.address)
@@ -92,9 +101,10 @@ class Webhook:
             self._server = None
         self._threads.shutdown(wait=False, cancel_futures=True)
 
+    def _admits(self, method: str, path: str) -> bool:
+        return method == "POST" and hmac.compare_digest(path.encode(), self._path.encode())
+
     async def _answer(self, request: Request) -> Answer:
-        if (request.method, request.path) != ("POST", PATH):
-            return Answer.text(f"there is only POST of {PATH}", status=404)
         loop = asyncio.get_running_loop()
 
         async def in_loop(lan: Lan) -> tuple[Problem, ...]:

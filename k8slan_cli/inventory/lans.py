@@ -48,11 +48,11 @@ class Found:
 
 def read(document: Mapping[str, Any]) -> Found:
     """What an object says. It never raises for what is in it."""
-    metadata, status = document["metadata"], document.get("status")
+    metadata, status = document["metadata"], plain(document.get("status"))
     lan: Lan | None = None
     problems: tuple[Problem, ...] = ()
     try:
-        lan = codec.decode(document, strict=False)
+        lan = codec.decode({**document, "status": status}, strict=False)
     except Invalid as error:
         problems = error.problems
     return Found(
@@ -66,6 +66,18 @@ def read(document: Mapping[str, Any]) -> Found:
         version=metadata.get("resourceVersion") or "",
         deleting="deletionTimestamp" in metadata,
     )
+
+
+def plain(found: Any) -> Any:
+    """What a document has, without line breaks in its texts: whoever wrote them, they are shown within lines."""
+    match found:
+        case str():
+            return names.one_line(found)
+        case dict():
+            return {key: plain(value) for key, value in found.items()}
+        case list():
+            return [plain(value) for value in found]
+    return found
 
 
 # ---------------------------------------------------------------- asking

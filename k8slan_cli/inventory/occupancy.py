@@ -66,7 +66,7 @@ def vteps(cluster: Cluster, namespace: str = "", lan: str = "") -> SeenVteps:
 
 def decoded(documents: Iterable[Mapping[str, Any]]) -> tuple[Vtep, ...]:
     """Return the VTEPs of documents."""
-    return tuple(filter(None, map(vtep_codec.decode, documents)))
+    return tuple(filter(None, (vtep_codec.decode(lans.plain(document)) for document in documents)))
 
 
 def read(cluster: Cluster, items: Sequence[Found], *, waiting: bool = True) -> Users:

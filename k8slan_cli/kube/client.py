@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from k8slan_cli import __version__
 from k8slan_cli.errors import K8slanError, Problem
+from k8slan_cli.lan import names
 
 JSON = "application/json"
 APPLY = "application/apply-patch+yaml"
@@ -226,11 +227,13 @@ def refusal(status: int, text: bytes, what: str) -> ApiError:
     """Return what an answer of the API server means that is not a success; ``what`` was asked."""
     try:
         answer = json.loads(text)
-        message = str(answer.get("message") or "")
+        message = names.one_line(str(answer.get("message") or ""))
         causes = (answer.get("details") or {}).get("causes") or ()
-        problems = tuple(Problem(field=c.get("field") or "", message=c.get("message") or "") for c in causes)
+        problems = tuple(
+            Problem(field=c.get("field") or "", message=names.one_line(c.get("message") or "")) for c in causes
+        )
     except (ValueError, AttributeError):
-        message, problems = text.decode(errors="replace").strip(), ()
+        message, problems = names.one_line(text.decode(errors="replace").strip()), ()
     if status == 401:
         hint = "the credentials are wrong or have expired"
         return MissingError("the cluster does not know this user", hint=hint, status=status)

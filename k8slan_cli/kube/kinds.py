@@ -82,6 +82,7 @@ KUBEVIRTS = Kind("kubevirt.io/v1", "KubeVirt", "kubevirts")
 _MANIFESTS = (
     *(LANS, VTEPS, PODS, NAMESPACES, SECRETS, SERVICE_ACCOUNTS, WEBHOOKS, CRDS, DEPLOYMENTS, DAEMON_SETS, KUBEVIRTS),
     Kind("v1", "Service", "services"),
+    Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"),
     Kind(_RBAC, "ClusterRole", "clusterroles", namespaced=False),
     Kind(_RBAC, "ClusterRoleBinding", "clusterrolebindings", namespaced=False),
     Kind(_RBAC, "Role", "roles"),

@@ -15,7 +15,7 @@ from k8slan_cli.plan.objects import Nad
 
 _PREFIX = "k8slan-"
 _MULTUS = "is multus installed? it brings NetworkAttachmentDefinitions"
-_VETH, _MAC, _LAN = names.veth_nad(""), names.mac_nad(""), names.lan_nad("")
+_VETH, _MAC, _SET, _LAN = names.veth_nad(""), names.mac_nad(""), names.set_nad(""), names.lan_nad("")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +58,8 @@ def claim(name: str) -> tuple[str, str]:
     for prefix in (_VETH, _MAC):
         if name.startswith(prefix):
             return _VETH + name.removeprefix(prefix), ""
+    if name.startswith(_SET):
+        return f"{_VETH}{name.removeprefix(_SET)}-0", ""
     return "", name.removeprefix(_LAN) if name.startswith(_LAN) else ""
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import enum
 import hashlib
 import re
+from collections.abc import Iterable, Iterator
 
 MAX_INTERFACE = 13
 """Longest interface name in a LAN object, as in the seed's API: a derived name needs room for a letter."""
@@ -20,10 +21,13 @@ MAX_SUBDOMAIN = 253
 _MAX_LAN = 200
 """As much of a LAN's name as the name of a NAD takes."""
 _SHOWN = 80
+_EACH = "-*"
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _FILE = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+
+_NUMBER = re.compile(r"-(0|[1-9][0-9]*)\Z")
 
 RESOURCE_DOMAIN = "macvtap.k8slan.io"
 FINALIZER_PREFIX = "finalizer.k8slan.io/"
@@ -37,6 +41,11 @@ _TAP_RANGE = (1 << 31) - 1 - _TAP_BASE
 def shown(text: str) -> str:
     """Text that somebody gave, for a message: in quotes, on one line, and never endless."""
     return repr(text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…")
+
+
+def one_line(text: str) -> str:
+    """Text without line breaks: what somebody else wrote must not look like a line of k8slan's."""
+    return " ".join(text.replace("\t", " ").splitlines())
 
 
 def interface_fault(name: str, longest: int = MAX_INTERFACE) -> str:
@@ -99,6 +108,26 @@ def port(spoke: str) -> str:
 def dynamic_port(container: str, ifname: str) -> str:
     """The bridge port of an attachment without a spoke."""
     return f"{_digest(container, ifname)[:12]}d"
+
+
+def sets(spokes: Iterable[str]) -> Iterator[str]:
+    """The names that a StatefulSet's pods can go by: those whose first spoke, ``<name>-0``, is there."""
+    for spoke in spokes:
+        if (name := spoke.removesuffix("-0")) != spoke and not label_fault(name):
+            yield name
+
+
+def of_set(name: str) -> str:
+    """What a configuration calls the spokes of a StatefulSet's pods together."""
+    return f"{name}{_EACH}"
+
+
+def spoke_of(text: str, pod: str) -> str:
+    """The spoke that a configuration means for a pod: of ``web-*`` the one of the pod's number, "" if it has none."""
+    if not text.endswith(_EACH):
+        return text
+    number = _NUMBER.search(pod)
+    return f"{text.removesuffix(_EACH)}{number[0]}" if number else ""
 
 
 def stub(port_name: str) -> str:
@@ -168,6 +197,11 @@ def _nad(kind: str, spoke: str, lan: str) -> str:
 def _short(name: str, longest: int, *of: str) -> str:
     """A name, with a digest of what it is of in place of its end if it is too long."""
     return name if len(name) <= longest else f"{name[: longest - 9].rstrip('-.')}-{_digest(*of)[:8]}"
+
+
+def set_nad(name: str, lan: str = "") -> str:
+    """The NetworkAttachmentDefinition by which a StatefulSet's pods attach, number 2 to the spoke ``<name>-2``."""
+    return _nad("k8slan-set", name, lan)
 
 
 def lan_nad(lan: str) -> str:

@@ -77,6 +77,9 @@ def _nads(lan: Lan, where: Mapping[str, str]) -> Iterator[Nad]:
         # No resource here: a pod needs no device for a veth, and may leave the resource line of the seed out.
         config = {"type": VETH_PLUGIN, **where, "veth": spoke}
         yield _nad(lan, names.veth_nad(spoke, before), config, {"mac": True, "ips": True})
+    for name, before in product(names.sets(lan.spokes), lan.forms.of(lan.ref.name)):
+        config = {"type": VETH_PLUGIN, **where, "veth": names.of_set(name)}
+        yield _nad(lan, names.set_nad(name, before), config, {"mac": True, "ips": True})
     if lan.dynamic:
         config = {"type": VETH_PLUGIN, "lan": str(lan.ref)}
         yield _nad(lan, names.lan_nad(lan.ref.name), config, {"mac": True, "ips": True})

@@ -313,11 +313,12 @@ def _wanted(lan: Lan, pods: Iterable[Pod]) -> Iterator[Wanted]:
 
 
 def _port(pod: Pod, socket: Socket, network: Network) -> VtepPort:
+    spoke = names.spoke_of(socket.spoke, pod.name)
     return VtepPort(
-        name=names.port(socket.spoke) if socket.spoke else "",
+        name=names.port(spoke) if spoke else "",
         interface=network.interface,
         kind=socket.kind,
-        spoke=socket.spoke,
+        spoke=spoke,
         pod=_refs(pod)[0],
         vm=VmRef(name=pod.vm, uid=pod.vmi) if pod.vm else None,
         mac=network.mac,

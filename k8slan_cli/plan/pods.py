@@ -71,7 +71,10 @@ class Pod:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Socket:
-    """A place of a LAN to plug into: its kind (``veth`` or ``macvtap``), and its spoke, "" for a dynamic LAN's."""
+    """A place of a LAN to plug into: its kind (``veth`` or ``macvtap``), and its spoke, "" for a dynamic LAN's.
+
+    A StatefulSet's pods have one together: ``names.spoke_of`` tells the spoke of each.
+    """
 
     lan: LanRef
     kind: str
@@ -83,6 +86,8 @@ def sockets(lan: Lan) -> Iterator[tuple[LanRef, Socket]]:
     for spoke, before in product(lan.spokes, names.Forms.BOTH.of(lan.ref.name)):
         for name, kind in ((names.veth_nad(spoke, before), VETH), (names.mac_nad(spoke, before), MACVTAP)):
             yield _nad(lan, name), Socket(lan=lan.ref, kind=kind, spoke=spoke)
+    for name, before in product(names.sets(lan.spokes), names.Forms.BOTH.of(lan.ref.name)):
+        yield _nad(lan, names.set_nad(name, before)), Socket(lan=lan.ref, kind=VETH, spoke=names.of_set(name))
     if lan.dynamic:
         yield _nad(lan, names.lan_nad(lan.ref.name)), Socket(lan=lan.ref, kind=VETH)
 
@@ -99,12 +104,12 @@ def decode_pod(document: Mapping[str, Any]) -> Pod:
     metadata, status = document["metadata"], document.get("status") or {}
     annotations, labels = metadata.get("annotations") or {}, metadata.get("labels") or {}
     spec = document.get("spec") or {}
-    namespace = metadata.get("namespace", "")
+    namespace = _printable(metadata.get("namespace", ""))
     return Pod(
         namespace=namespace,
-        name=metadata["name"],
+        name=_printable(metadata["name"]),
         uid=metadata.get("uid") or "",
-        node=spec.get("nodeName") or "",
+        node=_printable(spec.get("nodeName") or ""),
         phase=status.get("phase") or "",
         vm=_printable(next((found for key in _VM_KEYS if (found := annotations.get(key) or labels.get(key))), "")),
         vmi=labels.get(_VMI_KEY) or "",

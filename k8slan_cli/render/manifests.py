@@ -31,6 +31,7 @@ class Part(enum.StrEnum):
     VTEP_CRD = "crd-vtep"
     RBAC = "rbac"
     WEBHOOK = "webhook"
+    NETWORK_POLICY = "network-policy"
     CONTROLLER = "controller"
     NODE_AGENT = "node-agent"
     MONITOR = "monitor"
@@ -38,7 +39,11 @@ class Part(enum.StrEnum):
 
 def parts(settings: Settings) -> tuple[Part, ...]:
     """The parts of an installation, in the order in which they are applied."""
-    left_out = {Part.WEBHOOK: not settings.webhook, Part.MONITOR: not settings.service_monitor}
+    left_out = {
+        Part.WEBHOOK: not settings.webhook,
+        Part.NETWORK_POLICY: not settings.network_policy,
+        Part.MONITOR: not settings.service_monitor,
+    }
     return tuple(part for part in Part if not left_out.get(part))
 
 

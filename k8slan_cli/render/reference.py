@@ -52,6 +52,7 @@ def render() -> str:
         spec=list(_rows(properties["spec"], "")),
         rules=list(_rules(properties["spec"], "")),
         status=list(_rows(properties["status"], "")),
+        beyond=_listed([f"`{name}`" for name in model.UNDERLAY_FIELDS if name in properties["spec"]["properties"]]),
         nads=_nads(),
     )
 
@@ -97,6 +98,10 @@ def _bounds(field: Mapping[str, Any]) -> str:
     return ", ".join(found)
 
 
+def _listed(words: list[str]) -> str:
+    return f"{', '.join(words[:-1])} or {words[-1]}"
+
+
 def _code(value: object) -> str:
     return f"`{manifests.to_yaml(value)}`"
 
@@ -111,18 +116,24 @@ def _nads() -> list[dict[str, str]]:
         "apiVersion": model.API_VERSION,
         "kind": model.KIND,
         "metadata": {"name": "lan"},
-        "spec": {"vni": 1, "spokes": ["spoke"], "dynamic": True},
+        "spec": {"vni": 1, "spokes": ["spoke", "name-0"], "dynamic": True},
     }
     purposes = {
         names.mac_nad("spoke"): "a KubeVirt VM on a spoke",
         names.veth_nad("spoke"): "a pod on a spoke",
+        names.set_nad(
+            "name"
+        ): "the pods of a StatefulSet, each on the spoke of its number, if there is a spoke `<name>-0`",
         names.lan_nad("lan"): "any number of pods, with `dynamic: true`",
     }
     return [
         {
-            "name": nad.name.replace("-spoke", "-<spoke>").replace("-lan-lan", "-lan-<lan>"),
+            "name": nad.name.replace("-spoke", "-<spoke>")
+            .replace("-lan-lan", "-lan-<lan>")
+            .replace("-set-name", "-set-<name>"),
             "purpose": purposes[nad.name],
             "resource": f"`{nad.resource.replace('-spoke', '-<spoke>')}`" if nad.resource else "none",
         }
         for nad in objects.nads(codec.decode(document))
+        if nad.name in purposes
     ]

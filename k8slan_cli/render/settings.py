@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
+from ipaddress import ip_network
 from pathlib import PurePosixPath
 
 from k8slan_cli import __version__
@@ -106,6 +107,17 @@ class Settings:
     )
     webhook_port: int = field(default=9443, metadata=_setting("TCP port of the controller's webhook, in its pod"))
     webhook: bool = field(default=True, metadata=_setting("refuse bad and clashing LANs when they are written"))
+    network_policy: bool = field(
+        default=True,
+        metadata=_setting("limit who reaches the controller; network plugins that know no policies do not"),
+    )
+    api_servers: tuple[str, ...] = field(
+        default=(),
+        metadata=_setting("network that the API server calls the webhook from, ADDRESS/LENGTH; any otherwise"),
+    )
+    metrics_namespaces: tuple[str, ...] = field(
+        default=(), metadata=_setting("namespace whose pods may read the controller's metrics; all otherwise")
+    )
     service_monitor: bool = field(
         default=False, metadata=_setting("add ServiceMonitors, and serve the agents' metrics on the node's address")
     )
@@ -163,6 +175,10 @@ def _problems(settings: Settings) -> Iterator[Problem]:
     yield from complain("image", f"{settings.image!r} is not an image" if bad_image else "")
     for secret in settings.pull_secrets:
         yield from complain("pull_secrets", names.subdomain_fault(secret))
+    for namespace in settings.metrics_namespaces:
+        yield from complain("metrics_namespaces", names.label_fault(namespace))
+    for network in settings.api_servers:
+        yield from complain("api_servers", _network_fault(network))
     for name in ("kubelet_dir", "cni_bin_dir"):
         yield from complain(name, _folder_fault(getattr(settings, name)))
     for name, known in (("pull_policy", PULL_POLICIES), ("log_level", LOG_LEVELS), ("names", tuple(Forms))):
@@ -197,12 +213,19 @@ def _folder_fault(path: str) -> str:
     return "" if pure.is_absolute() and plain and len(pure.parts) > 1 else f"{path!r} is not an absolute folder"
 
 
+def _network_fault(text: str) -> str:
+    try:
+        return "" if str(ip_network(text)) == text else f"{text!r} is to be written {ip_network(text)}"
+    except ValueError:
+        return f"{text!r} is not a network: 192.0.2.0/24, or 192.0.2.1/32 for one address"
+
+
 def option(name: str) -> str:
     """The option of a field."""
     return "--" + name.replace("_", "-").removesuffix("s" if name in REPEATED else "")
 
 
-REPEATED = ("pull_secrets", "agent_tolerations", "controller_tolerations")
+REPEATED = ("pull_secrets", "agent_tolerations", "controller_tolerations", "api_servers", "metrics_namespaces")
 """Fields whose option may be given several times, once for each of them."""
 
 HELP = {f.name: str(f.metadata["help"]) for f in fields(Settings)}

@@ -195,9 +195,18 @@ class Server:
     """Serves one address, ``HOST:PORT``; with ``tls`` as HTTPS."""
 
     def __init__(
-        self, address: str, handler: Handler, *, limits: Limits, tls: ssl.SSLContext | None = None, hint: str = ""
+        self,
+        address: str,
+        handler: Handler,
+        *,
+        limits: Limits,
+        tls: ssl.SSLContext | None = None,
+        hint: str = "",
+        admits: Callable[[str, str], bool] = lambda _method, _path: True,
     ) -> None:
         """Listen; clients wait until ``start``. ``hint`` says what to do where that cannot be.
+
+        Requests whose method and path ``admits`` does not admit get status 404, and their bodies are not read.
 
         Raises:
             AddressTaken: another program has the port.
@@ -207,6 +216,7 @@ class Server:
         self._handler = handler
         self._limits = limits
         self._tls = tls
+        self._admits = admits
         try:
             self._listening = _listen(address)
         except OSError as error:
@@ -319,6 +329,8 @@ class Server:
         if client is None:  # it is gone already
             return web.Response()
         try:
+            if not self._admits(request.method, request.path):
+                return await self._send(request, Answer.text("there is no such path", status=404))
             async with contextlib.AsyncExitStack() as stack:
                 async with asyncio.timeout(self._limits.request):
                     body = await self._body(request, stack)

@@ -537,6 +537,13 @@ def test_examples_are_accepted(cli: Cli, api: Api) -> None:
         root = "/api/v1" if kind == "pods" else "/apis/apps/v1"
         made = api.call("POST", f"{root}/namespaces/{cli.namespace}/{kind}?fieldValidation=Strict&dryRun=All", document)
         assert made["metadata"]["name"].startswith("red")
+    cli("lan", "add-spoke", "red", "web-0", "web-1", "web-3")
+    document = yaml.safe_load(cli("lan", "example", "statefulset", "red/web").stdout)
+    path = f"/apis/apps/v1/namespaces/{cli.namespace}/statefulsets?fieldValidation=Strict&dryRun=All"
+    made = api.call("POST", path, document)
+    assert (made["metadata"]["name"], made["spec"]["replicas"]) == ("web", 2)
+    annotations = made["spec"]["template"]["metadata"]["annotations"]
+    assert annotations["k8s.v1.cni.cncf.io/networks"] == "k8slan-set-web"
     machine = yaml.safe_load(cli("lan", "example", "vm", "red/e1").stdout)
     assert machine["spec"]["template"]["spec"]["networks"][1]["multus"] == {"networkName": "k8slan-mac-e1"}
 
@@ -546,6 +553,7 @@ def test_examples_of_what_is_not_there(cli: Cli) -> None:
     cli("lan", "create", "blue")
     assert "has no spoke 'e2'\n  there is e1\n" in cli("lan", "example", "pod", "red/e2", status=6).stderr
     assert "is not dynamic, so it takes a spoke" in cli("lan", "example", "pod", "red", status=6).stderr
+    assert "has no spoke 'e-0', as the first pod" in cli("lan", "example", "statefulset", "red/e", status=6).stderr
     assert "a VM needs a spoke" in cli("lan", "example", "vm", "blue", status=2).stderr
     assert "is not an interface name" in cli("lan", "example", "pod", "blue", "--interface", "a/b", status=2).stderr
     cli("lan", "example", "vm", "red/e1", "--interface", "eth1", status=2)

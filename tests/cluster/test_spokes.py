@@ -11,7 +11,7 @@ from k8slan_cli.lan import names as lan_names
 from tests.cluster import probing
 from tests.cluster.harness import Cluster, Kubectl, Node
 from tests.cluster.harness.kubectl import Object
-from tests.cluster.harness.pods import Pod, Pods
+from tests.cluster.harness.pods import Pod, Pods, manifest
 from tests.cluster.life import (
     Agents,
     Lans,
@@ -165,6 +165,52 @@ def pod_events(kubectl: Kubectl, pod: Pod) -> list[tuple[str, str, int]]:
     selector = f"--field-selector=regarding.uid={pod.get()['metadata']['uid']},reason=SpokeShared"
     found = kubectl.items("events.events.k8s.io", selector)
     return [(each["type"], each["note"], each.get("series", {}).get("count", 1)) for each in found]
+
+
+def test_the_pods_of_a_stateful_set_have_a_spoke_each_by_their_numbers(
+    lans: Lans,
+    sandbox: Callable[[Node], Sandbox],
+    kubectl: Kubectl,
+    node1: Node,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(kubectl.kubeconfig))
+    base = names.unique()
+    lan = lans(spokes=[f"{base}-0", f"{base}-1"])
+    template = manifest("unused", networks=f"k8slan-set-{base}@net1", labels={"app": "web"})
+    metadata = {key: template["metadata"][key] for key in ("annotations", "labels")}
+    spec = {
+        "replicas": 3,
+        "serviceName": "web",
+        "podManagementPolicy": "Parallel",
+        "selector": {"matchLabels": {"app": "web"}},
+        "template": {"metadata": metadata, "spec": template["spec"]},
+    }
+    kubectl.create({"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "web"}, "spec": spec})
+    first, second, third = (Pod(name=f"web-{number}", kubectl=kubectl) for number in range(3))
+    first.ready()
+    second.ready()
+    kubectl.until(
+        "events.events.k8s.io",
+        "--field-selector=regarding.name=web-2",
+        holds=lambda event: f"no LAN has the spoke '{base}-2'" in event["note"],
+        what="refused for want of its spoke",
+    )
+    waiting = json.loads(call("lan", "inspect", lan.name, "-n", kubectl.namespace, "-o", "json").stdout)["waiting"]
+    assert [(item["pod"], item["spoke"]) for item in waiting] == [(f"{kubectl.namespace}/web-2", f"{base}-2")]
+    lan.edit(spokes=[*lan.spokes, f"{base}-2"])
+    third.ready()
+
+    def ports() -> dict[str, str]:
+        found = (port for vtep in lan.vteps().values() for port in vtep.get("ports", ()))
+        return {port["pod"]["name"]: port["spoke"] for port in found}
+
+    wanted = {f"web-{number}": f"{base}-{number}" for number in range(3)}
+    eventually("each has its own", lambda: ports() == wanted)
+    config = veth(f"{base}-*", name=f"k8slan-set-{base}")
+    said = sandbox(node1).call("ADD", config, pod=f"{kubectl.namespace}/web-7d9f-x2b4z").error(7)
+    assert "is for pods of a StatefulSet, whose names end in a number: 'web-7d9f-x2b4z' does not" in said
+    kubectl.delete("statefulset", "web")
 
 
 @pytest.fixture

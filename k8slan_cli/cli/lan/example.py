@@ -1,4 +1,4 @@
-"""``k8slan lan example``: manifests of a pod, a Deployment or a VM that is plugged into a LAN, ready to apply."""
+"""``k8slan lan example``: manifests of pods, their controllers and VMs that are plugged into a LAN, ready to apply."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ _DISK = "quay.io/containerdisks/fedora:latest"
 _PORT = "lan"  # the name of the interface in a VM's manifest
 
 Document = dict[str, Any]
+_KINDS = {"deployment": "Deployment", "statefulset": "StatefulSet"}
 
 
 class Workload(enum.StrEnum):
@@ -31,18 +32,21 @@ class Workload(enum.StrEnum):
 
     POD = "pod"
     DEPLOYMENT = "deployment"
+    STATEFULSET = "statefulset"
     VM = "vm"
 
 
 @in_cluster
 def example(
     here: Here,
-    what: Annotated[Workload, typer.Argument(metavar="pod|deployment|vm", help="What to plug in.", show_default=False)],
+    what: Annotated[
+        Workload, typer.Argument(metavar="pod|deployment|statefulset|vm", help="What to plug in.", show_default=False)
+    ],
     where: Annotated[
         str,
         typer.Argument(
             metavar="NAME/SPOKE",
-            help="The LAN and its spoke; only NAME for a dynamic LAN.",
+            help="The LAN and its spoke, for a StatefulSet without -0, -1, …; only NAME for a dynamic LAN.",
             autocompletion=completion.places,
         ),
     ],
@@ -68,7 +72,8 @@ def example(
     if what is Workload.VM:
         document = vm(socket, wanted, _binding(here.cluster))
     else:
-        document = {Workload.POD: pod, Workload.DEPLOYMENT: deployment}[what](socket, wanted)
+        makers = {Workload.POD: pod, Workload.DEPLOYMENT: deployment, Workload.STATEFULSET: stateful_set}
+        document = makers[what](socket, wanted)
     typer.echo(yaml_text(document), nl=False)
 
 
@@ -99,8 +104,8 @@ class Target:
     namespace: str
     nad: str
     name: str
-    alone: bool
-    """Whether it takes one pod only."""
+    replicas: int = 1
+    """How many pods it takes, in an example."""
 
 
 def socket_of(lan: Lan, spoke: str, what: Workload) -> Target:
@@ -113,23 +118,45 @@ def socket_of(lan: Lan, spoke: str, what: Workload) -> Target:
     """
     from k8slan_cli.lan import names
 
-    some = lan.spokes[0] if lan.spokes else "SPOKE"
+    known = tuple(names.sets(lan.spokes)) if what is Workload.STATEFULSET else lan.spokes
+    some = known[0] if known else "SPOKE"
     if not spoke:
         if not lan.dynamic:
             hint = f"name one: {lan.ref.name}/{some}"
-            raise AbsentError(f"LAN {lan.ref} is not dynamic, so it takes a spoke", known=lan.spokes, hint=hint)
+            raise AbsentError(f"LAN {lan.ref} is not dynamic, so it takes a spoke", known=known, hint=hint)
         if what is Workload.VM:
             hint = f"add one: k8slan lan add-spoke {lan.ref.name} vm" if not lan.spokes else f"{lan.ref.name}/{some}"
             raise UsageError(f"a VM needs a spoke, and {lan.ref.name!r} names none", hint=hint)
         return Target(
-            namespace=lan.ref.namespace, nad=names.lan_nad(lan.ref.name), name=_short(lan.ref.name), alone=False
+            namespace=lan.ref.namespace, nad=names.lan_nad(lan.ref.name), name=_short(lan.ref.name), replicas=3
         )
+    if what is Workload.STATEFULSET:
+        return _set_of(lan, spoke)
     if spoke not in lan.spokes:
         hint = f"add it: k8slan lan add-spoke {lan.ref.name} {spoke}"
         raise AbsentError(f"LAN {lan.ref} has no spoke {spoke!r}", name=spoke, known=lan.spokes, hint=hint)
     before = lan.forms.of(lan.ref.name)[0]
     nad = names.mac_nad(spoke, before) if what is Workload.VM else names.veth_nad(spoke, before)
-    return Target(namespace=lan.ref.namespace, nad=nad, name=_short(f"{lan.ref.name}-{spoke}"), alone=True)
+    return Target(namespace=lan.ref.namespace, nad=nad, name=_short(f"{lan.ref.name}-{spoke}"))
+
+
+def _set_of(lan: Lan, name: str) -> Target:
+    """The sockets of a StatefulSet's pods: the spokes ``<name>-0``, ``<name>-1``, … as far as they go without a gap.
+
+    Raises:
+        AbsentError: there is not even the first.
+
+    """
+    from itertools import count, takewhile
+
+    from k8slan_cli.lan import names
+
+    members = list(takewhile(lan.spokes.__contains__, (f"{name}-{number}" for number in count())))
+    if not members:
+        text = f"LAN {lan.ref} has no spoke '{name}-0', as the first pod of a StatefulSet needs"
+        hint = f"add them: k8slan lan add-spoke {lan.ref.name} {name}-0 {name}-1 …"
+        raise AbsentError(text, name=name, known=tuple(names.sets(lan.spokes)), hint=hint)
+    return Target(namespace=lan.ref.namespace, nad=names.set_nad(name), name=_short(name), replicas=len(members))
 
 
 def _short(name: str) -> str:
@@ -152,9 +179,9 @@ def check(wanted: Wanted, what: Workload, socket: Target) -> None:
         raise UsageError("a VM's guest names its interfaces itself: --interface is for pods")
     if what is Workload.VM and wanted.ips:
         raise UsageError("a VM's guest takes its addresses itself: --ip is for pods")
-    if what is Workload.DEPLOYMENT and wanted.ips and not socket.alone:
-        hint = "leave --ip out, or take a spoke: NAME/SPOKE"
-        raise UsageError("a Deployment has several pods here, which cannot share an address", hint=hint)
+    if wanted.ips and socket.replicas > 1 and what is not Workload.POD:
+        hint = "leave --ip out, or take a spoke for one pod: NAME/SPOKE"
+        raise UsageError(f"a {_KINDS[what]} has several pods here, which cannot share an address", hint=hint)
     if wanted.interface and (fault := names.interface_fault(wanted.interface, 15)):
         raise UsageError(f"--interface {fault}")
     for text in wanted.ips:
@@ -198,14 +225,25 @@ def pod(socket: Target, wanted: Wanted) -> Document:
 
 def deployment(socket: Target, wanted: Wanted) -> Document:
     """A Deployment. On a spoke it has one pod, and stops it before it starts another: a spoke takes one at a time."""
+    strategy: Document = {"strategy": {"type": "Recreate"}} if socket.replicas == 1 else {}
+    return _controlled("Deployment", socket, wanted, strategy)
+
+
+def stateful_set(socket: Target, wanted: Wanted) -> Document:
+    """A StatefulSet, all of whose pods may start at once."""
+    return _controlled("StatefulSet", socket, wanted, {"serviceName": socket.name, "podManagementPolicy": "Parallel"})
+
+
+def _controlled(kind: str, socket: Target, wanted: Wanted, more: Document) -> Document:
+    """A controller of as many pods as the socket takes."""
     labels = {"app": socket.name}
     return {
         "apiVersion": "apps/v1",
-        "kind": "Deployment",
+        "kind": kind,
         "metadata": {"name": socket.name, "namespace": socket.namespace},
         "spec": {
-            "replicas": 1 if socket.alone else 3,
-            **({"strategy": {"type": "Recreate"}} if socket.alone else {}),
+            "replicas": socket.replicas,
+            **more,
             "selector": {"matchLabels": labels},
             "template": {
                 "metadata": {"labels": labels, "annotations": _annotations(socket, wanted)},

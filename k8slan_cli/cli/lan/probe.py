@@ -84,10 +84,11 @@ def _progress(words: str) -> None:
     """A line on the terminal that the next one replaces."""
     import sys
 
-    from k8slan_cli.cli.terminal import CLEAR_LINE
+    from k8slan_cli.cli.terminal import past_filter
 
     if sys.stderr.isatty():
-        sys.stderr.write(f"{CLEAR_LINE}{words}")
+        past_filter(sys.stderr).write("\r\x1b[K")  # never a mark: text from elsewhere could have it
+        sys.stderr.write(words)
         sys.stderr.flush()
 
 

@@ -14,7 +14,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from k8slan_cli.cli.terminal import BOLD, GREEN, GREY, PLAIN, RED, YELLOW, one_line
+from k8slan_cli.cli.terminal import BOLD, GREEN, GREY, PLAIN, RED, YELLOW
+from k8slan_cli.lan.names import one_line
 from k8slan_cli.picture.text import cut
 
 _GAP = 2

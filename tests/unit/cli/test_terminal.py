@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import logging
 import os
 import pty
 import subprocess
@@ -17,13 +18,17 @@ import pytest
 import yaml
 
 from k8slan_cli.__main__ import main
+from k8slan_cli.cli import logs
 from k8slan_cli.cli.terminal import BOLD, PLAIN, Terminal, visible
 from tests.support import scene
 from tests.unit.render.api import Api, serve
 from tests.unit.render.command import call
 
-EVIL = "a\x1b[31mb\x1b]0;title\x07c\rd\x9b2Je\u202ef\u2066g\u200bh\x7fi\U000e0041j\x08"
-"""Colour, title, bell, start of the line, a C1 sequence, bidi override and isolate, what has no width, tags, delete."""
+EVIL = "a\x1b[31mb\x1b]0;title\x07c\rd\x9b2Je\u202ef\u2066g\u200bh\x7fi\U000e0041j\x08\ufdd6"
+"""Colour, title, bell, start of the line, a C1 sequence, bidi override and isolate, what has no width, tags, delete.
+
+At last a noncharacter, as marks are that k8slan itself has for colours.
+"""
 LANS, VTEPS = (f"/apis/lan.k8slan.io/v1beta1/namespaces/lab/{kind}" for kind in ("lans", "vteps"))
 NETWORKS, STATUS = "k8s.v1.cni.cncf.io/networks", "k8s.v1.cni.cncf.io/network-status"
 
@@ -108,6 +113,17 @@ SOURCES: dict[str, Callable[[Api, Any], None]] = {
 }
 
 
+def said(
+    words: list[str], kubeconfig: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> tuple[str, str]:
+    """What a command about LANs says on stdout and stderr, however it ends."""
+    monkeypatch.setattr(sys, "argv", ["k8slan", "lan", *words, "-n", "lab", "--kubeconfig", str(kubeconfig)])
+    with contextlib.suppress(SystemExit):
+        main()
+    out, err = capsys.readouterr()
+    return out, err
+
+
 @pytest.mark.parametrize("source", SOURCES)
 def test_nothing_from_the_cluster_commands_the_terminal(
     api: Api, kubeconfig: Path, source: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -117,10 +133,7 @@ def test_nothing_from_the_cluster_commands_the_terminal(
     api.put(f"{LANS}/red", lan)
     replaced = 0
     for words in COMMANDS:
-        monkeypatch.setattr(sys, "argv", ["k8slan", "lan", *words, "-n", "lab", "--kubeconfig", str(kubeconfig)])
-        with contextlib.suppress(SystemExit):
-            main()
-        out, err = capsys.readouterr()
+        out, err = said(words, kubeconfig, capsys, monkeypatch)
         assert "internal error" not in err
         assert out or err
         assert clean(out), words
@@ -162,6 +175,40 @@ def test_a_message_of_many_lines_is_one_line(api: Api, kubeconfig: Path) -> None
     done = call("lan", "inspect", "red", "-n", "lab", "--kubeconfig", str(kubeconfig))
     assert len([line for line in done.stdout.splitlines() if line.startswith("LAN lab/red")]) == 1
     assert done.stdout.count("b c") == 4
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_nothing_from_the_cluster_looks_like_a_line_of_its_own(
+    api: Api, kubeconfig: Path, source: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forged = "a\nFORGED\u2028FORGED\u2029FORGED\vFORGED\x85FORGED\n\nFORGED"
+    monkeypatch.setattr(sys.modules[__name__], "EVIL", forged)
+    lan = json.loads(json.dumps(api.objects[f"{LANS}/red"]))
+    SOURCES[source](api, lan)
+    api.put(f"{LANS}/red", lan)
+    told = 0
+    for words in (*COMMANDS[:4], ["delete", "red", "--dry-run"], ["example", "pod", "red/e1"], ["link", "red", "down"]):
+        out, err = said(words, kubeconfig, capsys, monkeypatch)
+        assert not [line for line in (out + err).splitlines() if line.lstrip().startswith("FORGED")], words
+        told += (out + err).count("FORGED")
+    assert told
+
+
+def test_what_is_logged_is_a_line_and_a_traceback_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    root = logging.getLogger()
+    before, level, out = root.handlers[:], root.level, io.StringIO()
+    try:
+        monkeypatch.setattr(sys, "stderr", out)
+        logs.begin("info")
+        try:
+            raise ValueError("two\nlines")
+        except ValueError:
+            logging.getLogger("test").exception("plugin x said %s", "a\n2026-01-01 INFO forged\u2028more")
+    finally:
+        root.handlers, root.level = before, level
+    first, second, *_ = out.getvalue().splitlines()
+    assert first.endswith("ERROR   plugin x said a 2026-01-01 INFO forged more")
+    assert second == "Traceback (most recent call last):"
 
 
 def test_a_terminal_has_its_colours(api: Api, kubeconfig: Path) -> None:

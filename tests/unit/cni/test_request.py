@@ -151,7 +151,15 @@ def test_the_pod_is_known_by_cni_args() -> None:
 
 
 @pytest.mark.parametrize(
-    "args", ["IgnoreUnknown=true;FOO=bar", "FOO=bar;IgnoreUnknown=1", "IgnoreUnknown=TRUE;A=b;", "IgnoreUnknown=0", ""]
+    "args",
+    [
+        "IgnoreUnknown=true;FOO=bar",
+        "FOO=bar;IgnoreUnknown=1",
+        "IgnoreUnknown=TRUE;A=b;",
+        "IgnoreUnknown=1;A=b;IgnoreUnknown=true",
+        "IgnoreUnknown=0",
+        "",
+    ],
 )
 def test_unknown_args_are_ignored_if_that_is_asked_for(args: str) -> None:
     ask(environ={"CNI_ARGS": args})
@@ -167,6 +175,7 @@ def test_unknown_args_are_ignored_if_that_is_asked_for(args: str) -> None:
         "MAC",
         "=x",
         "K8S_POD_NAME=a\nb",
+        "K8S_POD_NAMESPACE=mine;K8S_POD_NAMESPACE=yours",
     ],
 )
 def test_other_args_are_refused_but_do_not_hinder_del(args: str) -> None:
@@ -175,6 +184,31 @@ def test_other_args_are_refused_but_do_not_hinder_del(args: str) -> None:
 
 
 # ---------------------------------------------------------------- the configuration
+
+
+@pytest.mark.parametrize(
+    ("pod", "spoke"),
+    [("web-0", "r-0"), ("web-12", "r-12"), ("a-7-3", "r-3")],
+)
+def test_a_pod_of_a_stateful_set_gets_the_spoke_of_its_number(pod: str, spoke: str) -> None:
+    assert ask(environ={"CNI_ARGS": f"K8S_POD_NAME={pod}"}, veth="r-*").config.spoke == spoke
+
+
+@pytest.mark.parametrize("pod", ["web", "web-", "web-01", "web-7c9d-x2x", "web-1-x", ""])
+def test_a_pod_without_a_number_gets_none(pod: str) -> None:
+    error = refused(environ={"CNI_ARGS": f"K8S_POD_NAME={pod}" if pod else ""}, veth="r-*")
+    told = f"veth: r-* is for pods of a StatefulSet, whose names end in a number: {pod!r} does not"
+    assert (error.code, error.msg) == (7, told)
+
+
+@pytest.mark.parametrize("verb", ["CHECK", "STATUS", "GC"])
+def test_where_there_is_no_pod_the_first_spoke_stands_for_all(verb: str) -> None:
+    assert ask(verb, veth="r-*").config.spoke == "r-0"
+
+
+@pytest.mark.parametrize("text", ["-*", "*", "r*", "R-*", "rrrrrrrrrrrr-*", "r-*-*"])
+def test_what_cannot_be_the_spokes_of_a_stateful_set_is_refused(text: str) -> None:
+    assert refused(environ={"CNI_ARGS": "K8S_POD_NAME=web-1"}, veth=text).code == 7
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -72,7 +72,8 @@ def test_an_empty_secret_is_filled_and_trusted() -> None:
         assert chain is not None
         assert rig.trusted() == chain.authority
         assert rig.seen == [chain]
-        assert rig.api.objects[CONFIGURATION]["webhooks"][0]["clientConfig"]["service"], "the rest of it stays"
+        service = rig.api.objects[CONFIGURATION]["webhooks"][0]["clientConfig"]["service"]
+        assert service == {"name": "k8slan-webhook", "path": certs.path(chain)}, "the rest of it stays"
 
     play(script)
 
@@ -109,6 +110,20 @@ def test_a_bundle_that_somebody_took_away_comes_back() -> None:
         assert chain is not None
         assert rig.trusted() == chain.authority
         assert len(rig.seen) == 1
+
+    play(script)
+
+
+def test_a_path_that_somebody_took_away_comes_back_in_a_url_too() -> None:
+    async def script(rig: Rig) -> None:
+        chain = rig.chain()
+        assert chain is not None
+        config = {"caBundle": base64.b64encode(chain.authority).decode(), "url": "https://localhost:9443/validate"}
+        rig.api.put(CONFIGURATION, {"webhooks": [WEBHOOK | {"clientConfig": config}]})
+        await asyncio.sleep(1)
+        config = rig.api.objects[CONFIGURATION]["webhooks"][0]["clientConfig"]
+        assert config["url"] == f"https://localhost:9443{certs.path(chain)}"
+        assert "service" not in config
 
     play(script)
 

@@ -16,7 +16,7 @@ import pytest
 
 from k8slan_cli.controller import certs
 from k8slan_cli.controller.certs import Chain, Policy
-from k8slan_cli.controller.webhook import PATH, Webhook
+from k8slan_cli.controller.webhook import Webhook
 from k8slan_cli.errors import K8slanError, Problem
 from k8slan_cli.lan.model import Lan
 
@@ -48,7 +48,7 @@ async def serving(first: Chain) -> AsyncIterator[tuple[Webhook, str]]:
     await webhook.use(first)
     try:
         async with asyncio.timeout(60):
-            yield webhook, f"https://localhost:{webhook.port}{PATH}"
+            yield webhook, f"https://localhost:{webhook.port}{certs.path(first)}"
     finally:
         await webhook.close()
 
@@ -172,6 +172,26 @@ def test_who_sends_much_that_is_wrong_does_not_hold_the_loop_up_and_is_told_of_a
     asyncio.run(run())
 
 
+def test_only_who_knows_the_path_is_answered_and_of_others_no_body_is_read() -> None:
+    async def run() -> None:
+        used = chain()
+        async with serving(used) as (webhook, url):
+            body = json.dumps(review({"vni": 7, "dynamic": True})).encode()
+            base = url.removesuffix(certs.path(used))
+            for path in ("/validate", f"/validate/{'0' * 64}", f"{certs.path(used)}/", "/", certs.path(chain())):
+                assert (await post(base + path, used, body))[0] == 404
+            reader, writer = await asyncio.open_connection(
+                "localhost", webhook.port, ssl=ssl.create_default_context(cadata=used.authority.decode())
+            )
+            writer.write(b"POST /validate HTTP/1.1\r\nHost: x\r\nContent-Length: 4000000\r\n\r\n")
+            assert (await reader.readline()).startswith(b"HTTP/1.1 404"), "before the first byte of the body"
+            writer.close()
+            assert (await post(url, used, body))[0] == 200
+            assert webhook.verdicts == {"allowed": 1}
+
+    asyncio.run(run())
+
+
 def test_a_new_certificate_is_served_at_once_and_open_connections_go_on() -> None:
     async def run() -> None:
         old = chain()
@@ -183,6 +203,7 @@ def test_a_new_certificate_is_served_at_once_and_open_connections_go_on() -> Non
                     assert response.status == 200
                 new = chain()
                 await webhook.use(new)
+                url = url.replace(certs.path(old), certs.path(new))
                 async with session.post(url, data=body) as response:
                     assert response.status == 200
             with pytest.raises(aiohttp.ClientConnectorCertificateError):

@@ -37,6 +37,7 @@ def test_what_is_written_reads_as_wanted(nad: objects.Nad) -> None:
     [
         ("k8slan-veth-e1", ("k8slan-veth-e1", "")),
         ("k8slan-mac-a.b-e1", ("k8slan-veth-a.b-e1", "")),
+        ("k8slan-set-e", ("k8slan-veth-e-0", "")),
         ("k8slan-lan-a.b", ("", "a.b")),
         ("k8slan-other", ("", "")),
         ("veth-e1", ("", "")),

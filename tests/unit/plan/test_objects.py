@@ -89,6 +89,13 @@ def test_a_dynamic_lan_has_one_more_for_any_number_of_pods() -> None:
     }
 
 
+def test_numbered_spokes_have_one_more_for_a_stateful_set() -> None:
+    found = {nad.name: nad for nad in objects.nads(replace(LAN, spokes=("r-0", "r-1", "s-1", "t-00", "-0")))}
+    assert [name for name in found if "-set-" in name] == ["k8slan-set-r"]
+    assert json.loads(found["k8slan-set-r"].config)["veth"] == "r-*"
+    assert found["k8slan-set-r"].resource is None
+
+
 def test_its_object_is_owned_by_the_lan() -> None:
     mac, veth, *_ = objects.nads(LAN)
     assert objects.document(mac) == {
@@ -122,6 +129,7 @@ def test_a_lan_of_no_cluster_owns_nothing() -> None:
 @given(st.lists(LABEL, unique=True, min_size=1, max_size=20))
 def test_spokes_never_share_a_nad_and_order_is_theirs(spokes: list[str]) -> None:
     found = objects.nads(replace(LAN, spokes=tuple(spokes)))
-    assert len({nad.ref for nad in found}) == 2 * len(spokes)
-    assert [json.loads(nad.config)["veth"] for nad in found[1::2]] == spokes
+    sets = sum(spoke.endswith("-0") and spoke[:-2] == spoke[:-2].strip("-") for spoke in spokes)
+    assert len({nad.ref for nad in found}) == len(found) == 2 * len(spokes) + sets
+    assert [json.loads(nad.config)["veth"] for nad in found[1 : 2 * len(spokes) : 2]] == spokes
     assert found == objects.nads(replace(LAN, spokes=tuple(spokes)))

@@ -53,6 +53,11 @@ def only(document: dict[str, Any], *lans: Lan) -> tuple[Socket, Network]:
     return found
 
 
+def test_a_pod_of_a_stateful_set_asks_for_its_spokes_together() -> None:
+    socket, _ = only(pod("k8slan-set-web"), lan(spokes=("web-0", "web-1")))
+    assert (socket.kind, socket.spoke) == ("veth", "web-*")
+
+
 def test_a_running_pod_has_what_multus_says() -> None:
     socket, network = only(pod("k8slan-veth-e1", [FLANNEL, E1]))
     assert (socket.kind, socket.spoke) == ("veth", "e1")

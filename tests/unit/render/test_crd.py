@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from ipaddress import IPv6Address
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,6 +34,16 @@ FULL = Lan(
     dynamic=True,
 )
 NODE = NodeStatus(name="w", state="Ready", device="eth0", vtep=IPv6Address("fe80::1"), mtu=1400, message="m")
+
+_ROOT = Path(__file__).parents[3]
+
+
+@pytest.mark.parametrize("page", ["security.md", "migrating.md"])
+def test_the_documents_name_each_field_that_takes_a_right_of_its_own(page: str) -> None:
+    known = reference.schema()["properties"]["spec"]["properties"]
+    text = (_ROOT / "docs" / page).read_text()
+    assert [name for name in model.UNDERLAY_FIELDS if name in known and name not in text] == []
+
 
 FIELDS = {
     "netns": "ns",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
@@ -76,6 +77,7 @@ SETTINGS = st.builds(
     controller_requests=PAIRS,
     controller_limits=PAIRS,
     webhook=st.booleans(),
+    network_policy=st.booleans(),
     service_monitor=st.booleans(),
 )
 PLAIN = Settings()
@@ -85,6 +87,7 @@ PLAIN = Settings()
 def test_no_value_breaks_out_of_its_place(settings: Settings) -> None:
     """The documents are those of plain settings, with the values where the plain ones were and nowhere else."""
     plain = replace(PLAIN, webhook=settings.webhook, service_monitor=settings.service_monitor)
+    plain = replace(plain, network_policy=settings.network_policy)
     for part in manifests.parts(settings):
         ours = manifests.documents(manifests.render(part, settings))
         theirs = manifests.documents(
@@ -163,11 +166,20 @@ def test_an_unknown_name_in_a_template_is_an_error() -> None:
 def test_every_setting_is_used() -> None:
     text = "".join(path.read_text() for path in shipped.folder("templates").glob("*.j2"))
     for field in fields(Settings):
-        used = f"settings.{field.name}" in text or field.name.endswith("_tolerations") or field.name == "webhook"
+        elsewhere = field.name.endswith("_tolerations") or field.name in ("webhook", "network_policy")
+        used = f"settings.{field.name}" in text or elsewhere
         assert used, field.name
 
 
 # ---------------------------------------------------------------- what is committed
+
+
+def test_pods_in_examples_ask_for_no_device() -> None:
+    """A bare pod that does fails admission for good when its node restarts; veths need none."""
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.*"), *(ROOT / "manifests").glob("*-example.yaml")]
+    asking = re.compile(r"^\s+macvtap\.k8slan\.io/k8slan-veth-\S+: *1", re.MULTILINE)
+    assert [page.name for page in pages if asking.search(page.read_text())] == []
+    assert "UnexpectedAdmissionError" in (ROOT / "manifests" / "pod-example.yaml").read_text()
 
 
 def test_the_committed_manifest_is_what_the_templates_give() -> None:
@@ -235,6 +247,21 @@ def test_rights_are_exactly_these() -> None:
                 key = " ".join([resource + (f".{group}" if group else ""), *rule.get("resourceNames", [])])
                 found[key] = " ".join(rule["verbs"])
         assert found == wanted, name
+
+
+def test_who_reaches_the_controller_is_limited_as_far_as_it_is_known() -> None:
+    [policy] = _of("NetworkPolicy")
+    [deployment] = _of("Deployment")
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    assert policy["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
+    ports = {port["name"] for port in deployment["spec"]["template"]["spec"]["containers"][0]["ports"]}
+    assert {rule["ports"][0]["port"] for rule in policy["spec"]["ingress"]} == ports
+    known = replace(PLAIN, api_servers=("192.0.2.1/32", "2001:db8::/64"), metrics_namespaces=("monitoring",))
+    [policy] = _of("NetworkPolicy", known)
+    metrics, webhook = (rule["from"] for rule in policy["spec"]["ingress"])
+    assert webhook == [{"ipBlock": {"cidr": "192.0.2.1/32"}}, {"ipBlock": {"cidr": "2001:db8::/64"}}]
+    assert metrics == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
+    assert _of("NetworkPolicy", replace(PLAIN, network_policy=False)) == []
 
 
 def test_without_the_webhook_its_rights_and_its_port_are_not_there_either() -> None:

@@ -94,8 +94,9 @@ def test_a_folder_is_in_the_order_in_which_it_must_be_applied(tmp_path: Path) ->
         "20-crd-vtep.yaml",
         "30-rbac.yaml",
         "40-webhook.yaml",
-        "50-controller.yaml",
-        "60-node-agent.yaml",
+        "50-network-policy.yaml",
+        "60-controller.yaml",
+        "70-node-agent.yaml",
     ]
     texts = [path.read_text() for path in found]
     assert "---\n".join(texts) == manifests.render_all(Settings())
