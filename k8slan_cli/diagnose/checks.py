@@ -18,7 +18,7 @@ from k8slan_cli.diagnose import scratch
 from k8slan_cli.diagnose.protocol import FAIL, OK, WARN, Check, Reach
 from k8slan_cli.errors import K8slanError, KernelError
 from k8slan_cli.lan.model import IpAddress
-from k8slan_cli.net import netlink, sockets, taps
+from k8slan_cli.net import holders, netlink, sockets, taps
 from k8slan_cli.net.netlink import End
 from k8slan_cli.net.node import Node
 from k8slan_cli.net.sockets import Netlink
@@ -149,7 +149,7 @@ def ports(node: Node, address: IpAddress | None, reaches: Iterable[Reach]) -> It
         except KernelError as error:
             advice = error.hint
             if error.errno == errno.EADDRINUSE:
-                advice = f"another program has the port: see who with ss -ulpn 'sport = {reach.port}', or set vxlanPort"
+                advice = holders.advice(node, reach.port)
             elif error.errno == errno.EOPNOTSUPP:
                 advice = _MODULES.format("vxlan")
             yield Check(what=what, state=FAIL, words=error.message, advice=advice)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -455,6 +458,34 @@ def test_a_vni_that_another_program_uses(node: Node) -> None:
         node.namespace.ip("link", "delete", "foreign")
         node.add(pod, veth("a")).result()
         node.delete(pod, veth("a")).ok()
+        node.assert_nothing_left()
+
+
+def test_a_udp_port_that_another_program_has(node: Node) -> None:
+    """It is named, and so is what to set; once it is gone the LAN works."""
+    node.lan(spokes=["a"])
+    script = "import socket, time; s = socket.socket(2, 2); s.bind(('', 4789)); print(flush=True); time.sleep(600)"
+    with node.agent(), Namespace.create("pod") as pod:
+        with node.namespace.start(sys.executable, "-c", script, stdout=subprocess.PIPE) as program:
+            assert program.stdout
+            program.stdout.readline()
+            said = node.add(pod, veth("a")).error(102)
+            assert "Address already in use" in said
+            assert re.search(rf"UDP port 4789 is held by python\S* .process {program.pid}.: end that, or set", said)
+            assert pod.links() == {}
+            program.kill()
+        node.add(pod, veth("a")).result()
+        node.delete(pod, veth("a")).ok()
+        node.assert_nothing_left()
+
+
+def test_a_udp_port_that_a_vxlan_device_of_another_kind_has(node: Node) -> None:
+    node.lan(spokes=["a"])
+    node.namespace.ip("link", "add", "flannel.1", "type", "vxlan", "external", "dstport", "4789")
+    node.namespace.ip("link", "set", "flannel.1", "up")
+    with node.agent(), Namespace.create("pod") as pod:
+        said = node.add(pod, veth("a")).error(102)
+        assert "UDP port 4789 is held by VXLAN device flannel.1: end that, or set another spec.vxlanPort" in said
         node.assert_nothing_left()
 
 
