@@ -131,7 +131,8 @@ def run_pass(node: Node, aim: Aim, pods: Mapping[Key, int]) -> Outcome:
         KernelError: what is there could not be read.
 
     """
-    return _carry_out(node, aim, pods, *plan_pass(node, aim))
+    with node.turn(aim.netns):
+        return _carry_out(node, aim, pods, *plan_pass(node, aim))
 
 
 def run_quick_pass(node: Node, aim: Aim, pods: Mapping[Key, int], ports: Collection[str], last: Outcome) -> Outcome:
@@ -144,6 +145,11 @@ def run_quick_pass(node: Node, aim: Aim, pods: Mapping[Key, int], ports: Collect
         KernelError: what is there could not be read.
 
     """
+    with node.turn(aim.netns):
+        return _run_quick_pass(node, aim, pods, ports, last)
+
+
+def _run_quick_pass(node: Node, aim: Aim, pods: Mapping[Key, int], ports: Collection[str], last: Outcome) -> Outcome:
     before, underlay = last.desired, last.underlay
     if aim.lan is None or not aim.attachments or underlay is None or before.vxlan is None:
         return run_pass(node, aim, pods)
