@@ -22,7 +22,7 @@ from k8slan_cli.agent.vteps import Change, Changed, NoVteps, Vteps
 from k8slan_cli.errors import KernelError
 from k8slan_cli.lan.model import Lan, LanRef, Snapshot
 from k8slan_cli.lan.vtep import PodRef, VtepPort
-from k8slan_cli.net import netlink, netns, sockets
+from k8slan_cli.net import netlink, netns, observe, sockets
 from k8slan_cli.net.mounts import MountListener
 from k8slan_cli.net.netlink import Heard
 from k8slan_cli.net.node import Node
@@ -224,7 +224,8 @@ class Agent:
 
     def watch_host(self) -> None:
         """Listen to the node's links and addresses: an underlay may go, come back or change. And to its mounts."""
-        routes = 0 if self.me.address else sockets.ROUTES
+        self.underlays.routed = self.me.address is not None and observe.is_routed(self.node, self.me.address)
+        routes = 0 if self.me.address and not self.underlays.routed else sockets.ROUTES
         self._host = _HostWatch(sockets.LINKS | sockets.ADDRESSES | routes, self.host_changed)
         self._mounts = _MountWatch(self._mounts_changed)
 

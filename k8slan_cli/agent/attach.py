@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
@@ -30,6 +31,8 @@ from k8slan_cli.plan.desired import holder_elsewhere
 from k8slan_cli.plan.state import Attachment, AttachmentKind, Route
 
 log = logging.getLogger(__name__)
+
+_SHORT_SECONDS = 2.0
 
 
 class Attacher:
@@ -231,11 +234,11 @@ class Attacher:
             await _realised(loop.address(attachment) if plugin else loop.wake([attachment.port]), key)
         return attachment, given
 
-    async def _undo(self, attachment: Attachment) -> None:
+    async def _undo(self, attachment: Attachment, until: float = math.inf) -> None:
         """Leave nothing of an ADD that failed. The runtime's DEL, which has to follow, asks IPAM a second time."""
         try:
-            await self.remove(attachment)
-        except K8slanError as error:
+            await self.remove(attachment, until)
+        except (K8slanError, OSError) as error:
             log.error("the failed ADD of %s is not undone wholly: %s", attachment.who, error)
 
     def _result(self, request: cni.Add, attachment: Attachment, given: Result) -> Result:
@@ -250,8 +253,8 @@ class Attacher:
 
     # ------------------------------------------------------------ the other verbs
 
-    async def delete(self, request: cni.Del) -> None:
-        """Unplug, whatever is left of it.
+    async def delete(self, request: cni.Del, until: float = math.inf) -> None:
+        """Unplug, whatever is left of it. What IPAM has not released ``until`` then is left to ``release``.
 
         Raises:
             CniError: its addresses are not released: this is said once, and from then on left to ``release``.
@@ -262,15 +265,15 @@ class Attacher:
         async with self._turn(key):
             attachment = self._agent.attachments.get(key)
             if attachment:
-                await self._detach(attachment, request if request.ipam else _deletion(attachment))
+                await self._detach(attachment, request if request.ipam else _deletion(attachment), until)
                 log.info("detached %s from LAN %s", attachment.who, attachment.lan)
             else:
                 self._agent.attachments.delete(key)  # its record may be there, but not readable
                 if request.ipam:
-                    await self._give_back(request, None)
+                    await self._give_back(request, None, until)
             self._empty_handed.discard(key)
 
-    async def remove(self, attachment: Attachment) -> None:
+    async def remove(self, attachment: Attachment, until: float = math.inf) -> None:
         """Unplug without a request to go by: IPAM is asked with what ADD was given.
 
         Raises:
@@ -278,9 +281,9 @@ class Attacher:
             K8slanError: something is left.
 
         """
-        await self._detach(attachment, _deletion(attachment))
+        await self._detach(attachment, _deletion(attachment), until)
 
-    async def _detach(self, attachment: Attachment, deletion: cni.Del | None) -> None:
+    async def _detach(self, attachment: Attachment, deletion: cni.Del | None, until: float) -> None:
         """Release the addresses while the interface is there (DHCP says it to the server), then unplug.
 
         Addresses that are neither released nor recorded, on a full disk, keep the attachment: a runtime asks again.
@@ -288,14 +291,14 @@ class Attacher:
         refused: CniError | None = None
         try:
             if deletion:
-                await self._give_back(deletion, attachment)
+                await self._give_back(deletion, attachment, until)
         except CniError as error:
             refused = error
         await self._unplug(attachment)
         if refused:
             raise refused
 
-    async def _give_back(self, deletion: cni.Del, attachment: Attachment | None) -> None:
+    async def _give_back(self, deletion: cni.Del, attachment: Attachment | None, until: float = math.inf) -> None:
         """Ask IPAM to take addresses back. Those that it does not take, and may have given, are recorded for later.
 
         Raises:
@@ -306,7 +309,7 @@ class Attacher:
         known = unreleased.get(key)
         who = known.who if known else attachment.who if attachment else f"{deletion.container} ({deletion.ifname})"
         try:
-            await self._ipam.ask(deletion.ipam, "DEL", deletion.environ, deletion.stdin)
+            await self._ipam.ask(deletion.ipam, "DEL", deletion.environ, deletion.stdin, until)
         except CniError as error:
             never = isinstance(error, PluginMissing) and not (attachment and attachment.addresses)
             if not known and (never or key in self._empty_handed):
@@ -374,7 +377,7 @@ class Attacher:
         return await asyncio.to_thread(inspect.ports, self._agent.node, lan.netns)
 
     async def check(self, request: cni.Check, pod: int | None) -> None:
-        """Compare what is there with what ADD made and answered.
+        """Compare what is there with what ADD and the plugins after it in the chain left, such as tuning.
 
         Raises:
             CniError: it is not as it was.
@@ -388,8 +391,8 @@ class Attacher:
             raise CniError(wire.CHECK_FAILED, f"{request.netns!r} is not the namespace that {attachment.who} was given")
         stated = next((i for i in request.previous.interfaces if i.name == request.ifname and i.sandbox), None)
         faults = [] if stated else [f"prevResult has no interface {request.ifname}"]
-        if stated and stated.mac and stated.mac != attachment.mac:
-            faults.append(f"prevResult has the MAC {stated.mac}, it was given {attachment.mac}")
+        if stated and stated.mac:
+            attachment = dataclasses.replace(attachment, mac=stated.mac.lower())
         stated_addresses = {ip.address for ip in request.previous.ips}
         faults += [f"prevResult lacks {a}" for a in attachment.addresses if a not in stated_addresses]
         faults += await asyncio.to_thread(inspect.faults, self._agent.node, self._netns_of(attachment), attachment, pod)
@@ -429,12 +432,12 @@ class Attacher:
                     log.info("%s is not known to the runtime any more: it is removed", attachment.who)
                     try:
                         await self.remove(attachment)
-                    except K8slanError as error:
+                    except (K8slanError, OSError) as error:
                         failures.append(f"{attachment.who}: {error}")
         if config.ipam:
             try:
                 await self._ipam.ask(config.ipam, "GC", request.environ, request.stdin)
-            except CniError as error:
+            except (K8slanError, OSError) as error:
                 failures.append(str(error))
         if failures:
             raise K8slanError("; ".join(failures))
@@ -443,15 +446,16 @@ class Attacher:
 
     async def recover(self) -> None:
         """Undo what an agent before this one did not finish, and do what was left for it in the spool."""
+        until = _shortly()
         for attachment in self._agent.attachments:
             if not attachment.complete:
                 log.warning("the ADD of %s was cut short: it is undone", attachment.who)
-                await self._undo(attachment)
+                await self._undo(attachment, until)
         await self.empty_spool()
 
     async def empty_spool(self) -> int:
         """Carry out the DELs that clients left while no agent answered; returns how many failed, and stay."""
-        left = 0
+        left, until = 0, _shortly()
         for path in sorted(self._agent.paths.spool.iterdir()):
             if path.name.startswith("."):
                 continue
@@ -465,7 +469,7 @@ class Attacher:
             try:
                 if isinstance(request, cni.Del):
                     with suppress(CniError):  # its addresses are still to be released: that is written down
-                        await self.delete(request)
+                        await self.delete(request, until)
                 path.unlink(missing_ok=True)
             except (K8slanError, OSError) as error:
                 log.error("a DEL from the spool has to wait: %s", error)
@@ -507,6 +511,11 @@ async def _realised(passed: asyncio.Future[Outcome], key: Key) -> None:
     """
     if error := (await passed).failure_of(key):
         raise error
+
+
+def _shortly() -> float:
+    """Until when IPAM is waited for where others wait: the start of the agent, the next DEL in the spool."""
+    return asyncio.get_running_loop().time() + _SHORT_SECONDS
 
 
 def _deletion(attachment: Attachment) -> cni.Del | None:

@@ -106,8 +106,11 @@ class CniServer:
                 verb, version = _verb(environ.get("CNI_COMMAND", "")), versions.asked(stdin)
                 body = await self._answer(cni.parse(environ, stdin), descriptor)
                 answer = wire.encode_answer(0, body)
-            except (K8slanError, OSError) as error:
-                problem = to_cni_error(error)
+            except (K8slanError, OSError, MemoryError, RuntimeError) as error:
+                known = error if isinstance(error, K8slanError | OSError) else limits.shortage(error)
+                if known is None:
+                    raise
+                problem = to_cni_error(known)
                 code = problem.code
                 log.warning("%s is answered with error %d: %s", verb, code, " ".join(str(problem).split()))
                 answer = wire.encode_answer(1, result.to_json(result.encode_error(problem, version)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import math
 import os
 import signal
 import stat
@@ -52,43 +53,50 @@ class Ipam:
         """
         return ipam.read_result(plugin, await self._run(plugin, "ADD", environ, config))
 
-    async def ask(self, plugin: str, verb: str, environ: Mapping[str, str], config: bytes) -> None:
-        """DEL, CHECK, STATUS or GC.
+    async def ask(
+        self, plugin: str, verb: str, environ: Mapping[str, str], config: bytes, until: float = math.inf
+    ) -> None:
+        """DEL, CHECK, STATUS or GC; ``until``, on the event loop's clock, is when it has to be done at the latest.
 
         Raises:
             PluginRefused: with the plugin's own words.
             CniError: it did not finish.
 
         """
-        await self._run(plugin, verb, environ, config)
+        await self._run(plugin, verb, environ, config, until)
 
-    async def _run(self, plugin: str, verb: str, environ: Mapping[str, str], config: bytes) -> bytes:
+    async def _run(
+        self, plugin: str, verb: str, environ: Mapping[str, str], config: bytes, until: float = math.inf
+    ) -> bytes:
         path, found = self._host.call(_find, plugin, ipam.directories(environ))
-        version = await self._version(plugin, path, found, environ, versions.asked(config))
+        version = await self._version(plugin, path, found, environ, versions.asked(config), until)
         if not ipam.knows(version, verb):
             return b""
-        done, output = await self._call(plugin, path, verb, environ, ipam.config(config, version))
+        done, output = await self._call(plugin, path, verb, environ, ipam.config(config, version), until)
         if not done:
             error = ipam.read_error(plugin, verb, output)
             raise PluginRefused(error.code, error.msg, error.details)
         return output
 
     async def _version(
-        self, plugin: str, path: str, found: os.stat_result, environ: Mapping[str, str], asked: str
+        self, plugin: str, path: str, found: os.stat_result, environ: Mapping[str, str], asked: str, until: float
     ) -> str:
         """What to speak with a plugin, which may be older than the runtime; it is asked once, until it changes."""
         key = (path, found.st_ino, found.st_mtime_ns, asked)
         if key not in self._spoken:
             question = b'{"cniVersion":"%s"}' % asked.encode()
-            done, output = await self._call(plugin, path, "VERSION", environ, question)
+            done, output = await self._call(plugin, path, "VERSION", environ, question, until)
             self._spoken[key] = ipam.version_for(asked, output) if done else asked
         return self._spoken[key]
 
     async def _call(
-        self, plugin: str, path: str, verb: str, environ: Mapping[str, str], config: bytes
+        self, plugin: str, path: str, verb: str, environ: Mapping[str, str], config: bytes, until: float
     ) -> tuple[bool, bytes]:
         """Run a plugin; whether it succeeded, and what it printed."""
-        seconds = _ADD_SECONDS if verb == "ADD" else _SECONDS
+        left = until - asyncio.get_running_loop().time()
+        seconds = min(left, _ADD_SECONDS if verb == "ADD" else _SECONDS)
+        if seconds <= 0:
+            raise CniError(wire.IPAM_FAILED, f"IPAM plugin {plugin} has still to be asked")
         with _memory(config) as stdin, _memory() as stdout:
             try:
                 process = self._host.call(_start, path, {"PATH": _PATH} | ipam.environ(environ, verb), stdin, stdout)
@@ -100,7 +108,7 @@ class Ipam:
                 async with asyncio.timeout(seconds):
                     await _end(process)
             except TimeoutError:
-                text = f"IPAM plugin {plugin} did not finish {verb} in {seconds:.0f} s"
+                text = f"IPAM plugin {plugin} did not finish {verb} in {max(seconds, 1):.0f} s"
                 advice = "it was ended: see what it waits for, such as a daemon or a server"
                 raise CniError(wire.IPAM_FAILED, text, advice) from None
             finally:

@@ -152,17 +152,13 @@ class LanLoop:
             try:
                 outcome = self._bury(await self._pass(wanted))
                 self._follow(outcome)
-            except (K8slanError, OSError) as error:
-                known = (
-                    error
-                    if isinstance(error, K8slanError)
-                    else KernelError(error.errno or errno.EIO, limits.describe(error), hint=limits.advice(error))
-                )
+            except (K8slanError, OSError, MemoryError, RuntimeError) as error:
+                if (known := _known(error)) is None:
+                    self._give_up(waiting)
+                    raise
                 outcome = Outcome(desired=LanState(netns=self.netns), unplanned=known)
             except BaseException:
-                self._running = False
-                for done in (*waiting, *self._waiting):
-                    done.cancel()
+                self._give_up(waiting)
                 raise
             self._tell(outcome)
             self.outcome = outcome
@@ -174,6 +170,11 @@ class LanLoop:
         self._running = False
         if self._watch:
             self._watch.resume()
+
+    def _give_up(self, waiting: Iterable[asyncio.Future[Outcome]]) -> None:
+        self._running = False
+        for done in (*waiting, *self._waiting):
+            done.cancel()
 
     async def _pass(self, ports: Collection[str] | None) -> Outcome:
         attachments = self._attachments.of(self.ref)
@@ -326,6 +327,15 @@ class _Watch:
             self._due.cancel()
         self._loop.remove_reader(self._listener.fileno())
         self._listener.close()
+
+
+def _known(error: Exception) -> K8slanError | None:
+    """An error that is no fault of the program: for want of memory, threads or descriptors, a pass is tried again."""
+    if isinstance(error, K8slanError):
+        return error
+    if isinstance(error, OSError):
+        return KernelError(error.errno or errno.EIO, limits.describe(error), hint=limits.advice(error))
+    return limits.shortage(error)
 
 
 def _must_not_fail(task: asyncio.Task[None]) -> None:

@@ -64,14 +64,15 @@ class Outcome:
         return self.unplanned or next((error for _, error in self.failures), None)
 
 
-def find_underlay(node: Node, lan: Lan, me: Self) -> Underlay:
+def find_underlay(node: Node, lan: Lan, me: Self, around: Elsewhere) -> Underlay:
     """The device that carries the LAN's VXLAN here.
 
     Raises:
         UnderlayMissing: there is no such device.
 
     """
-    return observe.underlay(node, lan.underlay_on(me.name, *me.aliases), me.address)
+    peers = frozenset(around.peers or ()).union(lan.remotes)
+    return observe.underlay(node, lan.underlay_on(me.name, *me.aliases), me.address, peers)
 
 
 def mtu_inside(node: Node, lan: Lan, me: Self) -> int:
@@ -82,7 +83,8 @@ def mtu_inside(node: Node, lan: Lan, me: Self) -> int:
         UnderlayMissing: there is no underlay device.
 
     """
-    state = planner.plan(lan, find_underlay(node, lan, me), (), planner.elsewhere(lan, me.name, ()), others=True)
+    around = planner.elsewhere(lan, me.name, ())
+    state = planner.plan(lan, find_underlay(node, lan, me, around), (), around, others=True)
     return state.bridge.mtu if state.bridge else 0
 
 
@@ -114,7 +116,7 @@ def plan_pass(node: Node, aim: Aim) -> tuple[Outcome, LanState]:
     if aim.lan is None or not aim.attachments:
         return Outcome(desired=absent(aim.netns)), observed
     try:
-        underlay = find_underlay(node, aim.lan, aim.me)
+        underlay = find_underlay(node, aim.lan, aim.me, aim.around)
         around = planner.as_heard(aim.around, aim.lan, aim.me.name, observed)
         desired = planner.plan(aim.lan, underlay, aim.attachments, around)
     except (Invalid, KernelError) as error:
@@ -129,7 +131,8 @@ def run_pass(node: Node, aim: Aim, pods: Mapping[Key, int]) -> Outcome:
         KernelError: what is there could not be read.
 
     """
-    return _carry_out(node, aim, pods, *plan_pass(node, aim))
+    with node.turn(aim.netns):
+        return _carry_out(node, aim, pods, *plan_pass(node, aim))
 
 
 def run_quick_pass(node: Node, aim: Aim, pods: Mapping[Key, int], ports: Collection[str], last: Outcome) -> Outcome:
@@ -142,6 +145,11 @@ def run_quick_pass(node: Node, aim: Aim, pods: Mapping[Key, int], ports: Collect
         KernelError: what is there could not be read.
 
     """
+    with node.turn(aim.netns):
+        return _run_quick_pass(node, aim, pods, ports, last)
+
+
+def _run_quick_pass(node: Node, aim: Aim, pods: Mapping[Key, int], ports: Collection[str], last: Outcome) -> Outcome:
     before, underlay = last.desired, last.underlay
     if aim.lan is None or not aim.attachments or underlay is None or before.vxlan is None:
         return run_pass(node, aim, pods)
@@ -153,6 +161,8 @@ def run_quick_pass(node: Node, aim: Aim, pods: Mapping[Key, int], ports: Collect
     desired = planner.plan(aim.lan, underlay, concerned, around, others=True)
     if desired.vxlan is None or replace(desired.vxlan, peers=before.vxlan.peers) != before.vxlan:
         return run_pass(node, aim, pods)
+    if underlay.routed and desired.vxlan.peers != before.vxlan.peers:
+        return run_pass(node, aim, pods)  # another device may lead to them
     observed = replace(desired, ports={}, attachments={}, stubs={}, taps=taps.owners(node.host_root, _taps(concerned)))
     if old := set(ports) - on_way:
         looked_at = [aim.lan.bridge, *old, *map(names.stub, old)]

@@ -21,6 +21,8 @@ class Underlays:
 
     def __init__(self, me: Self) -> None:
         self._me = me
+        self.routed = False
+        """Whether routes choose the device of LANs that name none: the node's address is on one that leads nowhere."""
         self._of: dict[LanRef, Wanted] = {}
         self._users: Counter[Wanted] = Counter()
         self._found: dict[Wanted, int] = {}
@@ -55,4 +57,6 @@ class Underlays:
             return True
         if wanted is not None:
             return wanted in heard.names
-        return heard.default_route if self._me.address is None else self._me.address in heard.addresses
+        if self._me.address is None:
+            return heard.default_route
+        return self._me.address in heard.addresses or (self.routed and heard.rerouted)

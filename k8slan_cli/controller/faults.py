@@ -44,6 +44,7 @@ def _found(view: View, foreign: Collection[str]) -> Iterator[Fault]:
     yield from faults.agents(view.vteps, some)
     if lan and not view.clashes:
         yield from faults.removed(lan, view.vteps)
+        yield from faults.too_small(lan, view.vteps, some)
         yield from faults.remote_nodes(lan, view.vteps)
 
 

@@ -17,8 +17,9 @@ from k8slan_cli.cni.request import QEMU
 from k8slan_cli.diagnose import scratch
 from k8slan_cli.diagnose.protocol import FAIL, OK, WARN, Check, Reach
 from k8slan_cli.errors import K8slanError, KernelError
-from k8slan_cli.lan.model import IpAddress
-from k8slan_cli.net import netlink, sockets, taps
+from k8slan_cli.lan.faults import LEAST_IPV6_MTU
+from k8slan_cli.lan.model import IpAddress, overhead
+from k8slan_cli.net import holders, netlink, sockets, taps
 from k8slan_cli.net.netlink import End
 from k8slan_cli.net.node import Node
 from k8slan_cli.net.sockets import Netlink
@@ -149,7 +150,7 @@ def ports(node: Node, address: IpAddress | None, reaches: Iterable[Reach]) -> It
         except KernelError as error:
             advice = error.hint
             if error.errno == errno.EADDRINUSE:
-                advice = f"another program has the port: see who with ss -ulpn 'sport = {reach.port}', or set vxlanPort"
+                advice = holders.advice(node, reach.port)
             elif error.errno == errno.EOPNOTSUPP:
                 advice = _MODULES.format("vxlan")
             yield Check(what=what, state=FAIL, words=error.message, advice=advice)
@@ -162,6 +163,10 @@ def underlay(device: str, mtu: int, *, up: bool) -> Iterator[Check]:
     what = f"underlay {device}"
     if not up:
         yield Check(what=what, state=FAIL, words="it is down", advice=f"see to its cable; ip link set {device} up")
+    elif mtu < LEAST_IPV6_MTU + overhead(4):
+        words = f"it has MTU {mtu}, so LANs over it have no IPv6"
+        advice = f"give it {LEAST_IPV6_MTU + overhead(4)} or more, {LEAST_IPV6_MTU + overhead(6)} if nodes speak IPv6"
+        yield Check(what=what, state=WARN, words=words, advice=advice)
     elif mtu < _USUAL_MTU:
         words = f"it has MTU {mtu} only"
         yield Check(what=what, state=WARN, words=words, advice="frames of 1500 bytes do not fit into LANs over it")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from statistics import median
 
 from k8slan_cli import __version__
@@ -40,8 +41,11 @@ def examine(
     clocks: dict[str, float] = {}
 
     def ask(node: str) -> NodeFacts:
-        reaches = [way.on(node).encode() for way in tried if way.takes_part(node) or way.names(node)]
+        own = [way.on(node) for way in tried if way.takes_part(node) or way.names(node)]
+        others = [way.on(node) for way in tried if way.is_unused]
+        reaches = [reach.encode() for reach in (*own, *others)]
         found = NodeFacts.decode(agents.ask(node, protocol.NODE, {"reaches": reaches}))
+        found = _without(found, {reach.device for reach in others} - {reach.device for reach in own})
         clocks[node] = found.time / 1e9 - time.time()
         return found
 
@@ -54,7 +58,28 @@ def examine(
         checks.append(Check(what=what, state=FAIL, words=failure.message, advice=advice))
     if facts and not unreachable:
         checks.insert(0, Check(what=what, state=OK, words=f"{len(facts)} agents answer"))
-    return facts, (*checks, *versions(facts), *agreement(clocks))
+    return facts, (*checks, *versions(facts), *agreement(clocks), *nowhere(facts, tried))
+
+
+def _without(facts: NodeFacts, devices: set[str]) -> NodeFacts:
+    """The same without a word about devices that a node need not have."""
+    unneeded = {f"underlay {device}" for device in devices - facts.underlays.keys()}
+    return replace(facts, checks=tuple(check for check in facts.checks if check.what not in unneeded))
+
+
+def nowhere(facts: Mapping[str, NodeFacts], tried: Sequence[VxlanPath]) -> Iterator[Check]:
+    """LANs that nobody is on yet, and whose underlay device is on no node: a slip of the pen, most likely."""
+    for lan in (way.lan for way in tried if way.is_unused and facts and not _anywhere(facts, way)):
+        if lan:
+            words = (
+                f"LAN {lan.ref} wants the underlay device {lan.underlay or lan.underlays[0][1]}, which is on no node"
+            )
+            advice = "correct its spec.defaultVxlanDev or spec.vxlanDevMap"
+            yield Check(what="underlay", state=FAIL, words=words, advice=advice)
+
+
+def _anywhere(facts: Mapping[str, NodeFacts], way: VxlanPath) -> bool:
+    return any(_underlay(found, way) for found in facts.values())
 
 
 def _nodes(cluster: Cluster, there: set[str], tried: Sequence[VxlanPath]) -> Iterator[Check]:

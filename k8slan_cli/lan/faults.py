@@ -9,9 +9,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from k8slan_cli.lan import validate
-from k8slan_cli.lan.model import Lan
+from k8slan_cli.lan.model import Lan, overhead
 from k8slan_cli.lan.vtep import READY, Holder, Holding, Vtep, VtepPort, holders, least_mtu, same_mac
 
+LEAST_IPV6_MTU = 1280  # RFC 8200
 SPOKE_SHARED, MAC_SHARED = "SpokeShared", "MacShared"
 
 Named = Callable[[list[str]], str]
@@ -92,6 +93,20 @@ def too_large(vteps: Collection[Vtep], named: Named) -> Iterator[Fault]:
             message=f"MTU of the LAN is {least} bytes, as on node {node}, but {pods}: "
             f"restart these pods, or raise the MTU on node {node} (its underlay's, or spec.mtu)",
             holders=large,
+        )
+
+
+def too_small(lan: Lan, vteps: Iterable[Vtep], named: Named) -> Iterator[Fault]:
+    """Yield one fault if underlays leave too little for IPv6, which hosts give up without a word; a wish is none."""
+    small = sorted((vtep.mtu, vtep.node, vtep) for vtep in vteps if vtep.ports and 0 < vtep.mtu < LEAST_IPV6_MTU)
+    if small and not (lan.mtu and lan.mtu < LEAST_IPV6_MTU):
+        where = [f"{vtep.device or 'the underlay'} of node {node} (now {mtu} inside)" for mtu, node, vtep in small]
+        needed = LEAST_IPV6_MTU + max(overhead(vtep.address.version if vtep.address else 4) for _, _, vtep in small)
+        yield Fault(
+            reason="MtuTooSmall",
+            about="IPv6",
+            message=f"IPv6 needs an MTU of {LEAST_IPV6_MTU} in the LAN, so one of {needed} at {named(where)}",
+            ready=True,
         )
 
 

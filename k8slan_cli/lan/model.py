@@ -47,6 +47,15 @@ UNDERLAY_FIELDS = (
 )
 """Fields of the spec that reach beyond the LAN's namespace: who sets, changes or removes one needs a right for it."""
 
+_OVERHEAD = {4: 54, 6: 74}
+"""Ethernet 14 + VLAN tag 4 of the inner frame, VXLAN 8, UDP 8, IPv4 20 or IPv6 40 bytes (RFC 7348, 5, and 802.1Q)."""
+
+
+def overhead(version: int) -> int:
+    """Bytes of an underlay's MTU that VXLAN over IP ``version`` takes."""
+    return _OVERHEAD[version]
+
+
 DEFAULT_PORT = 4789  # RFC 7348, section 8: the IANA port of VXLAN
 DEFAULT_BRIDGE = "br0"
 DEFAULT_VXLAN = "vxlan0"

@@ -11,7 +11,7 @@ from functools import singledispatch
 
 from k8slan_cli.errors import KernelError, PodGone, UnderlayMissing
 from k8slan_cli.lan import names
-from k8slan_cli.net import fdb, netlink, netns, offload, sockets, taps
+from k8slan_cli.net import fdb, holders, netlink, netns, offload, sockets, taps
 from k8slan_cli.net.netlink import End
 from k8slan_cli.net.node import Handle, Node
 from k8slan_cli.net.sockets import Netlink
@@ -138,18 +138,25 @@ def _(operation: op.CreateVxlan, context: Context) -> None:
             raise KernelError(error.errno, error.message, hint=hint) from error
         raise
     handle.indexes.pop(link.name, None)  # of one before it, which somebody else has deleted
-    _set_port(handle.netlink, link, operation.describe())
+    _set_port(context, link, operation.describe())
 
 
 @execute.register
 def _(operation: op.SetPort, context: Context) -> None:
-    _set_port(context.handle().netlink, operation.port, operation.describe())
+    _set_port(context, operation.port, operation.describe())
 
 
-def _set_port(lan: Netlink, port: Port, doing: str) -> None:
+def _set_port(context: Context, port: Port, doing: str) -> None:
+    lan = context.handle().netlink
     master = sockets.existing_link(lan, port.bridge).index if port.bridge else 0
     change = netlink.set_link(port.name, mtu=port.mtu, master=master)
-    lan.apply([change, netlink.port_settings(port.name, port.forwards, port.owner, up=port.up)], doing=doing)
+    try:
+        lan.apply([change, netlink.port_settings(port.name, port.forwards, port.owner, up=port.up)], doing=doing)
+    except KernelError as error:
+        if error.errno != errno.EADDRINUSE:  # the kernel opens a VXLAN device's UDP port when it goes up
+            raise
+        udp = netlink.vxlan_options(sockets.existing_link(lan, port.name))[1]
+        raise KernelError(error.errno, error.message, hint=holders.advice(context.node, udp)) from error
 
 
 @execute.register

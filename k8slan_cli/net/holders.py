@@ -26,6 +26,12 @@ def holder(node: Node, protocol: Protocol, port: int) -> str:
     return ", ".join(programs or devices)
 
 
+def advice(node: Node, port: int) -> str:
+    """Return what to do where a UDP port cannot be had for VXLAN."""
+    who = holder(node, "udp", port) or f"another program (see ss -ulpn 'sport = {port}')"
+    return f"UDP port {port} is held by {who}: end that, or set another spec.vxlanPort"
+
+
 def _inodes(protocol: Protocol, port: int) -> Iterator[str]:
     """The inodes of sockets at a port (proc(5), /proc/net/tcp)."""
     for family in ("", "6"):

@@ -45,6 +45,7 @@ from pyroute2.netlink.rtnl import (
 from pyroute2.netlink.rtnl.ifaddrmsg import IFA_F_NODAD, ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import (
     IFF_ALLMULTI,
+    IFF_LOOPBACK,
     IFF_LOWER_UP,
     IFF_MULTICAST,
     IFF_NOARP,
@@ -328,6 +329,12 @@ class RawLink:
     port: Mapping[str, Any] = field(default_factory=dict)
     alias: str = ""
     operstate: str = ""  # RFC 2863: UP, DOWN, UNKNOWN, …
+    loopback: bool = False
+
+    @property
+    def leads_nowhere(self) -> bool:
+        """Whether no frame leaves the node by it."""
+        return self.loopback or self.kind == "dummy"
 
 
 def parse_link(message: nlmsg) -> RawLink:
@@ -338,6 +345,7 @@ def parse_link(message: nlmsg) -> RawLink:
         index=message["index"],
         name=_text(told.get("IFLA_IFNAME", "")),
         up=bool(message["flags"] & IFF_UP),
+        loopback=bool(message["flags"] & IFF_LOOPBACK),
         carrier=bool(message["flags"] & IFF_LOWER_UP),
         mtu=told.get("IFLA_MTU", 0),
         mac=told.get("IFLA_ADDRESS", ""),
@@ -434,13 +442,15 @@ def _told_mask(message: nlmsg) -> tuple[str, int | None]:
 class Heard:
     """What events of a namespace are about: links by name, as far as it is told, and by index; addresses; routes.
 
-    ``default_route`` says that one of the main table has come or gone, ``lost`` that the kernel dropped events.
+    ``default_route`` says that one of the main table has come or gone, ``rerouted`` that any by a gateway has, and
+    ``lost`` that the kernel dropped events.
     """
 
     names: frozenset[str] = frozenset()
     indexes: frozenset[int] = frozenset()
     addresses: frozenset[IpAddress] = frozenset()
     default_route: bool = False
+    rerouted: bool = False
     lost: bool = False
 
 
@@ -449,7 +459,7 @@ def heard(messages: Iterable[nlmsg], *, lost: bool = False) -> Heard:
     names: set[str] = set()
     indexes: set[int] = set()
     addresses: set[IpAddress] = set()
-    default_route = False
+    default_route = rerouted = False
     for message in messages:
         number = message["header"]["type"]
         if number in (RTM_NEWLINK, RTM_DELLINK):
@@ -458,13 +468,15 @@ def heard(messages: Iterable[nlmsg], *, lost: bool = False) -> Heard:
         elif number in (RTM_NEWADDR, RTM_DELADDR):
             indexes.add(message["index"])
             addresses.update(found.address for found in parse_addresses([message]))
-        elif not message["dst_len"] and message["table"] == MAIN_TABLE:
-            default_route = True
+        elif message["table"] == MAIN_TABLE:
+            default_route = default_route or not message["dst_len"]
+            rerouted = rerouted or any(message.get_attr(way) for way in ("RTA_GATEWAY", "RTA_MULTIPATH", "RTA_VIA"))
     return Heard(
         names=frozenset(names),
         indexes=frozenset(indexes),
         addresses=frozenset(addresses),
         default_route=default_route,
+        rerouted=rerouted,
         lost=lost,
     )
 
@@ -554,6 +566,14 @@ def add_route(
 def get_routes() -> nlmsg:
     """Ask for every route of the namespace."""
     return _message(rtmsg, RTM_GETROUTE, _DUMP, family=0)
+
+
+def get_route(peer: IpAddress) -> nlmsg:
+    """Ask for the route that leads to an address."""
+    length = peer.max_prefixlen
+    return _message(
+        rtmsg, RTM_GETROUTE, NLM_F_REQUEST, [["RTA_DST", str(peer)]], family=_family(peer.version), dst_len=length
+    )
 
 
 @dataclass(frozen=True, slots=True)

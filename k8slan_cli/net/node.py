@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,6 +54,18 @@ class Node:
         self.netlink = Netlink()
         self._handles: dict[str, Handle] = {}
         self._lock = threading.Lock()
+        self._turns: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
+
+    @contextmanager
+    def turn(self, name: str) -> Iterator[None]:
+        """Have a LAN's namespace to oneself: a descriptor that another thread closes may be another file's by then.
+
+        A LAN that takes over the namespace of one that goes has a loop of its own.
+        """
+        with self._lock:
+            turn = self._turns[name]
+        with turn:
+            yield
 
     def close(self) -> None:
         """Close every handle; namespaces and links stay."""

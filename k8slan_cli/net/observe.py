@@ -6,7 +6,7 @@ import errno
 from collections.abc import Collection, Iterable, Mapping
 from ipaddress import IPv6Address
 
-from k8slan_cli.errors import UnderlayMissing
+from k8slan_cli.errors import KernelError, UnderlayMissing
 from k8slan_cli.lan import names
 from k8slan_cli.lan.model import IpAddress
 from k8slan_cli.net import netlink, netns, sockets, taps
@@ -88,11 +88,14 @@ def _vxlan(handle: Handle, link: RawLink, by_index: dict[int, str]) -> Vxlan:
     return Vxlan(link=port_of(link, by_index), tunnel=tunnel, peers=peers)
 
 
-def underlay(node: Node, name: str | None, address: IpAddress | None = None) -> Underlay:
+def underlay(
+    node: Node, name: str | None, address: IpAddress | None = None, peers: Iterable[IpAddress] = ()
+) -> Underlay:
     """The device that carries VXLAN, as it is.
 
     It is ``name``; without one the device that holds ``address``, the node's InternalIP; without that the device of
-    the default route, IPv4 before IPv6.
+    the default route, IPv4 before IPv6. Where ``address`` is on a loopback or dummy device, as it is where nodes run
+    BGP, it is the device that the way to the first of the ``peers`` takes, and VXLAN has that address nonetheless.
 
     Raises:
         UnderlayMissing: there is no such device.
@@ -102,12 +105,26 @@ def underlay(node: Node, name: str | None, address: IpAddress | None = None) -> 
     addresses = list(netlink.parse_addresses(replies))
     which = name if name is not None else _device_of(address, addresses) or _default_device(node)
     link = sockets.link(node.netlink, which)
+    routed = name is None and address is not None and link is not None and link.leads_nowhere
+    if routed:
+        which = _device_towards(node, peers)
+        link = sockets.link(node.netlink, which)
     if link is None:
         hint = "name another in spec.defaultVxlanDev or spec.vxlanDevMap"
         raise UnderlayMissing(errno.ENODEV, f"the underlay device {which} is not on this node", hint=hint)
     usable = [a.address for a in addresses if a.index == link.index and not _mapped(a.address)]
+    if routed and address is not None:
+        usable.insert(0, address)
     usable.sort(key=lambda a: a != address)
-    return Underlay(name=link.name, index=link.index, mtu=link.mtu, up=link.up, addresses=tuple(usable))
+    return Underlay(name=link.name, index=link.index, mtu=link.mtu, up=link.up, addresses=tuple(usable), routed=routed)
+
+
+def is_routed(node: Node, address: IpAddress | None) -> bool:
+    """Whether a node's address is on a device that leads nowhere, so that routes say which device carries VXLAN."""
+    replies = node.netlink.ask(netlink.get_addresses(), doing="list addresses")
+    index = _device_of(address, netlink.parse_addresses(replies))
+    link = sockets.link(node.netlink, index) if index else None
+    return link is not None and link.leads_nowhere
 
 
 def _mapped(address: IpAddress) -> bool:
@@ -118,11 +135,29 @@ def _device_of(address: IpAddress | None, addresses: Iterable[netlink.RawAddress
     return next((a.index for a in addresses if address is not None and a.address == address), None)
 
 
-def _default_device(node: Node) -> int:
+def _device_towards(node: Node, peers: Iterable[IpAddress]) -> int:
+    """The device of the way to the first peer that there is a way to; without one, of any way by a gateway."""
+    for peer in sorted(peers, key=str):
+        try:
+            replies = node.netlink.ask(netlink.get_route(peer), doing=f"look for the way to {peer}")
+        except KernelError:  # there is none
+            continue
+        if (route := netlink.parse_route(replies[0])) and route.index:
+            return route.index
+    return _default_device(node, others=True)
+
+
+def _default_device(node: Node, *, others: bool = False) -> int:
+    """The device of the default route; of another one that has a gateway, if ``others`` will do."""
     replies = node.netlink.ask(netlink.get_routes(), doing="list routes")
     routes = [route for r in replies if (route := netlink.parse_route(r)) and route.index]
-    defaults = [r for r in routes if r.table == netlink.MAIN_TABLE and r.destination in ("0.0.0.0/0", "::/0")]
-    for route in sorted(defaults, key=lambda r: (":" in r.destination, r.priority)):
+    everything = ("0.0.0.0/0", "::/0")
+    ways = [
+        route
+        for route in routes
+        if route.table == netlink.MAIN_TABLE and (route.destination in everything or (others and route.gateway))
+    ]
+    for route in sorted(ways, key=lambda r: (r.destination not in everything, ":" in r.destination, r.priority)):
         return route.index
     text = "no underlay device is named and this node has no default route"
     raise UnderlayMissing(errno.ENODEV, text, hint="set spec.defaultVxlanDev")

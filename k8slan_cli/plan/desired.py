@@ -9,7 +9,7 @@ from ipaddress import IPv6Address
 
 from k8slan_cli.errors import Invalid, Problem
 from k8slan_cli.lan import names
-from k8slan_cli.lan.model import IpAddress, Lan, NodeStatus
+from k8slan_cli.lan.model import IpAddress, Lan, NodeStatus, overhead
 from k8slan_cli.lan.validate import MIN_MTU
 from k8slan_cli.lan.vtep import Holder, Vtep, holdings, least_mtu, peers
 from k8slan_cli.plan.state import (
@@ -24,12 +24,6 @@ from k8slan_cli.plan.state import (
     Vxlan,
     absent,
 )
-
-OVERHEAD_V4 = 54
-"""Ethernet 14 + VLAN tag 4 of the inner frame, VXLAN 8, UDP 8, IPv4 20 bytes (RFC 7348, section 5, and 802.1Q)."""
-OVERHEAD_V6 = 74
-"""The same with 40 bytes of IPv6."""
-
 
 # ---------------------------------------------------------------- what follows from the other nodes' VTEPs
 
@@ -145,9 +139,9 @@ def lan_mtu(lan: Lan, underlay: Underlay, version: int) -> int:
         Invalid: ``spec.mtu`` is more than the underlay carries, or it carries too little for any LAN.
 
     """
-    overhead = OVERHEAD_V4 if version == 4 else OVERHEAD_V6
-    room = underlay.mtu - overhead
-    has = f"{underlay.name} has MTU {underlay.mtu}, VXLAN needs {overhead}"
+    needed = overhead(version)
+    room = underlay.mtu - needed
+    has = f"{underlay.name} has MTU {underlay.mtu}, VXLAN needs {needed}"
     if room < MIN_MTU:
         text = f"{has}, so less than {MIN_MTU} are left"
         raise Invalid(f"LAN {lan.ref}", (Problem(field="spec.defaultVxlanDev", message=text),))

@@ -251,7 +251,11 @@ def occupancy(ref: LanRef, lan: Lan | None, vteps: Iterable[Vtep] | None, pods: 
             *_ill(found),
             *too_large(found, some),
             *faults.agents(found, some),
-            *((*faults.removed(lan, found), *faults.remote_nodes(lan, found)) if lan else ()),
+            *(
+                (*faults.removed(lan, found), *faults.remote_nodes(lan, found), *faults.too_small(lan, found, some))
+                if lan
+                else ()
+            ),
             *_lost(found),
         ),
     )

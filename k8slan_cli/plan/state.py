@@ -30,13 +30,17 @@ class AttachmentKind(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Underlay:
-    """The device that carries VXLAN, as it is on this node; addresses in the order of the kernel."""
+    """The device that carries VXLAN, as it is on this node; addresses in the order of the kernel.
+
+    ``routed`` says that routes have chosen it, which may lead elsewhere for other peers.
+    """
 
     name: str
     index: int
     mtu: int
     up: bool
     addresses: tuple[IpAddress, ...] = ()
+    routed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

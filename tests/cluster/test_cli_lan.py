@@ -347,7 +347,7 @@ LAN NS/red  Ready
   VNI        10000, UDP port 4789, unicast to each node that takes part
   Spokes     e1, e2, vm1 (3 of 3 taken)
   Underlay   eth1
-  MTU        the largest that the underlay allows
+  MTU        1446, the largest that the underlay allows
   On a node  network namespace NETNS, bridge br0, VXLAN device vxlan0
   Age        AGE
 

@@ -374,6 +374,22 @@ def test_a_healthy_cluster_is_found_healthy(k8s: Workstation) -> None:
     assert k8s("doctor", "-q").text == "all is in order\n"
 
 
+def test_a_lan_whose_underlay_is_on_no_node_is_found_before_anybody_is_on_it(k8s: Workstation, scene: Scene) -> None:
+    scene.kubectl.create(
+        probing.lan("nowhere", scene.namespace, vni=4242, spokes=["nowhere"], defaultVxlanDev="nowhere0")
+    )
+    try:
+        found = checks(k8s("doctor", "-o", "json", status=1))
+        assert {key: check["words"] for key, check in found.items() if check["state"] != "ok"} == {
+            (
+                "agents",
+                "underlay",
+            ): f"LAN {scene.namespace}/nowhere wants the underlay device nowhere0, which is on no node"
+        }
+    finally:
+        scene.kubectl("delete", "lan", "nowhere")
+
+
 def test_a_firewall_between_nodes_is_found(k8s: Workstation, node1: Node) -> None:
     assert arrived(k8s("lan", "inspect", "blue", "-o", "json")) == {
         ("worker1", "worker2"): 3,

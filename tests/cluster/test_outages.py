@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -80,6 +82,43 @@ def test_a_crash_of_the_agents_costs_no_frame(
     three = pod(node1, networks=lan.veth(2))
     with undisturbed(three, two):
         pass
+
+
+_TAKE = """
+import socket, time
+while True:
+    try:
+        taken = socket.create_server(("127.0.0.1", 9402))
+    except OSError:
+        time.sleep(0.01)
+    else:
+        time.sleep(600)
+"""
+
+
+def test_a_port_of_an_agent_that_another_program_has_is_told_and_keeps_no_pod_from_attaching(
+    lans: Lans, pod: Pods, patient: Agents, kubectl: Kubectl, node1: Node
+) -> None:
+    lan = lans()
+    command = ("nsenter", f"--target={node1.machine.pid}", "--net", sys.executable, "-c", _TAKE)
+    with subprocess.Popen(command) as program:
+        try:
+            patient.kill(node1)
+            pod(node1, networks=lan.veth(0))
+            said = "cannot listen on 127.0.0.1:9402: Address already in use"
+            eventually("the agent's pod has an event", lambda: said in patient.pod(node1).events())
+            eventually("the LAN says so", lambda: said in degraded(kubectl, lan.name).get("message", ""))
+            assert degraded(kubectl, lan.name)["reason"] == "AgentTrouble"
+            kubectl.wait("--for=condition=Ready", f"lan/{lan.name}")
+        finally:
+            program.kill()
+    eventually("all is well", lambda: degraded(kubectl, lan.name)["status"] == "False")
+
+
+def degraded(kubectl: Kubectl, lan: str) -> dict[str, str]:
+    """A LAN's condition Degraded."""
+    conditions = kubectl.get("lan", lan).get("status", {}).get("conditions", ())
+    return next((each for each in conditions if each["type"] == "Degraded"), {})
 
 
 def test_pods_come_and_go_while_there_is_no_agent(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -404,6 +407,31 @@ def test_the_underlay_is_found(node: Node, options: tuple[str, ...], spec: dict[
         node.delete(pod, veth("a")).ok()
 
 
+def test_a_node_address_on_loopback_means_the_device_towards_the_peers(node: Node) -> None:
+    """As on nodes that run BGP: VXLAN has that address, and the device and MTU of the way, wherever it goes next."""
+    inside = node.namespace
+    inside.ip("link", "set", "lo", "up")
+    inside.ip("address", "add", "203.0.113.1/32", "dev", "lo")
+    inside.ip("link", "add", "eth1", "mtu", "1400", "type", "veth", "peer", "name", "far1")
+    for name in ("eth1", "far1"):
+        inside.ip("link", "set", name, "up")
+    inside.ip("address", "add", "198.51.100.1/24", "dev", "eth1")
+    inside.ip("route", "add", "203.0.113.9/32", "via", "198.51.100.9")
+    over = lambda name: f"if{inside.links()[name]['ifindex']}"  # noqa: E731 - as ip tells a link of another namespace
+    lan = node.lan(spokes=["a"], defaultVxlanDev=None, remotes=["203.0.113.9"])
+    with node.agent("--node-ip", "203.0.113.1") as agent, Namespace.create("pod") as pod:
+        node.add(pod, veth("a")).result()
+        vxlan = node.inside(lan).links()["vxlan0"]
+        assert over("eth1") == vxlan["linkinfo"]["info_data"]["link"]
+        assert vxlan["linkinfo"]["info_data"]["local"] == "203.0.113.1"
+        assert vxlan["mtu"] == 1346
+        mark = agent.log.mark()
+        inside.ip("route", "replace", "203.0.113.9/32", "via", "192.0.2.9")
+        agent.log.wait("create vxlan .* over eth0, local 203.0.113.1, mtu 1446", since=mark, seconds=AT_ONCE)
+        assert over("eth0") == node.inside(lan).links()["vxlan0"]["linkinfo"]["info_data"]["link"]
+        node.delete(pod, veth("a")).ok()
+
+
 def test_no_underlay_is_named_and_there_is_no_default_route(node: Node) -> None:
     node.lan(spokes=["a"], defaultVxlanDev=None)
     with node.agent(), Namespace.create("pod") as pod:
@@ -430,6 +458,34 @@ def test_a_vni_that_another_program_uses(node: Node) -> None:
         node.namespace.ip("link", "delete", "foreign")
         node.add(pod, veth("a")).result()
         node.delete(pod, veth("a")).ok()
+        node.assert_nothing_left()
+
+
+def test_a_udp_port_that_another_program_has(node: Node) -> None:
+    """It is named, and so is what to set; once it is gone the LAN works."""
+    node.lan(spokes=["a"])
+    script = "import socket, time; s = socket.socket(2, 2); s.bind(('', 4789)); print(flush=True); time.sleep(600)"
+    with node.agent(), Namespace.create("pod") as pod:
+        with node.namespace.start(sys.executable, "-c", script, stdout=subprocess.PIPE) as program:
+            assert program.stdout
+            program.stdout.readline()
+            said = node.add(pod, veth("a")).error(102)
+            assert "Address already in use" in said
+            assert re.search(rf"UDP port 4789 is held by python\S* .process {program.pid}.: end that, or set", said)
+            assert pod.links() == {}
+            program.kill()
+        node.add(pod, veth("a")).result()
+        node.delete(pod, veth("a")).ok()
+        node.assert_nothing_left()
+
+
+def test_a_udp_port_that_a_vxlan_device_of_another_kind_has(node: Node) -> None:
+    node.lan(spokes=["a"])
+    node.namespace.ip("link", "add", "flannel.1", "type", "vxlan", "external", "dstport", "4789")
+    node.namespace.ip("link", "set", "flannel.1", "up")
+    with node.agent(), Namespace.create("pod") as pod:
+        said = node.add(pod, veth("a")).error(102)
+        assert "UDP port 4789 is held by VXLAN device flannel.1: end that, or set another spec.vxlanPort" in said
         node.assert_nothing_left()
 
 

@@ -315,6 +315,50 @@ def test_a_del_from_the_spool_that_fails_is_tried_again_by_itself(node: Node, po
         node.assert_nothing_left()
 
 
+def test_a_del_from_the_spool_whose_plugin_hangs_delays_no_start(node: Node) -> None:
+    """Nor do many of them, nor an ADD that was cut short: their addresses are released once the plugin answers."""
+    node.lan(spokes=["a"])
+    lan, gate = node.lan(dynamic=True), node.folder / "hang"
+    give = '{"cniVersion":"1.0.0","ips":[{"address":"198.51.100.3/24"}]}'
+    script = f"#!/bin/sh\n[ $CNI_COMMAND = ADD ] && echo '{give}' && exit\nwhile [ -e {gate} ]; do sleep 0.1; done\n"
+    plugin = node.folder / "stuck"
+    plugin.write_text(script)
+    plugin.chmod(0o755)
+    config = dynamic(f"default/{lan}", ipam={"type": "stuck"})
+    with pods(6) as (other, *several):
+        with node.agent():
+            for pod in several:
+                node.add(pod, config, plugins=str(node.folder)).result()
+        gate.touch()
+        for pod in several[1:]:
+            node.delete(pod, config, plugins=str(node.folder)).ok()
+        cut_short(node, several[0])
+        started = time.monotonic()
+        with node.agent() as agent:
+            assert time.monotonic() - started < 8
+            for pod in several:
+                assert pod.links() == {}
+            node.add(other, veth("a")).result()
+            assert len(list((node.run / "unreleased").iterdir())) == 5
+            started = time.monotonic()
+            agent.stop()
+            assert time.monotonic() - started < 5
+        with node.agent() as agent:
+            gate.unlink()
+            eventually("all are released", lambda: not list((node.run / "unreleased").iterdir()), seconds=30)
+            assert "are released after all" in str(agent.log)
+            node.delete(other, veth("a")).ok()
+            node.assert_nothing_left()
+
+
+def cut_short(node: Node, pod: Namespace) -> None:
+    """Have the ADD of a pod's attachment look as if it had not ended."""
+    for path in (node.run / "attachments").glob("*.json"):
+        record = json.loads(path.read_text())
+        if record["container"] == pod.name:
+            path.write_text(json.dumps(record | {"complete": False}))
+
+
 def test_a_del_that_comes_into_the_spool_of_a_running_agent_is_done_at_once(node: Node, pod: Namespace) -> None:
     """A client that waited in vain leaves it there."""
     node.lan(spokes=["a"])

@@ -9,8 +9,9 @@ from contextlib import ExitStack
 import pytest
 
 from tests.support import names
-from tests.support.agents import AT_ONCE, CLIENTS, Node, Outcome, dynamic, eventually, macvtap, pods, veth
+from tests.support.agents import AT_ONCE, CLIENTS, PLUGINS, Node, Outcome, dynamic, eventually, macvtap, pods, veth
 from tests.support.netns import Namespace
+from tests.support.require import require
 
 pytestmark = pytest.mark.usefixtures("swept")
 
@@ -258,7 +259,7 @@ def test_check_finds_nothing_wrong(node: Node, pod: Namespace, spoke: str, versi
     [
         ("link set dev net1 down", "it is down"),
         ("link set dev net1 address 02:00:00:00:00:99", "its MAC is 02:00:00:00:00:99 instead of "),
-        ("link set dev net1 mtu 1400", "its MTU is 1400 instead of 1446"),
+        ("link set dev net1 mtu 1500", "its MTU is 1500, more than 1446"),
         ("address flush dev net1", "it lacks the address 198.51.100.9/24"),
         ("link set dev net1 name net2", "its interface net1 is gone"),
     ],
@@ -300,6 +301,27 @@ def test_check_finds_that_the_port_is_gone(pod: Namespace) -> None:
             node.assert_nothing_left()
 
 
+@pytest.mark.parametrize("version", ["0.4.0", "1.0.0"])
+def test_check_finds_nothing_wrong_with_what_tuning_has_changed(
+    node: Node, pod: Namespace, spoke: str, version: str
+) -> None:
+    """A chain of the user's own: what the runtime remembers is what its last plugin answered."""
+    require("node", (PLUGINS / "tuning").exists(), "needs tuning (Debian: containernetworking-plugins)")
+    config = veth(spoke, version, runtimeConfig={"ips": ["198.51.100.9/24"]})
+    result = node.add(pod, config).result()
+    tuning = {"cniVersion": version, "name": config["name"], "type": "tuning", "dataDir": str(node.folder)}
+    tuning |= {"mac": "02:00:00:00:07:07", "mtu": 1300}
+    environ = node.environ("ADD", pod) | {"CNI_PATH": str(PLUGINS)}
+    command = ("env", *(f"{name}={value}" for name, value in environ.items()), str(PLUGINS / "tuning"))
+    left = json.loads(node.namespace.run(*command, text=json.dumps(tuning | {"prevResult": result})))
+    assert (pod.links()["net1"]["address"], pod.links()["net1"]["mtu"]) == ("02:00:00:00:07:07", 1300)
+    node.check(pod, config, left).ok()
+    pod.ip("link", "set", "net1", "address", "02:00:00:00:07:08")
+    assert "its MAC is 02:00:00:00:07:08 instead of 02:00:00:00:07:07" in node.check(pod, config, left).error(104)
+    node.delete(pod, config).ok()
+    node.assert_nothing_left()
+
+
 def test_check_compares_what_the_runtime_remembers(node: Node, pod: Namespace, spoke: str) -> None:
     config = veth(spoke, runtimeConfig={"ips": ["198.51.100.9/24"]})
     result = node.add(pod, config).result()
@@ -308,7 +330,7 @@ def test_check_compares_what_the_runtime_remembers(node: Node, pod: Namespace, s
         return node.check(pod, config, result | changed).error(104)
 
     strange = [result["interfaces"][0], result["interfaces"][1] | {"mac": "02:00:00:00:00:99"}]
-    assert "prevResult has the MAC 02:00:00:00:00:99, it was given " in check(interfaces=strange)
+    assert f"its MAC is {result['interfaces'][1]['mac']} instead of 02:00:00:00:00:99" in check(interfaces=strange)
     assert "prevResult has no interface net1" in check(interfaces=result["interfaces"][:1], ips=[])
     assert "prevResult lacks 198.51.100.9/24" in check(ips=[])
     with Namespace.create("pod") as other:

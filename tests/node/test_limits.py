@@ -8,25 +8,29 @@ import resource
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from k8slan_cli.agent.agent import Agent
 from k8slan_cli.agent.loop import LanLoop
-from k8slan_cli.agent.passes import Self
+from k8slan_cli.agent.passes import Aim, Self, run_pass
 from k8slan_cli.agent.paths import Paths
 from k8slan_cli.errors import KernelError
 from k8slan_cli.lan.model import LanRef
 from k8slan_cli.net import netns
-from tests.support.agents import CHECKOUT, Node, pods, veth
+from k8slan_cli.net.node import Node
+from tests.support.agents import CHECKOUT, pods, veth
+from tests.support.agents import Node as Machine
 from tests.support.netns import Namespace
 
 
 @pytest.fixture
-def node() -> Iterator[Node]:
-    with Node.create() as node:
+def node() -> Iterator[Machine]:
+    with Machine.create() as node:
         yield node
 
 
@@ -40,7 +44,7 @@ def said(*command: str) -> str:
 
 
 @pytest.mark.parametrize("most", range(8, 19, 2))
-def test_an_agent_without_descriptors_says_so(node: Node, most: int) -> None:
+def test_an_agent_without_descriptors_says_so(node: Machine, most: int) -> None:
     node.lan(spokes=["a"])
     words = said("prlimit", f"--nofile={most}:{most}", *node.command())
     assert "Too many open files" in words
@@ -56,7 +60,7 @@ def test_an_agent_without_descriptors_says_so(node: Node, most: int) -> None:
         ("max_inotify_watches", 1, "no inotify watch is left to this user", "fs.inotify.max_user_watches"),
     ],
 )
-def test_an_agent_without_inotify_says_so(node: Node, limit: str, left: int, why: str, advice: str) -> None:
+def test_an_agent_without_inotify_says_so(node: Machine, limit: str, left: int, why: str, advice: str) -> None:
     """The first is for the folder of LANs, the second for the spool."""
     what = node.files if left == 0 else node.run / "spool"
     script = f'echo {left} >/proc/sys/user/{limit} && exec "$0" "$@"'
@@ -78,7 +82,33 @@ def test_a_node_without_network_namespaces_says_so(tmp_path: Path) -> None:
     assert "No space left on device (raise sysctl user.max_net_namespaces)" in done.stderr
 
 
-def test_a_running_agent_that_runs_out_of_descriptors_lives_on(node: Node) -> None:
+def test_an_agent_takes_all_descriptors_that_it_may_have(node: Machine) -> None:
+    with node.agent() as agent:
+        before = resource.prlimit(agent.pid, resource.RLIMIT_NOFILE)
+        assert before[0] == before[1]
+
+
+def test_threads_that_are_used_up_are_named() -> None:
+    """By a user's limit, which root has none of."""
+    script = (
+        "import os, resource, threading\n"
+        "from k8slan_cli import limits\n"
+        "resource.setrlimit(resource.RLIMIT_NPROC, (8, 8))\n"
+        "os.setuid(54321)\n"
+        "over = threading.Event()\n"
+        "try:\n"
+        "    while True: threading.Thread(target=over.wait).start()\n"
+        "except RuntimeError as error:\n"
+        "    over.set()\n"
+        "    print(limits.shortage(error))\n"
+    )
+    done = subprocess.run(
+        (sys.executable, "-c", script), cwd=CHECKOUT, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert "raise the limit of processes and threads (ulimit -u, pids.max of its cgroup)" in done.stdout, done.stderr
+
+
+def test_a_running_agent_that_runs_out_of_descriptors_lives_on(node: Machine) -> None:
     """Each LAN takes some; what there are none for fails with the reason, until there are some again."""
     for number in range(_LANS):
         node.lan(spokes=[f"s{number}"])
@@ -132,6 +162,21 @@ def test_a_namespace_that_cannot_be_opened_is_not_gone(tmp_path: Path) -> None:
         (tmp_path / "loop").unlink(missing_ok=True)
         (tmp_path / "loop").symlink_to("loop")
         assert netns.open_under(tmp_path, name) is None
+
+
+def test_passes_over_one_namespace_take_turns(tmp_path: Path) -> None:
+    """One closes descriptors that the other would use, if a LAN takes over the namespace of one that goes."""
+    paths = Paths(tmp_path / "run")
+    paths.create()
+    node = Node(paths.netns)
+    aim = Aim(lan=None, netns="x", me=Self(name="n"), attachments=())
+    with ThreadPoolExecutor(1) as pool:
+        with node.turn("x"):
+            second = pool.submit(run_pass, node, aim, {})
+            assert not wait([second], 0.2).done
+            assert not run_pass(node, replace(aim, netns="y"), {}).failures
+        assert not second.result(10).failures
+    node.close()
 
 
 def test_closing_while_loops_end(tmp_path: Path) -> None:

@@ -103,9 +103,16 @@ def _spec(found: Found, on: Occupancy, now: datetime | None) -> Iterator[tuple[s
     yield "Underlay", ", ".join(_underlays(lan))
     yield "Remotes", ", ".join(map(str, lan.remotes))
     yield "Open to", "all namespaces" if ANY in lan.allowed_namespaces else ", ".join(lan.allowed_namespaces)
-    yield "MTU", f"{lan.mtu} wanted" if lan.mtu else "the largest that the underlay allows"
+    yield "MTU", _mtu(lan, on.mtu)
     yield "On a node", f"network namespace {lan.netns}, bridge {lan.bridge}, VXLAN device {lan.vxlan}"
     yield "Age", text.age(found.created, now)
+
+
+def _mtu(lan: Lan, reached: int) -> str:
+    """What interfaces may have: ``reached`` on all nodes that take part, 0 if none does."""
+    if lan.mtu:
+        return f"{lan.mtu} wanted" + (f", {reached} reached" if 0 < reached < lan.mtu else "")
+    return f"{reached}, " * bool(reached) + "the largest that the underlay allows"
 
 
 def _underlays(lan: Lan) -> Iterator[str]:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import errno
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from k8slan_cli.agent import loop as loops
+from k8slan_cli.agent.agent import Agent
 from k8slan_cli.agent.loop import LanLoop
 from k8slan_cli.agent.passes import Aim, Outcome, Self
+from k8slan_cli.agent.paths import Paths
 from k8slan_cli.agent.store import AttachmentRecords
 from k8slan_cli.errors import KernelError
 from k8slan_cli.lan.model import LanRef
@@ -51,3 +54,33 @@ def test_moves_are_looked_at_again_after_a_pass_that_failed(tmp_path: Path, monk
 
 def _ignore(_loop: LanLoop) -> None:
     pass
+
+
+class Threadless(ThreadPoolExecutor):
+    """What a pool of threads does when the kernel has no more of them."""
+
+    left = 0
+
+    def submit(self, *arguments: Any, **named: Any) -> Any:
+        """Run something in a thread, if there is one."""
+        if not self.left:
+            raise RuntimeError("can't start new thread")
+        return super().submit(*arguments, **named)
+
+
+def test_a_loop_that_gets_no_thread_says_so_and_tries_again(tmp_path: Path) -> None:
+    async def body() -> None:
+        pool = Threadless(1)
+        asyncio.get_running_loop().set_default_executor(pool)
+        paths = Paths(tmp_path)
+        paths.create()
+        agent = Agent(paths, Self(name="n"))
+        ref = LanRef(namespace="x", name="a")
+        loop = LanLoop(ref, "a", agent.node, agent.me, agent.attachments, lambda _loop: None)
+        outcome = await loop.wake()
+        assert "raise the limit of processes and threads" in str(outcome.unplanned)
+        pool.left = 1
+        assert (await loop.wake()).trouble is None
+        await agent.close()
+
+    asyncio.run(body())

@@ -47,6 +47,20 @@ def test_a_remote_that_is_a_node_is_named() -> None:
     assert fault.ready
 
 
+def test_an_underlay_that_leaves_too_little_for_ipv6_is_named_unless_it_is_wanted_so() -> None:
+    vteps = [
+        replace(on("n1", "l1", "fw", 3), mtu=1246, device="eth0", address=ip_address("192.0.2.1")),
+        replace(on("n2", "l2", "x", 4), mtu=1446, device="eth1", address=ip_address("192.0.2.2")),
+    ]
+    (fault,) = faults.too_small(LAN, vteps, ", ".join)
+    assert fault.message == (
+        "IPv6 needs an MTU of 1280 in the LAN, so one of 1334 at eth0 of node n1 (now 1246 inside)"
+    )
+    assert fault.ready
+    assert list(faults.too_small(replace(LAN, mtu=1200), vteps, ", ".join)) == []
+    assert list(faults.too_small(LAN, [replace(vteps[0], mtu=1280), vteps[1]], ", ".join)) == []
+
+
 def test_what_an_agent_cannot_do_beside_lans_leaves_them_ready() -> None:
     vteps = [replace(on("n1", "l1", "fw", 3), state="Ready", message="metrics: cannot listen"), on("n2", "l2", "x", 4)]
     (fault,) = faults.agents(vteps, ", ".join)

@@ -36,7 +36,7 @@ LAN lab/red  Ready
   VNI        10000, UDP port 4789, unicast to each node that takes part
   Spokes     e1, e2, vm1 (3 of 3 taken)
   Underlay   eth1
-  MTU        the largest that the underlay allows
+  MTU        1446, the largest that the underlay allows
   On a node  network namespace red-8c4b8679, bridge br0, VXLAN device vxlan0
   Age        2d
 
@@ -78,8 +78,8 @@ LAN lab/red  Ready
              each node that takes part
   Spokes     e1, e2, vm1 (3 of 3 taken)
   Underlay   eth1
-  MTU        the largest that the underlay
-             allows
+  MTU        1446, the largest that the
+             underlay allows
   On a node  network namespace red-8c4b8679,
              bridge br0, VXLAN device vxlan0
   Age        2d
