@@ -230,19 +230,50 @@ def test_the_same_file_again_changes_nothing(cli: Cli) -> None:
 def test_a_file_with_one_bad_document_creates_none(cli: Cli) -> None:
     bad = TWO.replace("vni: 12, spokes: [e2]", "vni: 11, spokes: [e2], vlan: 3")
     done = cli("lan", "create", "-f", "-", status=1, stdin=bad)
-    assert f"LAN {cli.namespace}/blue (document 2 of -)" in done.stderr
+    assert f"LAN {cli.namespace}/blue (document 2 of standard input)" in done.stderr
     assert "spec.vlan: is unknown" in done.stderr
     assert cli.lan("red") is None
+
+
+def test_every_f_counts_and_a_folder_is_all_of_its_files(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "red.yaml").write_text(TWO.partition("---\n")[0])
+    (tmp_path / "labs").mkdir()
+    (tmp_path / "labs" / "green.json").write_text(json.dumps(scene.lan("green", cli.namespace, spokes=["g"], vni=13)))
+    (tmp_path / "labs" / "notes.txt").write_text("no YAML: [")
+    done = cli("lan", "create", "-f", str(tmp_path / "red.yaml"), "-f", str(tmp_path / "labs"))
+    assert [line.partition(" is created")[0] for line in done.stdout.splitlines()[:2]] == [
+        f"LAN {cli.namespace}/red",
+        f"LAN {cli.namespace}/green",
+    ]
+    (tmp_path / "labs" / "green.json").unlink()
+    cli("lan", "create", "-f", str(tmp_path / "labs"), status=1)
+
+
+def test_what_is_listed_can_be_created_again(cli: Cli) -> None:
+    cli("lan", "create", "-f", "-", stdin=TWO)
+    listed = cli("lan", "list", "-o", "yaml").stdout
+    assert "name: k8slan-veth-e2" in cli("render", "nads", "-f", "-", stdin=listed).stdout
+    cli("lan", "delete", "red", "blue")
+    cli("lan", "create", "-f", "-", stdin=listed)
+    assert [cli.lan(name)["spec"]["vni"] for name in ("red", "blue")] == [11, 12]
+
+
+def test_the_same_command_again_asks_for_the_same_and_another_is_in_the_way(cli: Cli) -> None:
+    cli("lan", "create", "red", "--spoke", "a", "--spoke", "b")
+    again = cli("lan", "create", "red", "--spoke", "a", "--spoke", "b")
+    assert again.stderr == f"warning: LAN {cli.namespace}/red is there already\n"
+    other = cli("lan", "create", "red", "--spoke", "c", status=5)
+    assert f"LAN {cli.namespace}/red already exists with a different spec" in other.stderr
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "- holds no LAN"),
-        ("[", "- is not YAML"),
+        ("", "standard input holds no LAN"),
+        ("[", "standard input is not YAML: line 1, column 2: "),
         ("kind: Pod", "kind: is Pod: only LANs are created; see kubectl create"),
         ("7", "is not a mapping"),
-        ("a: !!binary aGk=", "- holds something that no Kubernetes object can"),
+        ("a: !!binary aGk=", "standard input holds something that no Kubernetes object can"),
     ],
 )
 def test_a_file_that_is_none(text: str, words: str, cli: Cli) -> None:
@@ -268,7 +299,7 @@ def test_a_namespace_has_to_be_there(cli: Cli) -> None:
 def test_waiting_says_what_for(cli: Cli, api: Api) -> None:
     process = cli.start("lan", "create", "red", "--spoke", "e1", "--wait", "--timeout", str(DEADLINE))
     assert process.stderr
-    assert process.stderr.readline() == f"LAN {cli.namespace}/red: k8slan's controller has not seen it yet\n"
+    assert process.stderr.readline() == f"LAN {cli.namespace}/red: waiting for the controller\n"
     path = f"{LANS}/namespaces/{cli.namespace}/lans/red/status"
     api.patch(path, {"status": scene.status(scene.condition("Ready", False, "Refused", "no quota is left"))})
     assert process.stderr.readline() == f"LAN {cli.namespace}/red: no quota is left\n"
