@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from pathlib import PurePath
-from typing import TextIO, cast
 
 
 def main() -> int:
@@ -15,12 +14,17 @@ def main() -> int:
         return cni.main()
 
     from k8slan_cli.cli.app import app
-    from k8slan_cli.cli.terminal import Terminal
+    from k8slan_cli.cli.terminal import stand_before_all
     from k8slan_cli.errors import K8slanError
 
-    sys.stdout, sys.stderr = cast("TextIO", Terminal(sys.stdout)), cast("TextIO", Terminal(sys.stderr))
+    stand_before_all()
     try:
-        app(prog_name=_program())
+        try:
+            app(prog_name=_program())
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads has seen enough
+        return 1
     except K8slanError as error:
         if "--debug" in sys.argv[1:]:
             raise

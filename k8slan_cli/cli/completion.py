@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import enum
 import os
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +18,30 @@ if TYPE_CHECKING:
     from k8slan_cli.kube.kinds import Kind
 
 _SECONDS = 2.0
+
+
+class Shell(enum.StrEnum):
+    """The shells that can complete."""
+
+    BASH = "bash"
+    ZSH = "zsh"
+    FISH = "fish"
+
+
+def completion(shell: Annotated[Shell, typer.Argument(help="Your shell.")]) -> None:
+    """Print what completes k8slan's commands at TAB in a shell.
+
+    bash, in ~/.bashrc: source <(k8slan completion bash)
+
+    zsh, in ~/.zshrc: source <(k8slan completion zsh)
+
+    fish: k8slan completion fish > ~/.config/fish/completions/k8slan.fish
+    """
+    from typer._completion_shared import get_completion_script
+
+    typer.echo(get_completion_script(prog_name="k8slan", complete_var="_K8SLAN_COMPLETE", shell=shell.value))
+
+
 Offer = tuple[str, str]
 """A word, and what it is."""
 

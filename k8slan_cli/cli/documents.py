@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from k8slan_cli.errors import K8slanError
+from k8slan_cli.errors import K8slanError, yaml_fault
 
 STDIN = "-"
 _ENDINGS = (".yaml", ".yml", ".json")
@@ -76,10 +75,5 @@ def _parsed(file: str, name: str) -> list[Any]:
         return list(yaml.load_all(text, Loader))  # a SafeLoader
     except (OSError, UnicodeDecodeError) as error:
         raise K8slanError(f"{name} cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        words = re.sub("'<(.*?)>'", r"\1", " ".join(filter(None, (error.context, error.problem))))
-        raise K8slanError(f"{name} is not YAML: {where}{words}") from error
     except (yaml.YAMLError, RecursionError) as error:
-        raise K8slanError(f"{name} is not YAML: {str(error).splitlines()[0]}") from error
+        raise K8slanError(f"{name} is not YAML: {yaml_fault(error)}") from error

@@ -217,8 +217,8 @@ def _compare(text: str, path: Path) -> None:
 
     try:
         found = path.read_text()
-    except OSError as error:
-        raise K8slanError(f"{path} cannot be read: {error}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise K8slanError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if found == text:
         typer.echo(f"{path} is up to date", err=True)
         return

@@ -125,8 +125,10 @@ def strong(text: str) -> str:
 
 
 def _colours() -> bool:
-    """Whether a person sees colours here, and wants them (no-color.org)."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    """Whether a person sees colours here, and wants them (no-color.org, force-color.org)."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    return bool(os.environ.get("FORCE_COLOR")) or (sys.stdout.isatty() and os.environ.get("TERM") != "dumb")
 
 
 def fields(pairs: Iterable[tuple[str, str]], limit: int | None, indent: str = "  ") -> Iterator[str]:
