@@ -330,7 +330,7 @@ def test_list(cli: Cli) -> None:
 def test_list_in_every_form(cli: Cli) -> None:
     wide = cli("lan", "list", "-o", "wide").stdout.splitlines()
     assert wide[0].split()[-5:] == ["REASON", "NETNS", "UNDERLAY", "FLOODING", "MTU"]
-    assert wide[1].split()[7:10:2] == ["AsWanted", "eth1"]
+    assert wide[1].split()[8:11:2] == ["AsWanted", "eth1"]
     assert cli("lan", "list", "-o", "name").stdout == "lan.lan.k8slan.io/red\n"
     for form, load in (("json", json.loads), ("yaml", yaml.safe_load)):
         found = load(cli("lan", "list", "-o", form).stdout)
@@ -367,6 +367,7 @@ def test_watch_prints_each_change(cli: Cli, api: Api) -> None:
         path = f"{LANS}/namespaces/{cli.namespace}/lans/blue"
         api.patch(f"{path}/status", {"status": scene.status(scene.READY, spokes=1)})
         assert "True" in process.stdout.readline().split()
+        api.patch(path, {"metadata": {"annotations": {"in": "no column"}}})
         api.call("DELETE", path)
         assert "Deleted" in process.stdout.readline().split()
         process.send_signal(signal.SIGINT)

@@ -16,6 +16,7 @@ from k8slan_cli.cli.lan.listing import Output
 from k8slan_cli.cli.lan.output import Format, dump, for_programs, tidy
 
 if TYPE_CHECKING:
+    from k8slan_cli.cli.lan.text import Table
     from k8slan_cli.diagnose.lan import Event, LanDetails
     from k8slan_cli.diagnose.protocol import Plugged, Traffic
     from k8slan_cli.inventory.lans import Found
@@ -66,11 +67,19 @@ def report(view: LanDetails, *, limit: int | None, wide: bool, now: datetime | N
         ("Attached", _attachments(view, limit, wide=wide, now=now)),
         *([("Waiting", _waiting(view, limit, wide=wide))] if view.on.waiting else []),
         *([("Traffic", _traffic(view, limit, wide=wide))] if view.plugged else []),
-        ("Events", _events(view.events, limit, now)),
+        ("Events", _events(view.events, limit, wide=wide, now=now)),
     )
-    for heading, lines in sections:
+    narrow: list[str] = []
+    for heading, parts in sections:
         yield from ("", text.strong(heading))
-        yield from (f"  {line}".rstrip() for line in lines)
+        for part in parts:
+            if isinstance(part, str):
+                yield f"  {part}".rstrip()
+            else:
+                narrow += part.left_out
+                yield from (f"  {line}".rstrip() for line in part.lines())
+    if narrow:
+        yield from ("", *text.left_out(narrow, limit))
     for sentence in view.blind:
         yield ""
         yield from text.paragraph(f"Note: {sentence}", limit)
@@ -114,7 +123,7 @@ def _underlays(lan: Lan) -> Iterator[str]:
         yield f"{device} on {node}"
 
 
-def _nodes(view: LanDetails, limit: int | None, *, wide: bool) -> Iterator[str]:
+def _nodes(view: LanDetails, limit: int | None, *, wide: bool) -> Iterator[str | Table]:
     from k8slan_cli.cli.lan.text import Column, Table
 
     vteps = view.on.vteps
@@ -144,7 +153,7 @@ def _nodes(view: LanDetails, limit: int | None, *, wide: bool) -> Iterator[str]:
     ]
     if not any(row[-1] for row in rows):
         columns, rows = columns[:-1], [row[:-1] for row in rows]
-    yield from Table(columns, rows, _inside(limit, wide=wide)).lines()
+    yield Table(columns, rows, _inside(limit, wide=wide))
 
 
 def _peers(view: LanDetails, node: str) -> str:
@@ -160,7 +169,7 @@ def _peers(view: LanDetails, node: str) -> str:
     return f"{sum(other.address is not None for other in others)} of {len(others)} known"
 
 
-def _attachments(view: LanDetails, limit: int | None, *, wide: bool, now: datetime | None) -> Iterator[str]:
+def _attachments(view: LanDetails, limit: int | None, *, wide: bool, now: datetime | None) -> Iterator[str | Table]:
     from k8slan_cli.cli.lan.text import Column, Table, age
 
     if not view.on.attached:
@@ -193,10 +202,10 @@ def _attachments(view: LanDetails, limit: int | None, *, wide: bool, now: dateti
         ]
         for item in view.on.attached
     ]
-    yield from Table(columns, rows, _inside(limit, wide=wide)).lines()
+    yield Table(columns, rows, _inside(limit, wide=wide))
 
 
-def _waiting(view: LanDetails, limit: int | None, *, wide: bool) -> Iterator[str]:
+def _waiting(view: LanDetails, limit: int | None, *, wide: bool) -> Iterator[str | Table]:
     from k8slan_cli.cli.lan.text import Column, Table
 
     columns = [
@@ -218,10 +227,10 @@ def _waiting(view: LanDetails, limit: int | None, *, wide: bool) -> Iterator[str
         ]
         for item in view.on.waiting
     ]
-    yield from Table(columns, rows, _inside(limit, wide=wide)).lines()
+    yield Table(columns, rows, _inside(limit, wide=wide))
 
 
-def _traffic(view: LanDetails, limit: int | None, *, wide: bool) -> Iterator[str]:
+def _traffic(view: LanDetails, limit: int | None, *, wide: bool) -> Iterator[str | Table]:
     from k8slan_cli.cli.lan.text import Column, Table
 
     columns = [
@@ -242,7 +251,7 @@ def _traffic(view: LanDetails, limit: int | None, *, wide: bool) -> Iterator[str
             counts = (sum(way.dropped for way in both), sum(way.errors for way in both))
             cells = [link(plugged), *map(_amount, both), *map(str, counts)]
         rows.append([item.who, item.port.interface, *cells])
-    yield from Table(columns, rows, _inside(limit, wide=wide)).lines()
+    yield Table(columns, rows, _inside(limit, wide=wide))
 
 
 def link(plugged: Plugged) -> str:
@@ -263,7 +272,7 @@ def _amount(way: Traffic) -> str:
 
 def state(item: Occupant, lan: Lan | None, on: Occupancy) -> str:
     """How an attachment is, in a few words."""
-    from k8slan_cli.plan.occupancy import REMOVED
+    from k8slan_cli.plan.occupancy import REMOVED, pulled
 
     if item.leaving:
         return "leaving"
@@ -273,15 +282,15 @@ def state(item: Occupant, lan: Lan | None, on: Occupancy) -> str:
         return "link down, spoke taken"
     if item.removed:
         return REMOVED
-    if lan and lan.is_down(item.port.spoke or None, item.plug):
-        return "link down"
+    if down := pulled(lan, item):
+        return down
     if item.end:
         place = {True: ", runs here", False: f", runs on {item.end.other}", None: ""}
         return f"migrating{place[item.end.runs]}"
     return "MTU too large" if on.oversized(item) else "attached"
 
 
-def _events(events: Sequence[Event], limit: int | None, now: datetime | None) -> Iterator[str]:
+def _events(events: Sequence[Event], limit: int | None, *, wide: bool, now: datetime | None) -> Iterator[str | Table]:
     from k8slan_cli.cli.lan.text import Column, Table, age
 
     if not events:
@@ -300,7 +309,7 @@ def _events(events: Sequence[Event], limit: int | None, now: datetime | None) ->
         ]
         for event in events[-_EVENTS:]
     ]
-    yield from Table(columns, rows, _inside(limit, wide=False)).lines()
+    yield Table(columns, rows, _inside(limit, wide=wide))
 
 
 def _inside(limit: int | None, *, wide: bool) -> int | None:

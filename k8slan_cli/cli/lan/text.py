@@ -38,6 +38,8 @@ _COLOURS = {
     "duplicated": _BAD,
     "unsent": _BAD,
     "link down": _BAD,
+    "link down at the other end": _BAD,
+    "1 down": _BAD,
     "up": _GOOD,
     "down": _BAD,
     "no carrier": _BAD,
@@ -85,6 +87,15 @@ class Table:
         self._columns, self._rows = columns, rows
         self._wide, self._chosen, self._limited = wide, chosen, limit is not None
 
+    @property
+    def left_out(self) -> list[str]:
+        """The headings of the columns that the terminal is too narrow for."""
+        return [column.head for i, column in enumerate(self._columns) if i not in self._chosen]
+
+    def shown(self, row: Sequence[str]) -> list[str]:
+        """What of a row is shown."""
+        return [row[i] for i in self._chosen]
+
     def lines(self) -> Iterator[str]:
         """All of it."""
         yield from self.line([column.head for column in self._columns])
@@ -93,7 +104,7 @@ class Table:
 
     def line(self, row: Sequence[str]) -> Iterator[str]:
         """One row; more than one line only if it has prose that is wrapped."""
-        cells = [self._cell(one_line(row[i]), i) for i in self._chosen]
+        cells = [self._cell(one_line(text), i) for text, i in zip(self.shown(row), self._chosen, strict=True)]
         for number in range(max(map(len, cells))):
             parts = []
             for i, cell in zip(self._chosen, cells, strict=True):
@@ -111,6 +122,12 @@ class Table:
 
 def _total(wide: Sequence[int], chosen: Sequence[int]) -> int:
     return sum(wide[i] + _GAP for i in chosen) - _GAP
+
+
+def left_out(heads: Iterable[str], limit: int | None) -> Iterator[str]:
+    """Say which columns are not there, if any, and how to see them."""
+    if heads := list(dict.fromkeys(heads)):
+        yield from paragraph(f"Too narrow for {', '.join(heads)}: -o wide shows all columns.", limit)
 
 
 def coloured(text: str) -> str:
