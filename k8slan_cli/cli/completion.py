@@ -123,6 +123,18 @@ def pods(ctx: typer.Context, incomplete: str) -> list[Offer]:
     return _offered(words, incomplete)
 
 
+def lans_and_pods(ctx: typer.Context, incomplete: str) -> list[Offer]:
+    """The LANs of the namespace, and the pods and VMs on them."""
+    return sorted([*lans(ctx, incomplete), *pods(ctx, incomplete)])
+
+
+def frame_classes(ctx: typer.Context, incomplete: str) -> list[Offer]:  # noqa: ARG001 - as typer calls it
+    """The classes of frames that a probe sends."""
+    from k8slan_cli.probe.frames import CLASSES
+
+    return _offered(lambda: ((each.key, each.title) for each in CLASSES), incomplete)
+
+
 def namespaces(ctx: typer.Context, incomplete: str) -> list[Offer]:
     """The namespaces."""
     from k8slan_cli.kube import kinds

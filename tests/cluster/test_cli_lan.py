@@ -639,7 +639,7 @@ def test_delete_names_who_holds_it(cli: Cli, api: Api) -> None:
     assert "being deleted, and stays until these are gone" in cli("lan", "inspect", "red").stdout
     assert "Deleting" in cli("lan", "list").stdout
     assert "is being deleted" in cli("lan", "add-spoke", "red", "e9", status=5).stderr
-    assert "is being deleted" in cli("lan", "create", "red", status=1).stderr
+    assert "is still being deleted" in cli("lan", "create", "red", status=5).stderr
     cli("lan", "delete", "red", "--force", "--no-wait")
     assert api.get(path)["metadata"]["annotations"] == {"lan.k8slan.io/force-delete": "true"}
 

@@ -6,6 +6,7 @@ of it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
@@ -13,6 +14,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TextIO
 
 from k8slan_cli.cli.terminal import BOLD, GREEN, GREY, PLAIN, RED, YELLOW, one_line
 from k8slan_cli.picture.text import cut
@@ -47,18 +49,28 @@ _COLOURS = {
 }
 
 
-def width() -> int | None:
-    """The columns of the terminal that stdout is, None if it is none."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+def width(stream: TextIO | None = None) -> int | None:
+    """The columns of the terminal that a stream is, stdout by itself; None if it is none."""
+    stream = stream or sys.stdout
+    if not stream.isatty():
+        return None
+    with contextlib.suppress(ValueError, OSError):
+        if not os.environ.get("COLUMNS") and (columns := os.get_terminal_size(stream.fileno()).columns):
+            return columns
+    return shutil.get_terminal_size().columns
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column. Those with the highest ``rank`` are left out first, those with 0 never; ``prose`` may be wrapped."""
+    """A column. Those with the highest ``rank`` are left out first, those with 0 never; ``prose`` may be wrapped.
+
+    What is too long loses its end, or its ``middle``: names of pods differ at their ends.
+    """
 
     head: str
     rank: int = 0
     prose: bool = False
+    middle: bool = False
 
 
 class Table:
@@ -117,7 +129,15 @@ class Table:
             return [text]
         if self._columns[i].prose:
             return textwrap.wrap(text, self._wide[i], break_on_hyphens=False)
-        return [cut(text, self._wide[i])]
+        return [(cut_middle if self._columns[i].middle else cut)(text, self._wide[i])]
+
+
+def cut_middle(text: str, room: int) -> str:
+    """Return ``text``, or its beginning and its end around an ellipsis."""
+    if len(text) <= room:
+        return text
+    end = room // 2
+    return f"{text[: room - end - 1]}…{text[len(text) - end :]}"
 
 
 def _total(wide: Sequence[int], chosen: Sequence[int]) -> int:
