@@ -506,8 +506,8 @@ def _read(master: int) -> bytes:
 
 @pytest.mark.usefixtures("red")
 def test_spokes_come_and_go(cli: Cli) -> None:
-    assert cli("lan", "add-spoke", "red", "e3", "e4").stdout == f"LAN {cli.namespace}/red gets e3, e4\n"
-    assert cli("lan", "remove-spoke", "red", "e3").stdout == f"LAN {cli.namespace}/red loses e3\n"
+    assert cli("lan", "add-spoke", "red", "e3", "e4").stdout == f"LAN {cli.namespace}/red: spokes e3, e4 added\n"
+    assert cli("lan", "remove-spoke", "red", "e3").stdout == f"LAN {cli.namespace}/red: spoke e3 removed\n"
     assert cli.lan("red")["spec"]["spokes"] == ["e1", "e2", "vm1", "e4"]
     assert "has these spokes already" in cli("lan", "add-spoke", "red", "e4").stdout
 

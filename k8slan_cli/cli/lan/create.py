@@ -52,7 +52,7 @@ def create(
     vni: Annotated[str, typer.Option(metavar="N|auto", help="VXLAN network identifier; auto: one that is free.")] = "",
     spoke: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="A socket for one pod or VM; may be given again. None: any number of pods."),
+        typer.Option(metavar="NAME[,NAME…]", help="A place for one pod or VM; repeatable. None: any number of pods."),
     ] = None,
     dynamic: Annotated[bool, typer.Option("--dynamic", help="Any number of pods, besides the spokes.")] = False,
     underlay: Annotated[
@@ -60,19 +60,17 @@ def create(
     ] = "",
     node_underlay: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="NODE=DEV", help="The same for one node; may be given again.", autocompletion=completion.nodes
-        ),
+        typer.Option(metavar="NODE=DEV", help="The same for one node; repeatable.", autocompletion=completion.nodes),
     ] = None,
     remote: Annotated[
         list[str] | None,
-        typer.Option(metavar="IP", help="A VTEP outside the cluster; may be given again. See lan join-command."),
+        typer.Option(metavar="IP", help="A VTEP outside the cluster; repeatable. See lan join-command."),
     ] = None,
     allow_namespace: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAMESPACE",
-            help="One whose pods may attach as well; may be given again. '*': those of all namespaces.",
+            help="One whose pods may attach as well; repeatable. '*': those of all namespaces.",
         ),
     ] = None,
     mtu: Annotated[
@@ -106,7 +104,7 @@ def create(
     options = LanOptions(
         name=name,
         vni=vni or "auto",
-        spokes=tuple(spoke or ()),
+        spokes=tuple(name for each in spoke or () for name in each.split(",")),
         dynamic=dynamic,
         underlay=underlay,
         node_underlays=tuple(node_underlay or ()),

@@ -30,20 +30,22 @@ _EVENTS = 10  # how many are shown
 @in_cluster
 def inspect(
     here: Here,
-    name: Annotated[str, typer.Argument(metavar="NAME", autocompletion=completion.lans)],
+    name: Annotated[list[str], typer.Argument(metavar="NAME…", autocompletion=completion.lans)],
     output: Output = Format.TABLE,
 ) -> None:
     """Show a LAN: what it should be, what it is on every node, who is on it, and why it is not ready."""
     from k8slan_cli.cli.lan import text
     from k8slan_cli.diagnose.lan import look
 
-    view = look(here.cluster, here.namespace, name)
+    views = [look(there.cluster, there.namespace, each) for there, each in map(here.lan, dict.fromkeys(name))]
     if output is Format.NAME:
-        typer.echo(dump(view.found.document, output), nl=False)
+        typer.echo(dump([view.found.document for view in views], output), nl=False)
     elif for_programs(output):
-        typer.echo(dump(as_document(view), output), nl=False)
+        found = [as_document(view) for view in views]
+        typer.echo(dump(found[0] if len(found) == 1 else {"items": found}, output), nl=False)
     else:
-        typer.echo("\n".join(report(view, limit=text.width(), wide=output is Format.WIDE)))
+        reports = ["\n".join(report(view, limit=text.width(), wide=output is Format.WIDE)) for view in views]
+        typer.echo("\n\n".join(reports))
 
 
 # ---------------------------------------------------------------- for people

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from k8slan_cli.cli import completion
 from k8slan_cli.cli.context import in_cluster
 from k8slan_cli.cli.exits import UsageError
 from k8slan_cli.cli.here import Here
@@ -27,8 +28,13 @@ Output = Annotated[Format, typer.Option("--output", "-o", help="How to print it.
 @in_cluster
 def listing(
     here: Here,
+    name: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME…", help="Only these.", autocompletion=completion.lans, show_default=False),
+    ] = None,
     everywhere: All = False,
     output: Output = Format.TABLE,
+    headers: Annotated[bool, typer.Option(" /--no-headers", help="Print rows alone.")] = True,
     selector: Annotated[str, typer.Option("--selector", "-l", metavar="K=V,…", help="Only LANs with labels.")] = "",
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on, and print each change.")] = False,
 ) -> None:
@@ -37,9 +43,11 @@ def listing(
     from k8slan_cli.inventory import lans
     from k8slan_cli.kube.client import ApiError
 
+    if name and (everywhere or selector or watch):
+        raise UsageError("names cannot be combined with -A, -l or -w")
     namespace = "" if everywhere else here.namespace
     try:
-        items = lans.several(here.cluster, namespace, selector)
+        items = here.lans(name) if name else lans.several(here.cluster, namespace, selector)
     except ApiError as error:
         if selector and error.status == 400:
             raise UsageError(f"{selector!r} is not a label selector", hint="such as app=web,tier!=test") from error
@@ -55,7 +63,7 @@ def listing(
         return
     shown = table(items, everywhere=everywhere, wide=output is Format.WIDE, limit=text.width(), links=watch)
     if items or watch:
-        typer.echo("\n".join(shown.lines()))
+        typer.echo("\n".join(shown.lines() if headers else shown.body()))
         for line in text.left_out(shown.left_out, text.width()):
             typer.echo(line, err=True)
     else:

@@ -67,6 +67,7 @@ def probe(
     from k8slan_cli.diagnose import exchange
     from k8slan_cli.diagnose.agents import Agents
 
+    here, name = here.lan(name)
     keys = _keys(classes or [])
     agents = Agents(here.cluster)
     seen, notes = attached(agents, here, name)

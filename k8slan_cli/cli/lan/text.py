@@ -111,6 +111,10 @@ class Table:
     def lines(self) -> Iterator[str]:
         """All of it."""
         yield from self.line([column.head for column in self._columns])
+        yield from self.body()
+
+    def body(self) -> Iterator[str]:
+        """The rows without their headings."""
         for row in self._rows:
             yield from self.line(row)
 

@@ -109,10 +109,14 @@ def test_a_command_that_is_not_there() -> None:
         (["create", "x", "--timeout", "soon"], "'soon' is not a number."),
         (["create", "x", "--timeout", "-1"], "-1 is not at least 0."),
         (["create", "x", "--timeout", "nan"], "nan is not at least 0."),
-        (["inspect"], "Missing argument 'NAME'"),
-        (["delete"], "Missing argument 'NAME…'"),
+        (["inspect"], "Missing argument 'NAME…'"),
+        (["delete"], "say which LANs: by NAME…, or else by --all, -l or -f"),
+        (["delete", "a", "--all"], "say which LANs: by NAME…, or else by --all, -l or -f"),
+        (["list", "a", "-A"], "names cannot be combined with -A, -l or -w"),
+        (["edit", "a"], "k8slan lan edit-spokes NAME"),
+        (["apply", "-f", "x"], "k8slan lan create -f FILE"),
         (["list", "--nonsense"], "No such option: --nonsense"),
-        (["inspect", "a", "b"], "unexpected extra argument"),
+        (["add-spoke"], "Missing argument 'NAME'"),
     ],
 )
 def test_a_command_line_that_is_wrong(words: list[str], said: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from k8slan_cli.diagnose.protocol import WARN
 from k8slan_cli.kube import apply
 from tests.support import scene
 from tests.unit.cli.cluster import LANS, Workstation
+from tests.unit.render.command import call
 
 # ---------------------------------------------------------------- links
 
@@ -51,6 +54,58 @@ def test_a_dynamic_lan_is_seen_as_one(spec: dict[str, Any], cell: str, k8slan: W
     k8slan.put(scene.lan("blue", vni=7, **spec))
     (row,) = [line for line in k8slan("lan", "list").stdout.splitlines() if line.startswith("blue")]
     assert row.split()[2] == cell
+
+
+def test_rows_alone_and_only_some(k8slan: Workstation) -> None:
+    k8slan.put(scene.lan("blue", vni=7, dynamic=True), scene.lan("green", vni=8, dynamic=True))
+    done = k8slan("lan", "list", "green", "lab/red", "green", "--no-headers")
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["green", "red"]
+
+
+# ---------------------------------------------------------------- as kubectl has it
+
+
+@pytest.mark.parametrize("name", ["red", "lab/red", "lan/red", "lans/lab/red", "lan.lan.k8slan.io/red"])
+def test_a_lan_has_the_names_that_are_printed(name: str, k8slan: Workstation) -> None:
+    for words in (["inspect"], ["describe"], ["get"], ["ls"], ["list"], ["graph"]):
+        assert "red" in k8slan("lan", *words, name).stdout
+    assert "would be deleted" in k8slan("lan", "delete", name, "--dry-run").stdout
+    assert "has these spokes already" in k8slan("lan", "add-spoke", name, "e1").stdout
+
+
+def test_a_lan_of_another_namespace_needs_no_option_and_none_that_says_another(k8slan: Workstation) -> None:
+    k8slan.put(scene.lan("blue", "far", vni=7, dynamic=True))
+    where = ["--kubeconfig", str(k8slan.kubeconfig)]
+    assert call("lan", "inspect", "far/blue", *where).stdout.startswith("LAN far/blue")
+    done = k8slan("lan", "inspect", "far/blue", status=2)
+    assert done.stderr == "k8slan: far/blue is in namespace far, but -n says lab\n"
+
+
+def test_several_are_inspected_one_after_the_other(k8slan: Workstation) -> None:
+    k8slan.put(scene.lan("blue", vni=7, dynamic=True))
+    done = k8slan("lan", "inspect", "blue", "red", "blue")
+    assert [line for line in done.stdout.splitlines() if line.startswith("LAN ")] == [
+        "LAN lab/blue  unknown",
+        "LAN lab/red  Ready",
+    ]
+    found = json.loads(k8slan("lan", "inspect", "blue", "red", "-o", "json").stdout)
+    assert [item["lan"]["metadata"]["name"] for item in found["items"]] == ["blue", "red"]
+
+
+def test_lans_are_deleted_by_label_by_file_or_all(k8slan: Workstation, tmp_path: Path) -> None:
+    def left() -> set[str]:
+        return {path.rpartition("/")[2] for path in k8slan.api.objects if path.startswith(LANS)}
+
+    k8slan.put(*(scene.lan(name, vni=vni, dynamic=True) for vni, name in enumerate(("a", "b", "c"), 1)))
+    (tmp_path / "b.yaml").write_text(json.dumps(scene.lan("b", vni=2, dynamic=True)))
+    k8slan("lan", "delete", "-f", str(tmp_path / "b.yaml"), "--no-wait")
+    assert left() == {"a", "c", "red"}
+    assert "there is no LAN 'b'" in k8slan("lan", "delete", "b", "a", status=6).stderr
+    k8slan("lan", "delete", "b", "a", "--ignore-not-found", "--no-wait")
+    assert left() == {"c", "red"}
+    k8slan("lan", "delete", "--all", "--no-wait")
+    assert left() == set()
+    assert k8slan("lan", "delete", "--all").stderr == "no LANs to delete\n"
 
 
 # ---------------------------------------------------------------- terminals
