@@ -14,13 +14,14 @@ def main() -> int:
         return cni.main()
 
     from k8slan_cli.cli.app import app
+    from k8slan_cli.cli.arguments import usual
     from k8slan_cli.cli.terminal import stand_before_all
     from k8slan_cli.errors import K8slanError
 
     stand_before_all()
     try:
         try:
-            app(prog_name=_program())
+            app(args=usual(sys.argv[1:]), prog_name=_program())
         finally:
             sys.stdout.flush()
     except BrokenPipeError:  # whoever reads has seen enough
