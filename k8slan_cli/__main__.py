@@ -15,11 +15,17 @@ def main() -> int:
 
     from k8slan_cli.cli import terminal
     from k8slan_cli.cli.app import app
+    from k8slan_cli.cli.arguments import usual
     from k8slan_cli.errors import K8slanError
 
     terminal.stand_before()
     try:
-        app(prog_name=_program())
+        try:
+            app(args=usual(sys.argv[1:]), prog_name=_program())
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads has seen enough
+        return 1
     except K8slanError as error:
         if "--debug" in sys.argv[1:]:
             raise

@@ -24,6 +24,7 @@ raises from it and nothing else.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -95,6 +96,15 @@ class AbsentError(K8slanError):
 
     def __init__(self, message: str, *, name: str = "", known: Iterable[str] = (), hint: str = "") -> None:
         super().__init__(message, hint=near(name, known) or hint)
+
+
+def yaml_fault(error: Exception) -> str:
+    """What is wrong with a text that is not YAML, and where, of an error of PyYAML."""
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    if mark is None:
+        return str(error).splitlines()[0]
+    said = " ".join(filter(None, (getattr(error, "context", None), getattr(error, "problem", None))))
+    return f"line {mark.line + 1}, column {mark.column + 1}: " + re.sub("'<(.*?)>'", r"\1", said)
 
 
 def near(name: str, known: Iterable[str]) -> str:

@@ -21,6 +21,9 @@ class _Commands(Panels):
             "Build a LAN over nodes made on this machine, without Kubernetes, "
             "and send every class of frame through it.",
         ),
+        "completion": Late(
+            f"{_HERE}.completion:completion", "Print what completes k8slan's commands at TAB in a shell."
+        ),
         "render": Late(
             f"{_HERE}.render:render",
             "Print the manifests of k8slan, or the NetworkAttachmentDefinitions of a LAN.",

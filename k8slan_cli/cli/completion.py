@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import enum
 import os
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +18,30 @@ if TYPE_CHECKING:
     from k8slan_cli.kube.kinds import Kind
 
 _SECONDS = 2.0
+
+
+class Shell(enum.StrEnum):
+    """The shells that can complete."""
+
+    BASH = "bash"
+    ZSH = "zsh"
+    FISH = "fish"
+
+
+def completion(shell: Annotated[Shell, typer.Argument(help="Your shell.")]) -> None:
+    """Print what completes k8slan's commands at TAB in a shell.
+
+    bash, in ~/.bashrc: source <(k8slan completion bash)
+
+    zsh, in ~/.zshrc: source <(k8slan completion zsh)
+
+    fish: k8slan completion fish > ~/.config/fish/completions/k8slan.fish
+    """
+    from typer._completion_shared import get_completion_script
+
+    typer.echo(get_completion_script(prog_name="k8slan", complete_var="_K8SLAN_COMPLETE", shell=shell.value))
+
+
 Offer = tuple[str, str]
 """A word, and what it is."""
 
@@ -96,6 +121,18 @@ def pods(ctx: typer.Context, incomplete: str) -> list[Offer]:
         yield from ((name, ", ".join(places)) for name, places in on.items())
 
     return _offered(words, incomplete)
+
+
+def lans_and_pods(ctx: typer.Context, incomplete: str) -> list[Offer]:
+    """The LANs of the namespace, and the pods and VMs on them."""
+    return sorted([*lans(ctx, incomplete), *pods(ctx, incomplete)])
+
+
+def frame_classes(ctx: typer.Context, incomplete: str) -> list[Offer]:  # noqa: ARG001 - as typer calls it
+    """The classes of frames that a probe sends."""
+    from k8slan_cli.probe.frames import CLASSES
+
+    return _offered(lambda: ((each.key, each.title) for each in CLASSES), incomplete)
 
 
 def namespaces(ctx: typer.Context, incomplete: str) -> list[Offer]:

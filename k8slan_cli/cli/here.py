@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from k8slan_cli.cli.exits import UsageError
 from k8slan_cli.lan import names
+from k8slan_cli.lan.model import GROUP
 
 if TYPE_CHECKING:
+    from k8slan_cli.inventory.lans import Found
     from k8slan_cli.kube.apply import Cluster
+
+
+_KINDS = tuple(f"{kind}{group}" for kind in ("lan", "lans") for group in ("", f".{GROUP}"))
+"""What kubectl, and ``-o name``, put before the name of a LAN."""
 
 
 class Here:
@@ -52,6 +59,36 @@ class Here:
         if fault := names.label_fault(name):
             raise UsageError(f"the namespace {fault}")
         return name
+
+    def lan(self, text: str) -> tuple[Here, str]:
+        """Where a LAN is that the command line names, and its name: ``NAME``, ``NAMESPACE/NAME``, ``lan/NAME``.
+
+        Raises:
+            UsageError: it names another namespace than ``--namespace``.
+
+        """
+        place, slash, name = text.partition("/")
+        if not slash:
+            return self, text
+        if place in _KINDS:
+            return self.lan(name)
+        if self.given and place != self.namespace:
+            raise UsageError(f"{text} is in namespace {place}, but -n says {self.namespace}")
+        there = Here(self._kubeconfig, self._context, place, self._as_user)
+        there.__dict__["cluster"] = self.cluster  # one connection for all
+        return there, name
+
+    def lans(self, texts: Iterable[str]) -> list[Found]:
+        """The LANs that the command line names, each once.
+
+        Raises:
+            AbsentError: one of them is not there.
+
+        """
+        from k8slan_cli.inventory import lans
+
+        places = dict.fromkeys((there.namespace, name) for there, name in map(self.lan, texts))
+        return [lans.one(self.cluster, *place) for place in places]
 
     @property
     def given(self) -> bool:

@@ -42,9 +42,14 @@ class Late:
 
 
 class Panels(TyperGroup):
-    """A group whose commands are those of ``late``, by their names."""
+    """A group whose commands are those of ``late``, by their names.
+
+    ``aliases`` are other names, which the help leaves out; ``instead`` are what people try, and what does it.
+    """
 
     late: Mapping[str, Late] = {}
+    aliases: Mapping[str, str] = {}
+    instead: Mapping[str, str] = {}
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - as the class above has it
         """The names of all."""
@@ -63,6 +68,9 @@ class Panels(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command that words begin with; typer looks for near names only among those that are imported."""
+        args = [self.aliases.get(args[0], args[0]), *args[1:]]
+        if args[0] in self.instead and not ctx.resilient_parsing:
+            ctx.fail(f"No such command {args[0]!r}. {self.instead[args[0]]}")
         if args[0] not in self.late and not args[0].startswith("-") and not ctx.resilient_parsing:
             from k8slan_cli.errors import near
 

@@ -7,7 +7,7 @@ import enum
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -135,7 +135,12 @@ def _typed(name: str, value: Any) -> object:
 def render(
     settings: Callable[[], Settings],
     what: Annotated[What, typer.Argument(help="what to render")] = What.ALL,
-    file: Annotated[str, typer.Option("--file", "-f", help="for nads: LAN documents, '-' is standard input")] = "",
+    file: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--file", "-f", metavar="FILE", help="for nads: a file, a folder or - (stdin) of LANs; repeatable"
+        ),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="folder to write files to, instead of printing")
     ] = None,
@@ -149,7 +154,7 @@ def render(
     """
     if what is What.NADS and not file:
         raise UsageError("nads needs the LAN they are for", hint="k8slan render nads -f lan.yaml")
-    files = dict(_files(what, settings(), file))
+    files = dict(_files(what, settings(), file or ()))
     text = "---\n".join(files.values())
     if check:
         _compare(text, check)
@@ -159,7 +164,7 @@ def render(
         sys.stdout.write(text)
 
 
-def _files(what: What, settings: Settings, file: str) -> Iterator[tuple[str, str]]:
+def _files(what: What, settings: Settings, file: Sequence[str]) -> Iterator[tuple[str, str]]:
     """File names and their text. Numbers keep the order in which ``kubectl apply -f FOLDER`` has to go."""
     from k8slan_cli.plan import objects
     from k8slan_cli.render import manifests, reference
@@ -176,27 +181,24 @@ def _files(what: What, settings: Settings, file: str) -> Iterator[tuple[str, str
         yield f"{what}.yaml", manifests.render(manifests.Part(what), settings)
 
 
-def read_lans(file: str) -> list[Lan]:
-    """The LANs of a YAML file, ``-`` being standard input.
+def read_lans(files: Sequence[str]) -> list[Lan]:
+    """The LANs of files, as ``documents.read`` finds them.
 
     Raises:
-        K8slanError: it cannot be read, is not YAML, or one of its LANs is not valid (with all problems).
+        K8slanError: one cannot be read, is not YAML, or one of its LANs is not valid (with all problems).
 
     """
-    import yaml
-
+    from k8slan_cli.cli import documents
     from k8slan_cli.lan import codec
+    from k8slan_cli.lan.model import KIND
 
-    try:
-        text = sys.stdin.read() if file == "-" else Path(file).read_text()
-        found = [document for document in yaml.safe_load_all(text) if document is not None]
-    except (OSError, UnicodeDecodeError) as error:
-        raise K8slanError(f"{file} cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        raise K8slanError(f"{file} is not YAML: {error}") from None
-    if not found:
-        raise K8slanError(f"{file} holds no LAN")
-    return [codec.decode(document) for document in found]
+    found: list[Lan] = []
+    for place, document in documents.read(files):
+        kind = document.get("kind") if isinstance(document, dict) else None
+        if kind not in (None, KIND):
+            raise K8slanError(f"{place} is a {kind}, not a LAN")
+        found.append(codec.decode(document))
+    return found
 
 
 def _write(files: dict[str, str], folder: Path) -> None:
@@ -216,8 +218,8 @@ def _compare(text: str, path: Path) -> None:
 
     try:
         found = path.read_text()
-    except OSError as error:
-        raise K8slanError(f"{path} cannot be read: {error}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise K8slanError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if found == text:
         typer.echo(f"{path} is up to date", err=True)
         return

@@ -10,10 +10,14 @@ from __future__ import annotations
 
 import codecs
 import io
+import os
 import re
 import sys
 import unicodedata
+from collections.abc import Callable
 from typing import Any, TextIO, cast
+
+from k8slan_cli.errors import K8slanError
 
 # Unicode's noncharacters (section 23.7): text from elsewhere that has them can colour itself, and do no more.
 PLAIN, BOLD, RED, GREEN, YELLOW, GREY = "\ufdd0\ufdd1\ufdd2\ufdd3\ufdd4\ufdd5"
@@ -39,22 +43,72 @@ def _shown(sign: str) -> str:
     return " " if unicodedata.category(sign) == "Zs" else "\N{REPLACEMENT CHARACTER}"
 
 
+_ASCII = str.maketrans(
+    {"→": "->", "←": "<-", "…": "...", "×": "x", "µ": "u", "·": ".", "–": "-", "—": "-", "✓": "ok", "²": "2"}
+)
+"""What to show of signs that k8slan itself prints where an encoding lacks them."""
+
+
+def _plainer(error: UnicodeError) -> tuple[str, int]:
+    """Encode what an encoding lacks: as the nearest that ASCII has, or as a question mark."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end].translate(_ASCII)
+    return "".join(sign if sign.isascii() else "?" for sign in text), error.end
+
+
+codecs.register_error("k8slan-plainer", _plainer)
+
+
 class Terminal:
     """A stream that prints what is visible of a text, and marks as what they stand for. All else is the stream's own.
 
-    A terminal whose encoding lacks a sign shows a question mark.
+    A terminal whose encoding lacks a sign shows the nearest to it, or a question mark. With a ``name``, a text that
+    cannot be written is an error that names it, unless the reader of a pipe is gone; without one it is lost: there is
+    nowhere to tell it.
     """
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, name: str = "") -> None:
         """Stand before ``stream``."""
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+            stream.reconfigure(errors="k8slan-plainer")
         self.stream = stream
+        self._name = name
+        self._broken = False
 
     def write(self, text: str) -> int:
-        """Write a text; returns its length."""
-        self.stream.write(_SUSPECT.sub(lambda found: _SEQUENCES.get(found[0]) or _shown(found[0]), text))
+        """Write a text; returns its length.
+
+        Raises:
+            K8slanError: it cannot be written.
+
+        """
+        shown = _SUSPECT.sub(lambda found: _SEQUENCES.get(found[0]) or _shown(found[0]), text)
+        if shown:  # typer writes nothing to find out what this is, and takes an error for an answer
+            self._attempt(lambda: self.stream.write(shown))
         return len(text)
+
+    def flush(self) -> None:
+        """Write what is kept back.
+
+        Raises:
+            K8slanError: it cannot be written.
+
+        """
+        self._attempt(self.stream.flush)
+
+    def _attempt(self, act: Callable[[], object]) -> None:
+        """Do what may fail, and after that has failed nothing: what is kept back fails again at the very end."""
+        if self._broken:
+            return
+        try:
+            act()
+        except OSError as error:
+            self._broken = True
+            if isinstance(error, BrokenPipeError):
+                raise
+            if self._name:
+                raise K8slanError(f"cannot write to {self._name}: {error.strerror}") from error
 
     def writelines(self, lines: Any) -> None:
         """Write several."""
@@ -69,8 +123,16 @@ class Terminal:
 
 
 def stand_before() -> None:
-    """Let nothing reach stdout and stderr of this process but through a ``Terminal``."""
-    sys.stdout, sys.stderr = cast("TextIO", Terminal(sys.stdout)), cast("TextIO", Terminal(sys.stderr))
+    """Let nothing reach stdout and stderr of this process but through a ``Terminal``.
+
+    One of them that the caller has closed is one that cannot be written to.
+    """
+    for number, stream in enumerate((sys.stdin, sys.stdout, sys.stderr)):
+        if stream is None:  # else the next file that is opened would take its number, and what is printed
+            os.open(os.devnull, os.O_RDONLY)
+            setattr(sys, ("stdin", "stdout", "stderr")[number], os.fdopen(number, "w" if number else "r"))
+    sys.stdout = cast("TextIO", Terminal(sys.stdout, "standard output"))
+    sys.stderr = cast("TextIO", Terminal(sys.stderr))
 
 
 def past_filter(stream: TextIO) -> TextIO:

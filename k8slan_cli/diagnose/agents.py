@@ -23,6 +23,7 @@ from k8slan_cli.diagnose.protocol import Plugged
 from k8slan_cli.errors import AbsentError, K8slanError
 from k8slan_cli.kube import apply, kinds, portforward
 from k8slan_cli.kube.client import ApiError, MissingError
+from k8slan_cli.plan.occupancy import natural
 
 if TYPE_CHECKING:
     from k8slan_cli.kube.apply import Cluster
@@ -195,7 +196,7 @@ class Agents:
         asked = self.pods if nodes is None else [node for node in nodes if node in self.pods]
         answers = self.each(asked, lambda node: self.ask(node, protocol.ATTACHMENTS, body), unreachable=unreachable)
         items = [Plugged.decode(item) for answer in answers.values() for item in answer["attachments"]]
-        return Attachments(tuple(sorted(items, key=lambda p: (p.lan, p.spoke, p.name))), unreachable)
+        return Attachments(tuple(sorted(items, key=lambda p: (p.lan, natural(p.spoke), natural(p.name)))), unreachable)
 
 
 def _by_node(items: Iterable[Mapping[str, Any]]) -> dict[str, AgentPod]:

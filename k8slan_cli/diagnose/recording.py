@@ -19,6 +19,7 @@ from k8slan_cli import __version__
 from k8slan_cli.capture.merge import Merger
 from k8slan_cli.diagnose.client import AgentError
 from k8slan_cli.errors import K8slanError
+from k8slan_cli.plan.occupancy import some
 
 if TYPE_CHECKING:
     from k8slan_cli.diagnose.client import Call
@@ -28,6 +29,7 @@ _LOOK_SECONDS = 0.2
 _END_SECONDS = 5.0
 """How long the last words of agents are waited for."""
 _CHUNKS = 256
+_MANY = 10  # names in a sentence
 
 
 class Sink(Protocol):
@@ -152,7 +154,7 @@ class Recording:
         lans = [
             f"LAN {name}, including interfaces that attach later" for name in (self._lans.lans if self._lans else ())
         ]
-        what = " and ".join([", ".join(at)] * bool(at) + lans)
+        what = " and ".join([some(at, _MANY)] * bool(at) + lans)
         nodes = ", ".join(dict.fromkeys(stream.node for stream in self._streams))
         self.say(f"Capturing on {what}{f' (node {nodes})' if nodes else ''}. Press Ctrl-C to stop.")
         ends = [turn for turn in self.merger.turns if turn.why]
@@ -313,8 +315,18 @@ class Recording:
                 signal.signal(number, handler)
 
     def words(self) -> Iterator[str]:
-        """What there is to say at the end."""
-        for name, counters in self.merger.counters.items():
-            lost = f", {counters.dropped} lost as they came too fast for this connection" if counters.dropped else ""
-            why = f" ({counters.comment})" if counters.comment else ""
-            yield f"{name}: {counters.accepted} frames{lost}{why}"
+        """What there is to say at the end: what is in the file, then what each interface had."""
+        counters = self.merger.counters
+        whole = sum(each.accepted for each in counters.values()) <= self.merger.written
+        yield f"{_frames(self.merger.written)} written"
+        for name, each in counters.items():
+            if each.accepted or each.dropped or each.comment:
+                lost = f", {each.dropped} lost as they came too fast for this connection" if each.dropped else ""
+                why = f" ({each.comment})" if each.comment else ""
+                yield f"{name}: {_frames(each.accepted)}{'' if whole else ' seen'}{lost}{why}"
+        if silent := [name for name, each in counters.items() if not (each.accepted or each.dropped or each.comment)]:
+            yield f"no frames: {some(silent, _MANY)}"
+
+
+def _frames(number: int) -> str:
+    return f"{number} frame{'' if number == 1 else 's'}"

@@ -10,9 +10,9 @@ from k8slan_cli.inventory import lans
 from k8slan_cli.inventory.lans import Found
 from k8slan_cli.kube import client, kinds
 from k8slan_cli.lan import vtep_codec
-from k8slan_cli.lan.model import LanRef
+from k8slan_cli.lan.model import LINKS_DOWN, LanRef
 from k8slan_cli.lan.vtep import Vtep
-from k8slan_cli.plan.occupancy import Occupancy, Occupant, cni_reason, occupancies, occupancy
+from k8slan_cli.plan.occupancy import PULLED, Occupancy, Occupant, cni_reason, occupancies, occupancy, pulled
 
 if TYPE_CHECKING:
     from k8slan_cli.kube.apply import Cluster
@@ -137,6 +137,23 @@ def unsaid(found: Found, on: Occupancy) -> Iterator[str]:
     for fault in on.faults:
         if not fault.said(message):
             yield f"{fault.message[0].upper()}{fault.message[1:]}"
+    yield from pulled_links(found, on)
+
+
+def pulled_links(found: Found, on: Occupancy) -> Iterator[str]:
+    """Tell which links were pulled out (``k8slan lan link``), and which are to be that no LAN has."""
+    lan = found.lan
+    for item in on.attached:
+        if pulled(lan, item) == PULLED:
+            who = (item.port.vm.name if item.port.vm else item.port.pod.name if item.port.pod else "") or item.port.name
+            space = f" -n {item.lan.namespace}"
+            yield (
+                f"The link of {item.place} was pulled out; "
+                f"k8slan lan link {who}:{item.port.interface} up{space} puts it back"
+            )
+    for name in sorted(lan.down) if lan else ():
+        if lan and name not in lan.spokes and ":" not in name:
+            yield f"The annotation {LINKS_DOWN} names {name!r}, which is no spoke of the LAN: it has no effect"
 
 
 def explained(cluster: Cluster, users: Users) -> Users:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from k8slan_cli.errors import yaml_fault
 from k8slan_cli.kube.client import Headers, MissingError
 
 _ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -249,6 +250,8 @@ def read(kubeconfig: str | None = None) -> Config:
     places = (kubeconfig or os.environ.get("KUBECONFIG") or str(_default())).split(os.pathsep)
     found: dict[str, dict[str, Section]] = {plural: {} for plural, _ in _FIELDS}
     files = [Path(place) for place in places if place and Path(place).is_file()]
+    if folder := next((place for place in places if place and Path(place).is_dir()), ""):
+        raise MissingError(f"{folder} is a folder, not a kubeconfig", hint=_HINT)
     if not files:
         raise MissingError(f"there is no kubeconfig at {' or '.join(places)}", hint=_HINT)
     current = ""
@@ -274,7 +277,7 @@ def _document(file: Path) -> Section:
     except (OSError, UnicodeDecodeError) as error:
         raise _unusable(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     except yaml.YAMLError as error:
-        raise _unusable(f"{file} is not YAML: {' '.join(str(error).split())}") from error
+        raise _unusable(f"{file} is not YAML: {yaml_fault(error)}") from error
     if document is None:
         return {}
     if not isinstance(document, dict):

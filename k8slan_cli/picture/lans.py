@@ -6,11 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from k8slan_cli.lan.model import Lan
 from k8slan_cli.lan.vtep import READY, Vtep
-from k8slan_cli.picture import Member, NodePart, Topology
-from k8slan_cli.picture.text import cut
-from k8slan_cli.plan.occupancy import REMOVED, Occupancy, Occupant, takes_part
+from k8slan_cli.picture import Link, Member, NodePart, Topology
+from k8slan_cli.plan.occupancy import REMOVED, Occupancy, Occupant, natural, pulled, some, takes_part
 
-_NOTE = 48  # characters of a note: inspect has all of it
 _NOWHERE = "no node yet"
 
 
@@ -18,7 +16,7 @@ def topology(lan: Lan, on: Occupancy, *, ready: bool) -> Topology:
     """Return a LAN's nodes: those that say that they take part, and those of pods that wait."""
     vteps = {vtep.node: vtep for vtep in on.vteps}
     names = {*vteps, *(item.node for item in on.waiting if item.node)}
-    nodes = [_node(lan, name, vteps.get(name), on) for name in sorted(names)]
+    nodes = [_node(lan, name, vteps.get(name), on) for name in sorted(names, key=natural)]
     if homeless := [item for item in on.waiting if not item.node]:
         nodes.append(_waiting(homeless))
     flooding = f"multicast {lan.group}" if lan.group else "unicast"
@@ -32,14 +30,15 @@ def topology(lan: Lan, on: Occupancy, *, ready: bool) -> Topology:
 
 def _node(lan: Lan, name: str, vtep: Vtep | None, on: Occupancy) -> NodePart:
     there = vtep is not None and takes_part(vtep)
-    members = tuple(_member(item, on) for item in (*on.attached, *on.waiting) if item.node == name)
+    members = tuple(_member(item, lan, on) for item in (*on.attached, *on.waiting) if item.node == name)
     return NodePart(
         name=name,
         bridge=lan.bridge if there or members else "",
         tunnel=lan.vxlan if there else "",
         uplink=" ".join(filter(None, (vtep.device, str(vtep.address or "")))) if vtep and there else "",
         members=members,
-        note=cut(" ".join(_note(vtep).split()), _NOTE),
+        note=" ".join(_note(vtep).split()),
+        ill=vtep is not None and bool(vtep.lost or vtep.state not in ("", READY)),
     )
 
 
@@ -53,25 +52,29 @@ def _note(vtep: Vtep | None) -> str:
     return f"{vtep.state}: {vtep.message}" if vtep.message else vtep.state
 
 
-def _member(item: Occupant, on: Occupancy) -> Member:
+def _member(item: Occupant, lan: Lan, on: Occupancy) -> Member:
     port, pod = item.port, item.port.pod
+    down = item.holder or pulled(lan, item)
     first = " ".join((port.interface, *port.addresses)) if item.vtep else f"{port.interface} (waiting)"
     place = f"{pod.namespace}/" if pod and pod.namespace != item.lan.namespace else ""
     return Member(
         name=place + (port.vm.name if port.vm else pod.name if pod else port.name),
         port=port.spoke or "dynamic",
-        lines=tuple(filter(None, (first, port.mac, *(_remarks(item, on) if item.vtep else ())))),
+        lines=tuple(filter(None, (first, port.mac, *(_remarks(item, lan, on) if item.vtep else ())))),
         vm=port.vm is not None,
+        link=Link.WAITING if item.vtep is None else Link.DOWN if down else Link.UP,
     )
 
 
-def _remarks(item: Occupant, on: Occupancy) -> Iterator[str]:
+def _remarks(item: Occupant, lan: Lan, on: Occupancy) -> Iterator[str]:
     """Tell what is wrong with an interface, in few words: inspect says it in full."""
     for clash in on.clashes:
         if item in clash.interfaces:
             yield f"{clash.kind} in use {clash.times}"
     if item.holder:
         yield "link down"
+    elif down := pulled(lan, item):
+        yield down
     if item.end:
         yield {True: "migrating, runs here", False: f"runs on {item.end.other}", None: "migrating"}[item.end.runs]
     if item.removed:
@@ -81,4 +84,4 @@ def _remarks(item: Occupant, on: Occupancy) -> Iterator[str]:
 
 
 def _waiting(homeless: Sequence[Occupant]) -> NodePart:
-    return NodePart(name=_NOWHERE, note=cut("waiting: " + ", ".join(each.who for each in homeless), _NOTE))
+    return NodePart(name=_NOWHERE, note="waiting: " + some(each.who for each in homeless))

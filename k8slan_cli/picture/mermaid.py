@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from k8slan_cli.picture import NOTHING, Topology
+from k8slan_cli.picture import NOTHING, Link, Topology
+
+WIRES = {Link.UP: "---", Link.DOWN: "x--x", Link.WAITING: "-.-"}
 
 
 def write(topology: Topology) -> str:
@@ -15,7 +17,7 @@ def write(topology: Topology) -> str:
         for m, member in enumerate(node.members):
             opening, closing = ("[[", "]]") if member.vm else ("[", "]")
             lines.append(f"    n{n}m{m}{opening}{quoted('<br>'.join((member.name, *member.lines)))}{closing}")
-            lines.append(f"    n{n}m{m} ---|{quoted(member.port)}| n{n}br")
+            lines.append(f"    n{n}m{m} {WIRES[member.link]}|{quoted(member.port)}| n{n}br")
         if node.bridge:
             lines.append(f"    n{n}br([{quoted(node.bridge)}])")
         elif not node.note:

@@ -88,9 +88,10 @@ def _rows(topology: Topology) -> Iterator[str]:
     if not members:
         return
     yield '<div class="table">\n<table>'
-    yield "<thead><tr><th>Node</th><th>Who</th><th>Socket</th><th>Interface</th></tr></thead>\n<tbody>"
+    yield "<thead><tr><th>Node</th><th>Who</th><th>Spoke</th><th>Link</th><th>Interface</th></tr></thead>\n<tbody>"
     for node, member in members:
-        cells = (node.name, f"{member.name} (VM)" if member.vm else member.name, member.port, ", ".join(member.lines))
+        who = f"{member.name} (VM)" if member.vm else member.name
+        cells = (node.name, who, member.port, member.link, ", ".join(member.lines))
         yield f"<tr>{''.join(f'<td>{svg.xml(cell)}</td>' for cell in cells)}</tr>"
     yield "</tbody>\n</table>\n</div>"
 
@@ -110,7 +111,8 @@ def write_mermaid(topologies: Sequence[Topology]) -> str:
                 opening, closing = ("[[", "]]") if member.vm else ("[", "]")
                 known.setdefault(member.name, f"{opening}{quoted(member.name)}{closing}")
                 place = f"n{list(nodes).index(node.name)}m{list(known).index(member.name)}"
-                edges.append(f"  {place} ---|{quoted('<br>'.join((member.port, *member.lines)))}| lan{number}")
+                wire, words = mermaid.WIRES[member.link], quoted("<br>".join((member.port, *member.lines)))
+                edges.append(f"  {place} {wire}|{words}| lan{number}")
     for n, (name, members) in enumerate(nodes.items()):
         if not members:
             continue

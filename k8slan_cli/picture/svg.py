@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import math
 import re
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
 
-from k8slan_cli.picture import NOTHING, Member, NodePart, Topology
+from k8slan_cli.picture import NOTHING, Link, Member, NodePart, Topology
 
 _CHAR, _LINE, _HEAD = 7.3, 16, 24  # pixels: width of a character, height of a line, height of a title
 _PAD, _GAP, _MARGIN, _TITLE = 12, 24, 24, 32
 _WIDE = 1232  # pixels that nodes beside each other may take: a laptop's window
-_LONGEST, _LONGEST_TITLE = 64, 120  # characters
+_LONGEST, _LONGEST_TITLE, _NOTE = 64, 120, 48  # characters
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 _STYLE = """
@@ -26,6 +27,8 @@ _STYLE = """
   .title { font-weight: bold; } .quiet { fill: #5b6675; } .end { text-anchor: end; } .middle { text-anchor: middle; }
   .page { fill: #ffffff; } .node { fill: #f3f5f8; stroke: #9aa5b4; } .pod { fill: #ffffff; stroke: #2f6fb3; }
   .vm { fill: #ffffff; stroke: #8250b8; stroke-width: 2.5; } .wire { stroke: #5b6675; stroke-width: 1.5; }
+  .down { stroke: #c62828; stroke-dasharray: 6 4; } .waiting { stroke: #9aa5b4; stroke-dasharray: 2 4; }
+  text.ill { fill: #c62828; font-weight: bold; }
   .bridge { stroke: #d9730d; stroke-width: 6; stroke-linecap: round; }
   .tunnel { stroke: #2b8a57; stroke-width: 2.5; fill: none; }
   .underlay { stroke: #2b8a57; stroke-width: 6; stroke-linecap: round; fill: none; }
@@ -33,7 +36,8 @@ _STYLE = """
     text { fill: #e4e9f0; } .quiet { fill: #a3afbf; } .page { fill: #14181e; }
     .node { fill: #1d232c; stroke: #56627a; } .pod, .vm { fill: #14181e; } .pod { stroke: #6aa9ea; }
     .vm { stroke: #bb93e6; } .wire { stroke: #a3afbf; } .bridge { stroke: #f0953f; }
-    .tunnel, .underlay { stroke: #55bd86; }
+    .tunnel, .underlay { stroke: #55bd86; } .down { stroke: #ff8a80; } .waiting { stroke: #56627a; }
+    text.ill { fill: #ff8a80; }
   }
 """
 
@@ -73,7 +77,7 @@ def _size(topology: Topology) -> _Size:
     members = [m for node in topology.nodes for m in node.members]
     box = _width("", *(text for m in members for text in (m.name, *m.lines))) + 2 * _PAD
     wire = _width("", *(m.port for m in members)) + 2 * _PAD
-    words = _width(NOTHING, *(t for n in topology.nodes for t in (n.name, n.bridge, n.tunnel, n.uplink, n.note)))
+    words = _width(NOTHING, *(t for n in topology.nodes for t in (n.name, n.bridge, n.tunnel, n.uplink, *_note(n))))
     node = max(box + wire + 3 * _PAD, words + 4 * _PAD)
     count = len(topology.nodes)
     fitting = max(1, int((_WIDE - 2 * _MARGIN + _GAP) / (node + _GAP)))
@@ -92,9 +96,14 @@ def _box_height(member: Member) -> float:
 
 def _height(node: NodePart) -> float:
     inside = sum(_box_height(m) + _PAD for m in node.members)
+    note = _HEAD + _LINE * (len(_note(node)) - 1) if _note(node) else 0
     if not node.bridge:
-        return 2 * _HEAD
-    return _HEAD + (_HEAD if node.note else 0) + inside + _LINE + 2 * _HEAD
+        return _HEAD + note
+    return _HEAD + note + inside + _LINE + 2 * _HEAD
+
+
+def _note(node: NodePart) -> list[str]:
+    return textwrap.wrap(node.note or ("" if node.bridge else NOTHING), _NOTE)
 
 
 def _rows(topology: Topology, size: _Size, top: float) -> Iterator[str]:
@@ -117,9 +126,9 @@ def _node(node: NodePart, x: float, y: float, height: float, bus: float, size: _
     yield f'<rect class="node" x="{x:.0f}" y="{y:.0f}" width="{size.node:.0f}" height="{height:.0f}" rx="8"/>'
     yield _text(x + _PAD, y + 17, node.name, "title")
     top = y + _HEAD
-    if note := node.note or ("" if node.bridge else NOTHING):
-        yield _text(x + _PAD, top + 12, note, "quiet")
-        top += _HEAD
+    for number, line in enumerate(note := _note(node)):
+        yield _text(x + _PAD, top + 12 + _LINE * number, line, "ill" if node.ill else "quiet")
+    top += _HEAD + _LINE * (len(note) - 1) if note else 0
     if not node.bridge:
         return
     bar = x + size.node - 2 * _PAD
@@ -140,7 +149,8 @@ def _member(member: Member, x: float, y: float, bar: float, size: _Size) -> Iter
     height = _box_height(member)
     wire = y + height / 2
     right = x + size.box
-    yield f'<path class="wire" d="M{right:.0f} {wire:.0f}H{bar:.0f}"/>'
+    state = "" if member.link is Link.UP else f" {member.link}"
+    yield f'<path class="wire{state}" d="M{right:.0f} {wire:.0f}H{bar:.0f}"/>'
     yield (
         f'<rect class="{"vm" if member.vm else "pod"}" x="{x:.0f}" y="{y:.0f}" width="{size.box:.0f}"'
         f' height="{height:.0f}" rx="{0 if member.vm else 6}"/>'

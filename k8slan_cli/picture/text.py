@@ -11,17 +11,22 @@
     │               eth0 198.18.0.1 │ │     by this device and address,
     └───────────────────────────────┼─┘
     ══ underlay ════════════════════╧══     into what joins the nodes
+
+A wire of ╳ is a link that is down; one of dots ends before the bar: who is there waits to be plugged in.
 """
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from k8slan_cli.picture import NOTHING, Member, NodePart, Topology
+from k8slan_cli.picture import NOTHING, Link, Member, NodePart, Topology
 
 _GAP, _GUTTER = 2, 2  # columns between nodes; columns for the line that joins several rows
 _NARROWEST = 8  # columns of a member's box
+_NOTE = 48  # columns for which a note widens a node; then it is wrapped
+_WIRES = {Link.UP: ("─", "┨"), Link.DOWN: ("╳", "┨"), Link.WAITING: ("┄", "┃")}
 
 _ASCII = str.maketrans(
     dict.fromkeys("─", "-")
@@ -29,7 +34,7 @@ _ASCII = str.maketrans(
     | dict.fromkeys("│║╿", "|")
     | dict.fromkeys("┌┐└┘├┼╔╗╚╝╟╠╧", "+")
     | dict.fromkeys("┃┓┨", "#")
-    | {"·": ",", "…": "~"}
+    | {"·": ",", "…": "~", "╳": "x", "┄": "."}
 )
 
 
@@ -60,7 +65,7 @@ def _widths(topology: Topology, width: int) -> _Widths:
     box = max((len(text) + 4 for m in members for text in (m.name, *m.lines)), default=_NARROWEST)
     wire = max((len(m.port) + 4 for m in members), default=0)
     fixed = wire + 6  # borders of the node and spaces inside them, the bar and a space
-    texts = [t for n in topology.nodes for t in (n.name, n.bridge, n.tunnel, n.uplink, n.note)]
+    texts = [t for n in topology.nodes for t in (n.name, n.bridge, n.tunnel, n.uplink, n.note[:_NOTE])]
     texts += ["" if n.bridge or n.note else NOTHING for n in topology.nodes]
     wanted = max(box + fixed, max(map(len, texts), default=0) + 6)
     node = min(wanted, max(width - _GUTTER, _NARROWEST + fixed))
@@ -69,7 +74,7 @@ def _widths(topology: Topology, width: int) -> _Widths:
 
 def _row(topology: Topology, row: tuple[NodePart, ...], widths: _Widths, number: int, rows: int) -> Iterator[str]:
     """The nodes of one row beside each other, and the underlay below them."""
-    height = max(_height(node) for node in row)
+    height = max(_height(node, widths) for node in row)
     blocks = [_node(node, widths, height) for node in row]
     first, last = number == 0, number == rows - 1
     margin = "" if rows == 1 else "  " if first else "║ "
@@ -86,9 +91,14 @@ def _row(topology: Topology, row: tuple[NodePart, ...], widths: _Widths, number:
     yield "".join(bus)
 
 
-def _height(node: NodePart) -> int:
+def _height(node: NodePart, widths: _Widths) -> int:
     members = sum(2 + max(1, len(m.lines)) for m in node.members)
-    return 2 + bool(node.note) + 3 + members if node.bridge else 3
+    note = len(_note(node, widths))
+    return 2 + note + 3 + members if node.bridge else 2 + max(note, 1)
+
+
+def _note(node: NodePart, widths: _Widths) -> list[str]:
+    return textwrap.wrap(node.note or ("" if node.bridge else NOTHING), widths.node - 4)
 
 
 def _node(node: NodePart, widths: _Widths, height: int) -> list[str]:
@@ -102,11 +112,11 @@ def _node(node: NodePart, widths: _Widths, height: int) -> list[str]:
 
 def _inside(node: NodePart, widths: _Widths, height: int) -> Iterator[str]:
     inner = widths.node - 4
-    if not node.bridge:
-        yield from [cut(node.note or NOTHING, inner), *[""] * (height - 1)]
-        return
-    note = [cut(node.note, inner)] if node.note else []
+    note = _note(node, widths)
     yield from note
+    if not node.bridge:
+        yield from [""] * (height - len(note))
+        return
     yield f"{cut(node.bridge, inner - 2)} ┓".rjust(inner)
     lines = [line for member in node.members for line in _member(member, widths)]
     yield from lines
@@ -121,11 +131,12 @@ def _member(member: Member, widths: _Widths) -> Iterator[str]:
     edge = "═" if member.vm else "─"
     room = widths.box - 4
     rest = widths.node - 5 - widths.box
+    wire, end = _WIRES[member.link]
     yield f"{corners[0]} {cut(member.name, room)} ".ljust(widths.box - 1, edge) + corners[1] + "┃".rjust(rest + 1)
     for number, line in enumerate(member.lines or ("",)):
         text = f"{left} {cut(line, room).ljust(room)} "
         if number == 0:
-            yield text + plug + f" {member.port} ".center(rest, "─") + "┨"
+            yield text + plug + f" {member.port} ".center(rest, wire) + end
         else:
             yield text + right + "┃".rjust(rest + 1)
     yield corners[2] + edge * (widths.box - 2) + corners[3] + "┃".rjust(rest + 1)

@@ -21,7 +21,6 @@ from __future__ import annotations
 import re
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from operator import attrgetter
 
 from k8slan_cli.lan import faults, names
 from k8slan_cli.lan.faults import Fault, linked, offering, shared_macs, shared_spokes, too_large
@@ -211,7 +210,7 @@ def occupancy(ref: LanRef, lan: Lan | None, vteps: Iterable[Vtep] | None, pods: 
     if lan:
         found += _stand_ins(lan, wanted, {vtep.node for vtep in found}, everywhere=vteps is None)
     found = [replace(vtep, ports=tuple(_with_vm(port, known) for port in vtep.ports)) for vtep in found]
-    found.sort(key=attrgetter("node"))
+    found.sort(key=lambda vtep: natural(vtep.node))
     real = [vtep for vtep in found if vtep.uid]
     held_by = holdings(real)
     shared = {spoke: held for spoke, held in held_by.items() if held.losers}
@@ -365,7 +364,23 @@ def _with_vm(port: VtepPort, pods: Mapping[PodRef, Pod]) -> VtepPort:
 
 def _order(item: Occupant) -> tuple[object, ...]:
     pod = item.port.pod
-    return item.port.spoke, pod.namespace if pod else "", pod.name if pod else "", item.port.interface, item.node
+    names = (item.port.spoke, pod.namespace if pod else "", pod.name if pod else "", item.port.interface, item.node)
+    return tuple(map(natural, names))
+
+
+def natural(name: str) -> tuple[object, ...]:
+    """Return the key that puts names in the order that people count in: s1, s2, s10."""
+    return tuple((part.isdigit(), int(part) if part.isdigit() else part) for part in re.split("([0-9]+)", name))
+
+
+PULLED, OTHER_PULLED = "link down", "link down at the other end"
+
+
+def pulled(lan: Lan | None, item: Occupant) -> str:
+    """Return which pulled link takes an interface's carrier: its own (``PULLED``), ``OTHER_PULLED``, or "" for none."""
+    if lan is None or not lan.is_down(item.port.spoke or None, item.plug):
+        return ""
+    return PULLED if not lan.down.isdisjoint((item.port.spoke, item.plug)) else OTHER_PULLED
 
 
 def _stuck(pod: Pod, network: Network) -> str:

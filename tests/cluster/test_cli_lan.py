@@ -224,19 +224,50 @@ def test_the_same_file_again_changes_nothing(cli: Cli) -> None:
 def test_a_file_with_one_bad_document_creates_none(cli: Cli) -> None:
     bad = TWO.replace("vni: 12, spokes: [e2]", "vni: 11, spokes: [e2], vlan: 3")
     done = cli("lan", "create", "-f", "-", status=1, stdin=bad)
-    assert f"LAN {cli.namespace}/blue (document 2 of -)" in done.stderr
+    assert f"LAN {cli.namespace}/blue (document 2 of standard input)" in done.stderr
     assert "spec.vlan: is unknown" in done.stderr
     assert cli.lan("red") is None
+
+
+def test_every_f_counts_and_a_folder_is_all_of_its_files(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "red.yaml").write_text(TWO.partition("---\n")[0])
+    (tmp_path / "labs").mkdir()
+    (tmp_path / "labs" / "green.json").write_text(json.dumps(scene.lan("green", cli.namespace, spokes=["g"], vni=13)))
+    (tmp_path / "labs" / "notes.txt").write_text("no YAML: [")
+    done = cli("lan", "create", "-f", str(tmp_path / "red.yaml"), "-f", str(tmp_path / "labs"))
+    assert [line.partition(" is created")[0] for line in done.stdout.splitlines()[:2]] == [
+        f"LAN {cli.namespace}/red",
+        f"LAN {cli.namespace}/green",
+    ]
+    (tmp_path / "labs" / "green.json").unlink()
+    cli("lan", "create", "-f", str(tmp_path / "labs"), status=1)
+
+
+def test_what_is_listed_can_be_created_again(cli: Cli) -> None:
+    cli("lan", "create", "-f", "-", stdin=TWO)
+    listed = cli("lan", "list", "-o", "yaml").stdout
+    assert "name: k8slan-veth-e2" in cli("render", "nads", "-f", "-", stdin=listed).stdout
+    cli("lan", "delete", "red", "blue")
+    cli("lan", "create", "-f", "-", stdin=listed)
+    assert [cli.lan(name)["spec"]["vni"] for name in ("red", "blue")] == [11, 12]
+
+
+def test_the_same_command_again_asks_for_the_same_and_another_is_in_the_way(cli: Cli) -> None:
+    cli("lan", "create", "red", "--spoke", "a", "--spoke", "b")
+    again = cli("lan", "create", "red", "--spoke", "a", "--spoke", "b")
+    assert again.stderr == f"warning: LAN {cli.namespace}/red is there already\n"
+    other = cli("lan", "create", "red", "--spoke", "c", status=5)
+    assert f"LAN {cli.namespace}/red already exists with a different spec" in other.stderr
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "- holds no LAN"),
-        ("[", "- is not YAML"),
+        ("", "standard input holds no LAN"),
+        ("[", "standard input is not YAML: line 1, column 2: "),
         ("kind: Pod", "kind: is Pod: only LANs are created; see kubectl create"),
         ("7", "is not a mapping"),
-        ("a: !!binary aGk=", "- holds something that no Kubernetes object can"),
+        ("a: !!binary aGk=", "standard input holds something that no Kubernetes object can"),
     ],
 )
 def test_a_file_that_is_none(text: str, words: str, cli: Cli) -> None:
@@ -262,7 +293,7 @@ def test_a_namespace_has_to_be_there(cli: Cli) -> None:
 def test_waiting_says_what_for(cli: Cli, api: Api) -> None:
     process = cli.start("lan", "create", "red", "--spoke", "e1", "--wait", "--timeout", str(DEADLINE))
     assert process.stderr
-    assert process.stderr.readline() == f"LAN {cli.namespace}/red: k8slan's controller has not seen it yet\n"
+    assert process.stderr.readline() == f"LAN {cli.namespace}/red: waiting for the controller\n"
     path = f"{LANS}/namespaces/{cli.namespace}/lans/red/status"
     api.patch(path, {"status": scene.status(scene.condition("Ready", False, "Refused", "no quota is left"))})
     assert process.stderr.readline() == f"LAN {cli.namespace}/red: no quota is left\n"
@@ -293,7 +324,7 @@ def test_list(cli: Cli) -> None:
 def test_list_in_every_form(cli: Cli) -> None:
     wide = cli("lan", "list", "-o", "wide").stdout.splitlines()
     assert wide[0].split()[-5:] == ["REASON", "NETNS", "UNDERLAY", "FLOODING", "MTU"]
-    assert wide[1].split()[7:10:2] == ["AsWanted", "eth1"]
+    assert wide[1].split()[8:11:2] == ["AsWanted", "eth1"]
     assert cli("lan", "list", "-o", "name").stdout == "lan.lan.k8slan.io/red\n"
     for form, load in (("json", json.loads), ("yaml", yaml.safe_load)):
         found = load(cli("lan", "list", "-o", form).stdout)
@@ -330,6 +361,7 @@ def test_watch_prints_each_change(cli: Cli, api: Api) -> None:
         path = f"{LANS}/namespaces/{cli.namespace}/lans/blue"
         api.patch(f"{path}/status", {"status": scene.status(scene.READY, spokes=1)})
         assert "True" in process.stdout.readline().split()
+        api.patch(path, {"metadata": {"annotations": {"in": "no column"}}})
         api.call("DELETE", path)
         assert "Deleted" in process.stdout.readline().split()
         process.send_signal(signal.SIGINT)
@@ -468,8 +500,8 @@ def _read(master: int) -> bytes:
 
 @pytest.mark.usefixtures("red")
 def test_spokes_come_and_go(cli: Cli) -> None:
-    assert cli("lan", "add-spoke", "red", "e3", "e4").stdout == f"LAN {cli.namespace}/red gets e3, e4\n"
-    assert cli("lan", "remove-spoke", "red", "e3").stdout == f"LAN {cli.namespace}/red loses e3\n"
+    assert cli("lan", "add-spoke", "red", "e3", "e4").stdout == f"LAN {cli.namespace}/red: spokes e3, e4 added\n"
+    assert cli("lan", "remove-spoke", "red", "e3").stdout == f"LAN {cli.namespace}/red: spoke e3 removed\n"
     assert cli.lan("red")["spec"]["spokes"] == ["e1", "e2", "vm1", "e4"]
     assert "has these spokes already" in cli("lan", "add-spoke", "red", "e4").stdout
 
@@ -609,7 +641,7 @@ def test_delete_names_who_holds_it(cli: Cli, api: Api) -> None:
     assert "being deleted, and stays until these are gone" in cli("lan", "inspect", "red").stdout
     assert "Deleting" in cli("lan", "list").stdout
     assert "is being deleted" in cli("lan", "add-spoke", "red", "e9", status=5).stderr
-    assert "is being deleted" in cli("lan", "create", "red", status=1).stderr
+    assert "is still being deleted" in cli("lan", "create", "red", status=5).stderr
     cli("lan", "delete", "red", "--force", "--no-wait")
     assert api.get(path)["metadata"]["annotations"] == {"lan.k8slan.io/force-delete": "true"}
 

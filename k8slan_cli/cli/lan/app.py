@@ -42,6 +42,11 @@ class _Commands(Panels):
         ),
         "link": Late(f"{_HERE}.link:link", "Pull a pod's or VM's cable out, or put it back."),
     }
+    aliases = {"get": "list", "ls": "list", "describe": "inspect", "show": "inspect", "rm": "delete"}  # noqa: RUF012
+    instead = {  # noqa: RUF012 - as the class above has it
+        "edit": "To edit a LAN's spokes: k8slan lan edit-spokes NAME. To edit all of it: kubectl edit lan NAME",
+        "apply": "To create LANs of files: k8slan lan create -f FILE. To change them: kubectl apply -f FILE",
+    }
 
 
 app = typer.Typer(

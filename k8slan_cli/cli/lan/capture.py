@@ -31,7 +31,7 @@ def capture(
         typer.Argument(
             metavar="NAME|POD[:IFACE]…",
             help="LANs (everybody on them, also who comes later), pods, VMs.",
-            autocompletion=completion.pods,
+            autocompletion=completion.lans_and_pods,
             show_default=False,
         ),
     ],

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from k8slan_cli.cli import completion
 from k8slan_cli.cli.context import in_cluster
-from k8slan_cli.cli.exits import UsageError
+from k8slan_cli.cli.exits import InUseError, UsageError
 from k8slan_cli.cli.here import Here
 from k8slan_cli.cli.lan.output import Format, dump, yaml_text
 from k8slan_cli.errors import AbsentError, Invalid, K8slanError, Problem, near
@@ -55,7 +52,7 @@ def create(
     ] = None,
     spoke: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="A socket for one pod or VM; may be given again. None: any number of pods."),
+        typer.Option(metavar="NAME[,NAME…]", help="A place for one pod or VM; repeatable. None: any number of pods."),
     ] = None,
     dynamic: Annotated[bool, typer.Option("--dynamic", help="Any number of pods, besides the spokes.")] = False,
     underlay: Annotated[
@@ -63,19 +60,17 @@ def create(
     ] = "",
     node_underlay: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="NODE=DEV", help="The same for one node; may be given again.", autocompletion=completion.nodes
-        ),
+        typer.Option(metavar="NODE=DEV", help="The same for one node; repeatable.", autocompletion=completion.nodes),
     ] = None,
     remote: Annotated[
         list[str] | None,
-        typer.Option(metavar="IP", help="A VTEP outside the cluster; may be given again. See lan join-command."),
+        typer.Option(metavar="IP", help="A VTEP outside the cluster; repeatable. See lan join-command."),
     ] = None,
     allow_namespace: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAMESPACE",
-            help="One whose pods may attach as well; may be given again. '*': those of all namespaces.",
+            help="One whose pods may attach as well; repeatable. '*': those of all namespaces.",
         ),
     ] = None,
     mtu: Annotated[
@@ -89,8 +84,11 @@ def create(
     bridge: Annotated[str, typer.Option(metavar="NAME", help="Its bridge; br0 otherwise.")] = "",
     vxlan: Annotated[str, typer.Option(metavar="NAME", help="Its VXLAN device; vxlan0 otherwise.")] = "",
     file: Annotated[
-        str, typer.Option("--file", "-f", metavar="FILE", help="LAN documents to create instead; - is standard input.")
-    ] = "",
+        list[str] | None,
+        typer.Option(
+            "--file", "-f", metavar="FILE", help="LANs to create instead: a file, a folder or - (stdin); repeatable."
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check it all, print the document, and create nothing.")
     ] = False,
@@ -106,7 +104,7 @@ def create(
     options = LanOptions(
         name=name,
         vni=vni,
-        spokes=tuple(spoke or ()),
+        spokes=tuple(name for each in spoke or () for name in each.split(",")),
         dynamic=dynamic,
         underlay=underlay,
         node_underlays=tuple(node_underlay or ()),
@@ -119,11 +117,11 @@ def create(
         bridge=bridge,
         vxlan=vxlan,
     )
-    if file and (options != LanOptions(name="")):
-        raise UsageError("-f says all about the LANs: give no name and no options about them beside it")
+    if file and options != LanOptions(name=""):
+        raise UsageError("-f cannot be combined with NAME or LAN options")
     if not file and not name:
         raise UsageError("a LAN needs a name", hint="k8slan lan create NAME, or -f FILE")
-    plan = from_file(here, file) if file else from_options(here, options)
+    plan = from_files(here, file) if file else from_options(here, options)
     for warning in plan.warnings:
         typer.echo(f"warning: {warning}", err=True)
     made = _create(here, plan, dry_run=dry_run)
@@ -138,7 +136,11 @@ def create(
         typer.echo(dump(_one_or_all(made), output or Format.YAML), nl=False)
     else:
         for document in made:
-            typer.echo("\n".join(_words(document, here, plan.forms)))
+            typer.echo(_made(document))
+        if len(made) == 1:
+            typer.echo("\n".join(["", *_advice(made[0], here, plan.forms)]))
+        elif made:
+            typer.echo("To print a pod that attaches to one of them: k8slan lan example pod NAME")
     if wait:
         _wait(here, [document["metadata"] for document in [*made, *plan.there]], timeout)
 
@@ -205,62 +207,30 @@ def spec_of(options: LanOptions) -> tuple[dict[str, Any], list[Problem]]:
     return {key: value for key, value in fields.items() if value or (value == 0 and value is not False)}, problems
 
 
-def from_file(here: Here, file: str) -> Plan:
-    """What a file asks for.
+def from_files(here: Here, files: Sequence[str]) -> Plan:
+    """What files ask for.
 
     Raises:
-        K8slanError: it cannot be read, or is no YAML.
-        Invalid: with all problems of all its documents.
+        K8slanError: one cannot be read, or is no YAML.
+        Invalid: with all problems of all documents.
 
     """
+    from k8slan_cli.cli import documents
+
     drafts: list[Draft] = []
-    for position, document in enumerate(read_file(file), 1):
-        subject, problems = f"document {position} of {file}", list[Problem]()
+    for place, document in documents.read(files):
+        subject, problems = place, list[Problem]()
         if isinstance(document, dict) and document.get("kind") not in (None, KIND):
             kind = document.get("kind")
             problems.append(Problem(field="kind", message=f"is {kind}: only LANs are created; see kubectl create"))
         elif isinstance(document, dict) and isinstance(document.get("metadata"), dict):
             metadata = document["metadata"] = {"namespace": here.namespace, **document["metadata"]}
-            subject = f"LAN {metadata['namespace']}/{metadata.get('name', '?')} ({subject})"
+            subject = f"LAN {metadata['namespace']}/{metadata.get('name', '?')} ({place})"
             if here.given and metadata["namespace"] != here.namespace:
                 message = f"is {metadata['namespace']}, but -n says {here.namespace}"
                 problems.append(Problem(field="metadata.namespace", message=message))
         drafts.append((document, subject, problems))
     return checked(drafts, Surroundings.of(here))
-
-
-def read_file(file: str) -> list[Any]:
-    """The YAML documents of a file, ``-`` being standard input; empty ones are left out.
-
-    Raises:
-        K8slanError: it cannot be read, is not YAML, or holds nothing.
-
-    """
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        """Takes what looks like a time for text, as kubectl does."""
-
-        yaml_implicit_resolvers = {  # noqa: RUF012 - as the class above has it
-            sign: [pair for pair in pairs if pair[0] != "tag:yaml.org,2002:timestamp"]
-            for sign, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
-        }
-
-    try:
-        text = sys.stdin.read() if file == "-" else Path(file).read_text()
-        documents = yaml.load_all(text, Loader)
-        found = [document for document in documents if document is not None]
-    except (OSError, UnicodeDecodeError) as error:
-        raise K8slanError(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    except (yaml.YAMLError, RecursionError) as error:
-        raise K8slanError(f"{file} is not YAML: {' '.join(str(error).split())}") from error
-    if not found:
-        raise K8slanError(f"{file} holds no LAN")
-    try:
-        json.dumps(found)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise K8slanError(f"{file} holds something that no Kubernetes object can: {error}") from error
-    return found
 
 
 # ---------------------------------------------------------------- what is wrong with it
@@ -311,6 +281,7 @@ def checked(drafts: Sequence[Draft], seen: Surroundings) -> Plan:
     problems: dict[str, list[Problem]] = {}
     new: dict[LanRef, tuple[Document, Lan, str]] = {}
     there: list[Document] = []
+    taken: dict[str, str] = {}
     known = {found.ref: found for found in seen.lans}
     for document, subject, wrong in drafts:
         problems[subject] = list(wrong)
@@ -327,7 +298,7 @@ def checked(drafts: Sequence[Draft], seen: Surroundings) -> Plan:
         if found is not None and found.lan and codec.encode(found.lan) == codec.encode(lan) and not found.deleting:
             there.append(dict(found.document))
         elif found is not None:
-            problems[subject].append(_taken(found))
+            taken[subject] = _taken(found)
         elif lan.ref in new:
             problems[subject].append(Problem(field="metadata.name", message=f"is that of {new[lan.ref][2]} too"))
         else:
@@ -336,6 +307,10 @@ def checked(drafts: Sequence[Draft], seen: Surroundings) -> Plan:
     for ref, clashes in validate.settle(everybody).clashes.items():
         if ref in new:
             problems[new[ref][2]] += clashes
+    if taken and not any(problems.values()):
+        raise InUseError("; ".join(taken.values()), hint="see: k8slan lan inspect NAME")
+    for subject, words in taken.items():
+        problems[subject].append(Problem(field="metadata.name", message=words))
     _raise(problems)
     warnings = [seen.blind] if seen.blind else []
     warnings += [f"LAN {item['metadata']['namespace']}/{item['metadata']['name']} is there already" for item in there]
@@ -345,11 +320,10 @@ def checked(drafts: Sequence[Draft], seen: Surroundings) -> Plan:
     return Plan(documents=documents, there=tuple(there), warnings=tuple(warnings), forms=forms)
 
 
-def _taken(found: Found) -> Problem:
-    message = f"there is a LAN {found.ref} already, which is not the same"
+def _taken(found: Found) -> str:
     if found.deleting:
-        message = f"there is a LAN {found.ref} still, which is being deleted"
-    return Problem(field="metadata.name", message=f"{message}; see: k8slan lan inspect {found.ref.name}")
+        return f"LAN {found.ref} is still being deleted"
+    return f"LAN {found.ref} already exists with a different spec"
 
 
 def _strange_nodes(lan: Lan, nodes: frozenset[str] | None) -> Iterator[str]:
@@ -359,8 +333,13 @@ def _strange_nodes(lan: Lan, nodes: frozenset[str] | None) -> Iterator[str]:
             yield f"there is no node {node!r} in the cluster{f': {hint}' if hint else ''}"
 
 
+_OWN = ("uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp", "managedFields", "selfLink")
+"""What of metadata the API server alone writes: an object as it was read can be created again."""
+
+
 def _ready_to_send(document: Document) -> Document:
-    return {key: value for key, value in document.items() if key != "status"}
+    metadata = {key: value for key, value in document["metadata"].items() if key not in _OWN}
+    return {key: value for key, value in document.items() if key != "status"} | {"metadata": metadata}
 
 
 def _raise(problems: Mapping[str, Iterable[Problem]]) -> None:
@@ -427,18 +406,24 @@ def _no_namespace(here: Here, namespace: str) -> AbsentError:
 # ---------------------------------------------------------------- afterwards
 
 
-def _words(document: Document, here: Here, forms: Forms) -> Iterator[str]:
-    """What was made, and what to put into a pod or a VM next."""
+def _made(document: Document) -> str:
+    """What was made."""
     from k8slan_cli.inventory.lans import read, sound
-    from k8slan_cli.lan import names
-    from k8slan_cli.plan import pods
 
     lan = sound(read(document))
     what = [f"VNI {lan.vni}"] if lan.vni else []
     what += [f"spoke{'s' * (len(lan.spokes) > 1)} {', '.join(lan.spokes)}"] if lan.spokes else []
     what += ["dynamic"] if lan.dynamic else []
-    yield f"LAN {lan.ref} is created: {', '.join(what)}"
-    yield ""
+    return f"LAN {lan.ref} is created: {', '.join(what)}"
+
+
+def _advice(document: Document, here: Here, forms: Forms) -> Iterator[str]:
+    """What to put into a pod or a VM next."""
+    from k8slan_cli.inventory.lans import read, sound
+    from k8slan_cli.lan import names
+    from k8slan_cli.plan import pods
+
+    lan = sound(read(document))
     place = f" -n {lan.ref.namespace}" if here.given else ""
     before = forms.of(lan.ref.name)[0]
     nad = names.veth_nad(lan.spokes[0], before) if lan.spokes else names.lan_nad(lan.ref.name)
@@ -446,11 +431,11 @@ def _words(document: Document, here: Here, forms: Forms) -> Iterator[str]:
     yield f"A pod of namespace {lan.ref.namespace} is on it with this annotation:"
     asked = pods.request(nad)
     yield f"  {pods.NETWORKS_ANNOTATION}: " + (asked if asked == nad else f"'{asked}'")
-    yield f"A whole one prints:  k8slan lan example pod {where}{place}"
+    yield f"Full manifest: k8slan lan example pod {where}{place}"
     if lan.spokes:
         yield "A KubeVirt VM with this network, its interface bound by macvtap:"
         yield f"  multus: {{networkName: {names.mac_nad(lan.spokes[0], before)}}}"
-        yield f"A whole one prints:  k8slan lan example vm {where}{place}"
+        yield f"Full manifest: k8slan lan example vm {where}{place}"
 
 
 def _wait(here: Here, created: Sequence[Mapping[str, Any]], seconds: float) -> None:
@@ -482,5 +467,5 @@ def _waits_for(item: Found) -> str:
     """Why a LAN is not ready, "" if it is."""
     ready = item.ready
     if ready is None or item.status.generation < item.generation:
-        return "k8slan's controller has not seen it yet"
+        return "waiting for the controller"
     return "" if ready.status else ready.message or ready.reason

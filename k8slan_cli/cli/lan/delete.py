@@ -9,8 +9,9 @@ import typer
 
 from k8slan_cli.cli import completion
 from k8slan_cli.cli.context import in_cluster
-from k8slan_cli.cli.exits import InUseError, LateError
+from k8slan_cli.cli.exits import InUseError, LateError, UsageError
 from k8slan_cli.cli.here import Here
+from k8slan_cli.lan.model import KIND
 
 if TYPE_CHECKING:
     from k8slan_cli.inventory.lans import Found
@@ -22,7 +23,16 @@ _FEW, _MANY = 3, 10  # names in a sentence of the controller's, and of ours
 @in_cluster
 def delete(
     here: Here,
-    name: Annotated[list[str], typer.Argument(metavar="NAME…", autocompletion=completion.lans)],
+    name: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME…", autocompletion=completion.lans, show_default=False)
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All LANs of the namespace.")] = False,
+    selector: Annotated[str, typer.Option("--selector", "-l", metavar="K=V,…", help="The LANs with labels.")] = "",
+    file: Annotated[
+        list[str] | None,
+        typer.Option("--file", "-f", metavar="FILE", help="The LANs of a file, a folder or - (stdin)."),
+    ] = None,
+    absent_ok: Annotated[bool, typer.Option("--ignore-not-found", help="Be content if one is not there.")] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Take it from under the pods and VMs that use it; they lose it at once.")
     ] = False,
@@ -34,9 +44,16 @@ def delete(
 
     A LAN in use stays, and works, until the last pod or VM has left it; what holds it is said.
     """
-    from k8slan_cli.inventory import lans, occupancy
+    from k8slan_cli.inventory import occupancy
 
-    items = [lans.one(here.cluster, here.namespace, each) for each in dict.fromkeys(name)]
+    if sum(map(bool, (name, everything, selector, file))) != 1:
+        raise UsageError("say which LANs: by NAME…, or else by --all, -l or -f")
+    items = _chosen(
+        here, name or _named(here, file or ()), everything=everything, selector=selector, absent_ok=absent_ok
+    )
+    if not items:
+        typer.echo("no LANs to delete", err=True)
+        return
     users = occupancy.read(here.cluster, items, waiting=False)
     for sentence in users.blind:
         typer.echo(f"warning: {sentence}", err=True)
@@ -49,7 +66,37 @@ def delete(
         _ask(here, item, force=force)
         typer.echo(f"LAN {item.ref} is being deleted{words}", err=True)
     if wait and not dry_run:
-        _wait(here, items, held, timeout)
+        try:
+            _wait(here, items, held, timeout)
+        except KeyboardInterrupt:
+            typer.echo("interrupted; the deletion goes on in the cluster", err=True)
+            raise
+
+
+def _named(here: Here, files: Sequence[str]) -> list[str]:
+    """The LANs of files, as a command line would name them."""
+    from k8slan_cli.cli import documents
+
+    found = [document for _, document in documents.read(files)] if files else []
+    named = [each["metadata"] for each in found if isinstance(each, dict) and each.get("kind") in (None, KIND)]
+    return [f"{each.get('namespace') or here.namespace}/{each['name']}" for each in named]
+
+
+def _chosen(here: Here, name: Sequence[str], *, everything: bool, selector: str, absent_ok: bool) -> list[Found]:
+    """The LANs that are meant."""
+    from k8slan_cli.errors import AbsentError
+    from k8slan_cli.inventory import lans
+
+    if everything or selector:
+        return lans.several(here.cluster, here.namespace, selector)
+    found: dict[object, Found] = {}
+    for each in name:
+        try:
+            found |= {item.ref: item for item in here.lans([each])}
+        except AbsentError:
+            if not absent_ok:
+                raise
+    return list(found.values())
 
 
 def _held(holders: Sequence[Occupant], *, force: bool) -> str:

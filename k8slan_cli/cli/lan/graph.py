@@ -47,10 +47,7 @@ def graph(
 
     if name and everywhere:
         raise UsageError("-A draws all LANs: give no name beside it")
-    if name:
-        items = [lans.one(here.cluster, here.namespace, each) for each in dict.fromkeys(name)]
-    else:
-        items = lans.several(here.cluster, "" if everywhere else here.namespace)
+    items = here.lans(name) if name else lans.several(here.cluster, "" if everywhere else here.namespace)
     users = occupancy.read(here.cluster, items)
     for sentence in users.blind:
         typer.echo(f"warning: {sentence}", err=True)

@@ -16,6 +16,7 @@ from k8slan_cli.cli.lan.listing import Output
 from k8slan_cli.cli.lan.output import Format, dump, for_programs, tidy
 
 if TYPE_CHECKING:
+    from k8slan_cli.cli.lan.text import Table
     from k8slan_cli.diagnose.lan import Event, LanDetails
     from k8slan_cli.diagnose.protocol import Plugged, Traffic
     from k8slan_cli.inventory.lans import Found
@@ -29,20 +30,22 @@ _EVENTS = 10  # how many are shown
 @in_cluster
 def inspect(
     here: Here,
-    name: Annotated[str, typer.Argument(metavar="NAME", autocompletion=completion.lans)],
+    name: Annotated[list[str], typer.Argument(metavar="NAME…", autocompletion=completion.lans)],
     output: Output = Format.TABLE,
 ) -> None:
     """Show a LAN: what it should be, what it is on every node, who is on it, and why it is not ready."""
     from k8slan_cli.cli.lan import text
     from k8slan_cli.diagnose.lan import look
 
-    view = look(here.cluster, here.namespace, name)
+    views = [look(there.cluster, there.namespace, each) for there, each in map(here.lan, dict.fromkeys(name))]
     if output is Format.NAME:
-        typer.echo(dump(view.found.document, output), nl=False)
+        typer.echo(dump([view.found.document for view in views], output), nl=False)
     elif for_programs(output):
-        typer.echo(dump(as_document(view), output), nl=False)
+        found = [as_document(view) for view in views]
+        typer.echo(dump(found[0] if len(found) == 1 else {"items": found}, output), nl=False)
     else:
-        typer.echo("\n".join(report(view, limit=text.width(), wide=output is Format.WIDE)))
+        reports = ["\n".join(report(view, limit=text.width(), wide=output is Format.WIDE)) for view in views]
+        typer.echo("\n\n".join(reports))
 
 
 # ---------------------------------------------------------------- for people
@@ -66,11 +69,19 @@ def report(view: LanDetails, *, limit: int | None, wide: bool, now: datetime | N
         ("Attached", _attachments(view, limit, wide=wide, now=now)),
         *([("Waiting", _waiting(view, limit, wide=wide))] if view.on.waiting else []),
         *([("Traffic", _traffic(view, limit, wide=wide))] if view.plugged else []),
-        ("Events", _events(view.events, limit, now)),
+        ("Events", _events(view.events, limit, wide=wide, now=now)),
     )
-    for heading, lines in sections:
+    narrow: list[str] = []
+    for heading, parts in sections:
         yield from ("", text.strong(heading))
-        yield from (f"  {line}".rstrip() for line in lines)
+        for part in parts:
+            if isinstance(part, str):
+                yield f"  {part}".rstrip()
+            else:
+                narrow += part.left_out
+                yield from (f"  {line}".rstrip() for line in part.lines())
+    if narrow:
+        yield from ("", *text.left_out(narrow, limit))
     for sentence in view.blind:
         yield ""
         yield from text.paragraph(f"Note: {sentence}", limit)
@@ -121,7 +132,7 @@ def _underlays(lan: Lan) -> Iterator[str]:
         yield f"{device} on {node}"
 
 
-def _nodes(view: LanDetails, limit: int | None, *, wide: bool) -> Iterator[str]:
+def _nodes(view: LanDetails, limit: int | None, *, wide: bool) -> Iterator[str | Table]:
     from k8slan_cli.cli.lan.text import Column, Table
 
     vteps = view.on.vteps
@@ -151,7 +162,7 @@ def _nodes(view: LanDetails, limit: int | None, *, wide: bool) -> Iterator[str]:
     ]
     if not any(row[-1] for row in rows):
         columns, rows = columns[:-1], [row[:-1] for row in rows]
-    yield from Table(columns, rows, _inside(limit, wide=wide)).lines()
+    yield Table(columns, rows, _inside(limit, wide=wide))
 
 
 def _peers(view: LanDetails, node: str) -> str:
@@ -167,7 +178,7 @@ def _peers(view: LanDetails, node: str) -> str:
     return f"{sum(other.address is not None for other in others)} of {len(others)} known"
 
 
-def _attachments(view: LanDetails, limit: int | None, *, wide: bool, now: datetime | None) -> Iterator[str]:
+def _attachments(view: LanDetails, limit: int | None, *, wide: bool, now: datetime | None) -> Iterator[str | Table]:
     from k8slan_cli.cli.lan.text import Column, Table, age
 
     if not view.on.attached:
@@ -200,10 +211,10 @@ def _attachments(view: LanDetails, limit: int | None, *, wide: bool, now: dateti
         ]
         for item in view.on.attached
     ]
-    yield from Table(columns, rows, _inside(limit, wide=wide)).lines()
+    yield Table(columns, rows, _inside(limit, wide=wide))
 
 
-def _waiting(view: LanDetails, limit: int | None, *, wide: bool) -> Iterator[str]:
+def _waiting(view: LanDetails, limit: int | None, *, wide: bool) -> Iterator[str | Table]:
     from k8slan_cli.cli.lan.text import Column, Table
 
     columns = [
@@ -225,10 +236,10 @@ def _waiting(view: LanDetails, limit: int | None, *, wide: bool) -> Iterator[str
         ]
         for item in view.on.waiting
     ]
-    yield from Table(columns, rows, _inside(limit, wide=wide)).lines()
+    yield Table(columns, rows, _inside(limit, wide=wide))
 
 
-def _traffic(view: LanDetails, limit: int | None, *, wide: bool) -> Iterator[str]:
+def _traffic(view: LanDetails, limit: int | None, *, wide: bool) -> Iterator[str | Table]:
     from k8slan_cli.cli.lan.text import Column, Table
 
     columns = [
@@ -249,7 +260,7 @@ def _traffic(view: LanDetails, limit: int | None, *, wide: bool) -> Iterator[str
             counts = (sum(way.dropped for way in both), sum(way.errors for way in both))
             cells = [link(plugged), *map(_amount, both), *map(str, counts)]
         rows.append([item.who, item.port.interface, *cells])
-    yield from Table(columns, rows, _inside(limit, wide=wide)).lines()
+    yield Table(columns, rows, _inside(limit, wide=wide))
 
 
 def link(plugged: Plugged) -> str:
@@ -270,7 +281,7 @@ def _amount(way: Traffic) -> str:
 
 def state(item: Occupant, lan: Lan | None, on: Occupancy) -> str:
     """How an attachment is, in a few words."""
-    from k8slan_cli.plan.occupancy import REMOVED
+    from k8slan_cli.plan.occupancy import REMOVED, pulled
 
     if item.leaving:
         return "leaving"
@@ -280,15 +291,15 @@ def state(item: Occupant, lan: Lan | None, on: Occupancy) -> str:
         return "link down, spoke taken"
     if item.removed:
         return REMOVED
-    if lan and lan.is_down(item.port.spoke or None, item.plug):
-        return "link down"
+    if down := pulled(lan, item):
+        return down
     if item.end:
         place = {True: ", runs here", False: f", runs on {item.end.other}", None: ""}
         return f"migrating{place[item.end.runs]}"
     return "MTU too large" if on.oversized(item) else "attached"
 
 
-def _events(events: Sequence[Event], limit: int | None, now: datetime | None) -> Iterator[str]:
+def _events(events: Sequence[Event], limit: int | None, *, wide: bool, now: datetime | None) -> Iterator[str | Table]:
     from k8slan_cli.cli.lan.text import Column, Table, age
 
     if not events:
@@ -307,7 +318,7 @@ def _events(events: Sequence[Event], limit: int | None, now: datetime | None) ->
         ]
         for event in events[-_EVENTS:]
     ]
-    yield from Table(columns, rows, _inside(limit, wide=False)).lines()
+    yield Table(columns, rows, _inside(limit, wide=wide))
 
 
 def _inside(limit: int | None, *, wide: bool) -> int | None:

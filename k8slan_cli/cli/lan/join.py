@@ -41,6 +41,7 @@ def join_command(
     from k8slan_cli.errors import K8slanError
     from k8slan_cli.inventory import lans, occupancy
 
+    here, name = here.lan(name)
     lan = lans.sound(lans.one(here.cluster, here.namespace, name))
     seen = occupancy.vteps(here.cluster, here.namespace, name)
     if seen.vteps is None:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from k8slan_cli.cli import completion
 from k8slan_cli.cli.context import in_cluster
+from k8slan_cli.cli.exits import UsageError
 from k8slan_cli.cli.here import Here
 from k8slan_cli.cli.lan.output import Format, dump, for_programs
 
 if TYPE_CHECKING:
     from k8slan_cli.cli.lan.text import Table
     from k8slan_cli.inventory.lans import Found
+
+_ONCE = datetime(1, 1, 1, tzinfo=UTC)
+"""A time at which every LAN has the same age, so that rows differ by all else."""
 
 All = Annotated[bool, typer.Option("--all-namespaces", "-A", help="The LANs of all namespaces.")]
 Output = Annotated[Format, typer.Option("--output", "-o", help="How to print it.")]
@@ -23,17 +28,30 @@ Output = Annotated[Format, typer.Option("--output", "-o", help="How to print it.
 @in_cluster
 def listing(
     here: Here,
+    name: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME…", help="Only these.", autocompletion=completion.lans, show_default=False),
+    ] = None,
     everywhere: All = False,
     output: Output = Format.TABLE,
+    headers: Annotated[bool, typer.Option(" /--no-headers", help="Print rows alone.")] = True,
     selector: Annotated[str, typer.Option("--selector", "-l", metavar="K=V,…", help="Only LANs with labels.")] = "",
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on, and print each change.")] = False,
 ) -> None:
     """List LANs."""
     from k8slan_cli.cli.lan import text
     from k8slan_cli.inventory import lans
+    from k8slan_cli.kube.client import ApiError
 
+    if name and (everywhere or selector or watch):
+        raise UsageError("names cannot be combined with -A, -l or -w")
     namespace = "" if everywhere else here.namespace
-    items = lans.several(here.cluster, namespace, selector)
+    try:
+        items = here.lans(name) if name else lans.several(here.cluster, namespace, selector)
+    except ApiError as error:
+        if selector and error.status == 400:
+            raise UsageError(f"{selector!r} is not a label selector", hint="such as app=web,tier!=test") from error
+        raise
     if for_programs(output):
         if not watch:
             typer.echo(dump([item.document for item in items], output), nl=False)
@@ -43,15 +61,24 @@ def listing(
         for item, _ in _changes(here, namespace, selector, items):
             _print_object(item, output)
         return
-    shown = table(items, everywhere=everywhere, wide=output is Format.WIDE, limit=text.width())
+    shown = table(items, everywhere=everywhere, wide=output is Format.WIDE, limit=text.width(), links=watch)
     if items or watch:
-        typer.echo("\n".join(shown.lines()))
+        typer.echo("\n".join(shown.lines() if headers else shown.body()))
+        for line in text.left_out(shown.left_out, text.width()):
+            typer.echo(line, err=True)
     else:
         where = "in the cluster" if everywhere else f"in namespace {namespace}"
-        typer.echo(f"There is no LAN {where}. Make one: k8slan lan create NAME", err=True)
+        if selector:
+            typer.echo(f"No LANs match selector {selector!r} {where}.", err=True)
+        else:
+            typer.echo(f"There is no LAN {where}. Make one: k8slan lan create NAME", err=True)
     if watch:
+        before = {item.ref: shown.shown(_row(item, everywhere=everywhere, now=_ONCE)) for item in items}
         for item, gone in _changes(here, namespace, selector, items):
-            typer.echo("\n".join(shown.line(_row(item, everywhere=everywhere, gone=gone))))
+            now = shown.shown(_row(item, everywhere=everywhere, gone=gone, now=_ONCE))
+            if before.get(item.ref) != now:  # much that changes in an object is in no column
+                typer.echo("\n".join(shown.line(_row(item, everywhere=everywhere, gone=gone))))
+            before[item.ref] = now
 
 
 def _print_object(item: Found, output: Format) -> None:
@@ -59,9 +86,18 @@ def _print_object(item: Found, output: Format) -> None:
 
 
 def table(
-    items: Sequence[Found], *, everywhere: bool, wide: bool, limit: int | None, now: datetime | None = None
+    items: Sequence[Found],
+    *,
+    everywhere: bool,
+    wide: bool,
+    limit: int | None,
+    links: bool = False,
+    now: datetime | None = None,
 ) -> Table:
-    """The LANs as a table; a ``wide`` one has all columns, however narrow the terminal is."""
+    """The LANs as a table; a ``wide`` one has all columns, however narrow the terminal is.
+
+    Links that were pulled out have a column if there are some, or with ``links``.
+    """
     from k8slan_cli.cli.lan.text import Column, Table
 
     heads = [
@@ -74,6 +110,8 @@ def table(
         Column("READY"),
         Column("AGE", 3),
     ]
+    if wide or links or any(item.lan and item.lan.down for item in items):
+        heads.append(Column("LINKS"))
     more = [Column("REASON"), Column("NETNS"), Column("UNDERLAY"), Column("FLOODING"), Column("MTU")]
     columns = [head for head in heads if head] + (more if wide else [])
     rows = [_row(item, everywhere=everywhere, now=now) for item in items]
@@ -90,11 +128,12 @@ def _row(item: Found, *, everywhere: bool, now: datetime | None = None, gone: bo
     cells += [
         item.ref.name,
         str(lan.vni or "-" if lan else (item.document.get("spec") or {}).get("vni", "")),
-        "dynamic" if lan and lan.dynamic and not lan.spokes else str(len(lan.spokes)) if lan else str(status.spokes),
+        _spokes(item),
         str(status.attached),
         str(status.nodes),
         state,
         text.age(item.created, now),
+        f"{len(lan.down)} down" if lan and lan.down else "-",
     ]
     if lan is None:
         return [*cells, ready.reason if ready else "Invalid", "", "", "", ""]
@@ -107,6 +146,14 @@ def _row(item: Found, *, everywhere: bool, now: datetime | None = None, gone: bo
         str(lan.group) if lan.group else "unicast",
         str(lan.mtu or "largest"),
     ]
+
+
+def _spokes(item: Found) -> str:
+    """How many spokes, and whether any number of pods may attach besides."""
+    lan = item.lan
+    if lan is None:
+        return str(item.status.spokes)
+    return "+".join([*([str(len(lan.spokes))] if lan.spokes or not lan.dynamic else []), *["dynamic"] * lan.dynamic])
 
 
 def _changes(here: Here, namespace: str, selector: str, before: Sequence[Found]) -> Iterator[tuple[Found, bool]]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from k8slan_cli.cli import completion
 from k8slan_cli.cli.context import in_cluster
+from k8slan_cli.cli.exits import Exit
 from k8slan_cli.cli.here import Here
 from k8slan_cli.cli.lan.output import ReportFormat, json_text
 
@@ -32,15 +35,27 @@ def probe(
     here: Here,
     name: Annotated[str, typer.Argument(metavar="NAME", help="The LAN.", autocompletion=completion.lans)],
     src: Annotated[
-        str, typer.Option("--from", metavar="POD[:IFACE]", help="Only from this pod, VM or spoke.", show_default=False)
+        str,
+        typer.Option(
+            "--from",
+            metavar="POD[:IFACE]",
+            help="Only pairs with this pod, VM or spoke; frames go both ways.",
+            autocompletion=completion.pods,
+        ),
     ] = "",
-    dst: Annotated[str, typer.Option("--to", metavar="POD[:IFACE]", help="Only to this one.", show_default=False)] = "",
+    dst: Annotated[
+        str,
+        typer.Option("--to", metavar="POD[:IFACE]", help="The other end of the pair.", autocompletion=completion.pods),
+    ] = "",
     everything: Annotated[
         bool, typer.Option("--all", help=f"All pairs, also of more than {MOST} attachments.")
     ] = False,
     count: Annotated[int, typer.Option(metavar="N", min=1, max=100, help="Frames of each class, each way.")] = 3,
     classes: Annotated[
-        list[str] | None, typer.Option("--class", metavar="KEY", help="Only this class; may be given again.")
+        list[str] | None,
+        typer.Option(
+            "--class", metavar="KEY", help="Only this class; repeatable.", autocompletion=completion.frame_classes
+        ),
     ] = None,
     output: Annotated[ReportFormat, typer.Option("--output", "-o", help="How to print it.")] = ReportFormat.TABLE,
 ) -> None:
@@ -51,44 +66,80 @@ def probe(
     """
     from k8slan_cli.diagnose import exchange
     from k8slan_cli.diagnose.agents import Agents
-    from k8slan_cli.errors import K8slanError
 
+    here, name = here.lan(name)
     keys = _keys(classes or [])
     agents = Agents(here.cluster)
     seen, notes = attached(agents, here, name)
     pairs, more = choose(seen, here.namespace, src, dst, everything=everything)
     notes += more
-    ways: list[Way] = []
-    faults: list[str] = []
     wanted = list(dict.fromkeys(itertools.chain.from_iterable(pairs)))
     with contextlib.ExitStack() as stack:
         sites = open_sites(stack, agents, wanted)
-        for number, (a, b) in enumerate(pairs, 1):
-            _progress(f"probing {short(a, here)} and {short(b, here)}, {number} of {len(pairs)}")
-            try:
-                there, back = exchange.cross(sites[a.place], sites[b.place], keys, count)
-            except K8slanError as error:
-                faults.append(f"{short(a, here)} and {short(b, here)}: {error}")
-                continue
-            ways += [there, back]
-    _progress("")
+        found = across(
+            pairs,
+            lambda a, b: exchange.cross(sites[a.place], sites[b.place], keys, count),
+            lambda item: short(item, here),
+        )
+    if found.interrupted:
+        notes.append(found.interrupted)
     if output is ReportFormat.JSON:
-        typer.echo(json_text(document(name, here.namespace, ways, faults, notes)), nl=False)
+        typer.echo(json_text(document(name, here.namespace, found.ways, found.faults, notes)), nl=False)
     else:
-        typer.echo("\n".join(report(ways, faults, notes, keys)))
-    if faults or not all(way.ok for way in ways):
+        typer.echo("\n".join(report(found.ways, found.faults, notes, keys)))
+    if found.interrupted:
+        raise typer.Exit(Exit.INTERRUPTED)
+    if found.faults or not all(way.ok for way in found.ways):
         raise typer.Exit(1)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of pairs: ``faults`` are those that could not be probed, ``interrupted`` says how far it came."""
+
+    ways: list[Way]
+    faults: list[str]
+    interrupted: str = ""
+
+
+def across(
+    pairs: Sequence[Pair], cross: Callable[[Plugged, Plugged], tuple[Way, Way]], called: Callable[[Plugged], str]
+) -> Outcome:
+    """Probe pairs one after the other, so that none disturbs the times of another, until Ctrl-C."""
+    from k8slan_cli.errors import K8slanError
+
+    ways: list[Way] = []
+    faults: list[str] = []
+    begun, interrupted = time.monotonic(), ""
+    for number, (a, b) in enumerate(pairs):
+        left = f", {_duration((time.monotonic() - begun) / number * (len(pairs) - number))} left" if number else ""
+        _progress(f"{number + 1} of {len(pairs)}{left}: {called(a)} and {called(b)}")
+        try:
+            ways += cross(a, b)
+        except K8slanError as error:
+            faults.append(f"{called(a)} and {called(b)}: {error}")
+        except KeyboardInterrupt:
+            interrupted = f"interrupted after {number} of {len(pairs)} pairs"
+            break
+    _progress("")
+    return Outcome(ways=ways, faults=faults, interrupted=interrupted)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+
+
 def _progress(words: str) -> None:
-    """A line on the terminal that the next one replaces."""
+    """A line on the terminal that the next one replaces; one that is wrapped could not be."""
     import sys
 
+    from k8slan_cli.cli.lan.text import width
     from k8slan_cli.cli.terminal import past_filter
+    from k8slan_cli.picture.text import cut
 
     if sys.stderr.isatty():
         past_filter(sys.stderr).write("\r\x1b[K")  # never a mark: text from elsewhere could have it
-        sys.stderr.write(words)
+        sys.stderr.write(cut(words, (width(sys.stderr) or 80) - 1))
         sys.stderr.flush()
 
 
@@ -99,7 +150,8 @@ def _keys(wanted: Sequence[str]) -> list[str]:
     known = [c.key for c in CLASSES]
     for key in wanted:
         if key not in known:
-            raise AbsentError(f"there is no class of frames {key!r}", name=key, known=known)
+            hint = f"the classes are {', '.join(known)}"
+            raise AbsentError(f"there is no class of frames {key!r}", name=key, known=known, hint=hint)
     return [key for key in known if key in wanted] if wanted else known
 
 
@@ -124,6 +176,7 @@ def attached(agents: Agents, here: Here, name: str) -> tuple[Attachments, list[s
     notes: list[str] = []
     vteps: Sequence[Vtep] = ()
     nodes: list[str] | None = None
+    socket = name
     idle: list[Occupant] = []
     try:
         lan = lans.one(here.cluster, here.namespace, name)
@@ -131,6 +184,8 @@ def attached(agents: Agents, here: Here, name: str) -> tuple[Attachments, list[s
         if error.status != 403:
             raise
     else:
+        if lan.lan and lan.lan.spokes and not lan.lan.dynamic:
+            socket = f"{name}/{lan.lan.spokes[0]}"
         users = occupancy.read(here.cluster, [lan], waiting=False)
         on = users.of(lan)
         idle = [item for item in on.attached if item.idle]
@@ -144,7 +199,7 @@ def attached(agents: Agents, here: Here, name: str) -> tuple[Attachments, list[s
     if not seen.items and not seen.unreachable:
         raise AbsentError(
             f"LAN {here.namespace}/{name} has no attachments",
-            hint=f"a pod or two for it: k8slan lan example pod {name}",
+            hint=f"to print a pod for it: k8slan lan example pod {socket}{f' -n {here.namespace}' * here.given}",
         )
     return seen, notes
 
@@ -185,7 +240,8 @@ def spread(items: Sequence[Plugged], first: Plugged | None, most: int) -> tuple[
     if len(items) <= most:
         return list(items), []
     groups: dict[tuple[str, str], list[Plugged]] = {}
-    for item in items:
+    once = {item.pod or item.container: item for item in reversed(items)}.values()
+    for item in dict.fromkeys([*reversed(once), *items]):  # different pods rather than several interfaces of one
         groups.setdefault((item.node, item.kind), []).append(item)
     in_turn = (item for turn in itertools.zip_longest(*groups.values()) for item in turn if item)
     chosen = list(dict.fromkeys([*([first] if first else []), *in_turn]))[:most]
@@ -240,7 +296,7 @@ def report(ways: Sequence[Way], faults: Sequence[str], notes: Sequence[str], key
         yield from text.paragraph(fault, limit, "not probed: ", "  ")
     failed = {result.key for way in ways for result in way.results if not result.ok}
     if failed:
-        yield f"{len(failed)} of {len(keys)} classes of frames did not pass everywhere"
+        yield f"{len(failed)} of {len(keys)} frame classes failed"
     elif ways:
         frames = sum(result.sent for way in ways for result in way.results)
         classes = "the one class" if len(keys) == 1 else f"all {len(keys)} classes"
@@ -283,7 +339,7 @@ def _by_way(ways: Sequence[Way], limit: int | None) -> Iterator[str]:
         times = [result.latency for result in way.results if result.latency is not None]
         middle = f"{max(median(times), 0):.0f}" if times else ""
         rows.append([way.src, way.dst, f"{passed}/{len(way.results)}", middle])
-    columns = [Column("FROM"), Column("TO"), Column("PASSED"), Column("MEDIAN µs", 1)]
+    columns = [Column("FROM", middle=True), Column("TO", middle=True), Column("PASSED"), Column("MEDIAN µs", 1)]
     yield from Table(columns, rows, limit).lines()
 
 

@@ -66,6 +66,7 @@ def edit_spokes(here: Here, name: Name, dry_run: DryRun = False) -> None:
     """Edit the spokes of a LAN in your editor ($VISUAL, $EDITOR), one on each line."""
     from k8slan_cli.inventory import lans, occupancy
 
+    here, name = here.lan(name)
     found = lans.one(here.cluster, here.namespace, name)
     lan = lans.sound(found)
     edited = _edit(_as_text(lan, occupancy.read(here.cluster, [found], waiting=False).attached))
@@ -130,6 +131,7 @@ def _change(here: Here, name: str, wanted: Callable[[Lan], Spokes], dry_run: boo
     """
     from k8slan_cli.inventory import lans
 
+    here, name = here.lan(name)
     for _ in range(_ATTEMPTS):
         found = lans.one(here.cluster, here.namespace, name)
         lan = lans.sound(found)
@@ -197,7 +199,12 @@ def _write(here: Here, found: Found, spokes: Sequence[str], *, dry_run: bool) ->
 def _words(lan: Lan, spokes: Sequence[str], *, dry_run: bool) -> str:
     added = [spoke for spoke in spokes if spoke not in lan.spokes]
     removed = [spoke for spoke in lan.spokes if spoke not in spokes]
-    what = [f"gets {', '.join(added)}"] if added else []
-    what += [f"loses {', '.join(removed)}"] if removed else []
-    note = " (not really: this was a dry run)" if dry_run else ""
-    return f"LAN {lan.ref} {' and '.join(what) or 'has another order of spokes'}{note}"
+    if not added and not removed:
+        return f"LAN {lan.ref}: its spokes {'would have' if dry_run else 'have'} another order{' (dry run)' * dry_run}"
+    done = "would be " if dry_run else ""
+    what = [
+        f"spoke{'s' * (len(names) > 1)} {', '.join(names)} {done}{verb}"
+        for names, verb in ((added, "added"), (removed, "removed"))
+        if names
+    ]
+    return f"LAN {lan.ref}: {', '.join(what)}{' (dry run)' * dry_run}"

@@ -6,6 +6,7 @@ of it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
@@ -13,6 +14,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TextIO
 
 from k8slan_cli.cli.terminal import BOLD, GREEN, GREY, PLAIN, RED, YELLOW
 from k8slan_cli.lan.names import one_line
@@ -39,6 +41,8 @@ _COLOURS = {
     "duplicated": _BAD,
     "unsent": _BAD,
     "link down": _BAD,
+    "link down at the other end": _BAD,
+    "1 down": _BAD,
     "up": _GOOD,
     "down": _BAD,
     "no carrier": _BAD,
@@ -46,18 +50,28 @@ _COLOURS = {
 }
 
 
-def width() -> int | None:
-    """The columns of the terminal that stdout is, None if it is none."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+def width(stream: TextIO | None = None) -> int | None:
+    """The columns of the terminal that a stream is, stdout by itself; None if it is none."""
+    stream = stream or sys.stdout
+    if not stream.isatty():
+        return None
+    with contextlib.suppress(ValueError, OSError):
+        if not os.environ.get("COLUMNS") and (columns := os.get_terminal_size(stream.fileno()).columns):
+            return columns
+    return shutil.get_terminal_size().columns
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column. Those with the highest ``rank`` are left out first, those with 0 never; ``prose`` may be wrapped."""
+    """A column. Those with the highest ``rank`` are left out first, those with 0 never; ``prose`` may be wrapped.
+
+    What is too long loses its end, or its ``middle``: names of pods differ at their ends.
+    """
 
     head: str
     rank: int = 0
     prose: bool = False
+    middle: bool = False
 
 
 class Table:
@@ -86,15 +100,28 @@ class Table:
         self._columns, self._rows = columns, rows
         self._wide, self._chosen, self._limited = wide, chosen, limit is not None
 
+    @property
+    def left_out(self) -> list[str]:
+        """The headings of the columns that the terminal is too narrow for."""
+        return [column.head for i, column in enumerate(self._columns) if i not in self._chosen]
+
+    def shown(self, row: Sequence[str]) -> list[str]:
+        """What of a row is shown."""
+        return [row[i] for i in self._chosen]
+
     def lines(self) -> Iterator[str]:
         """All of it."""
         yield from self.line([column.head for column in self._columns])
+        yield from self.body()
+
+    def body(self) -> Iterator[str]:
+        """The rows without their headings."""
         for row in self._rows:
             yield from self.line(row)
 
     def line(self, row: Sequence[str]) -> Iterator[str]:
         """One row; more than one line only if it has prose that is wrapped."""
-        cells = [self._cell(one_line(row[i]), i) for i in self._chosen]
+        cells = [self._cell(one_line(text), i) for text, i in zip(self.shown(row), self._chosen, strict=True)]
         for number in range(max(map(len, cells))):
             parts = []
             for i, cell in zip(self._chosen, cells, strict=True):
@@ -107,11 +134,25 @@ class Table:
             return [text]
         if self._columns[i].prose:
             return textwrap.wrap(text, self._wide[i], break_on_hyphens=False)
-        return [cut(text, self._wide[i])]
+        return [(cut_middle if self._columns[i].middle else cut)(text, self._wide[i])]
+
+
+def cut_middle(text: str, room: int) -> str:
+    """Return ``text``, or its beginning and its end around an ellipsis."""
+    if len(text) <= room:
+        return text
+    end = room // 2
+    return f"{text[: room - end - 1]}…{text[len(text) - end :]}"
 
 
 def _total(wide: Sequence[int], chosen: Sequence[int]) -> int:
     return sum(wide[i] + _GAP for i in chosen) - _GAP
+
+
+def left_out(heads: Iterable[str], limit: int | None) -> Iterator[str]:
+    """Say which columns are not there, if any, and how to see them."""
+    if heads := list(dict.fromkeys(heads)):
+        yield from paragraph(f"Too narrow for {', '.join(heads)}: -o wide shows all columns.", limit)
 
 
 def coloured(text: str) -> str:
@@ -126,8 +167,10 @@ def strong(text: str) -> str:
 
 
 def _colours() -> bool:
-    """Whether a person sees colours here, and wants them (no-color.org)."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    """Whether a person sees colours here, and wants them (no-color.org, force-color.org)."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    return bool(os.environ.get("FORCE_COLOR")) or (sys.stdout.isatty() and os.environ.get("TERM") != "dumb")
 
 
 def fields(pairs: Iterable[tuple[str, str]], limit: int | None, indent: str = "  ") -> Iterator[str]:

@@ -109,10 +109,14 @@ def test_a_command_that_is_not_there() -> None:
         (["create", "x", "--timeout", "soon"], "'soon' is not a number."),
         (["create", "x", "--timeout", "-1"], "-1 is not at least 0."),
         (["create", "x", "--timeout", "nan"], "nan is not at least 0."),
-        (["inspect"], "Missing argument 'NAME'"),
-        (["delete"], "Missing argument 'NAME…'"),
+        (["inspect"], "Missing argument 'NAME…'"),
+        (["delete"], "say which LANs: by NAME…, or else by --all, -l or -f"),
+        (["delete", "a", "--all"], "say which LANs: by NAME…, or else by --all, -l or -f"),
+        (["list", "a", "-A"], "names cannot be combined with -A, -l or -w"),
+        (["edit", "a"], "k8slan lan edit-spokes NAME"),
+        (["apply", "-f", "x"], "k8slan lan create -f FILE"),
         (["list", "--nonsense"], "No such option: --nonsense"),
-        (["inspect", "a", "b"], "unexpected extra argument"),
+        (["add-spoke"], "Missing argument 'NAME'"),
     ],
 )
 def test_a_command_line_that_is_wrong(words: list[str], said: str) -> None:
@@ -132,3 +136,61 @@ def test_a_fault_of_our_own_is_said_in_two_lines(
     monkeypatch.setattr(sys, "argv", [*sys.argv, "--debug"])
     with pytest.raises(AttributeError):
         main()
+
+
+# ---------------------------------------------------------------- streams
+
+
+def shell(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A script of a shell in which ``k8slan`` is this one."""
+    return subprocess.run(
+        ["bash", "-c", f'k8slan() {{ {sys.executable} -m k8slan_cli "$@"; }}; {script}'],
+        env={key: value for key, value in os.environ.items() if key != "NO_COLOR"} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+SHORT, LONG = "demo --help", "render all"
+
+
+@pytest.mark.parametrize("words", [SHORT, "render rbac", LONG])
+@pytest.mark.parametrize(("where", "why"), [(">/dev/full", "No space left on device"), (">&-", "Bad file descriptor")])
+def test_output_that_cannot_be_written_is_told_in_a_line(words: str, where: str, why: str) -> None:
+    done = shell(f"k8slan {words} {where}")
+    assert (done.returncode, done.stderr) == (1, f"k8slan: cannot write to standard output: {why}\n")
+
+
+@pytest.mark.parametrize("where", ["2>/dev/full", "2>&-", "2>&- <&-"])
+def test_errors_that_nobody_can_be_told_change_no_status(where: str) -> None:
+    assert shell(f"k8slan nonsense {where}").returncode == 2
+    assert shell(f"k8slan render nads -f /none {where}").returncode == 1
+    done = shell(f"k8slan render rbac {where}")
+    assert (done.returncode, done.stdout.partition("\n")[0] != "") == (0, True)
+
+
+@pytest.mark.parametrize("words", [SHORT, LONG])
+def test_a_reader_that_has_seen_enough_is_told_nothing(words: str) -> None:
+    assert shell(f"k8slan {words} | head -1").stderr == ""
+
+
+def test_an_encoding_without_arrows_has_the_nearest() -> None:
+    script = "from k8slan_cli.cli.terminal import stand_before as s; s(); print('a → b … 2 µs 日')"
+    done = shell(f'{sys.executable} -c "{script}"', PYTHONIOENCODING="ascii")
+    assert done.stdout == "a -> b ... 2 us ?\n"
+
+
+@pytest.mark.parametrize(("name", "words"), [("bash", "complete"), ("zsh", "compdef"), ("fish", "complete --command")])
+def test_completion_of_each_shell(name: str, words: str) -> None:
+    assert words in call("completion", name).stdout
+    assert "not one of bash, zsh, fish" in call("completion", "tcsh", status=2).stderr
+
+
+def test_what_is_no_kubeconfig_and_no_file(tmp_path: Path) -> None:
+    assert f"{tmp_path} is a folder" in call("lan", "list", "--kubeconfig", str(tmp_path), status=3).stderr
+    (tmp_path / "config").write_text("a: [")
+    done = call("lan", "list", "--kubeconfig", str(tmp_path / "config"), status=3)
+    assert "config is not YAML: line " in done.stderr
+    assert "<" not in done.stderr
+    assert "none cannot be read: No such file or directory\n" in call("render", "--check", "none", status=1).stderr

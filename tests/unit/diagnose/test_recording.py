@@ -167,7 +167,10 @@ def test_it_ends_at_its_count_and_the_file_is_whole() -> None:
     found, data = run({"w1": agent}, say, limit=7)
     assert kinds(data) == [BlockType.SECTION, BlockType.INTERFACE, *[BlockType.PACKET] * 7, BlockType.STATISTICS]
     assert agent.asked_to_stop == 1
-    assert list(found.words()) == ["a: 100 frames, 3 lost as they came too fast for this connection"]
+    assert list(found.words()) == [
+        "7 frames written",
+        "a: 100 frames seen, 3 lost as they came too fast for this connection",
+    ]
     assert found.faults == []
     assert say == ["Capturing on a (node w1). Press Ctrl-C to stop."]
 
@@ -188,14 +191,14 @@ def test_ctrl_c_ends_it_in_good_order() -> None:
     found, data = run({"w1": Agent("a", 3)}, Said(("Capturing", interrupt)))
     assert kinds(data)[-1] == BlockType.STATISTICS
     assert kinds(data).count(BlockType.PACKET) == 3
-    assert list(found.words()) == ["a: 3 frames"]
+    assert list(found.words()) == ["3 frames written", "a: 3 frames"]
     assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_it_ends_when_nothing_is_left() -> None:
     say = Said()
     found, _ = run({"w1": Agent("a", 1, why="it is detached")}, say)
-    assert list(found.words()) == ["a: 1 frames (it is detached)"]
+    assert list(found.words()) == ["1 frame written", "a: 1 frame (it is detached)"]
     assert say[-1] == "a: it is detached"
     assert found.faults == []
 
@@ -321,7 +324,7 @@ def test_it_goes_on_after_the_last_attachment_and_nothing_is_left_to_wait_for_at
     say.checked()
     assert kinds(data).count(BlockType.PACKET) == 2
     assert found.faults == []
-    assert list(found.words()) == ["a: 2 frames (it is detached)"]
+    assert list(found.words()) == ["2 frames written", "a: 2 frames (it is detached)"]
 
 
 def test_an_agent_that_is_back_is_taken_in_again() -> None:
@@ -387,3 +390,13 @@ def test_it_leaves_nothing_open() -> None:
     follow(say, spread, {"w1": broken})
     say.checked()
     assert [agent.closed for agent in (broken, later, again)] == [True] * 3
+
+
+def test_many_interfaces_without_frames_are_one_line() -> None:
+    found = Recording(Out(), lambda _: None)
+    found.merger.counters |= {f"p{number}": Counters() for number in range(41)} | {"busy": Counters(accepted=2)}
+    assert list(found.words()) == [
+        "0 frames written",
+        "busy: 2 frames seen",
+        "no frames: p0, p1, p2, p3, p4, p5, p6, p7, p8, p9 and 31 more",
+    ]

@@ -361,11 +361,11 @@ WIDTHS = """() => [innerWidth, document.documentElement.scrollWidth, [...documen
 
 def table(topology: Topology) -> list[list[str]]:
     rows = [
-        [node.name, member.name + (" (VM)" if member.vm else ""), member.port, ", ".join(member.lines)]
+        [node.name, member.name + (" (VM)" if member.vm else ""), member.port, member.link, ", ".join(member.lines)]
         for node in topology.nodes
         for member in node.members
     ]
-    return [["Node", "Who", "Socket", "Interface"], *rows] if rows else []
+    return [["Node", "Who", "Spoke", "Link", "Interface"], *rows] if rows else []
 
 
 @pytest.mark.parametrize("scene", SCENES)

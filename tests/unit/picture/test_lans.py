@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from k8slan_cli.picture import Member, NodePart, Topology
+from k8slan_cli.picture import Link, Member, NodePart, Topology
 from tests.support import scene
 from tests.unit.picture.cluster import BLUE, RED, topology
 
@@ -37,11 +37,13 @@ def test_a_lan_in_use() -> None:
 def test_what_is_not_well_is_noted() -> None:
     assert BLUE.title == "LAN lab/blue: VNI 11, unicast, dynamic, not ready"
     assert [(node.name, node.note) for node in BLUE.nodes] == [
-        ("worker1", "Degraded: there is no device bond0 here; it may…"),
+        ("worker1", "Degraded: there is no device bond0 here; it may come back one day"),
         ("worker9", "nothing of the LAN here yet"),
         ("no node yet", "waiting: pod lab/c"),
     ]
-    assert BLUE.nodes[1].members == (Member(name="other/<b>&", port="dynamic", lines=("net1 (waiting)",)),)
+    assert BLUE.nodes[1].members == (
+        Member(name="other/<b>&", port="dynamic", lines=("net1 (waiting)",), link=Link.WAITING),
+    )
 
 
 def test_a_mac_address_at_two_ports_is_seen() -> None:
@@ -66,4 +68,36 @@ def test_what_is_wrong_with_an_interface_stands_at_it() -> None:
 
 def test_a_node_that_only_reports_a_failure_has_no_tunnel() -> None:
     (node,) = topology(scene.lan(spokes=["e1"]), scene.vtep("w1", state="Degraded", message="no device")).nodes
-    assert node == NodePart(name="w1", note="Degraded: no device")
+    assert node == NodePart(name="w1", note="Degraded: no device", ill=True)
+
+
+def pulled(*names: str, **spec: object) -> scene.Object:
+    found = scene.lan(**spec)
+    found["metadata"]["annotations"] = {"lan.k8slan.io/links-down": ",".join(names)}
+    return found
+
+
+def links(topology: Topology) -> dict[str, tuple[Link, str]]:
+    return {each.name: (each.link, each.lines[-1]) for node in topology.nodes for each in node.members}
+
+
+def test_a_link_that_was_pulled_out_is_down_and_its_other_end_too() -> None:
+    three = topology(pulled("e1", spokes=["e1", "e2", "vm1"]), *scene.VTEPS)
+    assert {name: link for name, (link, _) in links(three).items()} == {
+        "router-a": Link.DOWN,
+        "router-b": Link.UP,
+        "firewall": Link.UP,
+    }
+    two = topology(pulled("e1", spokes=["e1", "e2"]), scene.vtep("w", scene.port("a", "e1"), scene.port("b", "e2")))
+    assert links(two) == {"a": (Link.DOWN, "link down"), "b": (Link.DOWN, "link down at the other end")}
+    dynamic = topology(pulled("lab/a:net1", dynamic=True), scene.vtep("w", scene.port("a"), scene.port("b")))
+    assert links(dynamic) == {"a": (Link.DOWN, "link down"), "b": (Link.UP, "net1")}
+
+
+def test_names_are_in_the_order_that_people_count_in() -> None:
+    spokes = [f"s{number}" for number in range(1, 12)]
+    ports = [scene.port(f"pod{spoke}", spoke) for spoke in reversed(spokes)]
+    nodes = topology(scene.lan(spokes=spokes), *(scene.vtep(f"w{n}", port) for n, port in enumerate(ports))).nodes
+    assert [node.name for node in nodes] == [f"w{n}" for n in range(11)]
+    (node,) = topology(scene.lan(spokes=spokes), scene.vtep("w", *ports)).nodes
+    assert [member.port for member in node.members] == spokes

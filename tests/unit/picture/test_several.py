@@ -29,7 +29,7 @@ flowchart LR
   n1m0 ---|"e2<br>lan0<br>02:a1:00:00:00:02"| lan0
   n1m1 ---|"vm1<br>net1<br>02:a1:00:00:00:03"| lan0
   n0m0 ---|"dynamic<br>net1<br>02:b1:00:00:00:01"| lan1
-  n2m0 ---|"dynamic<br>net1 (waiting)"| lan1
+  n2m0 -.-|"dynamic<br>net1 (waiting)"| lan1
 """
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k8slan_cli.picture import Member, NodePart, Topology, mermaid, svg
+from k8slan_cli.picture import Link, Member, NodePart, Topology, mermaid, svg
 from k8slan_cli.picture.text import draw
 
 
@@ -92,6 +93,23 @@ def test_a_wide_terminal_has_them_in_one_row_and_a_narrow_one_below_each_other()
     narrow = draw(TWO, width=40)
     assert sum("═ underlay" in line for line in narrow) == 1
     assert max(map(len, narrow)) <= 40
+
+
+def test_a_link_that_is_down_and_one_that_is_waited_for_are_no_wires() -> None:
+    down = Member(name="a", port="e1", lines=("link down",), link=Link.DOWN)
+    waiting = Member(name="b", port="e2", lines=("net1 (waiting)",), link=Link.WAITING)
+    ill = replace(node(1, down, waiting), note="Degraded: there is no device bond0 here; it may come back", ill=True)
+    shown = draw(lan(ill), width=41)
+    assert [line for line in shown if "Degraded" in line or "back" in line or "┨" in line or "┄" in line] == [
+        "│ Degraded: there is no device bond0  │",
+        "│ here; it may come back              │",
+        next(line for line in shown if "╳ e1 ╳" in line),
+        next(line for line in shown if "┄ e2 ┄" in line and "┨" not in line),
+    ]
+    assert "x e1 x" in "\n".join(draw(lan(ill), unicode=False))
+    text = svg.write(lan(ill))
+    assert [text.count(f'class="{kind}"') for kind in ("wire", "wire down", "wire waiting", "ill")] == [0, 1, 1, 2]
+    assert "x--x|" in mermaid.write(lan(ill))
 
 
 def test_a_node_without_a_part_of_the_lan_and_one_with_a_note() -> None:

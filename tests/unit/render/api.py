@@ -198,6 +198,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(200 if before else 201, found)
 
     def do_DELETE(self) -> None:
+        self._body()
         api, path, query = self._request()
         with api.changed:
             if path not in api.objects:

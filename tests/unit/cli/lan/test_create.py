@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from k8slan_cli.cli.exits import InUseError
 from k8slan_cli.cli.lan import create
 from k8slan_cli.cli.lan.create import LanOptions, Surroundings, checked, spec_of
 from k8slan_cli.errors import Invalid, Problem
@@ -78,9 +79,12 @@ def test_clashes_with_what_is_there_and_with_each_other() -> None:
 
 
 def test_a_name_is_taken_once() -> None:
-    assert problems_of([draft("red", vni=9, dynamic=True)], around(scene.RED)) == [
-        "LAN lab/red",
-        "metadata.name: there is a LAN lab/red already, which is not the same; see: k8slan lan inspect red",
+    another = draft("red", vni=9, dynamic=True)
+    with pytest.raises(InUseError, match=r"^LAN lab/red already exists with a different spec"):
+        checked([another], around(scene.RED))
+    assert problems_of([another, draft("a", vni=0, dynamic=True)], around(scene.RED))[1:] == [
+        "LAN lab/red: metadata.name: LAN lab/red already exists with a different spec",
+        "LAN lab/a: spec.vni: 0 is not in 1..16777215",
     ]
     twice = [draft("a", vni=1, dynamic=True), draft("a", vni=2, dynamic=True)]
     assert problems_of(twice, around()) == ["LAN lab/a", "metadata.name: is that of LAN lab/a too"]
@@ -96,7 +100,8 @@ def test_the_same_lan_is_there_already() -> None:
 def test_one_that_is_being_deleted_is_not_the_same() -> None:
     leaving = scene.RED | {"metadata": scene.RED["metadata"] | {"deletionTimestamp": "2026-11-24T11:00:00Z"}}
     spec = {"vni": 10000, "spokes": ["e1", "e2", "vm1"], "defaultVxlanDev": "eth1"}
-    assert "is being deleted" in problems_of([draft("red", **spec)], around(leaving))[1]
+    with pytest.raises(InUseError, match="is still being deleted"):
+        checked([draft("red", **spec)], around(leaving))
 
 
 def test_a_lan_that_breaks_rules_takes_nothing() -> None:

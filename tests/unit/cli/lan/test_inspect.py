@@ -54,9 +54,11 @@ Attached
 Events
   AGE       TYPE     REASON         FROM               MESSAGE
   30m (×4)  Warning  NodesDegraded  k8slan-controller  worker2: eth1 is down
+
+Too narrow for KIND, ADDRESSES, MTU, SINCE: -o wide shows all columns.
 """
 
-IN_160 = IN_80.replace(
+IN_160 = IN_80.partition("\nToo narrow")[0].replace(
     """\
   WHO               NODE     SPOKE  INTERFACE  MAC                STATE
   pod lab/router-a  worker1  e1     net1       02:a1:00:00:00:01  attached
@@ -99,6 +101,10 @@ Events
   AGE       REASON         MESSAGE
   30m (×4)  NodesDegraded  worker2: eth1 is
                            down
+
+Too narrow for PEERS, NODE, KIND, MAC,
+ADDRESSES, MTU, SINCE, TYPE, FROM: -o wide
+shows all columns.
 """
 
 
@@ -168,6 +174,8 @@ Waiting
 Events
   none lately
 
+Too narrow for PEERS, ADDRESSES, MTU, SINCE: -o wide shows all columns.
+
 Note: events cannot be seen: user bob may not list events
 """
 
@@ -212,7 +220,7 @@ def test_a_spoke_on_two_nodes_is_said_once() -> None:
     assert inspect.as_document(view(found, scene.TWICE))["why"] == [f"SpokeShared: {words}"]
     assert report(view(found, scene.TWICE), 80).startswith("LAN lab/red  not ready (SpokeShared)\n")
     table = listing.table([lans.read(found)], everywhere=False, wide=True, limit=None, now=NOW)
-    assert "False  2d   SpokeShared" in list(table.lines())[1]
+    assert "False  2d   -      SpokeShared" in list(table.lines())[1]
 
 
 def test_a_link_that_is_down_is_shown() -> None:
@@ -377,12 +385,12 @@ lab        leaving  12     0         Deleting
 lab        new      13     0         unknown
 """
 LIST_WIDE = """\
-NAME     VNI    SPOKES   ATTACHED  NODES  READY     AGE  REASON    NETNS             UNDERLAY    FLOODING  MTU
-red      10000  3        3         2      True      2d   AsWanted  red-8c4b8679      eth1        unicast   largest
-broken   x      0        0         0      unknown   2d   Invalid
-leaving  12     dynamic  0         0      Deleting  2d   NotSeen   leaving-8aa9e474  node's own  unicast   largest
-new      13     1        0         0      unknown   2d   NotSeen   new-5d616c85      node's own  unicast   largest
-"""
+NAME     VNI    SPOKES   ATTACHED  NODES  READY     AGE  LINKS  REASON    NETNS             UNDERLAY    FLOODING  MTU
+red      10000  3        3         2      True      2d   -      AsWanted  red-8c4b8679      eth1        unicast   most
+broken   x      0        0         0      unknown   2d   -      Invalid
+leaving  12     dynamic  0         0      Deleting  2d   -      NotSeen   leaving-8aa9e474  node's own  unicast   most
+new      13     1        0         0      unknown   2d   -      NotSeen   new-5d616c85      node's own  unicast   most
+""".replace("most", "largest")
 
 
 def _lans() -> list[lans.Found]:

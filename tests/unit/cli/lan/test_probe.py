@@ -12,7 +12,7 @@ from k8slan_cli.cli.lan import probe
 from k8slan_cli.diagnose.agents import Attachments
 from k8slan_cli.diagnose.exchange import Way
 from k8slan_cli.diagnose.protocol import Plugged
-from k8slan_cli.errors import AbsentError
+from k8slan_cli.errors import AbsentError, K8slanError
 from k8slan_cli.kube.client import MissingError
 from k8slan_cli.kube.kinds import LANS, Ref
 from k8slan_cli.probe.frames import CLASSES
@@ -57,13 +57,14 @@ class Nodes:
 class Cluster:
     """The scene's LAN, and VTEPs of it; none that may be seen if there are ``None``."""
 
-    def __init__(self, vteps: list[Object] | None) -> None:
+    def __init__(self, vteps: list[Object] | None, lan: Object = scene.RED) -> None:
         self._vteps = vteps
+        self._lan = lan
 
     def get(self, ref: Ref) -> Object:
         """The LAN."""
         assert ref.kind == LANS
-        return scene.RED
+        return self._lan
 
     def call(self, method: str, path: str, *, query: dict[str, str]) -> Object:  # noqa: ARG002 - as the real one
         """The VTEPs, and no pods."""
@@ -79,6 +80,7 @@ class Where:
 
     cluster: Cluster
     namespace: str = "lab"
+    given: bool = False
 
 
 def test_agents_of_nodes_with_ports_are_asked_and_vms_have_their_names() -> None:
@@ -139,7 +141,7 @@ def test_a_pair_is_told_by_class() -> None:
     assert any(line.split() == ["STP", "50", "50"] for line in lines)
     assert any(line.split() == ["LLDP", "50", "changed"] for line in lines)
     assert "b → a: LLDP: changed (to 01:80:c2:00:00:0e" in text
-    assert lines[-1] == f"1 of {len(KEYS)} classes of frames did not pass everywhere"
+    assert lines[-1] == f"1 of {len(KEYS)} frame classes failed"
 
 
 def test_many_ways_are_told_one_on_a_line() -> None:
@@ -180,4 +182,68 @@ def test_programs_get_all_of_it() -> None:
 def test_a_class_that_is_none_is_named() -> None:
     with pytest.raises(AbsentError, match="no class of frames 'lldpp'"):
         probe._keys(["lldpp"])
+    with pytest.raises(AbsentError, match=f"the classes are {', '.join(KEYS)}"):
+        probe._keys(["%"])
     assert probe._keys(["lldp", "icmp"]) == ["icmp", "lldp"]
+
+
+def test_different_pods_are_chosen_before_several_interfaces_of_one() -> None:
+    many = [plugged(f"lab/p{i // 8}", f"net{i % 8}") for i in range(64)]
+    chosen = set(itertools.chain.from_iterable(choose(*many)[0]))
+    assert len({item.pod for item in chosen}) == probe.MOST
+
+
+def test_who_interrupts_a_probe_has_what_came_before() -> None:
+    def cross(a: Plugged, b: Plugged) -> tuple[Way, Way]:
+        if (a, b) == (A, C):
+            raise K8slanError("its agent is gone")
+        if (a, b) == (B, C):
+            raise KeyboardInterrupt
+        return way(a.name, b.name), way(b.name, a.name)
+
+    found = probe.across([(A, B), (A, C), (B, C), (C, A)], cross, lambda item: item.name)
+    assert [each.src for each in found.ways] == [A.name, B.name]
+    assert found.faults == [f"{A.name} and {C.name}: its agent is gone"]
+    assert found.interrupted == "interrupted after 2 of 4 pairs"
+
+
+@pytest.mark.parametrize("columns", [20, 40, 60, 120])
+def test_progress_takes_a_line_and_no_more(
+    columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    name = f"lab/{'a-pod-of-a-deployment-' * 4}x"
+    probe.across([(A, B)] * 3, lambda _a, _b: (way("a", "b"), way("b", "a")), lambda _: name)
+    lines = capsys.readouterr().err.split("\r\x1b[K")[1:]
+    assert [line[:6] for line in lines] == ["1 of 3", "2 of 3", "3 of 3", ""]
+    assert ", 0 s left" in lines[1] or columns == 20
+    assert max(map(len, lines)) < columns
+
+
+def test_names_that_differ_at_their_ends_are_told_apart_in_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("k8slan_cli.cli.lan.text.width", lambda: 40)
+    names = [f"lab/meadow-7d9f8b6c5d-{end}:net1" for end in ("abcde", "fghij", "klmno")]
+    rows = [line.split()[:2] for line in told(*itertools.starmap(way, itertools.permutations(names, 2))).splitlines()]
+    ends = {tuple(name.rpartition("…")[2] for name in row) for row in rows[1:7]}
+    assert len(ends) == 6
+
+
+def test_advice_for_a_lan_without_attachments_can_be_followed() -> None:
+    for spec, given, socket in (
+        ({"spokes": ["e1"]}, False, "red/e1"),
+        ({"dynamic": True, "spokes": ["e1"]}, False, "red"),
+        ({"spokes": ["e1"]}, True, "red/e1 -n lab"),
+    ):
+        where = Where(Cluster([], scene.lan(**spec)), given=given)
+        with pytest.raises(AbsentError) as error:
+            probe.attached(NoAgents(), where, "red")  # type: ignore[arg-type]
+        assert error.value.hint == f"to print a pod for it: k8slan lan example pod {socket}"
+
+
+class NoAgents:
+    """Agents that know nobody."""
+
+    def plugged(self, *_: object) -> Attachments:
+        """Nobody."""
+        return Attachments(())

@@ -1,0 +1,125 @@
+"""Commands as a shell calls them, against a cluster that a test furnishes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from k8slan_cli.cli.lan import text
+from k8slan_cli.diagnose import cluster as diagnose
+from k8slan_cli.diagnose.protocol import WARN
+from k8slan_cli.kube import apply
+from tests.support import scene
+from tests.unit.cli.cluster import LANS, Workstation
+from tests.unit.render.command import call
+
+# ---------------------------------------------------------------- links
+
+
+def test_a_pulled_link_is_seen_by_every_command(k8slan: Workstation) -> None:
+    assert "LINKS" not in k8slan("lan", "list").stdout
+    k8slan.pull("e1", "nonsense")
+    assert "  2 down\n" in k8slan("lan", "list").stdout
+    shown = k8slan("lan", "inspect", "red").stdout
+    assert (
+        "  - The link of pod lab/router-a on node worker1 (net1) was pulled out; k8slan lan link router-a:net1 up"
+        in shown
+    )
+    assert "names 'nonsense', which is no spoke of the LAN" in shown
+    assert "╳ e1 ╳" in k8slan("lan", "graph").stdout
+    _, _, checks = diagnose.lans(apply.connect(str(k8slan.kubeconfig)), "lab")
+    said = [check.words for check in checks if check.state == WARN]
+    assert any(words.startswith("LAN lab/red: The link of pod lab/router-a on node worker1 (net1)") for words in said)
+
+
+# ---------------------------------------------------------------- list
+
+
+def test_a_selector_that_matches_nothing_and_one_that_is_none(k8slan: Workstation) -> None:
+    k8slan.api.objects.clear()
+    assert k8slan("lan", "list", "-l", "a=b").stderr == "No LANs match selector 'a=b' in namespace lab.\n"
+    k8slan.api.refuse[LANS] = (400, "unable to parse requirement: found ',', expected: identifier")
+    assert k8slan("lan", "list", "-l", ",", status=2).stderr == (
+        "k8slan: ',' is not a label selector\n  such as app=web,tier!=test\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("spec", "cell"), [({"dynamic": True}, "dynamic"), ({"dynamic": True, "spokes": ["a"]}, "1+dynamic"), ({}, "0")]
+)
+def test_a_dynamic_lan_is_seen_as_one(spec: dict[str, Any], cell: str, k8slan: Workstation) -> None:
+    k8slan.put(scene.lan("blue", vni=7, **spec))
+    (row,) = [line for line in k8slan("lan", "list").stdout.splitlines() if line.startswith("blue")]
+    assert row.split()[2] == cell
+
+
+def test_rows_alone_and_only_some(k8slan: Workstation) -> None:
+    k8slan.put(scene.lan("blue", vni=7, dynamic=True), scene.lan("green", vni=8, dynamic=True))
+    done = k8slan("lan", "list", "green", "lab/red", "green", "--no-headers")
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["green", "red"]
+
+
+# ---------------------------------------------------------------- as kubectl has it
+
+
+@pytest.mark.parametrize("name", ["red", "lab/red", "lan/red", "lans/lab/red", "lan.lan.k8slan.io/red"])
+def test_a_lan_has_the_names_that_are_printed(name: str, k8slan: Workstation) -> None:
+    for words in (["inspect"], ["describe"], ["get"], ["ls"], ["list"], ["graph"]):
+        assert "red" in k8slan("lan", *words, name).stdout
+    assert "would be deleted" in k8slan("lan", "delete", name, "--dry-run").stdout
+    assert "has these spokes already" in k8slan("lan", "add-spoke", name, "e1").stdout
+
+
+def test_a_lan_of_another_namespace_needs_no_option_and_none_that_says_another(k8slan: Workstation) -> None:
+    k8slan.put(scene.lan("blue", "far", vni=7, dynamic=True))
+    where = ["--kubeconfig", str(k8slan.kubeconfig)]
+    assert call("lan", "inspect", "far/blue", *where).stdout.startswith("LAN far/blue")
+    done = k8slan("lan", "inspect", "far/blue", status=2)
+    assert done.stderr == "k8slan: far/blue is in namespace far, but -n says lab\n"
+
+
+def test_several_are_inspected_one_after_the_other(k8slan: Workstation) -> None:
+    k8slan.put(scene.lan("blue", vni=7, dynamic=True))
+    done = k8slan("lan", "inspect", "blue", "red", "blue")
+    assert [line for line in done.stdout.splitlines() if line.startswith("LAN ")] == [
+        "LAN lab/blue  unknown",
+        "LAN lab/red  Ready",
+    ]
+    found = json.loads(k8slan("lan", "inspect", "blue", "red", "-o", "json").stdout)
+    assert [item["lan"]["metadata"]["name"] for item in found["items"]] == ["blue", "red"]
+
+
+def test_lans_are_deleted_by_label_by_file_or_all(k8slan: Workstation, tmp_path: Path) -> None:
+    def left() -> set[str]:
+        return {path.rpartition("/")[2] for path in k8slan.api.objects if path.startswith(LANS)}
+
+    k8slan.put(*(scene.lan(name, vni=vni, dynamic=True) for vni, name in enumerate(("a", "b", "c"), 1)))
+    (tmp_path / "b.yaml").write_text(json.dumps(scene.lan("b", vni=2, dynamic=True)))
+    k8slan("lan", "delete", "-f", str(tmp_path / "b.yaml"), "--no-wait")
+    assert left() == {"a", "c", "red"}
+    assert "there is no LAN 'b'" in k8slan("lan", "delete", "b", "a", status=6).stderr
+    k8slan("lan", "delete", "b", "a", "--ignore-not-found", "--no-wait")
+    assert left() == {"c", "red"}
+    k8slan("lan", "delete", "--all", "--no-wait")
+    assert left() == set()
+    assert k8slan("lan", "delete", "--all").stderr == "no LANs to delete\n"
+
+
+# ---------------------------------------------------------------- terminals
+
+
+@pytest.mark.parametrize("columns", [40, 60, 90])
+def test_what_a_terminal_is_too_narrow_for_is_told(
+    columns: int, k8slan: Workstation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text, "width", lambda: columns)
+    for words in (["list"], ["inspect", "red"]):
+        done = k8slan("lan", *words)
+        lines = (done.stdout + done.stderr).splitlines()
+        assert max(map(len, lines)) <= columns
+        assert any(line.startswith("Too narrow for") for line in lines) == (columns < 60 or words != ["list"])
+        wide = k8slan("lan", *words, "-o", "wide")
+        assert "Too narrow" not in wide.stdout + wide.stderr

@@ -1,0 +1,40 @@
+"""Words of a command line as kubectl takes them."""
+
+from __future__ import annotations
+
+import pytest
+
+from k8slan_cli.cli.arguments import usual
+from tests.unit.cli.cluster import Workstation
+from tests.unit.render.command import call
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ("lan list", "lan list"),
+        ("-n ux lan list -o wide", "lan list -o wide -n ux"),
+        ("--context=a lan --namespace ux inspect b", "lan inspect b --context=a --namespace ux"),
+        ("--kubeconfig f doctor -q", "doctor -q --kubeconfig f"),
+        ("lan create x --dry-run=server", "lan create x --dry-run"),
+        ("lan delete x --dry-run=client --all", "lan delete x --dry-run --all"),
+        ("lan create x --dry-run=none", "lan create x"),
+        ("-n ux lan delete -- --dry-run=client", "lan delete -n ux -- --dry-run=client"),
+        ("lan capture lan -n ux", "lan capture lan -n ux"),
+        ("--version", "--version"),
+        ("-n", "-n"),
+        ("", ""),
+    ],
+)
+def test_options_before_the_command_go_behind_it(given: str, taken: str) -> None:
+    assert usual(given.split()) == taken.split()
+
+
+def test_a_dry_run_that_is_none_is_refused() -> None:
+    assert "'--dry-run' does not take a value" in call("lan", "create", "x", "--dry-run=maybe", status=2).stderr
+
+
+def test_a_command_takes_them_before_itself(k8slan: Workstation) -> None:
+    where = ["--kubeconfig", str(k8slan.kubeconfig), "-n", "lab"]
+    assert call(*where, "lan", "list").stdout == call("lan", "list", *where).stdout != ""
+    assert call(*where, "lan", "delete", "red", "--dry-run=server").stdout.startswith("LAN lab/red would be deleted")
