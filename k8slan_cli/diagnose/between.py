@@ -49,7 +49,8 @@ class VxlanPath:
         """What to try on a node; its VNI and peers are still to be said."""
         if self.lan is None:
             return Reach(vni=1, port=self.port)
-        return Reach(vni=1, port=self.port, device=self.lan.underlay_on(node) or "", group=self.lan.group)
+        device = self.lan.underlay_on(node) or ""
+        return Reach(vni=1, port=self.port, device=device, group=self.lan.group, ttl=self.lan.ttl)
 
     def __str__(self) -> str:
         group = f" to group {self.lan.group}" if self.lan and self.lan.group else ""
@@ -58,10 +59,10 @@ class VxlanPath:
 
 def ways(lans: Iterable[tuple[Lan, Occupancy]]) -> list[VxlanPath]:
     """The default, and each other way that a LAN has beside it, once."""
-    found: dict[object, VxlanPath] = {(DEFAULT_PORT, None, (), None): VxlanPath(DEFAULT_PORT)}
+    found: dict[object, VxlanPath] = {(DEFAULT_PORT, None, (), None, 0): VxlanPath(DEFAULT_PORT)}
     for lan, on in lans:
         way = VxlanPath(lan.port, lan, frozenset(vtep.node for vtep in on.nodes))
-        found.setdefault((lan.port, lan.underlay, lan.underlays, lan.group), way)
+        found.setdefault((lan.port, lan.underlay, lan.underlays, lan.group, lan.ttl), way)
     return list(found.values())
 
 

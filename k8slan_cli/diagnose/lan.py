@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from k8slan_cli.diagnose import between
+from k8slan_cli.diagnose import between, nodes, protocol
 from k8slan_cli.diagnose.agents import Agents
 from k8slan_cli.diagnose.exchange import Reached
-from k8slan_cli.diagnose.protocol import ACCOUNT, Plugged
+from k8slan_cli.diagnose.protocol import ACCOUNT, NodeFacts, Plugged
 from k8slan_cli.errors import K8slanError
 from k8slan_cli.inventory import lans, occupancy
 from k8slan_cli.inventory.lans import SEE_SYSTEM, Found
@@ -41,7 +41,8 @@ class LanDetails:
     """All that is known of a LAN. ``on`` is who is on it, ``blind`` are sentences about what this user may not see.
 
     ``plugged`` is what agents say of attachments, by pod (``namespace/name``) and interface; ``reached`` what became of
-    frames between the nodes that take part, None if they were not tried.
+    frames between the nodes that take part, None if they were not tried. ``nowhere`` are sentences about devices that
+    no node has.
     """
 
     found: Found
@@ -50,6 +51,7 @@ class LanDetails:
     reached: tuple[Reached, ...] | None = None
     events: tuple[Event, ...] = ()
     blind: tuple[str, ...] = ()
+    nowhere: tuple[str, ...] = ()
 
     def plugged_at(self, item: Occupant) -> Plugged | None:
         """What its agent says of an attachment, if it does."""
@@ -84,6 +86,7 @@ def look(cluster: Cluster, namespace: str, name: str) -> LanDetails:
         reached=reached,
         events=tuple(events),
         blind=(*blind, *unseen),
+        nowhere=_nowhere(cluster, found, on),
     )
 
 
@@ -113,6 +116,24 @@ def _ask_agents(
     if untried and not reasons:
         unseen.append(untried)
     return {(item.pod, item.ifname): item for item in seen.items}, reached, unseen
+
+
+def _nowhere(cluster: Cluster, found: Found, on: Occupancy) -> tuple[str, ...]:
+    """Say so if the device that a LAN names is on no node, before anybody is on it. Very many nodes are not asked."""
+    way = between.VxlanPath(found.lan.port, found.lan) if found.lan and not on.nodes else None
+    if way is None or not way.is_unused:
+        return ()
+    agents = Agents(cluster, _PATIENCE)
+    unreachable: dict[str, K8slanError] = {}
+
+    def ask(node: str) -> NodeFacts:
+        return NodeFacts.decode(agents.ask(node, protocol.NODE, {"reaches": [way.on(node).encode()]}))
+
+    try:
+        facts = agents.each(agents.pods, ask, unreachable=unreachable) if len(agents.pods) <= between.SITES else {}
+    except K8slanError:  # this user may not ask
+        return ()
+    return () if unreachable else tuple(f"{check.words}: {check.advice}" for check in nodes.nowhere(facts, [way]))
 
 
 def _try_peers(agents: Agents, lan: Lan, on: Occupancy) -> tuple[tuple[Reached, ...] | None, str]:
@@ -168,6 +189,7 @@ def _why(view: LanDetails) -> Iterator[str]:
         yield f"k8slan's controller has not seen {what}: is it running? See: {SEE_SYSTEM}"
     elif not ready.status:
         yield f"{ready.reason}: {ready.message}"
+    yield from (f"{sentence}." for sentence in view.nowhere)
     yield from occupancy.unsaid(found, view.on)
     yield from _faults(view)
     yield from _unreached(view)

@@ -23,7 +23,7 @@ from typing import Any, Self
 from k8slan_cli.capture.pcapng import SNAPLEN
 from k8slan_cli.errors import Invalid, Problem
 from k8slan_cli.lan.model import IpAddress
-from k8slan_cli.lan.validate import MAX_MTU, MIN_MTU
+from k8slan_cli.lan.validate import MAX_MTU, MAX_TTL, MIN_MTU
 from k8slan_cli.lan.vnis import MAX_VNI
 from k8slan_cli.probe.run import Arrival, Probe, Sent
 
@@ -151,13 +151,14 @@ class Reach:
     """A VXLAN that is made for a trial and gone after it, over the underlay as LANs use it.
 
     ``device`` is the underlay device, "" for the node's own choice; ``group`` the multicast group that frames are
-    flooded to, or else ``peers`` the nodes' addresses, as LANs have them.
+    flooded to within ``ttl`` hops (0: one), or else ``peers`` the nodes' addresses, as LANs have them.
     """
 
     vni: int
     port: int
     device: str = ""
     group: IpAddress | None = None
+    ttl: int = 0
     peers: tuple[IpAddress, ...] = ()
 
     def encode(self) -> Document:
@@ -168,6 +169,7 @@ class Reach:
             "device": self.device,
             "group": str(self.group) if self.group else "",
             "peers": [str(peer) for peer in self.peers],
+            **({"ttl": self.ttl} if self.ttl else {}),  # which an older agent does not know
         }
 
     @classmethod
@@ -184,6 +186,7 @@ class Reach:
             port=read.number("port", 1, 65535, 1),
             device=read.text("device", longest=15),
             group=read.address("group", read.text("group")),
+            ttl=read.number("ttl", 0, MAX_TTL, 0),
             peers=tuple(
                 address for peer in read.several("peers", MAX_PROBES) if (address := read.address("peers", peer))
             ),

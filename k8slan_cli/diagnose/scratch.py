@@ -51,6 +51,7 @@ def _planned(node: Node, address: IpAddress | None, reach: Reach) -> tuple[Under
         vni=reach.vni,
         port=reach.port,
         group=reach.group,
+        ttl=reach.ttl,
     )
     return underlay, planner.plan(lan, underlay, (), planner.Elsewhere(peers=frozenset(reach.peers)), others=True)
 
@@ -98,6 +99,7 @@ def vxlan(node: Node, address: IpAddress | None, reach: Reach) -> Iterator[Trial
             device=tunnel.device,
             local=tunnel.local,
             group=tunnel.group,
+            ttl=tunnel.ttl,
             mtu=mtu,
             mac=_mac(tunnel.local or next(iter(underlay.addresses), None)),
             netns_fd=fd,

@@ -40,6 +40,7 @@ _SPEC = frozenset(
         "vni",
         "vxlanGrp",
         "vxlanPort",
+        "vxlanTTL",
         "defaultVxlanDev",
         "vxlanDevMap",
         "remotes",
@@ -199,6 +200,7 @@ def _lan(read: _Reader, top: dict[str, Any], metadata: dict[str, Any], spec: dic
         allotted=spec.get("vni") is None,
         group=read.address(spec.get("vxlanGrp"), "spec.vxlanGrp"),
         port=read.typed(int, spec.get("vxlanPort"), "spec.vxlanPort", DEFAULT_PORT),
+        ttl=read.typed(int, spec.get("vxlanTTL"), "spec.vxlanTTL", 0),
         underlay=read.typed(str, spec.get("defaultVxlanDev"), "spec.defaultVxlanDev", "") or None,
         underlays=tuple(
             (node, read.typed(str, device, validate.device_field(node), "")) for node, device in sorted(devices.items())
@@ -299,6 +301,7 @@ def encode(lan: Lan) -> dict[str, Any]:
         "vni": None if lan.allotted else lan.vni,
         "vxlanGrp": str(lan.group) if lan.group else None,
         "vxlanPort": lan.port if lan.port != DEFAULT_PORT else None,
+        "vxlanTTL": lan.ttl or None,
         "defaultVxlanDev": lan.underlay,
         "vxlanDevMap": dict(lan.underlays) or None,
         "remotes": list(map(str, lan.remotes)) or None,

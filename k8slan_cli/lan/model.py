@@ -38,6 +38,7 @@ UNDERLAY_FIELDS = (
     "vni",
     "vxlanPort",
     "vxlanGrp",
+    "vxlanTTL",
     "defaultVxlanDev",
     "vxlanDevMap",
     "fragment",
@@ -103,6 +104,7 @@ class Lan:
     ``allotted``   the user has left ``vni`` out, so that the controller chooses
     ``group``      multicast group of the underlay; None means unicast head-end replication
     ``port``       UDP port of VXLAN
+    ``ttl``        how many hops frames to the group may take; 0: the kernel's own choice, which is one
     ``underlay``   device that carries VXLAN where ``underlays`` does not name one; None: the node's own choice
     ``underlays``  (node name or host name, device) pairs
     ``remotes``    VTEPs outside the cluster, to which every node that takes part sends as to other nodes
@@ -128,6 +130,7 @@ class Lan:
     allotted: bool = False
     group: IpAddress | None = None
     port: int = DEFAULT_PORT
+    ttl: int = 0
     underlay: str | None = None
     underlays: tuple[tuple[str, str], ...] = ()
     remotes: tuple[IpAddress, ...] = ()

@@ -23,6 +23,7 @@ TOLERATED_SPOKES = 4095
 """As many as lists of before have: they go on, as only the ports in use count, but a new list is not as long."""
 MAX_REMOTES = 64
 """Each frame without a known place is sent to each of them, by each node."""
+MAX_TTL = 255
 MIN_MTU, MAX_MTU = 68, 65535 - 74
 """RFC 791 demands 68 bytes of every link; a packet has 65,535 at the most, VXLAN's own headers included."""
 MAX_NAMESPACES = 256
@@ -53,6 +54,10 @@ def _rules(lan: Lan) -> Iterator[Problem]:
     if lan.group is not None and not lan.group.is_multicast:
         hint = "leave vxlanGrp out for unicast"
         yield Problem(field="spec.vxlanGrp", message=f"{lan.group} is not a multicast address ({hint})")
+    if not 0 <= lan.ttl <= MAX_TTL:
+        yield Problem(field="spec.vxlanTTL", message=f"{lan.ttl} is not in 1..{MAX_TTL}")
+    elif lan.ttl and lan.group is None:
+        yield Problem(field="spec.vxlanTTL", message="is for multicast: set vxlanGrp, or leave it out")
     if lan.underlay is not None:
         yield from _fault("spec.defaultVxlanDev", names.interface_fault(lan.underlay, 15))
     for node, device in lan.underlays:

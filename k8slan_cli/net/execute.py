@@ -124,6 +124,7 @@ def _(operation: op.CreateVxlan, context: Context) -> None:
         device=tunnel.device,
         local=tunnel.local,
         group=tunnel.group,
+        ttl=tunnel.ttl,
         mtu=link.mtu,
         mac=names.mac(context.name, link.name, str(tunnel.local)),
         netns_fd=handle.fd,

@@ -182,13 +182,14 @@ def vxlan(
     device: int,
     local: IpAddress | None,
     group: IpAddress | None,
+    ttl: int,
     mtu: int,
     mac: str,
     netns_fd: int,
 ) -> nlmsg:
     """Create a VXLAN device over the link ``device`` of the socket's namespace, straight in another namespace."""
     data: list[list[Any]] = [["IFLA_VXLAN_ID", vni], ["IFLA_VXLAN_LINK", device], ["IFLA_VXLAN_LEARNING", 1]]
-    data.append(["IFLA_VXLAN_PORT", port])
+    data += [["IFLA_VXLAN_PORT", port], ["IFLA_VXLAN_TTL", ttl]]
     data += [
         [f"IFLA_VXLAN_{name}" if address.version == 4 else f"IFLA_VXLAN_{name}6", str(address)]
         for name, address in (("LOCAL", local), ("GROUP", group))
@@ -388,8 +389,8 @@ def silence(raw: RawLink) -> nlmsg:
     return set_link(raw.index, linkinfo=_info("bridge", *([name, 0] for name in loud(raw))))
 
 
-def vxlan_options(raw: RawLink) -> tuple[int, int, int, IpAddress | None, IpAddress | None]:
-    """(VNI, UDP port, link index of the underlay, local address, group) of a VXLAN device; what is not told is 0."""
+def vxlan_options(raw: RawLink) -> tuple[int, int, int, IpAddress | None, IpAddress | None, int]:
+    """VNI, UDP port, index of the underlay, local address, group, TTL of a VXLAN device; 0 for what is not told."""
     told = raw.info.get
     local, group = (told(f"IFLA_VXLAN_{name}") or told(f"IFLA_VXLAN_{name}6") for name in ("LOCAL", "GROUP"))
     return (
@@ -398,6 +399,7 @@ def vxlan_options(raw: RawLink) -> tuple[int, int, int, IpAddress | None, IpAddr
         told("IFLA_VXLAN_LINK", 0),
         ip_address(local) if local else None,
         ip_address(group) if group else None,
+        told("IFLA_VXLAN_TTL", 0),
     )
 
 

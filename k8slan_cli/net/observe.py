@@ -81,8 +81,8 @@ def port_of(link: RawLink, by_index: Mapping[int, str]) -> Port:
 
 
 def _vxlan(handle: Handle, link: RawLink, by_index: dict[int, str]) -> Vxlan:
-    vni, port, device, local, group = netlink.vxlan_options(link)
-    tunnel = Tunnel(vni=vni, port=port, device=device, local=local, group=group)
+    vni, port, device, local, group, ttl = netlink.vxlan_options(link)
+    tunnel = Tunnel(vni=vni, port=port, device=device, local=local, group=group, ttl=ttl)
     fdb = handle.netlink.ask(netlink.get_fdb(link.index), doing="read the FDB")
     peers = netlink.parse_peers(fdb, link.index).difference([group])
     return Vxlan(link=port_of(link, by_index), tunnel=tunnel, peers=peers)

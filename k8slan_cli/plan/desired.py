@@ -183,6 +183,7 @@ def plan(
         device=underlay.index,
         local=None if lan.group else local,  # with a group the kernel chooses, and follows changes by itself
         group=lan.group,
+        ttl=lan.ttl,
     )
     flooded = known if lan.group is None else known.intersection(lan.remotes)  # the group reaches the nodes
     reachable = frozenset(peer for peer in flooded if peer.version == local.version)

@@ -86,6 +86,7 @@ class CreateVxlan:
         """Describe the operation as logs, dry runs and status show it."""
         tunnel = self.tunnel
         to = f"group {tunnel.group}" if tunnel.group else f"local {tunnel.local}"
+        to += f" within {tunnel.ttl} hops" if tunnel.ttl else ""
         return (
             f"create vxlan {self.link.name} (vni {tunnel.vni}, port {tunnel.port}, over {self.underlay}, {to}, "
             f"mtu {self.link.mtu})"

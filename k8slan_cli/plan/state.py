@@ -77,6 +77,7 @@ class Tunnel:
     device: int
     local: IpAddress | None
     group: IpAddress | None
+    ttl: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,6 +28,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from k8slan_cli.errors import K8slanError
+from k8slan_cli.limits import shortage
 
 log = logging.getLogger(__name__)
 _http_log = logging.getLogger(f"{__name__}.http")
@@ -269,7 +270,8 @@ class Server:
             try:
                 connection, _ = await loop.sock_accept(self._listening)
             except OSError as error:  # no descriptor or memory left, most of all
-                log.warning("cannot accept a client on %s for now: %s", self.address, error.strerror)
+                why = shortage(error) or error.strerror
+                log.warning("cannot accept a client on %s for now: %s", self.address, why)
                 self._freed.clear()
                 self._make_room()
                 with contextlib.suppress(TimeoutError):

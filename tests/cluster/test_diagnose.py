@@ -386,6 +386,8 @@ def test_a_lan_whose_underlay_is_on_no_node_is_found_before_anybody_is_on_it(k8s
                 "underlay",
             ): f"LAN {scene.namespace}/nowhere wants the underlay device nowhere0, which is on no node"
         }
+        why = k8s("lan", "inspect", "nowhere", "-o", "json").json["why"]
+        assert [sentence for sentence in why if "nowhere0, which is on no node: correct its spec" in sentence]
     finally:
         scene.kubectl("delete", "lan", "nowhere")
 

@@ -60,12 +60,13 @@ def host_local(plugin: str = "host-local") -> dict[str, Any]:
 
 def leases(node: Node, network: str) -> set[str]:
     """The addresses of a network that host-local has given on a node and not got back."""
-    return {path.name for path in (root(node) / "var/lib/cni/networks" / network.partition("@")[0]).glob("[0-9]*")}
+    return {path.name for path in (root(node) / "var/lib/cni/networks" / network.partition("@")[0]).glob("[0-9f]*")}
 
 
 def addresses(pod: Pod) -> list[str]:
-    """The IPv4 addresses of a pod's second interface."""
-    return [line.split()[1] for line in pod.run("ip", "address", "show", "net1").splitlines() if "inet " in line]
+    """The addresses of a pod's second interface, but for the one that IPv6 makes by itself."""
+    lines = pod.run("ip", "address", "show", "net1").splitlines()
+    return [line.split()[1] for line in lines if "inet" in line and "scope link" not in line]
 
 
 def until_said(pod: Pod, *words: str) -> None:
@@ -76,14 +77,17 @@ def until_said(pod: Pod, *words: str) -> None:
 def test_pods_have_addresses_of_host_local_and_static_and_give_them_back(
     lan: Lan, pod: Pods, kubectl: Kubectl, node1: Node, node2: Node
 ) -> None:
-    local = network(kubectl, lan.spokes[0], **host_local())
-    static = network(kubectl, lan.spokes[1], type="static", addresses=[{"address": "10.97.0.2/24"}])
+    both = {"ranges": [[{"subnet": "10.97.0.0/24", "rangeStart": "10.97.0.10"}], [{"subnet": "fd97::/64"}]]}
+    local = network(kubectl, lan.spokes[0], type="host-local", **both)
+    fixed = [{"address": "10.97.0.2/24"}, {"address": "fd97::ff/64"}]
+    static = network(kubectl, lan.spokes[1], type="static", addresses=fixed)
     one, two = pod(node1, networks=local, spec=GRACEFUL), pod(node2, networks=static, spec=GRACEFUL)
-    assert addresses(one) == ["10.97.0.10/24"]
-    assert addresses(two) == ["10.97.0.2/24"]
-    assert leases(node1, local) == {"10.97.0.10"}
+    assert addresses(one) == ["10.97.0.10/24", "fd97::2/64"]
+    assert addresses(two) == ["10.97.0.2/24", "fd97::ff/64"]
+    assert leases(node1, local) == {"10.97.0.10", "fd97::2"}
     lan.until_on(node1, node2)
-    assert "1 packets received" in one.run("ping", "-c", "1", "-W", "5", "10.97.0.2")
+    for address in ("10.97.0.2", "fd97::ff"):
+        assert "1 packets received" in one.run("ping", "-c", "1", "-W", "5", address)
     one.delete()
     two.delete()
     assert leases(node1, local) == set()

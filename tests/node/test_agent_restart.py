@@ -385,6 +385,28 @@ def test_a_lan_that_is_gone_at_the_next_start_is_removed(node: Node, pod: Namesp
         node.assert_nothing_left()
 
 
+def test_a_namespace_that_could_not_be_removed_is_gone_after_the_next_start(node: Node, pod: Namespace) -> None:
+    """Here for want of the right to unlink the file that it was mounted on."""
+    node.lan(spokes=["a"])
+    folder = node.run / "netns"
+    folder.mkdir(parents=True)
+    command("mount", "--bind", str(folder), str(folder))
+    command("mount", "--make-private", str(folder))
+    try:
+        with node.agent() as agent:
+            node.add(pod, veth("a")).result()
+            command("mount", "-o", "remount,bind,ro", str(folder))
+            node.delete(pod, veth("a")).ok()
+            agent.log.wait("Read-only file system")
+            agent.kill()
+        assert list(folder.iterdir())
+        command("mount", "-o", "remount,bind,rw", str(folder))
+        with node.agent():
+            assert list(folder.iterdir()) == node.records() == []
+    finally:
+        command("umount", "-R", str(folder))
+
+
 def test_pods_that_went_while_the_agent_was_away(node: Node) -> None:
     """A reboot of the runtime: veth and VM are gone, no DEL has come; the spokes are free for others."""
     vm = names.unique("v")

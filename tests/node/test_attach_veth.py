@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -286,7 +287,7 @@ def assert_all_reach_all(members: list[tuple[Namespace, str]], mtu: int = 1446) 
 def test_every_class_of_frame_crosses_from_node_to_node(mode: str) -> None:
     """Peers as a list for all nodes, IPv6 link-local ones, and multicast groups of both families."""
     with Node.pair() as nodes, pods(2) as both:
-        lan, spec, mtu = names.unique("lan"), {}, 1446
+        lan, spec, mtu = names.unique("lan"), dict[str, Any](), 1446
         if mode == "unicast":
             spec = {"peers": ["192.0.2.1", "192.0.2.2"]}
         elif mode == "link-local":
@@ -295,6 +296,7 @@ def test_every_class_of_frame_crosses_from_node_to_node(mode: str) -> None:
             spec, mtu = {"peers": [link_local(node) for node in nodes]}, 1426
         else:
             spec = {"vxlanGrp": {"group4": "239.1.2.3", "group6": "ff02::1:14"}[mode]}
+            spec |= {"vxlanTTL": 7} if mode == "group4" else {}
             mtu = 1446 if mode == "group4" else 1426
         spec |= {"spokes": ["a", "b"], "vni": 4242}
         for node in nodes:
@@ -305,6 +307,7 @@ def test_every_class_of_frame_crosses_from_node_to_node(mode: str) -> None:
                 info = node.inside(lan).links()["vxlan0"]["linkinfo"]["info_data"]
                 group = info.get("group") or info.get("group6")
                 assert group == spec.get("vxlanGrp")
+                assert info["ttl"] == spec.get("vxlanTTL", 0)
             assert_all_reach_all([(both[0], "net1"), (both[1], "net1")], mtu)
             for node, pod, spoke in zip(nodes, both, ["a", "b"], strict=True):
                 node.delete(pod, veth(spoke)).ok()

@@ -76,7 +76,7 @@ def commands(lan: Lan, vteps: Collection[Vtep], own: IpAddress, *, device: str =
     yield f"# Joins LAN {lan.ref} as {own}; run as root. Its firewall has to let UDP port {lan.port} in."
     yield f"ip link del {name} 2>/dev/null"
     carried = [f"dev {device}"] if device else []
-    way = [f"group {lan.group}"] if lan.group else [f"local {own}"]
+    way = [f"group {lan.group}", *([f"ttl {lan.ttl}"] if lan.ttl else [])] if lan.group else [f"local {own}"]
     yield " ".join(["ip link add", name, "type vxlan id", str(lan.vni), *way, *carried, "dstport", str(lan.port)])
     others = [(vtep.address, f"node {vtep.node}") for vtep in vteps if vtep.ports and vtep.address and not lan.group]
     others += [(remote, "another remote") for remote in lan.remotes if remote != own]

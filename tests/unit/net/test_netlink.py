@@ -70,8 +70,8 @@ def test_links_as_the_kernel_tells_them(kernel: Netlink) -> None:
     assert netlink.forwarding_mask(links["as"]) == 0
     assert links["as"].carrier
 
-    assert netlink.vxlan_options(links["vx0"]) == (7, 4789, links["up0"].index, IPv4Address("10.0.0.1"), None)
-    assert netlink.vxlan_options(links["vx6"]) == (9, 8472, links["up0"].index, None, IPv6Address("ff02::14"))
+    assert netlink.vxlan_options(links["vx0"]) == (7, 4789, links["up0"].index, IPv4Address("10.0.0.1"), None, 0)
+    assert netlink.vxlan_options(links["vx6"]) == (9, 8472, links["up0"].index, None, IPv6Address("ff02::14"), 0)
     assert netlink.forwarding_mask(links["vx0"]) == 0
     assert links["vx0"].master == bridge.index
 
@@ -200,4 +200,4 @@ def test_only_what_a_bridge_has_on_is_switched_off(kernel: Netlink) -> None:
 
 def test_what_a_vxlan_device_does_not_tell_is_nothing() -> None:
     bare = RawLink(index=1, name="vx0", up=True, carrier=True, mtu=0, mac="", master=0, link=0, kind="vxlan", group=0)
-    assert netlink.vxlan_options(bare) == (0, 0, 0, None, None)
+    assert netlink.vxlan_options(bare) == (0, 0, 0, None, None, 0)

@@ -25,6 +25,7 @@ FULL = Lan(
     vni=5,
     group=IPv6Address("ff02::14"),
     port=4790,
+    ttl=9,
     underlay="eth0",
     underlays=(("worker1", "eth1"),),
     remotes=(IPv6Address("2001:db8::9"),),
@@ -52,6 +53,7 @@ FIELDS = {
     "vni": "vni",
     "group": "vxlanGrp",
     "port": "vxlanPort",
+    "ttl": "vxlanTTL",
     "underlay": "defaultVxlanDev",
     "underlays": "vxlanDevMap",
     "remotes": "remotes",
@@ -103,6 +105,7 @@ def test_every_field_of_a_nodes_status_is_in_the_schema() -> None:
     [
         ("vni", {"minimum": 1, "maximum": vnis.MAX_VNI}),
         ("vxlanPort", {"minimum": 1, "maximum": 65535, "default": model.DEFAULT_PORT}),
+        ("vxlanTTL", {"minimum": 1, "maximum": validate.MAX_TTL}),
         ("remotes", {"maxItems": validate.MAX_REMOTES, "x-kubernetes-list-type": "set"}),
         ("allowedNamespaces", {"maxItems": validate.MAX_NAMESPACES, "x-kubernetes-list-type": "set"}),
         ("mtu", {"minimum": validate.MIN_MTU, "maximum": validate.MAX_MTU}),

@@ -281,6 +281,7 @@ def test_running_out_of_descriptors_ends_nothing(caplog: pytest.LogCaptureFixtur
     asyncio.run(asyncio.wait_for(play(), 20))
     assert "cannot accept a client on 127.0.0.1" in caplog.text
     assert "Too many open files" in caplog.text
+    assert "raise the limit (ulimit -n" in caplog.text
 
 
 def test_a_tls_handshake_that_does_not_go_on_is_given_up() -> None:
