@@ -205,3 +205,12 @@ def test_without_the_right_to_watch_an_agent_that_is_there_is_asked_all_the_same
         assert next(coming) is None
         with pytest.raises(ApiError, match="no"):
             next(coming)
+
+
+@pytest.mark.parametrize(
+    ("user", "subject"),
+    [("system:serviceaccount:lab:robot", "--serviceaccount=lab:robot"), ("bob", "--user=bob")],
+)
+def test_the_right_that_is_missing_can_be_given_as_it_is_said(user: str, subject: str) -> None:
+    refused = MissingError(f"user {user} cannot list pods in namespace k8slan-system", status=403)
+    assert agents._no_operator(refused, "k8slan-system").hint.endswith(f"--role=k8slan-operator {subject}")
