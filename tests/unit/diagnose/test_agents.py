@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
+from k8slan_cli.diagnose import agents
 from k8slan_cli.diagnose.agents import Agents, Attachments, matching
 from k8slan_cli.diagnose.protocol import Plugged
 from k8slan_cli.errors import AbsentError, K8slanError
 from k8slan_cli.kube.apply import Cluster
-from k8slan_cli.kube.client import ApiError
+from k8slan_cli.kube.client import ApiError, MissingError
 from k8slan_cli.kube.kubeconfig import Access
 
 
