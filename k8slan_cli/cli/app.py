@@ -10,7 +10,7 @@ from k8slan_cli import __version__
 from k8slan_cli.cli.panels import HELP, Late, Panels
 
 _HERE = "k8slan_cli.cli"
-_CLUSTER, _NODE = "In a cluster", "On a node"
+_CLUSTER, _INSIDE = "In a cluster", "Run by the manifests"
 
 
 class _Commands(Panels):
@@ -35,28 +35,28 @@ class _Commands(Panels):
             _CLUSTER,
         ),
         "uninstall": Late(f"{_HERE}.install:uninstall", "Remove k8slan from a cluster.", _CLUSTER),
-        "controller": Late(
-            f"{_HERE}.controller:controller",
-            "Reconcile NADs, status and finalizers; serve the admission webhook.",
-            _CLUSTER,
-        ),
         "doctor": Late(
             f"{_HERE}.doctor:doctor",
             "Check the cluster, its nodes and the network between them for all that LANs need.",
             _CLUSTER,
         ),
+        "controller": Late(
+            f"{_HERE}.controller:controller",
+            "Reconcile NADs, status and finalizers; serve the admission webhook.",
+            _INSIDE,
+        ),
         "node-agent": Late(
             f"{_HERE}.node_agent:node_agent",
             "Reconcile this node's LANs and serve CNI requests.",
-            _NODE,
+            _INSIDE,
         ),
         "install-cni": Late(
-            f"{_HERE}.install_cni:install_cni", "Install the CNI executables into a folder of the node.", _NODE
+            f"{_HERE}.install_cni:install_cni", "Install the CNI executables into a folder of the node.", _INSIDE
         ),
         "cni": Late(
             f"{_HERE}.app:cni",
             "Answer a CNI call (environment and stdin as the CNI spec has it) through the node's agent.",
-            _NODE,
+            _INSIDE,
             {"ignore_unknown_options": True},
         ),
     }

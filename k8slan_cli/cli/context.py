@@ -19,7 +19,7 @@ _OPTIONS: dict[str, Any] = {
             "--namespace",
             "-n",
             metavar="NAME",
-            help="Namespace; the context's own otherwise.",
+            help="Namespace (default: the context's).",
             autocompletion=completion.namespaces,
         ),
     ],
@@ -27,16 +27,16 @@ _OPTIONS: dict[str, Any] = {
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Context of the kubeconfig; the current one otherwise.",
+            help="Context of the kubeconfig (default: the current one).",
             autocompletion=completion.contexts,
         ),
     ],
     "kubeconfig": Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="The kubeconfig; $KUBECONFIG or ~/.kube/config otherwise."),
+        typer.Option(metavar="FILE", help="The kubeconfig (default: $KUBECONFIG or ~/.kube/config)."),
     ],
     "as_user": Annotated[
-        str | None, typer.Option("--as", metavar="USER", help="Act as another user; it takes the right to impersonate.")
+        str | None, typer.Option("--as", metavar="USER", help="Act as another user, with the right to impersonate.")
     ],
     "debug": Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")],
 }

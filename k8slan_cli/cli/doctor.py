@@ -38,7 +38,17 @@ def doctor(
     failed = [check for area in areas for check in area.checks if check.state == FAIL]
     warned = [check for area in areas for check in area.checks if check.state == WARN]
     if output is ReportFormat.JSON:
-        found = [{"area": area.name, **check.encode()} for area in areas for check in area.checks]
+        found = [
+            {
+                "area": area.name,
+                "check": check.what,
+                "state": check.state,
+                "message": check.words,
+                "advice": check.advice,
+            }
+            for area in areas
+            for check in area.checks
+        ]
         typer.echo(json_text({"ok": not failed, "checks": found}), nl=False)
     else:
         typer.echo(conclusion(len(failed), len(warned)))

@@ -7,13 +7,14 @@ their panels: rich draws the same in frames, and takes 90 ms for it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from k8slan_cli.cli.values import read_ourselves
@@ -36,9 +37,49 @@ class Late:
         found = getattr(import_module(module), attribute)
         if not isinstance(found, typer.Typer):
             alone = typer.Typer(add_completion=False, rich_markup_mode=None)
-            alone.command(name, context_settings={**HELP, **(self.settings or {})})(found)
+            alone.command(name, cls=Plain, context_settings={**HELP, **(self.settings or {})})(found)
             found = alone
         return get_command(found)
+
+
+_TYPE = re.compile("<([^>]*)>")
+_EXTRA = re.compile(r"  \[([^\]]*)\]$|^\[([^\]]*)\]$")
+"""What typer puts behind a parameter's help: ``[default: 60; x>=0; required]``."""
+
+
+class Plain(TyperCommand):
+    """A command whose help is in the words of manuals: ``NAME…``, ``-o table|json``, ``(default: 60)``."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """The arguments, those in brackets that may be left out, then the options."""
+        arguments = [each for each in self.get_params(ctx) if each.param_type_name == "argument"]
+        return [*(_called(each) if each.required else f"[{_called(each)}]" for each in arguments), "[OPTIONS]"]
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the lists of arguments and options."""
+        rows: dict[str, list[tuple[str, str]]] = {"argument": [], "option": []}
+        for each in self.get_params(ctx):
+            if record := each.get_help_record(ctx):
+                rows[each.param_type_name].append(_row(each, *record))
+        for kind, found in rows.items():
+            if found:
+                with formatter.section(f"{kind.capitalize()}s"):
+                    formatter.write_dl(found)
+
+
+def _called(parameter: Any) -> str:
+    return str(parameter.metavar or parameter.name.upper())
+
+
+def _row(parameter: Any, left: str, right: str) -> tuple[str, str]:
+    """A parameter's row, of the one that typer makes."""
+    if parameter.param_type_name == "argument":
+        left = _called(parameter)
+    left = _TYPE.sub(lambda found: found[1] if "|" in found[1] else parameter.name.upper(), left)
+    extra = _EXTRA.search(right)
+    parts = (extra[1] or extra[2]).split("; ") if extra else []
+    kept = [f"({part})" for part in parts if part.startswith("default: ")]
+    return left, "  ".join(filter(None, (_EXTRA.sub("", right), *kept)))
 
 
 class Panels(TyperGroup):

@@ -250,9 +250,12 @@ def _no_operator(error: ApiError, where: str) -> ApiError:
         return MissingError(words, hint="see k8slan install; if it is in another namespace, set K8SLAN_NAMESPACE")
     if error.status != 403:
         return error
+    user = error.message.split()[1] if error.message.startswith("user ") else "NAME"
+    kind, _, name = user.partition("system:serviceaccount:")
+    subject = f"--serviceaccount={name}" if name and not kind else f"--user={user}"
     hint = (
         f"to look into LANs takes the role {protocol.ACCOUNT}; an administrator gives it with:\n"
-        f"  kubectl -n {where} create rolebinding {protocol.ACCOUNT}-NAME --role={protocol.ACCOUNT} --user=NAME"
+        f"  kubectl -n {where} create rolebinding {protocol.ACCOUNT}-NAME --role={protocol.ACCOUNT} {subject}"
     )
     return MissingError(error.message, hint=hint, status=403)
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 from k8slan_cli import __version__
 from k8slan_cli.diagnose import agents
 from k8slan_cli.diagnose.protocol import FAIL, OK, WARN, Check
-from k8slan_cli.errors import K8slanError
+from k8slan_cli.errors import K8slanError, near
 from k8slan_cli.inventory import lans as reading
 from k8slan_cli.inventory import occupancy
 from k8slan_cli.inventory.lans import Found
@@ -20,11 +20,13 @@ from k8slan_cli.kube.apply import Cluster
 from k8slan_cli.kube.client import ApiError
 from k8slan_cli.kube.kinds import MIN_MINOR
 from k8slan_cli.lan.model import API_VERSION, GROUP, KIND
+from k8slan_cli.plan.pods import Pod, sockets
 
 _CLOCK_SECONDS = 5.0
 """How far this machine's clock may be from the API server's, whose answers are dated to the second."""
 _MULTUS = "https://github.com/k8snetworkplumbingwg/multus-cni"
 _MANY = 5
+_NADS = tuple(f"k8slan-{kind}-" for kind in ("veth", "mac", "lan"))
 
 
 def version(cluster: Cluster) -> Iterator[Check]:
@@ -250,7 +252,25 @@ def lans(cluster: Cluster, namespace: str) -> tuple[list[Found], Users, tuple[Ch
         checks.append(Check(what=what, state=OK, words=words))
     users = occupancy.explained(cluster, occupancy.read(cluster, items))
     checks += [Check(what="attachments", state=WARN, words=sentence) for sentence in users.blind]
-    return items, users, (*checks, *_attachments(items, users))
+    checks += _attachments(items, users)
+    checks += [
+        Check(what="attachments", state=WARN, words=words, advice=advice)
+        for words, advice in _strangers(items, reading.pods(cluster, namespace).pods)
+    ]
+    return items, users, tuple(checks)
+
+
+def _strangers(items: Sequence[Found], pods: Iterable[Pod]) -> Iterator[tuple[str, str]]:
+    """Pods that ask for networks of k8slan's that no LAN offers, in namespaces whose LANs can be seen."""
+    offered = {nad for item in items if item.lan for nad, _ in sockets(item.lan)}
+    seen = {item.ref.namespace for item in items}
+    for pod in pods:
+        for network in pod.networks:
+            nad = network.nad
+            if nad in offered or nad.namespace not in seen or not nad.name.startswith(_NADS) or pod.over:
+                continue
+            words = f"pod {pod.namespace}/{pod.name} asks for network {nad}, which no LAN offers"
+            yield words, near(nad.name, [each.name for each in offered if each.namespace == nad.namespace])
 
 
 def _attachments(items: Sequence[Found], users: Users) -> Iterator[Check]:

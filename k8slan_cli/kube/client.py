@@ -238,11 +238,11 @@ def refusal(status: int, text: bytes, what: str) -> ApiError:
         hint = "the credentials are wrong or have expired"
         return MissingError("the cluster does not know this user", hint=hint, status=status)
     if status == 403 and (found := _FORBIDDEN.fullmatch(message)):
-        where = f"in namespace {found['namespace']}" if found["namespace"] else "in all of the cluster"
+        where = f"in namespace {found['namespace']}" if found["namespace"] else "at the cluster scope"
         namespace = f" -n {found['namespace']}" if found["namespace"] else ""
         return MissingError(
-            f"user {found['user']} may not {found['verb']} {found['what']} {where}",
-            hint=f"what this user may do says: kubectl auth can-i --list{namespace}",
+            f"user {found['user']} cannot {found['verb']} {found['what']} {where}",
+            hint=f"to see the permissions: kubectl auth can-i --list{namespace}",
             status=status,
         )
     if status == 403 and (found := _DENIED.fullmatch(message)):

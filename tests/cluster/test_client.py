@@ -191,7 +191,7 @@ def test_as_another_user_with_groups(way: Way, config: Config, admin: dict[str, 
 def test_a_command_acts_as_another_user(config: Config, namespace: str) -> None:
     path = config()
     done = call("lan", "list", "-n", namespace, "--kubeconfig", path, "--as", "eve", status=3)
-    assert f"user eve may not list lans in namespace {namespace}" in done.stderr
+    assert f"user eve cannot list lans in namespace {namespace}" in done.stderr
     call("lan", "list", "-n", namespace, "--kubeconfig", path)
 
 
@@ -438,7 +438,7 @@ def test_a_command_that_follows_survives_it_too(lab: Lab) -> None:
 
 def test_a_command_may_not_follow_what_its_user_may_not_see(config: Config, namespace: str) -> None:
     cluster = Cluster(access(config(), as_user="eve"))
-    with pytest.raises(MissingError, match=f"user eve may not list lans in namespace {namespace}"):
+    with pytest.raises(MissingError, match=f"user eve cannot list lans in namespace {namespace}"):
         next(cluster.follow({"lans": Selection(LANS, namespace)}, SECONDS))
 
 

@@ -52,7 +52,7 @@ def test_a_right_that_is_missing_is_named_in_the_log(lans: Lans, agents: Agents,
         k8slan.kubectl("patch", *role, "--type=merge", "-p", json.dumps({"rules": [*less, reading]}))
         lan = lans("poor", ready=False)
         lan.until(
-            lambda found: "may not create network-attachment-definitions" in json.dumps(found),
+            lambda found: "cannot create network-attachment-definitions" in json.dumps(found),
             "not Ready for want of a right",
         )
         assert complaints(k8slan) != []

@@ -113,7 +113,7 @@ def test_to_and_fro_in_a_row_with_an_agent_that_crashes_in_the_middle(
                 }
                 if round_number == 0:
                     probed = scene.command("probe", "--class", "lldp")
-                    assert (probed["passed"], len(probed["ways"])) == (True, 6)
+                    assert (probed["passed"], len(probed["paths"])) == (True, 6)
                     assert any("the VM migrates, and runs on node" in note for note in probed["notes"])
                 if round_number == 1:
                     agents.kill(target)

@@ -56,7 +56,7 @@ def create(
     ] = None,
     dynamic: Annotated[bool, typer.Option("--dynamic", help="Any number of pods, besides the spokes.")] = False,
     underlay: Annotated[
-        str, typer.Option(metavar="DEV", help="Device that carries VXLAN; that of the node's address otherwise.")
+        str, typer.Option(metavar="DEV", help="Device that carries VXLAN (default: that of the node's address).")
     ] = "",
     node_underlay: Annotated[
         list[str] | None,
@@ -74,15 +74,15 @@ def create(
         ),
     ] = None,
     mtu: Annotated[
-        int | None, typer.Option(metavar="BYTES", help="MTU inside; what the underlay allows otherwise.")
+        int | None, typer.Option(metavar="BYTES", help="MTU inside (default: what the underlay allows).")
     ] = None,
     multicast: Annotated[
-        str, typer.Option(metavar="GRP", help="Multicast group of the underlay; unicast to every node otherwise.")
+        str, typer.Option(metavar="GRP", help="Multicast group of the underlay (default: unicast to every node).")
     ] = "",
-    port: Annotated[int | None, typer.Option(metavar="N", help="UDP port of VXLAN; 4789 otherwise.")] = None,
+    port: Annotated[int | None, typer.Option(metavar="N", help="UDP port of VXLAN (default: 4789).")] = None,
     netns: Annotated[str, typer.Option(metavar="NAME", help="The LAN's network namespace on nodes.")] = "",
-    bridge: Annotated[str, typer.Option(metavar="NAME", help="Its bridge; br0 otherwise.")] = "",
-    vxlan: Annotated[str, typer.Option(metavar="NAME", help="Its VXLAN device; vxlan0 otherwise.")] = "",
+    bridge: Annotated[str, typer.Option(metavar="NAME", help="Its bridge (default: br0).")] = "",
+    vxlan: Annotated[str, typer.Option(metavar="NAME", help="Its VXLAN device (default: vxlan0).")] = "",
     file: Annotated[
         list[str] | None,
         typer.Option(
@@ -98,8 +98,14 @@ def create(
 ) -> None:
     """Create a LAN.
 
-    The controller allots it a free VNI, and without spokes any number of pods may attach, unless options say
-    otherwise. What is wrong is all said at once, and nothing is created then.
+    The controller allots it a free VNI, and without spokes any number of pods may attach. All errors are reported
+    together, and nothing is created then.
+
+    Any number of pods: k8slan lan create blue
+
+    A cable between two places: k8slan lan create trunk --spoke left,right --wait
+
+    From files: k8slan lan create -f lab.yaml -f more/
     """
     options = LanOptions(
         name=name,

@@ -43,6 +43,8 @@ def delete(
     """Delete LANs.
 
     A LAN in use stays, and works, until the last pod or VM has left it; what holds it is said.
+
+    What files created: k8slan lan delete -f lab.yaml
     """
     from k8slan_cli.inventory import occupancy
 

@@ -33,7 +33,10 @@ def inspect(
     name: Annotated[list[str], typer.Argument(metavar="NAME…", autocompletion=completion.lans)],
     output: Output = Format.TABLE,
 ) -> None:
-    """Show a LAN: what it should be, what it is on every node, who is on it, and why it is not ready."""
+    """Show a LAN: what it should be, what it is on every node, who is on it, and why it is not ready.
+
+    k8slan lan inspect blue -o json | jq .attached
+    """
     from k8slan_cli.cli.lan import text
     from k8slan_cli.diagnose.lan import look
 
@@ -303,7 +306,7 @@ def _events(events: Sequence[Event], limit: int | None, *, wide: bool, now: date
     from k8slan_cli.cli.lan.text import Column, Table, age
 
     if not events:
-        yield "none lately"
+        yield "no recent events"
         return
     if len(events) > _EVENTS:
         yield f"{len(events) - _EVENTS} older ones are left out"
@@ -371,7 +374,7 @@ def as_document(view: LanDetails) -> dict[str, Any]:
             }
             for event in view.events
         ],
-        "blind": list(view.blind),
+        "notVisible": list(view.blind),
     }
 
 

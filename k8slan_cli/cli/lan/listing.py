@@ -38,7 +38,10 @@ def listing(
     selector: Annotated[str, typer.Option("--selector", "-l", metavar="K=V,…", help="Only LANs with labels.")] = "",
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on, and print each change.")] = False,
 ) -> None:
-    """List LANs."""
+    """List LANs.
+
+    With a label, in all namespaces: k8slan lan list -A -l lab=one
+    """
     from k8slan_cli.cli.lan import text
     from k8slan_cli.inventory import lans
     from k8slan_cli.kube.client import ApiError

@@ -61,8 +61,12 @@ def probe(
 ) -> None:
     """Send every class of frames between attachments of a LAN, and say what became of them.
 
-    The nodes' agents send and listen at the pods' own interfaces; the pods need nothing and notice nothing. Frames say
-    nothing that anybody acts on, so that a LAN can be probed while it is in use. Exit status 1 if a class fails.
+    The nodes' agents send and listen at the pods' own interfaces; nothing runs in the pods. No host acts on the frames,
+    so a LAN can be probed while it is in use. Exit status 1 if a class fails.
+
+    Between two pods: k8slan lan probe blue --from router --to firewall
+
+    One class, between all: k8slan lan probe blue --all --class lacp
     """
     from k8slan_cli.diagnose import exchange
     from k8slan_cli.diagnose.agents import Agents
@@ -366,11 +370,11 @@ def _failures(way: Way, limit: int | None) -> Iterator[str]:
 
 
 def document(name: str, space: str, ways: Sequence[Way], faults: Sequence[str], notes: Sequence[str]) -> dict[str, Any]:
-    """All of it, for programs; latencies are microseconds."""
+    """All of it, for programs."""
     return {
         "lan": f"{space}/{name}",
         "passed": not faults and all(way.ok for way in ways),
-        "ways": [
+        "paths": [
             {
                 "from": way.src,
                 "to": way.dst,
@@ -381,7 +385,7 @@ def document(name: str, space: str, ways: Sequence[Way], faults: Sequence[str], 
                         "verdict": result.verdict.value,
                         "sent": result.sent,
                         "arrived": result.arrived,
-                        "latency": None if result.latency is None else round(result.latency, 1),
+                        "latencyMicroseconds": None if result.latency is None else round(result.latency, 1),
                         "detail": result.detail,
                     }
                     for result in way.results

@@ -39,7 +39,10 @@ def add_spoke(
     spoke: Annotated[list[str], typer.Argument(metavar="SPOKE…", help="Its new spokes.")],
     dry_run: DryRun = False,
 ) -> None:
-    """Add spokes to a LAN. What is attached to the others is not disturbed."""
+    """Add spokes to a LAN. What is attached to the others is not disturbed.
+
+    k8slan lan add-spoke blue firewall router
+    """
     _change(here, name, lambda lan: (*lan.spokes, *(s for s in dict.fromkeys(spoke) if s not in lan.spokes)), dry_run)
 
 
@@ -50,7 +53,10 @@ def remove_spoke(
     spoke: Annotated[list[str], typer.Argument(metavar="SPOKE…", autocompletion=completion.spokes)],
     dry_run: DryRun = False,
 ) -> None:
-    """Remove spokes from a LAN; refused while a pod or VM holds one of them."""
+    """Remove spokes from a LAN; refused while a pod or VM holds one of them.
+
+    k8slan lan remove-spoke blue firewall
+    """
 
     def rest(lan: Lan) -> Spokes:
         for each in spoke:
@@ -63,7 +69,10 @@ def remove_spoke(
 
 @in_cluster
 def edit_spokes(here: Here, name: Name, dry_run: DryRun = False) -> None:
-    """Edit the spokes of a LAN in your editor ($VISUAL, $EDITOR), one on each line."""
+    """Edit the spokes of a LAN in your editor ($VISUAL, $EDITOR), one on each line.
+
+    EDITOR=nano k8slan lan edit-spokes blue
+    """
     from k8slan_cli.inventory import lans, occupancy
 
     here, name = here.lan(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -46,9 +47,28 @@ def test_help_fits_80_columns(words: list[str], monkeypatch: pytest.MonkeyPatch)
     assert max(map(len, text.splitlines())) <= 80
 
 
+@pytest.mark.parametrize(("name", "command"), [pytest.param(n, c, id=n) for n, _, c in commands() if n != "lan"])
+def test_help_is_in_the_words_of_manuals(name: str, command: Any) -> None:
+    words = ["lan", name] if name in LAN.late else [name]  # type: ignore[attr-defined]
+    text = call(*words, "-h").stdout
+    assert not re.search(r"<\w|list\[|\.\.\.|x>=|\{|\[default|\[required", text), text
+    if name in LAN.late:  # type: ignore[attr-defined]
+        assert command.params
+
+
+def test_what_may_be_left_out_is_in_brackets() -> None:
+    assert call("lan", "inspect", "-h").stdout.startswith("Usage: k8slan lan inspect NAME… [OPTIONS]\n")
+    text = call("lan", "create", "-h").stdout
+    assert text.startswith("Usage: k8slan lan create [NAME] [OPTIONS]\n")
+    assert "(default: 60)" in text
+
+
 def test_the_help_of_all_commands_is_under_their_headings() -> None:
     text = call("--help").stdout
-    places = [text.index(word) for word in ("\nCommands:\n  lan  ", "\nIn a cluster:\n", "\nOn a node:\n  node-agent")]
+    places = [
+        text.index(word)
+        for word in ("\nCommands:\n  lan  ", "\nIn a cluster:\n", "\nRun by the manifests:\n  controller")
+    ]
     assert places == sorted(places)
 
 

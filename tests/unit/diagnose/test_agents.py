@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
+from k8slan_cli.diagnose import agents
 from k8slan_cli.diagnose.agents import Agents, Attachments, matching
 from k8slan_cli.diagnose.protocol import Plugged
 from k8slan_cli.errors import AbsentError, K8slanError
 from k8slan_cli.kube.apply import Cluster
-from k8slan_cli.kube.client import ApiError
+from k8slan_cli.kube.client import ApiError, MissingError
 from k8slan_cli.kube.kubeconfig import Access
 
 
@@ -205,3 +206,12 @@ def test_without_the_right_to_watch_an_agent_that_is_there_is_asked_all_the_same
         assert next(coming) is None
         with pytest.raises(ApiError, match="no"):
             next(coming)
+
+
+@pytest.mark.parametrize(
+    ("user", "subject"),
+    [("system:serviceaccount:lab:robot", "--serviceaccount=lab:robot"), ("bob", "--user=bob")],
+)
+def test_the_right_that_is_missing_can_be_given_as_it_is_said(user: str, subject: str) -> None:
+    refused = MissingError(f"user {user} cannot list pods in namespace k8slan-system", status=403)
+    assert agents._no_operator(refused, "k8slan-system").hint.endswith(f"--role=k8slan-operator {subject}")

@@ -103,7 +103,7 @@ def test_a_spoke_with_a_port_is_not_removed_and_one_that_a_pod_only_asks_for_may
     assert "spoke e2 is held by pod lab/router-b" in run(kubeconfig, *remove, status=Exit.IN_USE).stderr
     put(api, VTEPS, scene.vtep("worker2"))
     put(api, PODS, scene.pod("waits", "k8slan-veth-e2", phase="Pending"))
-    assert "spoke e2 would be removed" in run(kubeconfig, *remove).stdout
+    assert "LAN lab/red: spoke e2 would be removed" in run(kubeconfig, *remove).stdout
 
 
 def test_a_list_asks_for_lans_alone(api: Api, kubeconfig: Path) -> None:

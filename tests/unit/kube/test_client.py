@@ -217,7 +217,7 @@ def test_an_event_of_more_megabytes_than_any_object_is_at_most_refused(way: Way)
             403,
             'lans.lan.k8slan.io is forbidden: User "eve" cannot list resource "lans" in API group "lan.k8slan.io" '
             'in the namespace "ux"',
-            "user eve may not list lans in namespace ux",
+            "user eve cannot list lans in namespace ux",
             "kubectl auth can-i --list -n ux",
         ),
     ],

@@ -177,7 +177,7 @@ def test_it_says_what_the_node_says_if_nobody_listens() -> None:
             'pods "agent-x" is forbidden: User "eve" cannot create resource "pods/portforward" in API group "" '
             'in the namespace "k8slan-system"',
             MissingError,
-            "user eve may not create pods/portforward in namespace k8slan-system",
+            "user eve cannot create pods/portforward in namespace k8slan-system",
         ),
         (404, 'pods "agent-x" not found', ApiError, 'pods "agent-x" not found'),
         (401, "Unauthorized", MissingError, "does not know this user"),

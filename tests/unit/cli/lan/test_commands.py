@@ -35,6 +35,20 @@ def test_a_pulled_link_is_seen_by_every_command(k8slan: Workstation) -> None:
     assert any(words.startswith("LAN lab/red: The link of pod lab/router-a on node worker1 (net1)") for words in said)
 
 
+def test_a_pod_that_asks_for_what_no_lan_offers_is_told(k8slan: Workstation) -> None:
+    k8slan.put(
+        scene.pod("typo", "k8slan-veth-e22"),
+        scene.pod("open", "k8slan-lan-red"),
+        scene.pod("other", "bridge-conf"),
+        scene.pod("done", "k8slan-veth-e22", phase="Succeeded"),
+    )
+    _, _, checks = diagnose.lans(apply.connect(str(k8slan.kubeconfig)), "lab")
+    told = {check.words.split()[1]: (check.words, check.advice) for check in checks if "no LAN offers" in check.words}
+    assert set(told) == {"lab/typo", "lab/open"}
+    assert told["lab/typo"][0] == "pod lab/typo asks for network lab/k8slan-veth-e22, which no LAN offers"
+    assert "did you mean k8slan-veth-e2" in told["lab/typo"][1]
+
+
 # ---------------------------------------------------------------- list
 
 

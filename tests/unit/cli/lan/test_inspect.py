@@ -172,7 +172,7 @@ Waiting
   pod lab/a  -        e1     veth  net1       it has no node yet
 
 Events
-  none lately
+  no recent events
 
 Too narrow for PEERS, ADDRESSES, MTU, SINCE: -o wide shows all columns.
 

@@ -167,16 +167,16 @@ def test_notes_and_faults_are_told() -> None:
 def test_programs_get_all_of_it() -> None:
     found = probe.document("blue", "lab", [way("a", "b", lldp=Verdict.DROPPED)], ["x"], [])
     assert (found["lan"], found["passed"]) == ("lab/blue", False)
-    by_class = {entry["class"]: entry for entry in found["ways"][0]["classes"]}
+    by_class = {entry["class"]: entry for entry in found["paths"][0]["classes"]}
     assert by_class["lldp"] == {
         "class": "lldp",
         "verdict": "dropped",
         "sent": 3,
         "arrived": 0,
-        "latency": None,
+        "latencyMicroseconds": None,
         "detail": "",
     }
-    assert by_class["icmp"]["latency"] == 50.4
+    assert by_class["icmp"]["latencyMicroseconds"] == 50.4
 
 
 def test_a_class_that_is_none_is_named() -> None:
