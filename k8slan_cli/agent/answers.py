@@ -24,7 +24,7 @@ from k8slan_cli.diagnose import checks, protocol, scratch, session, sniff
 from k8slan_cli.diagnose.protocol import FAIL, WARN, Check, NodeFacts, Place, Plugged, Reach, Traffic
 from k8slan_cli.errors import K8slanError, KernelError, PodGone
 from k8slan_cli.lan.model import Lan
-from k8slan_cli.net import netlink, netns
+from k8slan_cli.net import inspect, netlink, netns
 from k8slan_cli.net.node import Node
 from k8slan_cli.plan.state import Attachment
 from k8slan_cli.probe.endpoint import PacketSocket
@@ -138,7 +138,7 @@ class Answers:
         read = protocol.Fields(body, "the request")
         if read.part("reach") is not None:
             return self._reaching(Reach.decode(read.part("reach")))
-        attachment, _lan = self._attachment(Place.decode(read.part("place")))
+        attachment, lan = self._attachment(Place.decode(read.part("place")))
         log.info("probing at %s", attachment.who)
 
         def carry_out(begin: Begin) -> None:
@@ -146,7 +146,7 @@ class Answers:
             try:
                 if fd is None or netns.identity(fd) != attachment.netns_id:
                     raise PodGone(0, f"the network namespace of {attachment.who} is gone")
-                endpoint = PacketSocket(fd, attachment.ifname)
+                endpoint = PacketSocket(fd, inspect.inside(self._agent.node, lan.netns, attachment, fd))
             finally:
                 if fd is not None:
                     os.close(fd)

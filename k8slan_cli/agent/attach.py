@@ -147,7 +147,7 @@ class Attacher:
 
     async def _migrating(self, request: cni.Add, holder: Attachment | Holder | None) -> VmRef | None:
         """Return the VM that holds a spoke on another node if it is on its way into this pod: then both have it."""
-        if request.config.plugin is not cni.Plugin.MACVTAP or not isinstance(holder, Holder) or not holder.port.vm:
+        if not isinstance(holder, Holder) or not holder.port.vm:
             return None
         pod = PodRef(namespace=request.pod.namespace, name=request.pod.name, uid=request.pod.uid)
         return holder.port.vm if await self._agent.migrates(pod, holder.port) else None

@@ -18,7 +18,7 @@ from k8slan_cli.diagnose import filters, protocol
 from k8slan_cli.diagnose.sniff import CapturePort, Key
 from k8slan_cli.lan.model import Lan, LanRef
 from k8slan_cli.net import netlink, netns
-from k8slan_cli.plan.state import Attachment, AttachmentKind
+from k8slan_cli.plan.state import Attachment
 
 
 class News:
@@ -103,7 +103,7 @@ class Attended:
             return ""
 
     def _port(self, attachment: Attachment, lan: Lan) -> CapturePort:
-        kind = "VM" if attachment.kind is AttachmentKind.MACVTAP else "pod"
+        kind = "VM" if attachment.may_be_vm else "pod"
         spoke = f", spoke {attachment.spoke}" if attachment.spoke else ""
         described = pcapng.Interface(
             name=attachment.plug,

@@ -30,7 +30,7 @@ from k8slan_cli.lan import names
 from k8slan_cli.lan.model import Lan, LanRef
 from k8slan_cli.lan.vtep import READY, PodRef, VmRef, Vtep, VtepPort, with_claims, with_known_claims
 from k8slan_cli.lan.vtep_codec import MAX_MESSAGE
-from k8slan_cli.plan.state import Attachment, AttachmentKind
+from k8slan_cli.plan.state import Attachment
 
 log = logging.getLogger(__name__)
 
@@ -267,7 +267,7 @@ class Publisher:
         namespace, _, name = attachment.pod.partition("/")
         pod = PodRef(namespace=namespace, name=name, uid=attachment.pod_uid) if name else None
         vm = VmRef(name=attachment.vm_name, uid=attachment.vm_uid) if attachment.vm_uid else None
-        if vm is None and pod and self._tasks and attachment.kind is AttachmentKind.MACVTAP:
+        if vm is None and pod and self._tasks and attachment.may_be_vm:
             vm = self._vms.of(attachment, pod, self._tasks) or vms.get((attachment.port, pod))
         return VtepPort(
             name=attachment.port,

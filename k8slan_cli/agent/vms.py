@@ -20,7 +20,7 @@ _LONGEST_SECONDS = 300.0
 
 
 class Vms:
-    """Asks for the VM of each macvtap attachment, once; ``on_found`` is called with the LAN of one that is found."""
+    """Asks for the VM of each attachment that may be one's, once; ``on_found`` gets the LAN of one that is found."""
 
     def __init__(
         self,

@@ -17,7 +17,7 @@ from k8slan_cli.net.node import Handle, Node
 from k8slan_cli.net.sockets import Netlink
 from k8slan_cli.plan import operations as op
 from k8slan_cli.plan.operations import Operation
-from k8slan_cli.plan.state import Attachment, AttachmentKind, Port
+from k8slan_cli.plan.state import Attachment, Port
 
 _GONE = frozenset({errno.ENODEV})
 _CARRIER_SECONDS, _LOOK_SECONDS = 1.0, 0.001
@@ -171,14 +171,15 @@ def _(operation: op.CreateVeth, context: Context) -> None:
         # The pod's end is the one that can be brought up while it is made, without a socket in the pod.
         inside = End(attachment.ifname, attachment.mac, attachment.mtu, fd)
         try:
-            lan.apply([netlink.veth(inside, replace(end, netns_fd=handle.fd), up=True)], doing=doing)
+            lan.apply([netlink.veth(inside, replace(end, netns_fd=handle.fd), up=not attachment.silent)], doing=doing)
         except KernelError as error:
             # Before Linux 6.15 a name that is taken here counts as taken there.
             if error.errno != errno.EEXIST or sockets.link(lan, inside.name) is None:
                 raise
             lan.apply([netlink.veth(end, inside)], doing=doing)
-            with Netlink(fd) as pod:
-                pod.apply([netlink.set_link(inside.name, up=True)], doing=doing)
+            if not attachment.silent:
+                with Netlink(fd) as pod:
+                    pod.apply([netlink.set_link(inside.name, up=True)], doing=doing)
 
     settings = [
         netlink.set_link(port.name, master=master),
@@ -244,15 +245,15 @@ def _(operation: op.GiveTap, context: Context) -> None:
 @execute.register
 def _(operation: op.ConfigurePod, context: Context) -> None:
     attachment = operation.attachment
-    silent = attachment.kind is AttachmentKind.MACVTAP
+    six = any(":" in address for address in attachment.addresses)
 
     def configure(fd: int) -> None:
         # Off before it goes up; on because runtimes switch it off in pods that have no IPv6 of their own.
-        if silent or any(":" in address for address in attachment.addresses):
-            netns.switch_ipv6(fd, attachment.ifname, on=not silent)
+        if attachment.silent or six:
+            netns.switch_ipv6(fd, attachment.ifname, on=six)
         with Netlink(fd) as pod:
             raw = sockets.existing_link(pod, attachment.ifname)
-            changes = [netlink.set_link(raw.index, up=True, silent=silent)]
+            changes = [netlink.set_link(raw.index, up=True, silent=attachment.silent)]
             changes += [netlink.add_address(raw.index, address) for address in attachment.addresses]
             there = frozenset({errno.EEXIST})  # an address that it has already, by an earlier try
             pod.apply(changes, doing=operation.describe(), ignore=there)
@@ -273,7 +274,7 @@ def _(operation: op.ConfigurePod, context: Context) -> None:
             if routes:
                 pod.apply(routes, doing=operation.describe(), ignore=there)
 
-    if attachment.kind is AttachmentKind.MACVTAP or attachment.addresses or attachment.routes:  # a veth was made up
+    if attachment.silent or attachment.addresses or attachment.routes:  # any other was made up
         context.with_pod(attachment, configure)
     _await_carrier(context.handle().netlink, attachment.port)
 

@@ -44,6 +44,18 @@ def is_orphan(node: Node, name: str, attachment: Attachment) -> bool:
         os.close(fd)
 
 
+def inside(node: Node, name: str, attachment: Attachment, pod: int) -> str:
+    """The name that a pod's interface has now: KubeVirt's ``bridge`` renames it and gives its name to another."""
+    handle = node.lan(name)
+    port = sockets.link(handle.netlink, attachment.port) if handle else None
+    if port and attachment.kind is AttachmentKind.VETH:
+        with Netlink(pod) as asking:
+            link = sockets.link(asking, port.link)
+        if link and link.kind == "veth" and link.link == port.index:
+            return link.name
+    return attachment.ifname
+
+
 def faults(node: Node, name: str, attachment: Attachment, pod: int) -> list[str]:
     """What of an attachment is not as ADD left it, on both sides; ``pod`` is a descriptor of its namespace."""
     found: list[str] = []

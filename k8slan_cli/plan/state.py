@@ -150,6 +150,17 @@ class Attachment:
         return (self.container, self.ifname)
 
     @property
+    def may_be_vm(self) -> bool:
+        """Whether a VM may be behind it: a macvtap is made for one, and KubeVirt's pods are named in one way."""
+        launcher = self.pod.partition("/")[2].startswith("virt-launcher-")
+        return launcher or self.kind is AttachmentKind.MACVTAP
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing but a guest may speak at it: at a macvtap, and where a VM is to come that runs elsewhere."""
+        return self.kind is AttachmentKind.MACVTAP or bool(self.vm_uid)
+
+    @property
     def plug(self) -> str:
         """``namespace/pod:interface``, by which a link of a dynamic LAN is called; the container's id without a pod."""
         return f"{self.pod or self.container}:{self.ifname}"

@@ -88,6 +88,7 @@ class Node:
         self.attacher = Attacher(self.running, handover)
         self.running.take_part()
         writer: Any = VtepWriter(self.line, self.name)  # type: ignore[arg-type]
+        self.running.migrates = writer.migrates
         publisher = Publisher(self.running, writer, lambda seconds: asyncio.sleep(min(seconds, 0.1)))
         tasks = [asyncio.create_task(self.running.follow(source)), asyncio.create_task(publisher.run())]
         try:
@@ -103,23 +104,23 @@ class Node:
             await source.close()
             await self.running.close()
 
-    async def plug(self, pod: Namespace, spoke: str, uid: str = "uid") -> None:
-        """Plug a pod, which says nothing of its own, into a spoke, as eth1."""
+    async def plug(self, pod: Namespace, spoke: str, uid: str = "uid", name: str = "") -> None:
+        """Plug a pod, which says nothing of its own, into a spoke, as eth1; it is called as the spoke by default."""
         pod.run("sh", "-c", "for d in all default; do echo 1 >/proc/sys/net/ipv6/conf/$d/disable_ipv6; done")
-        await self.attacher.add(self._request("ADD", pod, spoke, uid), pod.fd())  # type: ignore[arg-type]
+        await self.attacher.add(self._request("ADD", pod, spoke, uid, name), pod.fd())  # type: ignore[arg-type]
 
     async def unplug(self, pod: Namespace, spoke: str) -> None:
         """Unplug it."""
         await self.attacher.delete(self._request("DEL", pod, spoke))  # type: ignore[arg-type]
 
-    def _request(self, verb: str, pod: Namespace, spoke: str, uid: str = "") -> cni.Request:
+    def _request(self, verb: str, pod: Namespace, spoke: str, uid: str = "", name: str = "") -> cni.Request:
         environ = {
             "CNI_COMMAND": verb,
             "CNI_CONTAINERID": pod.name,
             "CNI_NETNS": str(pod.path),
             "CNI_IFNAME": "eth1",
             "CNI_PATH": "/opt/cni/bin",
-            "CNI_ARGS": f"K8S_POD_NAMESPACE=lab;K8S_POD_NAME={spoke};K8S_POD_UID={uid}",
+            "CNI_ARGS": f"K8S_POD_NAMESPACE=lab;K8S_POD_NAME={name or spoke};K8S_POD_UID={uid}",
         }
         config = f'{{"cniVersion": "1.1.0", "name": "x", "type": "k8slanveth", "veth": "{spoke}"}}'
         return cni.parse(environ, config.encode())

@@ -12,7 +12,7 @@ import pytest
 from k8slan_cli.cli.lan import join
 from k8slan_cli.errors import CniError
 from k8slan_cli.inventory.occupancy import decoded
-from k8slan_cli.kube.kinds import LANS, VTEPS
+from k8slan_cli.kube.kinds import LANS, PODS, VMIS, VTEPS
 from k8slan_cli.lan import codec
 from tests.node.fabric import Node, configure, eventually, fabric, lan, reaches
 from tests.support.netns import Namespace
@@ -59,6 +59,12 @@ def vteps(api: FakeApi) -> dict[str, list[str]]:
     return {item["spec"]["node"]: [p["spoke"] for p in item["status"].get("ports", [])] for item in found}
 
 
+def vms(api: FakeApi) -> set[str]:
+    """The names of the VMs in all VTEPs."""
+    found = [item for path, item in api.objects.items() if path.startswith(VTEPS.path("lab"))]
+    return {p["vm"]["name"] for item in found for p in item["status"].get("ports", []) if "vm" in p}
+
+
 def test_peers_come_and_go_with_the_vteps_of_nodes(api: FakeApi, pods: Callable[[], Namespace]) -> None:
     async def body() -> None:
         with fabric(api, 1500, 1500) as (one, two):
@@ -102,6 +108,37 @@ def test_a_silent_pod_that_moves_is_reached_at_once(where: int, api: FakeApi, po
                 moved.ip("address", "add", f"198.51.100.{HOSTS['m']}/24", "dev", "eth1")
                 await asyncio.sleep(0.5)
                 assert await reaches(peer, moved, HOSTS["m"])
+
+    run(body())
+
+
+def test_a_vm_migrates_into_a_pod_whose_kernel_says_nothing(api: FakeApi, pods: Callable[[], Namespace]) -> None:
+    """By KubeVirt's ``bridge``, on a veth: with the VM's MAC, while it still runs at the source."""
+
+    async def body() -> None:
+        labels = {"vm.kubevirt.io/name": "fw", "kubevirt.io/created-by": "vmi"}
+        for name, uid in (("aaaaa", "first"), ("bbbbb", "second")):
+            metadata = {"name": f"virt-launcher-fw-{name}", "namespace": "lab", "labels": labels, "uid": uid}
+            api.put(PODS.path("lab", f"virt-launcher-fw-{name}"), {"metadata": metadata})
+        active = {"activePods": {"first": "n1", "second": "n2"}}
+        api.put(VMIS.path("lab", "fw"), {"metadata": {"uid": "vmi"}, "status": active})
+        with fabric(api, 1500, 1500) as (old, new):
+            async with agents(old, new):
+                source, target, thief = pods(), pods(), pods()
+                await old.plug(source, "m", "first", "virt-launcher-fw-aaaaa")
+                await eventually("the VM is known", lambda: vms(api) == {"fw"})
+                with pytest.raises(CniError, match="spoke m is in use"):
+                    await new.plug(thief, "m", "third", "virt-launcher-fw-ccccc")
+                await new.plug(target, "m", "second", "virt-launcher-fw-bbbbb")
+                await eventually("both hold it", lambda: vteps(api) == {"n1": ["m"], "n2": ["m"]})
+                assert (ports(old), ports(new)) == ({"mp": True}, {"mp": True})
+                before, after = (pod.links()["eth1"] for pod in (source, target))
+                assert before["address"] == after["address"]
+                assert ["NOARP" in link["flags"] for link in (before, after)] == [False, True]
+                await old.unplug(source, "m")
+                await old.unplug(source, "m")
+                await eventually("one holds it", lambda: vteps(api) == {"n2": ["m"]})
+                assert ports(new) == {"mp": True}
 
     run(body())
 

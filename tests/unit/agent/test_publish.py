@@ -503,9 +503,11 @@ def test_a_port_of_a_vm_names_it(play: Callable[[Play], None]) -> None:
     async def body(rig: Rig) -> None:
         rig.attach("a", kind=AttachmentKind.MACVTAP, tap=9)
         rig.attach("b")
+        rig.attach("c", pod="lab/virt-launcher-fw-x7k2p")
         await rig.settle()
-        assert [port.vm for port in rig.there.ports] == [None, None]
+        assert [port.vm for port in rig.there.ports] == [None, None, None]
         assert rig.api.requests.count(("GET", PODS.path("lab", "a"))) == 1
+        assert rig.api.requests.count(("GET", PODS.path("lab", "virt-launcher-fw-x7k2p"))) == 1
         assert ("GET", PODS.path("lab", "b")) not in rig.api.requests
 
     play(body)
