@@ -20,18 +20,21 @@ NEEDS = "to set, change or remove this takes the right set on lans/underlay"
 OTHER: dict[str, Any] = {
     "vxlanPort": 4790,
     "vxlanGrp": "ff02::15",
+    "vxlanTTL": 7,
     "defaultVxlanDev": "eth9",
     "vxlanDevMap": {"worker1": "eth9"},
     "remotes": ["192.0.2.9"],
     "allowedNamespaces": ["*"],
 }
-"""Another value of each field that may be changed at all."""
+"""Another value of each field that may be changed at all: all but ns and vni."""
 FULL = SEED | {
     "vxlanPort": 4791,
     "vxlanGrp": "ff02::14",
+    "vxlanTTL": 3,
     "remotes": ["192.0.2.8"],
     "allowedNamespaces": ["guests"],
 }
+# A field that is new in the schema has to be tried here, too.
 IN_SCHEMA = sorted(reference.schema()["properties"]["spec"]["properties"].keys() & set(UNDERLAY_FIELDS))
 Users = Callable[[str], Kubectl]
 
