@@ -201,7 +201,7 @@ def webhook(cluster: Cluster, namespace: str) -> Iterator[Check]:
     yield _refuses(cluster, namespace, what)
 
 
-_WRONG = {"vni": 1, "spokes": ["doctor"], "bridge": "doctorp"}
+_WRONG = {"spokes": ["doctor"], "bridge": "doctorp"}
 """A LAN that the schema takes and only the webhook refuses: its bridge has the name of a port."""
 _REFUSAL = "has the name of spec.bridge"
 

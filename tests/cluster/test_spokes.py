@@ -193,7 +193,7 @@ def test_the_pods_of_a_stateful_set_have_a_spoke_each_by_their_numbers(
     kubectl.until(
         "events.events.k8s.io",
         "--field-selector=regarding.name=web-2",
-        holds=lambda event: f"no LAN has the spoke '{base}-2'" in event["note"],
+        holds=lambda event: f"has no spoke '{base}-2'" in event["note"],
         what="refused for want of its spoke",
     )
     waiting = json.loads(call("lan", "inspect", lan.name, "-n", kubectl.namespace, "-o", "json").stdout)["waiting"]

@@ -46,6 +46,12 @@ def test_the_documents_name_each_field_that_takes_a_right_of_its_own(page: str) 
     assert [name for name in model.UNDERLAY_FIELDS if name in known and name not in text] == []
 
 
+def test_the_policy_knows_each_default_that_is_written_into_every_lan() -> None:
+    """The schema's default of such a field would else count as set by whoever makes a LAN."""
+    known = reference.schema()["properties"]["spec"]["properties"]
+    assert [name for name in model.UNDERLAY_FIELDS if "default" in known.get(name, {})] == ["vxlanPort"]
+
+
 FIELDS = {
     "netns": "ns",
     "bridge": "bridge",
