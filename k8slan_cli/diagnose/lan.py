@@ -42,7 +42,7 @@ class LanDetails:
 
     ``plugged`` is what agents say of attachments, by pod (``namespace/name``) and interface; ``reached`` what became of
     frames between the nodes that take part, None if they were not tried. ``nowhere`` are sentences about devices that
-    no node has.
+    no node has; ``hidden`` is whether attachments cannot be seen.
     """
 
     found: Found
@@ -52,6 +52,7 @@ class LanDetails:
     events: tuple[Event, ...] = ()
     blind: tuple[str, ...] = ()
     nowhere: tuple[str, ...] = ()
+    hidden: bool = False
 
     def plugged_at(self, item: Occupant) -> Plugged | None:
         """What its agent says of an attachment, if it does."""
@@ -87,6 +88,7 @@ def look(cluster: Cluster, namespace: str, name: str) -> LanDetails:
         events=tuple(events),
         blind=(*blind, *unseen),
         nowhere=_nowhere(cluster, found, on),
+        hidden=users.hidden,
     )
 
 

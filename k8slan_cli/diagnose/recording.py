@@ -75,13 +75,15 @@ _Event = tuple[_Stream, bytes | K8slanError | None] | K8slanError | str
 class Recording:
     """Captures until a limit, an interrupt, the end of the reader, or the end of all streams.
 
-    The file that was there is replaced when the first agent captures, not before: an agent may refuse.
+    ``count`` is told now and then how many frames are in the file. The file that was there is replaced when the first
+    agent captures, not before: an agent may refuse.
     """
 
     out: Sink
     say: Callable[[str], None]
     limit: int = 0
     seconds: float = 0
+    count: Callable[[int], None] = lambda _: None
     faults: list[str] = field(default_factory=list)
     merger: Merger = field(init=False)
     _events: queue.Queue[_Event] = field(default_factory=lambda: queue.Queue(_CHUNKS))
@@ -93,6 +95,7 @@ class Recording:
     _ending: bool = False
     _interrupted: bool = False
     _unread: bool = False
+    _told: float = 0.0
 
     def __post_init__(self) -> None:
         self.merger = Merger(f"k8slan {__version__}", self.limit)
@@ -116,6 +119,7 @@ class Recording:
                 until = time.monotonic() + self.seconds if self.seconds else float("inf")
                 while not (self._over or self._interrupted or time.monotonic() >= until):
                     self._take(_LOOK_SECONDS)
+                    self._count()
                 self._stop()
                 self._write(self.merger.end())
         finally:
@@ -270,6 +274,12 @@ class Recording:
     def _fault(self, words: str) -> None:
         self.faults.append(words)
         self.say(words)
+
+    def _count(self) -> None:
+        """Tell how many frames there are, once they are captured, not for each of them."""
+        if self._announced and time.monotonic() >= self._told + _LOOK_SECONDS:
+            self._told = time.monotonic()
+            self.count(self.merger.written)
 
     def _stop(self) -> None:
         """Have all streams end in good order."""

@@ -22,10 +22,14 @@ _INSTEAD = "who is attached is taken from the annotations of pods"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Users:
-    """Who is on LANs. ``blind`` are sentences about what this user cannot see."""
+    """Who is on LANs.
+
+    ``blind`` are sentences about what this user cannot see, ``hidden`` is whether that is who is attached.
+    """
 
     by_lan: Mapping[LanRef, Occupancy] = field(default_factory=dict)
     blind: tuple[str, ...] = ()
+    hidden: bool = False
 
     def of(self, found: Found) -> Occupancy:
         """Return who is on a LAN."""
@@ -80,7 +84,8 @@ def read(cluster: Cluster, items: Sequence[Found], *, waiting: bool = True) -> U
     if waiting or _older_nodes(items, seen):
         pods = lans.pods(cluster, items[0].ref.namespace)
         blind += [pods.blind] if pods.blind else []
-    return running(cluster, Users(by_lan=of(items, seen, pods), blind=tuple(blind)))
+    users = Users(by_lan=of(items, seen, pods), blind=tuple(blind), hidden=seen.vteps is None and bool(pods.blind))
+    return running(cluster, users)
 
 
 def running(cluster: Cluster, users: Users) -> Users:

@@ -634,6 +634,18 @@ def test_delete_follows_until_it_is_gone(cli: Cli, api: Api) -> None:
 
 
 @pytest.mark.usefixtures("red")
+def test_who_stops_waiting_for_a_deletion_is_told_that_it_goes_on(cli: Cli, api: Api) -> None:
+    path = _hold(cli, api)
+    process = cli.start("lan", "delete", "red", "--timeout", str(DEADLINE))
+    assert process.stderr
+    assert "it stays until these have left: " in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=DEADLINE)
+    assert (process.returncode, err.splitlines()[0]) == (130, "interrupted; the deletion goes on in the cluster")
+    api.patch(path, {"metadata": {"finalizers": None}})
+
+
+@pytest.mark.usefixtures("red")
 def test_delete_names_who_holds_it(cli: Cli, api: Api) -> None:
     path = _hold(cli, api)
     done = cli("lan", "delete", "red", "--timeout", "0.5", status=5)

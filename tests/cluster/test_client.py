@@ -196,7 +196,7 @@ def test_a_command_acts_as_another_user(config: Config, namespace: str) -> None:
 
 
 def test_a_port_forward_is_asked_for_as_another_user(config: Config, namespace: str) -> None:
-    with pytest.raises(MissingError, match=r"user eve may not .* pods/portforward") as caught:
+    with pytest.raises(MissingError, match=r"user eve cannot .* pods/portforward") as caught:
         portforward.forward(Cluster(access(config(), as_user="eve")), namespace, "none", 1)
     assert caught.value.status == 403
     with pytest.raises(ApiError, match='pods "none" not found') as absent:

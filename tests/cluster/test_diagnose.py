@@ -463,7 +463,7 @@ def test_diagnostics_need_no_other_right(granted: Workstation, scene: Scene, tmp
     said = granted("lan", "capture", "blue", "-w", str(path), "--seconds", "1").stderr
     assert f"and LAN {scene.namespace}/blue, including interfaces that attach later (node worker1, worker2)" in said
     assert re.search("later are not captured: user .* cannot list (lans|vteps)", said), said
-    assert "may not" in granted("lan", "link", "one:e1", "down", status=3).stderr
+    assert "cannot" in granted("lan", "link", "one:e1", "down", status=3).stderr
     found_checks = checks(granted("doctor", "-o", "json"))
     assert found_checks["between nodes", "VXLAN at UDP port 4789"]["state"] == "ok"
     assert found_checks["k8slan", "controller"]["state"] == "warn"  # it may not be looked at

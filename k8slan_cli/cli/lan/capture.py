@@ -82,7 +82,7 @@ def capture(
             stack.callback(_close, begun)
         # Not before, since a signal that ends the command until here would leave the temporary file behind.
         out = stack.enter_context(files.writing(Path(write) if write else files.STDOUT))
-        recording = Recording(out, _say, limit=count, seconds=seconds)
+        recording = Recording(out, _say, limit=count, seconds=seconds, count=_count)
         recording.run(pods, lans, begun)
         for line in recording.words():
             _say(line)
@@ -91,7 +91,16 @@ def capture(
 
 
 def _say(words: str) -> None:
+    from k8slan_cli.cli.lan.text import progress
+
+    progress("")
     typer.echo(words, err=True)
+
+
+def _count(frames: int) -> None:
+    from k8slan_cli.cli.lan.text import plural, progress
+
+    progress(plural(frames, "frame"))
 
 
 def _close(calls: Mapping[str, Call | None]) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from k8slan_cli.plan.occupancy import Clash, Occupancy, Occupant
 
 _EVENTS = 10  # how many are shown
+_UNSEEN = "cannot be seen"
 
 
 @in_cluster
@@ -62,7 +63,7 @@ def report(view: LanDetails, *, limit: int | None, wide: bool, now: datetime | N
     found = view.found
     state = _state(found)
     yield f"{text.strong(f'LAN {found.ref}')}  {text.coloured(state)}"
-    yield from text.fields(_spec(found, view.on, now), limit)
+    yield from text.fields(_spec(view, now), limit)
     if reasons := why(view):
         yield from ("", text.strong("Why"))
         for reason in reasons:
@@ -98,10 +99,11 @@ def _state(found: Found) -> str:
     return "Ready" if found.ready.status else f"not ready ({found.ready.reason})"
 
 
-def _spec(found: Found, on: Occupancy, now: datetime | None) -> Iterator[tuple[str, str]]:
+def _spec(view: LanDetails, now: datetime | None) -> Iterator[tuple[str, str]]:
     from k8slan_cli.cli.lan import text
     from k8slan_cli.lan.model import ANY
 
+    found, on = view.found, view.on
     lan, ready = found.lan, found.ready
     if ready and ready.since:
         yield "Ready", f"{'yes' if ready.status else 'no'}, for {text.age(ready.since, now)}"
@@ -112,7 +114,8 @@ def _spec(found: Found, on: Occupancy, now: datetime | None) -> Iterator[tuple[s
     flooding = f"multicast to {lan.group}" if lan.group else "unicast to each node that takes part"
     yield "VNI", f"{lan.vni or 'none yet'}, UDP port {lan.port}, {flooding}"
     taken = {item.port.spoke for item in on.attached}.intersection(lan.spokes)
-    yield "Spokes", f"{', '.join(lan.spokes)} ({len(taken)} of {len(lan.spokes)} taken)" if lan.spokes else ""
+    count = "" if view.hidden else f" ({len(taken)} of {len(lan.spokes)} taken)"
+    yield "Spokes", f"{', '.join(lan.spokes)}{count}" if lan.spokes else ""
     yield "Dynamic", "any number of pods may attach" if lan.dynamic else ""
     yield "Underlay", ", ".join(_underlays(lan))
     yield "Remotes", ", ".join(map(str, lan.remotes))
@@ -140,7 +143,7 @@ def _nodes(view: LanDetails, limit: int | None, *, wide: bool) -> Iterator[str |
 
     vteps = view.on.vteps
     if not vteps:
-        yield "no node takes part: there are no attachments"
+        yield _UNSEEN if view.hidden else "no node takes part: there are no attachments"
         return
     columns = [
         Column("NODE"),
@@ -185,7 +188,7 @@ def _attachments(view: LanDetails, limit: int | None, *, wide: bool, now: dateti
     from k8slan_cli.cli.lan.text import Column, Table, age
 
     if not view.on.attached:
-        yield "no attachments"
+        yield _UNSEEN if view.hidden else "no attachments"
         return
     columns = [
         Column("WHO"),

@@ -110,6 +110,7 @@ def across(
     pairs: Sequence[Pair], cross: Callable[[Plugged, Plugged], tuple[Way, Way]], called: Callable[[Plugged], str]
 ) -> Outcome:
     """Probe pairs one after the other, so that none disturbs the times of another, until Ctrl-C."""
+    from k8slan_cli.cli.lan.text import progress
     from k8slan_cli.errors import K8slanError
 
     ways: list[Way] = []
@@ -117,7 +118,7 @@ def across(
     begun, interrupted = time.monotonic(), ""
     for number, (a, b) in enumerate(pairs):
         left = f", {_duration((time.monotonic() - begun) / number * (len(pairs) - number))} left" if number else ""
-        _progress(f"{number + 1} of {len(pairs)}{left}: {called(a)} and {called(b)}")
+        progress(f"{number + 1} of {len(pairs)}{left}: {called(a)} and {called(b)}")
         try:
             ways += cross(a, b)
         except K8slanError as error:
@@ -125,26 +126,12 @@ def across(
         except KeyboardInterrupt:
             interrupted = f"interrupted after {number} of {len(pairs)} pairs"
             break
-    _progress("")
+    progress("")
     return Outcome(ways=ways, faults=faults, interrupted=interrupted)
 
 
 def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
-
-
-def _progress(words: str) -> None:
-    """A line on the terminal that the next one replaces; one that is wrapped could not be."""
-    import sys
-
-    from k8slan_cli.cli.lan.text import width
-    from k8slan_cli.cli.terminal import past_filter
-    from k8slan_cli.picture.text import cut
-
-    if sys.stderr.isatty():
-        past_filter(sys.stderr).write("\r\x1b[K")  # never a mark: text from elsewhere could have it
-        sys.stderr.write(cut(words, (width(sys.stderr) or 80) - 1))
-        sys.stderr.flush()
 
 
 def _keys(wanted: Sequence[str]) -> list[str]:

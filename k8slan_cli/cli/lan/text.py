@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TextIO
 
-from k8slan_cli.cli.terminal import BOLD, GREEN, GREY, PLAIN, RED, YELLOW
+from k8slan_cli.cli.terminal import BOLD, GREEN, GREY, PLAIN, RED, YELLOW, past_filter
 from k8slan_cli.lan.names import one_line
 from k8slan_cli.picture.text import cut
 
@@ -59,6 +59,14 @@ def width(stream: TextIO | None = None) -> int | None:
         if not os.environ.get("COLUMNS") and (columns := os.get_terminal_size(stream.fileno()).columns):
             return columns
     return shutil.get_terminal_size().columns
+
+
+def progress(words: str) -> None:
+    """Print a line on the terminal that the next one replaces, if stderr is one; one that is wrapped could not be."""
+    if sys.stderr.isatty():
+        past_filter(sys.stderr).write("\r\x1b[K")  # never a mark: text from elsewhere could have it
+        sys.stderr.write(cut(words, (width(sys.stderr) or 80) - 1))
+        sys.stderr.flush()
 
 
 @dataclass(frozen=True, slots=True)

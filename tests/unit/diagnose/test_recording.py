@@ -392,6 +392,14 @@ def test_it_leaves_nothing_open() -> None:
     assert [agent.closed for agent in (broken, later, again)] == [True] * 3
 
 
+def test_frames_are_counted_while_they_come_and_not_for_each() -> None:
+    told: list[int] = []
+    found = Recording(Out(), lambda _: None, seconds=1.0, count=told.append)
+    found.run({"w1": Agent("a", 500)})
+    assert len(told) <= 6
+    assert told[-1] == 500
+
+
 def test_many_interfaces_without_frames_are_one_line() -> None:
     found = Recording(Out(), lambda _: None)
     found.merger.counters |= {f"p{number}": Counters() for number in range(41)} | {"busy": Counters(accepted=2)}

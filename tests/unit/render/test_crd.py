@@ -175,7 +175,7 @@ def test_the_crd_is_the_models_kind() -> None:
     assert (f"{spec['group']}/{spec['versions'][0]['name']}", spec["names"]["kind"]) == (model.API_VERSION, model.KIND)
     assert (spec["scope"], spec["names"]["shortNames"]) == ("Namespaced", ["lan"])
     columns = [column["name"] for column in spec["versions"][0]["additionalPrinterColumns"] if "priority" not in column]
-    assert columns == ["VNI", "Spokes", "Attached", "Nodes", "Ready", "Age"]
+    assert columns == ["VNI", "Spokes", "Dynamic", "Attached", "Nodes", "Ready", "Age"]
 
 
 @pytest.mark.parametrize("name", GOOD)

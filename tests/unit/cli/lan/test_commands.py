@@ -13,7 +13,7 @@ from k8slan_cli.diagnose import cluster as diagnose
 from k8slan_cli.diagnose.protocol import WARN
 from k8slan_cli.kube import apply
 from tests.support import scene
-from tests.unit.cli.cluster import LANS, Workstation
+from tests.unit.cli.cluster import LANS, VTEPS, Workstation
 from tests.unit.render.command import call
 
 # ---------------------------------------------------------------- links
@@ -47,6 +47,15 @@ def test_a_pod_that_asks_for_what_no_lan_offers_is_told(k8slan: Workstation) -> 
     assert set(told) == {"lab/typo", "lab/open"}
     assert told["lab/typo"][0] == "pod lab/typo asks for network lab/k8slan-veth-e22, which no LAN offers"
     assert "did you mean k8slan-veth-e2" in told["lab/typo"][1]
+
+
+def test_what_may_not_be_seen_is_not_said_to_be_nothing(k8slan: Workstation) -> None:
+    k8slan.api.refuse |= dict.fromkeys((VTEPS, "/api/v1/pods", "/api/v1/namespaces/lab/pods"), (403, "no"))
+    shown = k8slan("lan", "inspect", "red").stdout
+    assert "Attached\n  cannot be seen\n" in shown
+    assert "Spokes     e1, e2, vm1\n" in shown
+    assert " taken)" not in shown
+    assert "no attachments" not in shown
 
 
 # ---------------------------------------------------------------- list
