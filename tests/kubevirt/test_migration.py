@@ -6,8 +6,6 @@ A source's DEL comes late and twice each time, as KubeVirt has it: with the end 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -20,7 +18,7 @@ from tests.cluster.harness import Cluster, Node
 from tests.cluster.harness.kubectl import Object
 from tests.cluster.harness.pods import Pod, Pods
 from tests.cluster.life import Agents, Lan, Lans, agents, condition
-from tests.kubevirt.vms import GUEST, MAC, NAME, PEER, Machine, Machines, Pings, manifest, pinging, pings
+from tests.kubevirt.vms import GUEST, MAC, NAME, PEER, Machine, Machines, Pings, manifest, pinging, pings, told
 from tests.support.agents import eventually
 
 __all__ = ["agents"]
@@ -57,17 +55,7 @@ class Scene:
 
     def command(self, name: str, *words: str) -> Any:
         """What a command of the workstation about the LAN prints for programs."""
-        of = (self.lan.name, "-n", self.lan.kubectl.namespace, "-o", "json")
-        said = subprocess.run(
-            [sys.executable, "-m", "k8slan_cli", "lan", name, *of, *words],
-            env={"KUBECONFIG": str(self._cluster.kubeconfig), "PATH": "/usr/bin:/bin"},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert said.returncode == 0, said
-        return json.loads(said.stdout)
+        return told(self._cluster, self.lan, name, *words)
 
     def port_on(self, node: Node) -> Object | None:
         """The VM's port in a node's VTEP, if it has one."""

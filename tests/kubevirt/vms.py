@@ -10,6 +10,7 @@ import re
 import select
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -47,20 +48,24 @@ def pings(peer: str, address: str) -> str:
     return f"guest.address={address}/24 guest.ping={peer} guest.stays=1"
 
 
-def manifest(told: str, *spokes: str, macs: Sequence[str] = (), node: Node | None = None) -> Object:
+def interface(name: str, spoke: str, mac: str | None = None, *, bridge: bool = False) -> tuple[Object, Object]:
+    """A VM's interface on a spoke, and the network that goes with it; ``bridge``: by KubeVirt's own binding."""
+    way: Object = {"bridge": {}} if bridge else {"binding": {"name": "macvtap"}}
+    nad = f"k8slan-{'veth' if bridge else 'mac'}-{spoke}"
+    return {"name": name, **way, **({"macAddress": mac} if mac else {})}, {"name": name, "multus": {"networkName": nad}}
+
+
+def manifest(
+    told: str, *spokes: str, macs: Sequence[str] = (), node: Node | None = None, bridge: bool = False
+) -> Object:
     """A VM on some spokes, whose guest is ``told`` what to do.
 
     ``macs``: of its interfaces there, where it is not to have those of k8slan. ``node``: where it starts; it may be
-    moved from there.
+    moved from there. ``bridge``: see ``interface``.
     """
-    interfaces: list[dict[str, Any]] = [
-        {"name": f"lan{number}", "binding": {"name": "macvtap"}, **({"macAddress": mac} if mac else {})}
-        for number, (_, mac) in enumerate(itertools.zip_longest(spokes, macs), start=1)
-    ]
-    networks: list[dict[str, Any]] = [
-        {"name": f"lan{number}", "multus": {"networkName": f"k8slan-mac-{spoke}"}}
-        for number, spoke in enumerate(spokes, start=1)
-    ]
+    plugs = enumerate(itertools.zip_longest(spokes, macs), start=1)
+    pairs = [interface(f"lan{number}", spoke, mac, bridge=bridge) for number, (spoke, mac) in plugs]
+    interfaces, networks = map(list, zip(*pairs, strict=True))
     if told == ORDERS:
         interfaces.insert(0, {"name": "default", "masquerade": {}})
         networks.insert(0, {"name": "default", "pod": {}})
@@ -257,6 +262,14 @@ class Machine:
         except TimeoutError as late:
             raise TimeoutError(f"{late}\n{self._events()}") from None
 
+    def plug(self, *plug: Object) -> None:
+        """Add an interface and its network to its VirtualMachine, and wait until its instance is to have them."""
+        place = "/spec/template/spec"
+        lists = (f"{place}/domain/devices/interfaces/-", f"{place}/networks/-")
+        added = [{"op": "add", "path": path, "value": value} for path, value in zip(lists, plug, strict=True)]
+        self.kubectl("patch", "vm", self.name, "--type=json", f"--patch={json.dumps(added)}")
+        self.until(lambda vmi: plug[1] in vmi["spec"]["networks"], "told of the interface")
+
     def stop(self) -> None:
         """Switch it off on the spot, whatever its guest does; it stays off."""
         with contextlib.suppress(KubectlError):  # it does not run
@@ -292,7 +305,8 @@ class Machines:
     def __call__(self, wanted: Object, *, ready: bool = True) -> Machine:
         """Make the VM of a manifest, and wait until its guest runs unless told not to."""
         networks = _spec(wanted)["networks"]
-        resources = [names.resource(each["multus"]["networkName"]) for each in networks if "multus" in each]
+        nads = [each["multus"]["networkName"] for each in networks if "multus" in each]
+        resources = [names.resource(nad) for nad in nads if nad.startswith("k8slan-mac-")]
         if ready:  # so that the scheduler is free to do as the VM wishes
             probing.until_allocatable(self._cluster, *resources)
         self._kubectl.apply(wanted)
@@ -379,6 +393,20 @@ def pinging(pod: Pod, address: str, pace: float = 0.1) -> Iterator[list[Pings]]:
             pod.run("killall", "-INT", "ping")
             said, _ = running.communicate(timeout=20)
     found.append(Pings(answered=tuple(int(number) for number in re.findall(r"seq=(\d+)", said)), pace=pace))
+
+
+def told(cluster: Cluster, lan: Lan, name: str, *words: str) -> Any:
+    """What a command of the workstation about a LAN prints for programs."""
+    said = subprocess.run(
+        [sys.executable, "-m", "k8slan_cli", "lan", name, lan.name, "-n", lan.kubectl.namespace, "-o", "json", *words],
+        env={"KUBECONFIG": str(cluster.kubeconfig), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert said.returncode == 0, said
+    return json.loads(said.stdout)
 
 
 # ---------------------------------------------------------------- frames
