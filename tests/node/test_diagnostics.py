@@ -234,7 +234,7 @@ def test_what_a_node_lacks_is_said_with_what_to_do(scene: Scene) -> None:
         facts = _facts(scene.a, Reach(vni=1, port=4790, device="eth0"), Reach(vni=1, port=4789, device="eth9"))
     checks = {check.what: check for check in facts.checks if check.state == FAIL}
     assert set(checks) == {"VXLAN at UDP port 4790", "underlay eth9"}
-    assert "sport = 4790" in checks["VXLAN at UDP port 4790"].advice
+    assert "UDP port 4790 is held by python" in checks["VXLAN at UDP port 4790"].advice
     assert "eth9 is not on this node" in checks["underlay eth9"].words
 
 
