@@ -177,7 +177,7 @@ class Attacher:
             spoke=config.spoke,
             tap=_tap(config, lan),
             tap_owner=(config.owner, config.group),
-            checksums=config.checksums,
+            checksums=config.checksums or not lan.offload,
             netns=request.netns,
             netns_id=netns.identity(pod),
             pod=str(request.pod),

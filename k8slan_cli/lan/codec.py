@@ -48,6 +48,7 @@ _SPEC = frozenset(
         "mtu",
         "spokes",
         "dynamic",
+        "offload",
     }
 )
 _WORDS = {str: "text", int: "a whole number", bool: "true or false", dict: "a mapping", list: "a list"}
@@ -210,6 +211,7 @@ def _lan(read: _Reader, top: dict[str, Any], metadata: dict[str, Any], spec: dic
         mtu=read.typed(int, spec["mtu"], "spec.mtu", 0) if spec.get("mtu") is not None else None,
         spokes=read.texts(spec.get("spokes"), "spec.spokes"),
         dynamic=read.typed(bool, spec.get("dynamic"), "spec.dynamic", False),
+        offload=read.typed(bool, spec.get("offload"), "spec.offload", True),
         created=read.moment(metadata.get("creationTimestamp"), "metadata.creationTimestamp"),
         uid=read.typed(str, metadata.get("uid"), "metadata.uid", ""),
         deleting=metadata.get("deletionTimestamp") is not None,
@@ -309,6 +311,7 @@ def encode(lan: Lan) -> dict[str, Any]:
         "mtu": lan.mtu,
         "spokes": list(lan.spokes) or None,
         "dynamic": lan.dynamic or None,
+        "offload": None if lan.offload else False,
     }
     spec |= {key: value for key, value in optional.items() if value is not None}
     metadata: dict[str, Any] = {"name": lan.ref.name, "namespace": lan.ref.namespace}

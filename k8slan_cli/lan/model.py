@@ -111,6 +111,7 @@ class Lan:
     ``allowed_namespaces``  whose pods may attach besides those of the LAN's own namespace; ``*`` means all
     ``mtu``        wanted MTU inside the LAN in bytes; None: as large as the underlay allows
     ``dynamic``    any number of pods may attach without a spoke
+    ``offload``    False: checksums are filled in and frames cut to the MTU before they enter a pod or VM
     ``created``    RFC 3339 time of creation, "" where unknown: it orders LANs that clash
     ``granted``    what the controller has written of the LAN's claims: True, they are its own; False, some are another
                    LAN's; None, nothing since the last edit
@@ -138,6 +139,7 @@ class Lan:
     mtu: int | None = None
     spokes: tuple[str, ...] = ()
     dynamic: bool = False
+    offload: bool = True
     created: str = ""
     uid: str = ""
     deleting: bool = False

@@ -139,14 +139,18 @@ def test_what_cannot_be_set_is_refused(node: Node, pod: Namespace, fields: dict[
     assert said in node.add(pod, veth("a", **fields)).error(7)
 
 
-@pytest.mark.parametrize("filled", [True, False])
-def test_checksums_are_filled_in_where_a_program_reads_frames(node: Node, filled: bool) -> None:
+@pytest.mark.parametrize(
+    ("wish", "spec", "filled"), [(True, {}, True), (False, {}, False), (False, {"offload": False}, True)]
+)
+def test_checksums_are_filled_in_where_a_program_reads_frames(
+    node: Node, wish: bool, spec: dict[str, Any], filled: bool
+) -> None:
     """The kernel leaves that to a NIC otherwise, and there is none."""
     spokes = [names.unique("k") for _ in range(2)]
-    lan = node.lan(namespace="knl", spokes=spokes)
+    lan = node.lan(namespace="knl", spokes=spokes, **spec)
     with pods(2) as (one, two):
         node.add(one, go(spokes[0], lan, disableTxChecksum=False, addrs=["198.51.100.1/24"]), args=of("knl")).result()
-        node.add(two, go(spokes[1], lan, disableTxChecksum=filled), args=of("knl")).result()
+        node.add(two, go(spokes[1], lan, disableTxChecksum=wish), args=of("knl")).result()
         mac = two.links()["net1"]["address"]
         one.ip("neigh", "add", "198.51.100.2", "lladdr", mac, "dev", "net1", "nud", "permanent")
         with netns.inside(one.fd()):

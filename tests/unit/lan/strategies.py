@@ -77,5 +77,6 @@ def lans(draw: st.DrawFn) -> Lan:
         mtu=draw(st.none() | st.integers(validate.MIN_MTU, validate.MAX_MTU)),
         spokes=tuple(chosen),
         dynamic=dynamic,
+        offload=draw(st.booleans()),
         down=draw(st.frozensets(links, max_size=2)),
     )

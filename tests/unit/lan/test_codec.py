@@ -128,7 +128,18 @@ def test_every_field_is_read() -> None:
 
 
 def test_null_means_not_given() -> None:
-    fields = ("ns", "bridge", "vxlan", "vxlanGrp", "vxlanPort", "defaultVxlanDev", "vxlanDevMap", "mtu", "dynamic")
+    fields = (
+        "ns",
+        "bridge",
+        "vxlan",
+        "vxlanGrp",
+        "vxlanPort",
+        "defaultVxlanDev",
+        "vxlanDevMap",
+        "mtu",
+        "dynamic",
+        "offload",
+    )
     nothing = document(**dict.fromkeys(fields))
     nothing["metadata"] |= {"creationTimestamp": None, "deletionTimestamp": None, "uid": None}
     nothing |= {"status": None, "peers": None}
@@ -157,7 +168,7 @@ def test_it_does_so_through_json_and_yaml_too(lan: Lan) -> None:
 @given(strategies.lans())
 def test_encoding_says_nothing_that_is_a_default_anyway(lan: Lan) -> None:
     plain = replace(lan, port=4789, group=None, mtu=None, underlay=None, underlays=(), remotes=(), dynamic=False)
-    plain = replace(plain, allowed_namespaces=(), ttl=0)
+    plain = replace(plain, allowed_namespaces=(), ttl=0, offload=True)
     spec = codec.encode(plain)["spec"]
     assert set(spec) <= {"ns", "bridge", "vxlan", "vni", "spokes"}
 

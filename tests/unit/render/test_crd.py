@@ -33,6 +33,7 @@ FULL = Lan(
     mtu=1400,
     spokes=("a",),
     dynamic=True,
+    offload=False,
 )
 NODE = NodeStatus(name="w", state="Ready", device="eth0", vtep=IPv6Address("fe80::1"), mtu=1400, message="m")
 
@@ -67,6 +68,7 @@ FIELDS = {
     "mtu": "mtu",
     "spokes": "spokes",
     "dynamic": "dynamic",
+    "offload": "offload",
 }
 """A field of ``Lan`` and its key in spec; what is not here is not the user's."""
 NOT_IN_SPEC = {
