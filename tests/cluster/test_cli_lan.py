@@ -680,7 +680,7 @@ def test_names_that_are_not_there(cli: Cli) -> None:
     assert near == f"k8slan: there is no LAN 'rad' in namespace {cli.namespace}\n  did you mean red?\n"
     elsewhere = cli("lan", "inspect", "red", "-n", "default", status=6).stderr
     assert f"there is one in namespace {cli.namespace}: give -n {cli.namespace}" in elsewhere
-    assert "is not a DNS name" in cli("lan", "delete", "../nodes", status=6).stderr
+    assert "is not a DNS label" in cli("lan", "delete", "../nodes", status=2).stderr
     assert "the namespace 'a/b' is not a DNS label" in cli("lan", "list", "-n", "a/b", status=2).stderr
     assert "did you mean kube-public?" in cli("lan", "create", "x", "-n", "kube-pubic", status=6).stderr
 

@@ -380,7 +380,7 @@ def test_a_lan_whose_underlay_is_on_no_node_is_found_before_anybody_is_on_it(k8s
     )
     try:
         found = checks(k8s("doctor", "-o", "json", status=1))
-        assert {key: check["words"] for key, check in found.items() if check["state"] != "ok"} == {
+        assert {key: check["message"] for key, check in found.items() if check["state"] != "ok"} == {
             (
                 "agents",
                 "underlay",

@@ -216,7 +216,7 @@ def test_the_pods_of_a_stateful_set_have_a_spoke_each_by_their_numbers(
 @pytest.fixture
 def guests(cluster: Cluster) -> Iterator[Kubectl]:
     """Calls kubectl in a second Kubernetes namespace, whose pods are gone afterwards."""
-    name = names.unique("guests")
+    name = names.unique("gs")
     cluster.kubectl("create", "namespace", name)
     inside = cluster.kubectl.within(name)
     inside.wait("--for=create", "serviceaccount/default")

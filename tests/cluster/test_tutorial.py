@@ -114,7 +114,7 @@ class Reader:
         if step.command.startswith("export "):
             self.exported += f"{step.command}\n"
         wanted, deadline = pattern(step.printed), time.monotonic() + SETTLED
-        fails = re.search(r"^k8slan: |did not pass", step.printed, re.MULTILINE) is not None
+        fails = re.search(r"^k8slan: |frame classes failed", step.printed, re.MULTILINE) is not None
         while True:
             status, found = self._run(step.command)
             if (status != 0) == fails and re.fullmatch(wanted, alike(found)):

@@ -95,10 +95,10 @@ def test_a_clash_that_only_the_cluster_can_see_is_said_in_its_words(
     try:
         first, spoke = names.unique("w"), names.unique("s")
         cli("create", first, "--spoke", spoke)
-        vni = _look(cli, first)["lan"]["spec"]["vni"]
+        kubectl.wait("--for=condition=Ready", f"lan/{first}")
+        vni = _look(cli, first)["lan"]["status"]["vni"]
         inside = k8slan.kubectl.within(other)
-        inside("create", "role", user, "--verb=get,list,create", "--resource=lans.lan.k8slan.io")
-        inside("create", "rolebinding", user, f"--role={user}", f"--user={user}")
+        inside("create", "rolebinding", user, "--clusterrole=k8slan-underlay", f"--user={user}")
         config = json.loads((tmp_path / "kubeconfig").read_text())
         config["users"][0]["user"]["as"] = user
         (tmp_path / "kubeconfig").write_text(json.dumps(config))
