@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from tests.cluster.harness import Kubectl, Node
+from tests.cluster.harness import Cluster, Kubectl, Node, build
 from tests.cluster.harness.pods import Pod, Pods
 from tests.cluster.life import Lan, Lans, lans, root
 from tests.support import names
@@ -18,6 +19,7 @@ from tests.support.agents import eventually
 
 __all__ = ["lans"]
 
+_KINDS = ("ippools", "nodeslicepools", "overlappingrangeipreservations")
 GRACEFUL = {"terminationGracePeriodSeconds": 1}
 """With none the API server forgets a pod at once, whatever holds it on its node."""
 
@@ -36,6 +38,31 @@ def plugin(node1: Node) -> Iterator[Path]:
     shutil.copy(plugins / "host-local", path)
     yield path
     path.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def whereabouts(k8slan: Cluster, say: Callable[[str], None]) -> Iterator[str]:
+    """The plugin on every node, and what it needs in the cluster; yields the path of its configuration."""
+    place = "etc/cni/net.d/whereabouts.d"
+    built, system = build.whereabouts(say), k8slan.kubectl
+    system.apply(*(path.read_text() for path in built.glob("*.yaml")))
+    system("create", "clusterrolebinding", "whereabouts", "--clusterrole=cluster-admin", "--user=multus")
+    made = []
+    for node in k8slan.nodes:
+        plugin, folder = root(node) / "opt/cni/bin/whereabouts", root(node) / place
+        folder.mkdir()
+        made += [plugin, folder]
+        shutil.copy(built / "whereabouts", plugin)
+        access = yaml.safe_load((root(node) / "etc/cni/net.d/multus.d/multus.kubeconfig").read_text())
+        access["contexts"][0]["context"]["namespace"] = "kube-system"
+        (folder / "kubeconfig").write_text(json.dumps(access))
+        store = {"datastore": "kubernetes", "kubernetes": {"kubeconfig": f"/{place}/kubeconfig"}}
+        (folder / "whereabouts.conf").write_text(json.dumps(store))
+    yield f"/{place}/whereabouts.conf"
+    for path in made:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    system.delete("clusterrolebinding", "whereabouts")
+    system.delete("crd", *(f"{kind}.whereabouts.cni.cncf.io" for kind in _KINDS))
 
 
 def network(kubectl: Kubectl, spoke: str, **ipam: Any) -> str:
@@ -91,6 +118,24 @@ def test_pods_have_addresses_of_host_local_and_static_and_give_them_back(
     one.delete()
     two.delete()
     assert leases(node1, local) == set()
+
+
+def test_addresses_of_whereabouts_are_the_clusters(
+    lan: Lan, pod: Pods, kubectl: Kubectl, whereabouts: str, node1: Node, node2: Node
+) -> None:
+    ipam = {"type": "whereabouts", "range": "10.97.0.0/24", "configuration_path": whereabouts}
+    pods = [
+        pod(node, networks=network(kubectl, spoke, **ipam), spec=GRACEFUL)
+        for node, spoke in zip((node1, node2), lan.spokes, strict=True)
+    ]
+    assert sorted(address for each in pods for address in addresses(each)) == ["10.97.0.1/24", "10.97.0.2/24"]
+    lan.until_on(node1, node2)
+    (there,) = addresses(pods[1])
+    assert "1 packets received" in pods[0].run("ping", "-c", "1", "-W", "5", there.partition("/")[0])
+    for each in pods:
+        each.delete()
+    pools = kubectl.within("kube-system").items("ippools.whereabouts.cni.cncf.io")
+    assert [pool["spec"]["allocations"] for pool in pools] == [{}]
 
 
 def test_a_plugin_that_is_missing_is_named_at_the_pod_which_can_be_deleted(

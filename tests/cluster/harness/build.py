@@ -30,6 +30,8 @@ from tests.cluster.harness.versions import (
     PACKAGES,
     STAGING,
     TEST_IMAGE,
+    WHEREABOUTS,
+    WHEREABOUTS_MODULE,
     cache,
 )
 
@@ -248,6 +250,25 @@ def _build_multus(folder: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="k8slan-go-") as scratch:
         (Path(scratch) / "go.mod").write_text(_multus_module())
         go_build(Path(scratch), ["-ldflags=-s -w"], folder, f"{MULTUS_MODULE}/cmd/multus")
+
+
+def whereabouts(say: Callable[[str], None] = lambda _: None) -> Path:
+    """The folder of the IPAM plugin whereabouts and of its CRDs. Raises BuildError where that cannot be made."""
+    return artefact("whereabouts", WHEREABOUTS, _whereabouts_module(), _build_whereabouts, say)
+
+
+def _whereabouts_module() -> str:
+    return f"module cluster\n\ngo 1.24.0\n\nrequire {WHEREABOUTS_MODULE} v{WHEREABOUTS}\n"
+
+
+def _build_whereabouts(folder: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="k8slan-go-") as scratch:
+        (Path(scratch) / "go.mod").write_text(_whereabouts_module())
+        go_build(Path(scratch), ["-ldflags=-s -w"], folder, f"{WHEREABOUTS_MODULE}/cmd")
+        source = Path(go("list", "-m", "-f={{.Dir}}", WHEREABOUTS_MODULE, cwd=Path(scratch)).strip())
+    (folder / "cmd").rename(folder / "whereabouts")
+    for path in (source / "doc/crds").glob("whereabouts.cni.cncf.io_*.yaml"):
+        (folder / path.name).write_bytes(path.read_bytes())
 
 
 def go_build(module: Path, flags: list[str], folder: Path, *packages: str, cgo: bool = False) -> None:

@@ -13,6 +13,10 @@ MULTUS = "4.2.2"
 
 MULTUS_MODULE = "gopkg.in/k8snetworkplumbingwg/multus-cni.v4"
 
+WHEREABOUTS = "0.9.2"
+WHEREABOUTS_MODULE = "github.com/k8snetworkplumbingwg/whereabouts"
+"""An IPAM plugin whose addresses are unique in the cluster: it keeps them in objects of its own."""
+
 # fmt: off
 STAGING = (
     "api", "apiextensions-apiserver", "apimachinery", "apiserver", "cli-runtime", "client-go",
