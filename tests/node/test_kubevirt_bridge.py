@@ -19,7 +19,7 @@ from tests.support.netns import Namespace
 
 @pytest.fixture
 def guest() -> Iterator[Namespace]:
-    with Namespace.create("guest") as guest:
+    with Namespace.create("gst") as guest:
         yield guest
 
 

@@ -131,8 +131,8 @@ def test_a_user_sees_how_it_is(lans: Kubectl, namespace: str) -> None:
     lans.create(document(SEED, namespace=namespace))
     lans("patch", "lan", "example", "--subresource=status", "--type=merge", "-p", json.dumps({"status": STATUS}))
     header, row = lans("get", "lan").splitlines()
-    assert header.split() == ["NAME", "VNI", "SPOKES", "ATTACHED", "NODES", "READY", "AGE"]
-    assert row.split()[:-1] == ["example", "222", "2", "1", "2", "True"]
+    assert header.split() == ["NAME", "VNI", "SPOKES", "DYNAMIC", "ATTACHED", "NODES", "READY", "AGE"]
+    assert row.split()[:-1] == ["example", "222", "2", "false", "1", "2", "True"]
     lans.wait("--for=condition=Ready", "lan/example", timeout=5)
 
 
