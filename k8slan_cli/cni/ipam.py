@@ -89,6 +89,6 @@ def read_error(plugin: str, verb: str, output: bytes) -> CniError:
             document.at("details").value,
         )
     except CniError:
-        return CniError(wire.IPAM_FAILED, f"{said} without saying why")
+        return CniError(wire.IPAM_FAILED, f"{said} without saying why", "its own words, if any, are in the agent's log")
     code = wire.INCOMPATIBLE_VERSION if code == wire.INCOMPATIBLE_VERSION else wire.IPAM_FAILED
     return CniError(code, f"{said}: {msg or 'it did not say why'}", details if isinstance(details, str) else "")
