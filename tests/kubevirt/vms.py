@@ -224,7 +224,7 @@ class Machine:
 
     def begin_move(self) -> str:
         """Ask for its migration; returns the name of that."""
-        name = test_names.unique("move")
+        name = test_names.unique("mv")
         migration = {
             "apiVersion": "kubevirt.io/v1",
             "kind": "VirtualMachineInstanceMigration",
