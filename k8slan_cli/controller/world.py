@@ -25,7 +25,7 @@ from k8slan_cli.lan.model import Lan, LanRef
 from k8slan_cli.lan.resources import DEFAULT_NAMING, Naming, Resources
 from k8slan_cli.lan.vnis import DEFAULT_VNIS
 from k8slan_cli.lan.vtep import Vtep
-from k8slan_cli.plan import objects
+from k8slan_cli.plan.pods import sockets
 
 
 class World:
@@ -143,7 +143,7 @@ class World:
         lan, wanted = None, owned
         if wished:
             lan = self._granted(wished, clashes)
-            wanted = frozenset(objects.names_of(lan))
+            wanted = frozenset(nad.name for nad, _ in sockets(lan, lan.forms))
             wanted = wanted & owned if clashes or wished.leaving else wanted
         keys = [(ref.namespace, name) for name in wanted | owned]
         return View(

@@ -7,13 +7,13 @@ the controller that keeps them and for ``k8slan render nads`` alike.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import product
 from typing import Any
 
 from k8slan_cli.lan import names
 from k8slan_cli.lan.model import API_VERSION, KIND, Lan, LanRef
+from k8slan_cli.plan.pods import MACVTAP, Socket, sockets
 
 NAD_API_VERSION = "k8s.cni.cncf.io/v1"
 NAD_KIND = "NetworkAttachmentDefinition"
@@ -56,38 +56,19 @@ def nads(lan: Lan, *, nameless: bool = False) -> tuple[Nad, ...]:
 
     ``nameless`` leaves a spoke's LAN out of the configurations: agents of 0.1.0 do not take them with it.
     """
-    return tuple(_nads(lan, {} if nameless else {"lan": str(lan.ref)}))
-
-
-def names_of(lan: Lan) -> Iterator[str]:
-    """Yield the names of all that ``lan`` should have."""
-    for spoke, before in product(lan.spokes, lan.forms.of(lan.ref.name)):
-        yield names.mac_nad(spoke, before)
-        yield names.veth_nad(spoke, before)
-    if lan.dynamic:
-        yield names.lan_nad(lan.ref.name)
-
-
-def _nads(lan: Lan, where: Mapping[str, str]) -> Iterator[Nad]:
     resources = dict(lan.resources)
-    for spoke, before in product(lan.spokes, lan.forms.of(lan.ref.name)):
-        name = names.mac_nad(spoke, before)
-        config = {"type": MACVTAP_PLUGIN, **where, "spoke": spoke}
-        yield _nad(lan, name, config, {"mac": True}, resource=resources.get(name, names.resource(name)))
+    return tuple(_nad(lan, nad.name, socket, resources, nameless=nameless) for nad, socket in sockets(lan, lan.forms))
+
+
+def _nad(lan: Lan, name: str, socket: Socket, resources: Mapping[str, str], *, nameless: bool) -> Nad:
+    config = {} if nameless and socket.spoke else {"lan": str(lan.ref)}
+    if socket.kind == MACVTAP:
+        config = {"type": MACVTAP_PLUGIN, **config, "spoke": socket.spoke}
+        capabilities, resource = {"mac": True}, resources.get(name, names.resource(name))
+    else:
         # No resource here: a pod needs no device for a veth, and may leave the resource line of the seed out.
-        config = {"type": VETH_PLUGIN, **where, "veth": spoke}
-        yield _nad(lan, names.veth_nad(spoke, before), config, {"mac": True, "ips": True})
-    for name, before in product(names.sets(lan.spokes), lan.forms.of(lan.ref.name)):
-        config = {"type": VETH_PLUGIN, **where, "veth": names.of_set(name)}
-        yield _nad(lan, names.set_nad(name, before), config, {"mac": True, "ips": True})
-    if lan.dynamic:
-        config = {"type": VETH_PLUGIN, "lan": str(lan.ref)}
-        yield _nad(lan, names.lan_nad(lan.ref.name), config, {"mac": True, "ips": True})
-
-
-def _nad(
-    lan: Lan, name: str, config: Mapping[str, str], capabilities: Mapping[str, bool], resource: str | None = None
-) -> Nad:
+        config = {"type": VETH_PLUGIN, **config, **({"veth": socket.spoke} if socket.spoke else {})}
+        capabilities, resource = {"mac": True, "ips": True}, None
     full = {"cniVersion": CNI_VERSION, "name": name, **config, "capabilities": capabilities}
     return Nad(
         namespace=lan.ref.namespace,

@@ -81,13 +81,14 @@ class Socket:
     spoke: str = ""
 
 
-def sockets(lan: Lan) -> Iterator[tuple[LanRef, Socket]]:
-    """The sockets of a LAN, each by the NetworkAttachmentDefinitions that it may have, whatever forms are chosen."""
-    for spoke, before in product(lan.spokes, names.Forms.BOTH.of(lan.ref.name)):
-        for name, kind in ((names.veth_nad(spoke, before), VETH), (names.mac_nad(spoke, before), MACVTAP)):
+def sockets(lan: Lan, forms: names.Forms = names.Forms.BOTH) -> Iterator[tuple[LanRef, Socket]]:
+    """The sockets of a LAN, each by its NetworkAttachmentDefinitions; without ``forms``, by all that it may have."""
+    before = forms.of(lan.ref.name)
+    for spoke, form in product(lan.spokes, before):
+        for name, kind in ((names.mac_nad(spoke, form), MACVTAP), (names.veth_nad(spoke, form), VETH)):
             yield _nad(lan, name), Socket(lan=lan.ref, kind=kind, spoke=spoke)
-    for name, before in product(names.sets(lan.spokes), names.Forms.BOTH.of(lan.ref.name)):
-        yield _nad(lan, names.set_nad(name, before)), Socket(lan=lan.ref, kind=VETH, spoke=names.of_set(name))
+    for name, form in product(names.sets(lan.spokes), before):
+        yield _nad(lan, names.set_nad(name, form)), Socket(lan=lan.ref, kind=VETH, spoke=names.of_set(name))
     if lan.dynamic:
         yield _nad(lan, names.lan_nad(lan.ref.name)), Socket(lan=lan.ref, kind=VETH)
 

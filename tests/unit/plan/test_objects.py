@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from k8slan_cli.lan.model import Lan, LanRef
 from k8slan_cli.lan.names import Forms
 from k8slan_cli.plan import objects
+from k8slan_cli.plan.pods import sockets
 
 LAN = Lan(
     ref=LanRef(namespace="lab", name="example"),
@@ -70,9 +71,10 @@ def test_agents_of_the_first_version_are_told_of_no_lan() -> None:
     ],
 )
 def test_the_forms_of_names_are_chosen(forms: Forms, names: list[str]) -> None:
-    found = objects.nads(replace(LAN, spokes=("vm",), forms=forms, resources=(("k8slan-mac-vm", "x/other"),)))
+    lan = replace(LAN, spokes=("vm",), forms=forms, resources=(("k8slan-mac-vm", "x/other"),))
+    found = objects.nads(lan)
     assert [nad.name for nad in found] == names
-    assert list(objects.names_of(replace(LAN, spokes=("vm",), forms=forms))) == names
+    assert [nad.name for nad, _ in sockets(lan, forms)] == names
     wanted = {"k8slan-mac-vm": "x/other", "k8slan-mac-example-vm": "macvtap.k8slan.io/k8slan-mac-example-vm"}
     assert {nad.name: nad.resource for nad in found} == {name: wanted.get(name) for name in names}
 
