@@ -130,17 +130,17 @@ def socket_of(lan: Lan, spoke: str, what: Workload) -> Target:
         return Target(
             namespace=lan.ref.namespace, nad=names.lan_nad(lan.ref.name), name=_short(lan.ref.name), replicas=3
         )
+    before = lan.forms.of(lan.ref.name)[0]
     if what is Workload.STATEFULSET:
-        return _set_of(lan, spoke)
+        return _set_of(lan, spoke, before)
     if spoke not in lan.spokes:
         hint = f"add it: k8slan lan add-spoke {lan.ref.name} {spoke}"
         raise AbsentError(f"LAN {lan.ref} has no spoke {spoke!r}", name=spoke, known=lan.spokes, hint=hint)
-    before = lan.forms.of(lan.ref.name)[0]
     nad = names.mac_nad(spoke, before) if what is Workload.VM else names.veth_nad(spoke, before)
     return Target(namespace=lan.ref.namespace, nad=nad, name=_short(f"{lan.ref.name}-{spoke}"))
 
 
-def _set_of(lan: Lan, name: str) -> Target:
+def _set_of(lan: Lan, name: str, before: str) -> Target:
     """The sockets of a StatefulSet's pods: the spokes ``<name>-0``, ``<name>-1``, … as far as they go without a gap.
 
     Raises:
@@ -156,7 +156,8 @@ def _set_of(lan: Lan, name: str) -> Target:
         text = f"LAN {lan.ref} has no spoke '{name}-0', as the first pod of a StatefulSet needs"
         hint = f"add them: k8slan lan add-spoke {lan.ref.name} {name}-0 {name}-1 …"
         raise AbsentError(text, name=name, known=tuple(names.sets(lan.spokes)), hint=hint)
-    return Target(namespace=lan.ref.namespace, nad=names.set_nad(name), name=_short(name), replicas=len(members))
+    nad = names.set_nad(name, before)
+    return Target(namespace=lan.ref.namespace, nad=nad, name=_short(name), replicas=len(members))
 
 
 def _short(name: str) -> str:
