@@ -64,11 +64,10 @@ class LanStatus:
 
 def decode(status: object) -> LanStatus:
     """The controller's part of a ``status``; what is not its own or cannot be read is passed over."""
-    found = {condition.get("type"): condition for condition in _items(status, "conditions")}
+    said = status if isinstance(status, dict) else {}
+    found = {condition.get("type"): condition for condition in _items(said, "conditions")}
     counts = ("vni", "observedGeneration", "spokeCount", "attached", "nodeCount")
-    vni, generation, spokes, attached, nodes = (
-        _number(status.get(key)) if isinstance(status, dict) else 0 for key in counts
-    )
+    vni, generation, spokes, attached, nodes = (_number(said.get(key)) for key in counts)
     return LanStatus(
         vni=vni,
         generation=generation,
@@ -77,11 +76,11 @@ def decode(status: object) -> LanStatus:
         nodes=nodes,
         degraded=tuple(
             NodeTrouble(name=str(item.get("name", "")), message=str(item.get("message", "")))
-            for item in _items(status, "degradedNodes")
+            for item in _items(said, "degradedNodes")
         ),
-        forms=_forms(status.get("names")) if isinstance(status, dict) else Forms.SHORT,
-        resources=tuple(sorted(_texts(status.get("resources")).items())) if isinstance(status, dict) else (),
-        bare=tuple(map(str, status.get("withoutResources") or ())) if isinstance(status, dict) else (),
+        forms=Forms.stated(said.get("names")),
+        resources=tuple(sorted(_texts(said.get("resources")).items())),
+        bare=tuple(map(str, said.get("withoutResources") or ())),
         conditions=tuple(_decode_condition(kind, found[kind]) for kind in CONDITIONS if kind in found),
     )
 
@@ -97,13 +96,9 @@ def _decode_condition(kind: str, found: Mapping[str, Any]) -> Condition:
     )
 
 
-def _items(status: object, name: str) -> list[dict[str, Any]]:
-    items = status.get(name) if isinstance(status, dict) else None
+def _items(status: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    items = status.get(name)
     return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
-
-
-def _forms(value: object) -> Forms:
-    return next((forms for forms in Forms if forms == value), Forms.SHORT)
 
 
 def _texts(value: object) -> dict[str, str]:

@@ -248,8 +248,7 @@ def _attached(status: object) -> bool:
 
 
 def _forms(status: object) -> Forms:
-    told = status.get("names") if isinstance(status, dict) else None
-    return next((forms for forms in Forms if forms == told), Forms.SHORT)
+    return Forms.stated(status.get("names")) if isinstance(status, dict) else Forms.SHORT
 
 
 def _resources(status: object) -> tuple[tuple[str, str], ...]:

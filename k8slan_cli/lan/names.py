@@ -175,6 +175,11 @@ class Forms(enum.StrEnum):
     LONG = "long"
     BOTH = "both"
 
+    @classmethod
+    def stated(cls, text: object) -> Forms:
+        """Return what a LAN's status says; short names where it says nothing that is known."""
+        return next((forms for forms in cls if forms == text), cls.SHORT)
+
     def of(self, lan: str) -> tuple[str, ...]:
         """Return what stands before the spokes of a LAN, once for each form: "", or the LAN's name."""
         return {Forms.SHORT: ("",), Forms.LONG: (lan,), Forms.BOTH: ("", lan)}[self]
