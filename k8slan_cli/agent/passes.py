@@ -71,8 +71,8 @@ def find_underlay(node: Node, lan: Lan, me: Self, around: Elsewhere) -> Underlay
         UnderlayMissing: there is no such device.
 
     """
-    peers = frozenset(around.peers or ()).union(lan.remotes)
-    return observe.underlay(node, lan.underlay_on(me.name, *me.aliases), me.address, peers)
+    remotes = planner.remote_addresses(lan, around)
+    return observe.underlay(node, lan.underlay_on(me.name, *me.aliases), me.address, remotes)
 
 
 def mtu_inside(node: Node, lan: Lan, me: Self) -> int:

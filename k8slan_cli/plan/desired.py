@@ -52,6 +52,11 @@ def elsewhere(lan: Lan, node_name: str, vteps: Collection[Vtep]) -> Elsewhere:
     )
 
 
+def remote_addresses(lan: Lan, around: Elsewhere) -> frozenset[IpAddress]:
+    """Return the addresses of all that frames go to, as far as they are known: other nodes, and what is no node."""
+    return frozenset(around.peers or ()).union(lan.remotes)
+
+
 def as_heard(around: Elsewhere, lan: Lan, node_name: str, observed: LanState) -> Elsewhere:
     """Fill in what has not been heard of other nodes yet: what an agent before this one has left stays as it is."""
     there = observed.vxlan.peers if observed.vxlan else frozenset[IpAddress]()
@@ -170,7 +175,7 @@ def plan(
     members = {a.port: a for a in attachments}
     if not members and not others:
         return absent(lan.netns)
-    known = frozenset(around.peers or ()).union(lan.remotes).difference(underlay.addresses)  # lists serve on all nodes
+    known = remote_addresses(lan, around).difference(underlay.addresses)  # lists serve on all nodes
     local = choose_local(lan, underlay, known)
     if local is None:
         family = f"IPv{lan.group.version} " if lan.group else ""
