@@ -82,24 +82,16 @@ def node2(cluster: Cluster) -> Node:
 
 
 @pytest.fixture
-def namespace(cluster: Cluster) -> Iterator[str]:
-    """A namespace of the test's own. Its pods are gone afterwards; the rest goes in its own time, which is seconds."""
-    name = names.unique("ns")
-    cluster.kubectl("create", "namespace", name)
-    inside = cluster.kubectl.within(name)
-    inside.wait("--for=create", "serviceaccount/default")
-    yield name
-    inside.delete("pods", "--all")
-    # In one request: a LAN of many spokes has hundreds, and kubectl would delete them one after the other.
-    nads = f"/apis/k8s.cni.cncf.io/v1/namespaces/{name}/network-attachment-definitions"
-    cluster.kubectl("delete", "--raw", nads)
-    cluster.kubectl("delete", "namespace", name, "--wait=false")
+def kubectl(cluster: Cluster) -> Iterator[Kubectl]:
+    """The administrator's kubectl, in a namespace of the test's own."""
+    with cluster.namespace(names.unique("ns")) as inside:
+        yield inside
 
 
 @pytest.fixture
-def kubectl(cluster: Cluster, namespace: str) -> Kubectl:
-    """The administrator's kubectl, in the test's namespace."""
-    return cluster.kubectl.within(namespace)
+def namespace(kubectl: Kubectl) -> str:
+    """The test's namespace."""
+    return kubectl.namespace
 
 
 @pytest.fixture

@@ -215,14 +215,9 @@ def test_the_pods_of_a_stateful_set_have_a_spoke_each_by_their_numbers(
 
 @pytest.fixture
 def guests(cluster: Cluster) -> Iterator[Kubectl]:
-    """Calls kubectl in a second Kubernetes namespace, whose pods are gone afterwards."""
-    name = names.unique("gs")
-    cluster.kubectl("create", "namespace", name)
-    inside = cluster.kubectl.within(name)
-    inside.wait("--for=create", "serviceaccount/default")
-    yield inside
-    inside.delete("pods", "--all")
-    cluster.kubectl("delete", "namespace", name, "--wait=false")
+    """Calls kubectl in a second Kubernetes namespace."""
+    with cluster.namespace(names.unique("gs")) as inside:
+        yield inside
 
 
 def test_pods_of_another_namespace_attach_where_the_lan_allows_it_and_stay(

@@ -12,8 +12,9 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,24 @@ class Cluster:
     def machine(self, name: str) -> Machine:
         """A machine by its name, ``control`` or a node's. Raises KeyError."""
         return {machine.name: machine for machine in (self._machine, *(node.machine for node in self.nodes))}[name]
+
+    @contextmanager
+    def namespace(self, name: str) -> Iterator[Kubectl]:
+        """A Kubernetes namespace, and kubectl in it.
+
+        Its pods are gone afterwards; the rest goes in its own time, which is seconds.
+        """
+        self.kubectl("create", "namespace", name)
+        inside = self.kubectl.within(name)
+        try:
+            inside.wait("--for=create", "serviceaccount/default")
+            yield inside
+            inside.delete("pods", "--all")
+            # In one request: a LAN of many spokes has hundreds, and kubectl would delete them one after the other.
+            nads = f"/apis/k8s.cni.cncf.io/v1/namespaces/{name}/network-attachment-definitions"
+            self.kubectl("delete", "--raw", nads)
+        finally:
+            self.kubectl("delete", "namespace", name, "--wait=false")
 
     def import_image(self, archive: Path) -> None:
         """Load an image archive on every node."""
