@@ -17,7 +17,7 @@ import pytest
 from k8slan_cli.diagnose.protocol import WARN
 from tests.node.diagnostics import examined
 from tests.support import names
-from tests.support.agents import CHECKOUT, Node, Outcome, dynamic, eventually, macvtap, pods, veth
+from tests.support.agents import Node, Outcome, dynamic, eventually, macvtap, pods, run, veth
 from tests.support.netns import Namespace, command
 from tests.support.require import require
 
@@ -146,9 +146,7 @@ def test_an_agent_whose_loop_stands_still_ends_and_says_where() -> None:
         "    time.sleep(60)\n"
         "asyncio.run(main())\n"
     )
-    done = subprocess.run(
-        (sys.executable, "-c", script), cwd=CHECKOUT, capture_output=True, text=True, timeout=30, check=False
-    )
+    done = run(sys.executable, "-c", script, seconds=30)
     assert (done.returncode, done.stdout) == (1, "runs\n")
     assert "Timeout (0:00:01)!" in done.stderr
     assert "in main" in done.stderr
@@ -159,9 +157,7 @@ def test_an_agent_whose_loop_stands_still_ends_and_says_where() -> None:
 
 def dry_run(node: Node) -> str:
     """What an agent says that only looks."""
-    done = subprocess.run(
-        node.command("--dry-run"), cwd=CHECKOUT, capture_output=True, text=True, timeout=60, check=False
-    )
+    done = run(*node.command("--dry-run"))
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -392,7 +388,7 @@ def test_without_rights(node: Node) -> None:
     node.folder.chmod(0o777)
     python = argv.index(sys.executable)
     argv = (*argv[:python], "setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin", *argv[python:])
-    done = subprocess.run(argv, cwd=CHECKOUT, capture_output=True, text=True, timeout=60, check=False)
+    done = run(*argv)
     assert done.returncode == 1
     assert "k8slan: the agent needs CAP_SYS_ADMIN and CAP_NET_ADMIN" in done.stderr
     assert "Traceback" not in done.stderr

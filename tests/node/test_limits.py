@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
-import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -23,8 +22,8 @@ from k8slan_cli.errors import KernelError
 from k8slan_cli.lan.model import LanRef
 from k8slan_cli.net import netns
 from k8slan_cli.net.node import Node
-from tests.support.agents import CHECKOUT, pods, veth
 from tests.support.agents import Node as Machine
+from tests.support.agents import pods, run, veth
 from tests.support.netns import Namespace
 
 
@@ -36,7 +35,7 @@ def node() -> Iterator[Machine]:
 
 def said(*command: str) -> str:
     """What a command that has to fail says on stderr."""
-    done = subprocess.run(command, cwd=CHECKOUT, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    done = run(*command)
     assert done.returncode == 1, done
     assert "Traceback" not in done.stderr, done.stderr
     assert "internal error" not in done.stderr
@@ -72,13 +71,7 @@ def test_an_agent_without_inotify_says_so(node: Machine, limit: str, left: int, 
 def test_a_node_without_network_namespaces_says_so(tmp_path: Path) -> None:
     script = 'echo 0 >/proc/sys/user/max_net_namespaces && exec "$0" "$@"'
     create = f"from pathlib import Path; from k8slan_cli.net import netns; netns.create(Path('{tmp_path}/x'))"
-    done = subprocess.run(
-        ("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, sys.executable, "-c", create),
-        cwd=CHECKOUT,
-        stderr=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
+    done = run("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, sys.executable, "-c", create)
     assert "No space left on device (raise sysctl user.max_net_namespaces)" in done.stderr
 
 
@@ -102,9 +95,7 @@ def test_threads_that_are_used_up_are_named() -> None:
         "    over.set()\n"
         "    print(limits.shortage(error))\n"
     )
-    done = subprocess.run(
-        (sys.executable, "-c", script), cwd=CHECKOUT, capture_output=True, text=True, timeout=30, check=False
-    )
+    done = run(sys.executable, "-c", script, seconds=30)
     assert "raise the limit of processes and threads (ulimit -u, pids.max of its cgroup)" in done.stdout, done.stderr
 
 

@@ -51,6 +51,11 @@ AT_ONCE = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 """Seconds in which what was broken by hand has to be back: one, and more only if the processors have more to do."""
 
 
+def run(*argv: str, seconds: float = 60) -> subprocess.CompletedProcess[str]:
+    """What a command, which may be of this checkout's package, said, and how it ended; whatever that was."""
+    return subprocess.run(argv, cwd=CHECKOUT, capture_output=True, text=True, timeout=seconds, check=False)
+
+
 # ---------------------------------------------------------------- waiting
 
 
