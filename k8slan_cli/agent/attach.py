@@ -178,6 +178,7 @@ class Attacher:
             tap=_tap(config, lan),
             tap_owner=(config.owner, config.group),
             checksums=config.checksums or not lan.offload,
+            bandwidth=config.bandwidth,
             netns=request.netns,
             netns_id=netns.identity(pod),
             pod=str(request.pod),

@@ -11,6 +11,7 @@ import errno
 import logging
 import os
 import signal
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,6 +21,7 @@ from k8slan_cli.agent.passes import Aim, Outcome, Self, run_pass, run_quick_pass
 from k8slan_cli.agent.store import AttachmentRecords, Key
 from k8slan_cli.errors import K8slanError, KernelError, PodGone
 from k8slan_cli.lan import names
+from k8slan_cli.lan.links import next_end
 from k8slan_cli.lan.model import Lan, LanRef
 from k8slan_cli.net import netlink, observe, sockets
 from k8slan_cli.net.netlink import OURS, RawLink
@@ -75,6 +77,7 @@ class LanLoop:
         self._task: asyncio.Task[None] | None = None
         self._watch: _Watch | None = None
         self._retry: asyncio.TimerHandle | None = None
+        self._end: asyncio.TimerHandle | None = None  # when what is wanted of a link is over
         self._pause = _FIRST_RETRY_SECONDS
 
     @property
@@ -119,7 +122,8 @@ class LanLoop:
         before, self.around = self.around, around
         come = list(moves)
         self._moves += come
-        if (before.losers is None) != (around.losers is None):
+        recabled = self.lan is not None and self.lan.cable and before.plugged != around.plugged
+        if (before.losers is None) != (around.losers is None) or recabled:
             self.wake()
         elif before.peers != around.peers or before.losers != around.losers or come:
             self.wake((before.losers or frozenset()) ^ (around.losers or frozenset()))
@@ -132,9 +136,10 @@ class LanLoop:
     def close(self) -> None:
         """Stop listening; what is on the node stays."""
         self._unwatch()
-        if self._retry:
-            self._retry.cancel()
-            self._retry = None
+        for timer in (self._retry, self._end):
+            if timer:
+                timer.cancel()
+        self._retry = self._end = None
 
     def _unwatch(self) -> None:
         if self._watch:
@@ -166,6 +171,7 @@ class LanLoop:
                 if not done.cancelled():
                     done.set_result(outcome)
             self._try_again(outcome)
+            self._wait_for_end()
             self._on_outcome(self)
         self._running = False
         if self._watch:
@@ -184,7 +190,7 @@ class LanLoop:
         addressed, self._addressed = self._addressed, set()
         moves, self._moves = self._moves, []
         aim = Aim(
-            lan=self.lan,
+            lan=self._lan_now(),
             netns=self.netns,
             me=self._me,
             attachments=due,
@@ -230,6 +236,18 @@ class LanLoop:
         else:
             self._pause = _FIRST_RETRY_SECONDS
 
+    def _lan_now(self) -> Lan | None:
+        return self.lan.at(time.time()) if self.lan else None
+
+    def _wait_for_end(self) -> None:
+        """Look again at the LAN when the time of what is wanted of one of its links is over."""
+        if self._end:
+            self._end.cancel()
+            self._end = None
+        lan = self._lan_now()
+        if lan and (end := next_end(lan.links)):
+            self._end = asyncio.get_running_loop().call_later(max(end - time.time(), 0), self.wake)
+
     def _follow(self, outcome: Outcome) -> None:
         """Listen where the LAN is now, and look whether it still is as the pass has left it."""
         handle = self._node.lan(self.netns) if outcome.desired.exists else None
@@ -247,23 +265,23 @@ class LanLoop:
         """
         if self._watch is None or self._running:
             return  # when the pass is through, it resumes the watch
-        links, masks, lost = self._watch.read()
+        links, masks, shaped, lost = self._watch.read()
         self._watch.resume()
         if lost:
             self.wake()
-        plan = self.outcome.desired if self.outcome else None
-        if not (links or masks) or self.lan is None or plan is None or plan.bridge is None or plan.vxlan is None:
+        plan, lan = self.outcome.desired if self.outcome else None, self._lan_now()
+        if not (links or masks or shaped) or lan is None or plan is None or plan.bridge is None or plan.vxlan is None:
             return
         members = {a.port: a for a in self._attachments.of(self.ref)}
+        dark = planner.without_carrier(lan, members.values(), self.around)
         strange = [
-            name
-            for name, link in links.items()
-            if not _fits(self.lan, name, link, plan.bridge, plan.vxlan.link, members, self.around.losers)
+            name for name, link in links.items() if not _fits(name, link, plan.bridge, plan.vxlan.link, members, dark)
         ]
+        strange += [name for name in shaped if names.port_of(name) in members]
         strange += [
             name for name, mask in masks.items() if mask != ALL_BUT_PAUSE and name in (*members, plan.vxlan.link.name)
         ]
-        ports = {names.port_of_stub(name) or name for name in strange}
+        ports = {names.port_of(name) for name in strange}
         if not ports <= members.keys():  # bridge or VXLAN device, or a link that goes by another name now
             self.wake()
         elif ports:
@@ -271,30 +289,30 @@ class LanLoop:
 
 
 def _fits(
-    lan: Lan,
     name: str,
     link: RawLink | None,
     bridge: Bridge,
     vxlan: Port,
     members: Mapping[str, Attachment],
-    losers: Collection[str] | None,
+    dark: Collection[str] | None,
 ) -> bool:
     """Return whether a link is as planned; None is one that is gone.
 
-    While it is not known which ports are ``losers``, one that is down may be one.
+    While it is not known which ports are ``dark``, one that is down may be one.
     """
-    owner = members.get(names.port_of_stub(name) or name)
+    owner = members.get(names.port_of(name))
     if name != bridge.name and name != vxlan.name and owner is None:
         return link is None or link.group != OURS
     if link is None:
         return False
     if name == bridge.name:
         return observe.bridge_of(link) == bridge
+    if owner is not None and names.port_of_ifb(name):
+        return link.up
     if owner is not None and names.port_of_stub(name):
         return observe.stub_of(link) == planner.stub_of(owner)
-    if losers is None:
-        losers = () if link.up else (name,)
-    wanted = vxlan if owner is None else planner.port_of(lan, bridge, owner, losers)
+    up = link.up if dark is None else name not in dark
+    wanted = vxlan if owner is None else planner.port_of(bridge, owner, up=up)
     return observe.port_of(link, {link.master: bridge.name} if link.master else {}) == wanted
 
 
@@ -303,7 +321,7 @@ class _Watch:
 
     def __init__(self, handle: Handle, look: Callable[[], None]) -> None:
         self.handle = handle
-        self._listener = Listener(sockets.LINKS, handle.fd)
+        self._listener = Listener(sockets.LINKS | sockets.TRAFFIC, handle.fd)
         self._look = look
         self._loop = asyncio.get_running_loop()
         self._due: asyncio.TimerHandle | None = None
@@ -317,10 +335,15 @@ class _Watch:
         self._loop.remove_reader(self._listener.fileno())
         self._due = self._loop.call_later(_GATHER_SECONDS, self._look)
 
-    def read(self) -> tuple[dict[str, RawLink | None], dict[str, int], bool]:
-        """What was told last of links and of forwarding masks, and whether the kernel had to drop something."""
+    def read(self) -> tuple[dict[str, RawLink | None], dict[str, int], list[str], bool]:
+        """What was told last of links, of forwarding masks, where traffic is kept back otherwise, and what was lost.
+
+        The last says whether the kernel had to drop something.
+        """
         messages, lost = self._listener.read()
-        return *netlink.last_told(messages), lost
+        links, masks, shaped = netlink.last_told(messages)
+        known = (sockets.link(self.handle.netlink, index) for index in shaped)
+        return links, masks, [link.name for link in known if link], lost
 
     def close(self) -> None:
         if self._due:

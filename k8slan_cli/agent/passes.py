@@ -51,6 +51,8 @@ class Outcome:
         """Why an attachment does not work, if it does not: its own failure, or else one of the whole LAN."""
         whole = self.unplanned
         for operation, error in self.failures:
+            if isinstance(operation, op.ShapePort):
+                continue  # a link that is better than it should be keeps no pod away; the LAN says so
             attachment = getattr(operation, "attachment", None)
             if attachment is None:
                 whole = whole or error
@@ -151,7 +153,7 @@ def run_quick_pass(node: Node, aim: Aim, pods: Mapping[Key, int], ports: Collect
 
 def _run_quick_pass(node: Node, aim: Aim, pods: Mapping[Key, int], ports: Collection[str], last: Outcome) -> Outcome:
     before, underlay = last.desired, last.underlay
-    if aim.lan is None or not aim.attachments or underlay is None or before.vxlan is None:
+    if aim.lan is None or not aim.attachments or underlay is None or before.vxlan is None or aim.lan.cable:
         return run_pass(node, aim, pods)
     concerned = [a for a in aim.attachments if a.port in ports]
     on_way = {a.port for a in concerned if a.key in pods and a.key not in aim.addressed}
@@ -163,9 +165,11 @@ def _run_quick_pass(node: Node, aim: Aim, pods: Mapping[Key, int], ports: Collec
         return run_pass(node, aim, pods)
     if underlay.routed and desired.vxlan.peers != before.vxlan.peers:
         return run_pass(node, aim, pods)  # another device may lead to them
-    observed = replace(desired, ports={}, attachments={}, stubs={}, taps=taps.owners(node.host_root, _taps(concerned)))
+    observed = replace(
+        desired, ports={}, attachments={}, stubs={}, shapes={}, taps=taps.owners(node.host_root, _taps(concerned))
+    )
     if old := set(ports) - on_way:
-        looked_at = [aim.lan.bridge, *old, *map(names.stub, old)]
+        looked_at = [aim.lan.bridge, *old, *map(names.stub, old), *map(names.ifb, old)]
         observed = observe.lan_state(node, aim.netns, only=looked_at, devices=_taps(concerned))
         if observed.bridge != desired.bridge:
             return run_pass(node, aim, pods)

@@ -23,6 +23,7 @@ from k8slan_cli.cni import request as cni
 from k8slan_cli.cni.request import QEMU
 from k8slan_cli.errors import CniError, Invalid, StoreError
 from k8slan_cli.lan import codec, names
+from k8slan_cli.lan.links import Bandwidth
 from k8slan_cli.lan.model import CONFLICT, Lan, LanRef
 from k8slan_cli.plan.state import Attachment, AttachmentKind, Owner, Route
 
@@ -102,6 +103,7 @@ class AttachmentRecords:
         """
         data = {f.name: getattr(attachment, f.name) for f in dataclasses.fields(attachment)}
         data |= {"lan": str(attachment.lan), "routes": [_route_document(r) for r in attachment.routes]}
+        data["bandwidth"] = dataclasses.asdict(attachment.bandwidth)
         write_whole(self._path(attachment.key), json.dumps(data).encode())
         self._remember(attachment)
 
@@ -155,6 +157,7 @@ def _attachment(data: object) -> Attachment:
             "lan": lan,
             "kind": AttachmentKind(data["kind"]),
             "checksums": data.get("checksums") is True,
+            "bandwidth": _bandwidth(data.get("bandwidth", {})),
             "tap_owner": _owner(data.get("tap_owner", (QEMU, QEMU))),
             "addresses": tuple(str(ip_interface(address)) for address in data["addresses"]),
             "environ": tuple((str(name), str(value)) for name, value in data["environ"]),
@@ -187,6 +190,10 @@ def _attachment(data: object) -> Attachment:
     if len(bytes.fromhex(attachment.mac.replace(":", ""))) != 6:
         raise ValueError(f"mac is {attachment.mac!r}")
     return attachment
+
+
+def _bandwidth(data: Any) -> Bandwidth:
+    return Bandwidth(**{name: int(value) for name, value in data.items()})
 
 
 def _owner(data: object) -> Owner:

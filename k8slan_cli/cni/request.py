@@ -19,6 +19,7 @@ from k8slan_cli.cni.fields import Field, parse_json
 from k8slan_cli.cni.result import Dns, Result, Route, decode, decode_dns, read_route
 from k8slan_cli.errors import CniError
 from k8slan_cli.lan import names
+from k8slan_cli.lan.links import MAX_BURST, MAX_RATE, MIN_RATE, UNLIMITED, Bandwidth
 from k8slan_cli.lan.model import LanRef
 
 _IDENTITY = ("CNI_CONTAINERID", "CNI_IFNAME")
@@ -34,6 +35,8 @@ _SINCE = {"CHECK": "0.4.0", "STATUS": "1.1.0", "GC": "1.1.0"}
 _MAX_IFNAME = 15  # IFNAMSIZ without its NUL
 _MAX_WORD = 253
 _MAX_ID = (1 << 32) - 2  # the highest user or group: the next is -1, which stands for none
+
+_MOST_BITS = (1 << 63) - 1
 
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # container ids and network names, section 1 and 2
 _MAC = re.compile(r"[0-9a-f]{2}([:-]?)[0-9a-f]{2}(?:\1[0-9a-f]{2}){4}")
@@ -99,8 +102,9 @@ class NetConf:
     one that has it. ``netns`` is a word on which: the last part of ``peerNS``, by which the Go system's configurations
     tell a LAN. ``mtu`` None means the LAN's own. ``ips`` are addresses with prefix lengths that the runtime asks for;
     with an IPAM plugin they are the plugin's to read. ``addresses`` and ``routes`` are a veth's by the configuration
-    itself, beside all others; ``checksums``: they are filled in where frames leave the LAN. ``unknown`` are the names
-    of fields that mean nothing to k8slan. ``owner`` and ``group`` are whose a macvtap's device file is to be.
+    itself, beside all others; ``checksums``: they are filled in where frames leave the LAN. ``bandwidth`` is what the
+    runtime asks for. ``unknown`` are the names of fields that mean nothing to k8slan. ``owner`` and ``group`` are whose
+    a macvtap's device file is to be.
     """
 
     version: str
@@ -116,6 +120,7 @@ class NetConf:
     addresses: tuple[str, ...] = ()
     routes: tuple[Route, ...] = ()
     checksums: bool = False
+    bandwidth: Bandwidth = UNLIMITED
     unknown: tuple[str, ...] = ()
     ipam: str = ""
     dns: Dns = field(default_factory=Dns)
@@ -324,6 +329,7 @@ def _config(source: Field, verb: str, pod: str) -> NetConf:
         addresses=tuple(item.interface() for item in source.at("addrs").items()) if veth else (),
         routes=tuple(_route(item) for item in source.at("routes").items()) if veth else (),
         checksums=source.at("disableTxChecksum").flag() if veth else False,
+        bandwidth=_bandwidth(source.at("runtimeConfig").at("bandwidth")),
         unknown=tuple(sorted(_unknown(source.mapping(), plugin))),
         ipam=ipam,
         dns=decode_dns(source.at("dns")),
@@ -401,6 +407,19 @@ def _numbered(target: Field, pod: str) -> str:
 def _mtu(source: Field) -> int | None:
     """0 means the same as none, as with other plugins; 68 is the least that IPv4 can do (RFC 791)."""
     return None if source.value == 0 else source.number(68, 65535)
+
+
+def _bandwidth(source: Field) -> Bandwidth:
+    """Take in bits and bits a second; a runtime writes 0 for what nobody asked for, and a burst alone means nothing."""
+
+    def way(name: str) -> tuple[int, int]:
+        rate, burst = (source.at(f"{name}{what}").number(0, _MOST_BITS) or 0 for what in ("Rate", "Burst"))
+        if rate and not MIN_RATE <= rate <= MAX_RATE:
+            source.at(f"{name}Rate").fail(f"must be {MIN_RATE}..{MAX_RATE} bits a second, not {rate}")
+        return rate, min(burst // 8, MAX_BURST) if rate else 0
+
+    (to_pod, to_pod_burst), (from_pod, from_pod_burst) = way("ingress"), way("egress")
+    return Bandwidth(to_pod=to_pod, to_pod_burst=to_pod_burst, from_pod=from_pod, from_pod_burst=from_pod_burst)
 
 
 def _id(source: Field, plugin: Plugin) -> int:

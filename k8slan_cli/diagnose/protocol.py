@@ -242,7 +242,7 @@ class Plugged:
 
     @property
     def name(self) -> str:
-        """``namespace/pod:interface`` for people, and for ``Lan.down``; with the container's id without a pod."""
+        """``namespace/pod:interface`` for people, and for ``Lan.pulled``; with the container's id without a pod."""
         return f"{self.pod or self.container}:{self.ifname}"
 
     def encode(self) -> Document:

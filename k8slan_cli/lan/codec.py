@@ -12,7 +12,8 @@ from ipaddress import IPv6Address, ip_address
 from typing import Any, TypeVar
 
 from k8slan_cli.errors import Invalid, Problem
-from k8slan_cli.lan import names, validate
+from k8slan_cli.lan import links, names, validate
+from k8slan_cli.lan.links import Impairment, Link, Links
 from k8slan_cli.lan.model import (
     API_VERSION,
     CONFLICT,
@@ -49,8 +50,11 @@ _SPEC = frozenset(
         "spokes",
         "dynamic",
         "offload",
+        "cable",
+        "links",
     }
 )
+_LINK = frozenset({"state", "until", "toPod", "fromPod", *links.PROPERTIES})
 _WORDS = {str: "text", int: "a whole number", bool: "true or false", dict: "a mapping", list: "a list"}
 T = TypeVar("T")
 
@@ -58,8 +62,9 @@ T = TypeVar("T")
 class _Reader:
     """Takes typed values out of a document and gathers what is wrong with it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, strict: bool = True) -> None:
         self.problems: list[Problem] = []
+        self._strict = strict
 
     def complain(self, field: str, message: str) -> None:
         self.problems.append(Problem(field=field, message=message))
@@ -125,7 +130,7 @@ class _Reader:
         return self.typed(str, value, field, "")
 
     def unknown(self, found: Mapping[str, object], known: frozenset[str], prefix: str) -> None:
-        for key in found:
+        for key in found if self._strict else ():
             if key not in known:
                 plain = key if key.isprintable() and 0 < len(key) < names.MAX_SUBDOMAIN else names.shown(key)
                 self.complain(prefix + plain, f"is unknown; known are {', '.join(sorted(known))}")
@@ -153,16 +158,15 @@ def decode(document: object, *, strict: bool = True) -> Lan:
         Invalid: with all problems of the document.
 
     """
-    read = _Reader()
+    read = _Reader(strict=strict)
     top = read.mapping(document, "")
     if not isinstance(document, dict):
         read.complain("", "is empty" if document is None else "is not a mapping")
         raise Invalid("LAN", tuple(read.problems[-1:]))
     metadata = read.mapping(top.get("metadata"), "metadata")
     spec = read.mapping(top.get("spec"), "spec")
-    if strict:
-        read.unknown(top, _TOP, "")
-        read.unknown(spec, _SPEC, "spec.")
+    read.unknown(top, _TOP, "")
+    read.unknown(spec, _SPEC, "spec.")
     if top.get("apiVersion") != API_VERSION:
         read.complain("apiVersion", f"must be {API_VERSION}, not {_shown(top.get('apiVersion'))}")
     if top.get("kind") != KIND:
@@ -212,6 +216,8 @@ def _lan(read: _Reader, top: dict[str, Any], metadata: dict[str, Any], spec: dic
         spokes=read.texts(spec.get("spokes"), "spec.spokes"),
         dynamic=read.typed(bool, spec.get("dynamic"), "spec.dynamic", False),
         offload=read.typed(bool, spec.get("offload"), "spec.offload", True),
+        cable=read.typed(bool, spec.get("cable"), "spec.cable", False),
+        links=_links(read, spec.get("links")),
         created=read.moment(metadata.get("creationTimestamp"), "metadata.creationTimestamp"),
         uid=read.typed(str, metadata.get("uid"), "metadata.uid", ""),
         deleting=metadata.get("deletionTimestamp") is not None,
@@ -224,6 +230,58 @@ def _lan(read: _Reader, top: dict[str, Any], metadata: dict[str, Any], spec: dic
         finalizers=_finalizers(metadata.get("finalizers")),
         nodes=(*nodes(top.get("status")), *_peers(read, top.get("peers"))),
     )
+
+
+def _links(read: _Reader, value: object) -> Links:
+    return tuple(
+        (name, _link(read, found, links.field(name)))
+        for name, found in sorted(read.mapping(value, "spec.links").items())
+    )
+
+
+def _link(read: _Reader, value: object, field: str) -> Link:
+    found = read.mapping(value, field)
+    read.unknown(found, _LINK, f"{field}.")
+    state = read.typed(str, found.get("state"), f"{field}.state", "up")
+    if state not in ("up", "down"):
+        read.complain(f"{field}.state", f"must be up or down, not {names.shown(state)}")
+    both = _impairment(read, {key: item for key, item in found.items() if key in links.PROPERTIES}, field)
+    return Link(
+        down=state == "down",
+        until=_until(read, found.get("until"), f"{field}.until"),
+        to_pod=_way(read, found, "toPod", both, field),
+        from_pod=_way(read, found, "fromPod", both, field),
+    )
+
+
+def _way(read: _Reader, link: dict[str, Any], way: str, both: dict[str, int], field: str) -> Impairment:
+    """One direction: what the link has for both, and in its place what it has for this one."""
+    found = read.mapping(link.get(way), f"{field}.{way}")
+    read.unknown(found, frozenset(links.PROPERTIES), f"{field}.{way}.")
+    return Impairment(**both | _impairment(read, found, f"{field}.{way}"))
+
+
+def _impairment(read: _Reader, found: Mapping[str, object], field: str) -> dict[str, int]:
+    wanted: dict[str, int] = {}
+    for name, value in found.items():
+        if name in links.PROPERTIES and value is not None:
+            got = links.read(name, value)
+            if isinstance(got, int):
+                wanted[name] = got
+            else:
+                read.complain(f"{field}.{name}", got)
+    return wanted
+
+
+def _until(read: _Reader, value: object, field: str) -> str:
+    text = read.moment(value, field)
+    try:
+        if text:
+            links.moment(text)
+    except ValueError:
+        read.complain(field, f"{names.shown(text)} is not a time such as 2030-01-31T18:30:00Z")
+        return ""
+    return text
 
 
 def _granted(status: object, generation: object) -> bool | None:
@@ -311,6 +369,8 @@ def encode(lan: Lan) -> dict[str, Any]:
         "spokes": list(lan.spokes) or None,
         "dynamic": lan.dynamic or None,
         "offload": None if lan.offload else False,
+        "cable": lan.cable or None,
+        "links": {name: links.document(link) for name, link in lan.links} or None,
     }
     spec |= {key: value for key, value in optional.items() if value is not None}
     metadata: dict[str, Any] = {"name": lan.ref.name, "namespace": lan.ref.namespace}

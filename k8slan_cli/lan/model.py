@@ -7,12 +7,13 @@ dict from YAML or from the Kubernetes API travels further than the codec.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address
 from typing import Self
 
 from k8slan_cli.errors import Problem
-from k8slan_cli.lan import names
+from k8slan_cli.lan import links, names
+from k8slan_cli.lan.links import Link, Links
 from k8slan_cli.lan.names import Forms
 
 IpAddress = IPv4Address | IPv6Address
@@ -29,7 +30,7 @@ CONFLICT = "Conflict"
 NODE_READY = "Ready"
 """``NodeStatus.state`` of a node on which the LAN is as specified; every other word says that it is not."""
 LINKS_DOWN = f"{GROUP}/links-down"
-"""The annotation that lists the links to have no carrier, separated by commas (see ``Lan.down``)."""
+"""The annotation that lists the links to have no carrier, separated by commas (see ``Lan.pulled``)."""
 
 ANY = "*"
 """Every namespace, in ``Lan.allowed_namespaces``."""
@@ -112,10 +113,12 @@ class Lan:
     ``mtu``        wanted MTU inside the LAN in bytes; None: as large as the underlay allows
     ``dynamic``    any number of pods may attach without a spoke
     ``offload``    False: checksums are filled in and frames cut to the MTU before they enter a pod or VM
+    ``cable``      the LAN's two spokes are the ends of a cable: without a carrier while the other end is not plugged in
+    ``links``      what is wanted of single links: spokes, or ``namespace/pod:interface`` on a dynamic LAN
     ``created``    RFC 3339 time of creation, "" where unknown: it orders LANs that clash
     ``granted``    what the controller has written of the LAN's claims: True, they are its own; False, some are another
                    LAN's; None, nothing since the last edit
-    ``down``       links that are to have no carrier: spokes, or ``namespace/pod:interface`` on a dynamic LAN
+    ``down``       links that are to have no carrier by the annotation
     ``attached``   whether the controller counts attachments, on any node
     ``forms``      which names its NADs and resources have, as the installation has chosen
     ``resources``  (NAD, resource) pairs, as the controller has decided: for VMs' NADs that are not called as theirs
@@ -140,6 +143,8 @@ class Lan:
     spokes: tuple[str, ...] = ()
     dynamic: bool = False
     offload: bool = True
+    cable: bool = False
+    links: Links = ()
     created: str = ""
     uid: str = ""
     deleting: bool = False
@@ -177,15 +182,32 @@ class Lan:
             not self.uid or namespace == self.ref.namespace or not {namespace, ANY}.isdisjoint(self.allowed_namespaces)
         )
 
+    @property
+    def pulled(self) -> frozenset[str]:
+        """The links that are to have no carrier."""
+        return self.down.union(name for name, link in self.links if link.down)
+
+    def at(self, now: float) -> Lan:
+        """The LAN as it is to be at a time, in seconds since the epoch: without links whose time is over."""
+        due = links.due(self.links, now)
+        return self if len(due) == len(self.links) else replace(self, links=due)
+
+    def link(self, spoke: str | None, plug: str) -> Link:
+        """What is wanted of a link; ``plug`` is ``namespace/pod:interface``."""
+        return dict(self.links).get(spoke or plug) or Link()
+
+    def other_end(self, spoke: str | None) -> str | None:
+        """The spoke at the other end of a spoke's cable, if the LAN is one: if it has just two spokes."""
+        if spoke not in self.spokes or len(self.spokes) != 2 or self.dynamic:
+            return None
+        return self.spokes[1 - self.spokes.index(spoke)]
+
     def is_down(self, spoke: str | None, plug: str) -> bool:
         """Whether a link is to have no carrier; ``plug`` is ``namespace/pod:interface``.
 
         A LAN of exactly two spokes is a cable: pulled out at one end, the other end sees it too.
         """
-        if spoke is None:
-            return plug in self.down
-        cable = len(self.spokes) == 2 and not self.dynamic
-        return spoke in self.down or (cable and not self.down.isdisjoint(self.spokes))
+        return not self.pulled.isdisjoint((spoke or plug, self.other_end(spoke)))
 
     def peers_of(self, node_name: str) -> frozenset[IpAddress]:
         """VTEP addresses of the other nodes that take part."""

@@ -92,6 +92,13 @@ def subdomain_fault(name: str) -> str:
     return ""
 
 
+def is_plug(text: str) -> bool:
+    """Whether a text is written as an attachment of a dynamic LAN is called: ``namespace/pod:interface``."""
+    namespace, _, rest = text.partition("/")
+    pod, _, interface = rest.partition(":")
+    return not (label_fault(namespace) or subdomain_fault(pod) or interface_fault(interface, 15))
+
+
 # ---------------------------------------------------------------- derived names
 
 
@@ -130,6 +137,16 @@ def spoke_of(text: str, pod: str) -> str:
     return f"{text.removesuffix(_EACH)}{number[0]}" if number else ""
 
 
+def ifb(port_name: str) -> str:
+    """The device by which what comes in at a port is kept back, as a kernel can keep back only what leaves one."""
+    return f"{port_name}i"
+
+
+def port_of_ifb(ifb_name: str) -> str | None:
+    """The port that such a device belongs to; None for what is not one."""
+    return ifb_name[:-1] if ifb_name.endswith(("pi", "di")) else None
+
+
 def stub(port_name: str) -> str:
     """The lower device of a macvtap attachment, the other end of the veth at ``port_name``, which is a spoke's."""
     return f"{port_name[:-1]}s"
@@ -138,6 +155,11 @@ def stub(port_name: str) -> str:
 def port_of_stub(stub_name: str) -> str | None:
     """The port that a stub belongs to; None for what is not a stub."""
     return f"{stub_name[:-1]}p" if stub_name.endswith("s") and len(stub_name) > 1 else None
+
+
+def port_of(device: str) -> str:
+    """The port that a device of a LAN's namespace belongs to: itself, if it is none of those that go with one."""
+    return port_of_stub(device) or port_of_ifb(device) or device
 
 
 def tap_index(lan: str, spoke: str) -> int:

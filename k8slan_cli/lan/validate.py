@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from k8slan_cli.errors import Problem
-from k8slan_cli.lan import names
+from k8slan_cli.lan import links, names
 from k8slan_cli.lan.model import ANY, Lan, LanRef
 from k8slan_cli.lan.names import Forms
 from k8slan_cli.lan.vnis import MAX_VNI
@@ -68,6 +68,7 @@ def _rules(lan: Lan) -> Iterator[Problem]:
     if lan.mtu is not None and not MIN_MTU <= lan.mtu <= MAX_MTU:
         yield Problem(field="spec.mtu", message=f"{lan.mtu} is not in {MIN_MTU}..{MAX_MTU}")
     yield from _spokes(lan)
+    yield from _links(lan)
     if lan.dynamic and not names.subdomain_fault(lan.ref.name):
         yield from _fault("metadata.name", names.subdomain_fault(names.lan_nad(lan.ref.name)))
 
@@ -100,6 +101,19 @@ def _allowed_namespaces(lan: Lan) -> Iterator[Problem]:
             yield Problem(field=field, message=f"{namespace!r} is spec.allowedNamespaces[{first}] already")
 
 
+def _links(lan: Lan) -> Iterator[Problem]:
+    if lan.cable and (lan.dynamic or len(lan.spokes) != 2):
+        has = "a dynamic LAN has any number" if lan.dynamic else f"this LAN has {len(lan.spokes)}"
+        yield Problem(field="spec.cable", message=f"a cable has two ends, and so two spokes; {has}")
+    if len(lan.links) > links.MAX_LINKS:
+        yield Problem(field="spec.links", message=f"has {len(lan.links)} links, {links.MAX_LINKS} at the most")
+    for name, link in lan.links:
+        if name not in lan.spokes and not (lan.dynamic and names.is_plug(name)):
+            known = "a spoke of the LAN" + (", or NAMESPACE/POD:INTERFACE" if lan.dynamic else "")
+            yield Problem(field=links.field(name), message=f"{names.shown(name)} is not {known}")
+        yield from links.faults(name, link)
+
+
 def remote_field(position: int) -> str:
     """Return the path of a remote in the document."""
     return f"spec.remotes[{position}]"
@@ -119,7 +133,8 @@ def _spokes(lan: Lan) -> Iterator[Problem]:
             continue
         if (first := seen.setdefault(spoke, position)) != position:
             yield Problem(field=field, message=f"{spoke!r} is spec.spokes[{first}] already")
-        for derived in (names.port(spoke), names.stub(names.port(spoke))):
+        port = names.port(spoke)
+        for derived in (port, names.stub(port), names.ifb(port)):
             if derived in taken:
                 yield Problem(field=field, message=f"its device {derived!r} has the name of {taken[derived]}")
 

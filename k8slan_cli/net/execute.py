@@ -11,7 +11,7 @@ from functools import singledispatch
 
 from k8slan_cli.errors import KernelError, PodGone, UnderlayMissing
 from k8slan_cli.lan import names
-from k8slan_cli.net import fdb, holders, netlink, netns, offload, sockets, taps
+from k8slan_cli.net import fdb, holders, netlink, netns, offload, sockets, taps, tc
 from k8slan_cli.net.netlink import End
 from k8slan_cli.net.node import Handle, Node
 from k8slan_cli.net.sockets import Netlink
@@ -291,6 +291,11 @@ def _await_carrier(lan: Netlink, port: str) -> None:
         if time.monotonic() > until:
             return
         time.sleep(_LOOK_SECONDS)
+
+
+@execute.register
+def _(operation: op.ShapePort, context: Context) -> None:
+    tc.shape(context.handle().netlink, operation.port, operation.before, operation.shape)
 
 
 @execute.register

@@ -221,6 +221,11 @@ def veth(end: End, peer: End, *, up: bool = False) -> nlmsg:
     return _new_link(end.name, "veth", ["VETH_INFO_PEER", data], up=up, **end.attributes)
 
 
+def ifb(name: str) -> nlmsg:
+    """Create an intermediate functional block device (Linux, drivers/net/ifb.c)."""
+    return _new_link(name, "ifb")
+
+
 def macvtap(name: str, *, index: int, lower: int, mac: str, mtu: int, netns_fd: int) -> nlmsg:
     """Create a macvtap in passthru mode over ``lower``, straight in another namespace, with a chosen link index."""
     mode = ["IFLA_MACVTAP_MODE", "passthru"]
@@ -304,6 +309,7 @@ class LinkMessage(_Sparse, ifinfmsg):  # type: ignore[misc]
         "IFLA_LINK",
         "IFLA_MASTER",
         "IFLA_OPERSTATE",
+        "IFLA_QDISC",
         "IFLA_IFALIAS",
         "IFLA_STATS64",
         "IFLA_GROUP",
@@ -329,6 +335,7 @@ class RawLink:
     info: Mapping[str, Any] = field(default_factory=dict)
     port: Mapping[str, Any] = field(default_factory=dict)
     alias: str = ""
+    qdisc: str = ""  # the kind of what keeps frames back on their way out: tc(8)
     operstate: str = ""  # RFC 2863: UP, DOWN, UNKNOWN, …
     loopback: bool = False
 
@@ -357,6 +364,7 @@ def parse_link(message: nlmsg) -> RawLink:
         info=_values(info.get("IFLA_INFO_DATA")),
         port=_values(info.get("IFLA_INFO_SLAVE_DATA")),
         alias=_text(told.get("IFLA_IFALIAS", "")),
+        qdisc=told.get("IFLA_QDISC", ""),
         operstate=told.get("IFLA_OPERSTATE", ""),
     )
 
@@ -408,16 +416,20 @@ def forwarding_mask(raw: RawLink) -> int:
     return int(raw.port.get("IFLA_BRPORT_GROUP_FWD_MASK", 0))
 
 
-def last_told(messages: Iterable[nlmsg]) -> tuple[dict[str, RawLink | None], dict[str, int]]:
-    """What events tell last of each link (None: it is gone), and of the forwarding masks of bridge ports.
+def last_told(messages: Iterable[nlmsg]) -> tuple[dict[str, RawLink | None], dict[str, int], frozenset[int]]:
+    """What events tell last of each link (None: it is gone), of the forwarding masks of bridge ports, and the rest.
 
-    The latter are of ports of which a bridge has told in its own family since. It does so for each change a second
-    time, with less in it; but for what is written to sysfs only so.
+    The rest is indexes of devices at which something about the traffic has changed. The masks are of ports of which a
+    bridge has told in its own family since. It does so for each change a second time, with less in it; but for what is
+    written to sysfs only so.
     """
     last: dict[int, nlmsg] = {}
     told: dict[int, nlmsg] = {}
+    shaped: set[int] = set()
     for message in messages:
-        if message["family"] != AF_BRIDGE:
+        if message["header"]["type"] not in (RTM_NEWLINK, RTM_DELLINK):
+            shaped.update({message["index"]} if "index" in message else ())  # a chain of filters has none
+        elif message["family"] != AF_BRIDGE:
             last[message["index"]] = message
             told.pop(message["index"], None)
         elif message["event"] == "RTM_NEWLINK":
@@ -430,7 +442,7 @@ def last_told(messages: Iterable[nlmsg]) -> tuple[dict[str, RawLink | None], dic
         else:
             links.setdefault(link.name, None)  # unless another link has its name by now
     masks = (_told_mask(message) for message in told.values())
-    return links, {name: mask for name, mask in masks if mask is not None}
+    return links, {name: mask for name, mask in masks if mask is not None}, frozenset(shaped)
 
 
 def _told_mask(message: nlmsg) -> tuple[str, int | None]:

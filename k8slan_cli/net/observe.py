@@ -9,7 +9,7 @@ from ipaddress import IPv6Address
 from k8slan_cli.errors import KernelError, UnderlayMissing
 from k8slan_cli.lan import names
 from k8slan_cli.lan.model import IpAddress
-from k8slan_cli.net import netlink, netns, sockets, taps
+from k8slan_cli.net import netlink, netns, sockets, taps, tc
 from k8slan_cli.net.netlink import OURS, RawLink
 from k8slan_cli.net.node import Handle, Node
 from k8slan_cli.plan.state import Bridge, LanState, Port, Stub, Tunnel, Underlay, Vxlan
@@ -54,6 +54,7 @@ def lan_state(node: Node, name: str, *, only: Collection[str] | None = None, dev
         vxlan=vxlan,
         ports=ports,
         stubs=stubs,
+        shapes=tc.observe(handle.netlink, links),
         taps=taps.owners(node.host_root, devices),
     )
 

@@ -12,7 +12,9 @@ from k8slan_cli.lan import names
 from k8slan_cli.lan.model import IpAddress, Lan, NodeStatus, overhead
 from k8slan_cli.lan.validate import MIN_MTU
 from k8slan_cli.lan.vtep import Holder, Vtep, holdings, least_mtu, peers
+from k8slan_cli.plan.shaping import shaping
 from k8slan_cli.plan.state import (
+    UNSHAPED,
     Attachment,
     AttachmentKind,
     Bridge,
@@ -34,21 +36,27 @@ class Elsewhere:
 
     ``peers``   where frames are replicated to; None while that has not been heard: then those that are there stay
     ``losers``  ports of this node whose spoke another port holds; None likewise
+    ``plugged`` spokes that ports of other nodes have; None likewise
     """
 
     peers: frozenset[IpAddress] | None = None
     losers: frozenset[str] | None = None
+    plugged: frozenset[str] | None = None
 
 
 def elsewhere(lan: Lan, node_name: str, vteps: Collection[Vtep]) -> Elsewhere:
     """Work out what follows from all VTEPs of a LAN, this node's among them.
 
-    A node without a VTEP may have an entry in the LAN's status, from an agent of version 0.1.0 or from a LAN file.
+    A node without a VTEP may have an entry in the LAN's status, from an agent of version 0.1.0 or from a LAN file: what
+    is plugged in there nobody knows, so it counts as all.
     """
+    plugged = {port.spoke for vtep in vteps if vtep.node != node_name and not vtep.lost for port in vtep.ports}
+    unknown = lan.spokes if _entries(lan, node_name, vteps) else ()
     return Elsewhere(
         peers=peers(vteps, node_name)
         | frozenset(entry.vtep for entry in _entries(lan, node_name, vteps) if entry.vtep),
         losers=_losers(node_name, vteps),
+        plugged=frozenset({*plugged, *unknown} - {""}),
     )
 
 
@@ -64,6 +72,7 @@ def as_heard(around: Elsewhere, lan: Lan, node_name: str, observed: LanState) ->
     return Elsewhere(
         peers=there | lan.peers_of(node_name) if around.peers is None else around.peers,
         losers=down if around.losers is None else around.losers,
+        plugged=frozenset(lan.spokes) if around.plugged is None else around.plugged,
     )
 
 
@@ -193,13 +202,16 @@ def plan(
     flooded = known if lan.group is None else known.intersection(lan.remotes)  # the group reaches the nodes
     reachable = frozenset(peer for peer in flooded if peer.version == local.version)
     bridge = Bridge(name=lan.bridge, mtu=mtu)
+    dark = without_carrier(lan, members.values(), around) or ()
+    shapes = {name: shaping(lan.link(a.spoke, a.plug), a.bandwidth, mtu) for name, a in members.items()}
     return LanState(
         netns=lan.netns,
         bridge=bridge,
         vxlan=Vxlan(link=Port(name=lan.vxlan, bridge=lan.bridge, mtu=mtu), tunnel=tunnel, peers=reachable),
-        ports={name: port_of(lan, bridge, a, around.losers or ()) for name, a in members.items()},
+        ports={name: port_of(bridge, a, up=name not in dark) for name, a in members.items()},
         attachments=members,
         stubs={stub.name: stub for a in members.values() if (stub := stub_of(a))},
+        shapes={name: shape for name, shape in shapes.items() if shape != UNSHAPED},
         taps={a.tap: a.tap_owner for a in members.values() if a.kind is AttachmentKind.MACVTAP},
     )
 
@@ -213,12 +225,26 @@ def without_underlay(observed: LanState, attachments: Iterable[Attachment]) -> L
     return replace(observed, ports=ports)
 
 
-def port_of(lan: Lan, bridge: Bridge, attachment: Attachment, losers: Collection[str]) -> Port:
-    """The bridge port of an attachment. One that is down takes the carrier from the pod or VM behind it.
+def without_carrier(lan: Lan, attachments: Iterable[Attachment], around: Elsewhere) -> frozenset[str] | None:
+    """Return the ports that are down, which takes the carrier from the pod or VM behind; None if it is not known.
 
-    It is down if its link is pulled, and if it is among ``losers``, the ports whose spoke another port holds.
+    A port is down if its link is pulled, if another port holds its spoke, and if nothing is plugged in at the other
+    end of its cable.
     """
-    up = not lan.is_down(attachment.spoke, attachment.plug) and attachment.port not in losers
+    if around.losers is None or around.plugged is None:
+        return None
+    here = list(attachments)
+    plugged = around.plugged.union(a.spoke for a in here if a.spoke)
+
+    def is_dark(attachment: Attachment) -> bool:
+        other = lan.other_end(attachment.spoke) if lan.cable else None
+        return lan.is_down(attachment.spoke, attachment.plug) or (other is not None and other not in plugged)
+
+    return around.losers.union(a.port for a in here if is_dark(a))
+
+
+def port_of(bridge: Bridge, attachment: Attachment, *, up: bool) -> Port:
+    """The bridge port of an attachment."""
     return Port(name=attachment.port, bridge=bridge.name, mtu=bridge.mtu, owner=attachment.owner, up=up)
 
 

@@ -5,12 +5,12 @@ The run-twice law: with the operations applied, the next diff is empty.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from k8slan_cli.lan import names
 from k8slan_cli.plan import operations as op
 from k8slan_cli.plan.operations import Operation
-from k8slan_cli.plan.state import Attachment, AttachmentKind, LanState, Port
+from k8slan_cli.plan.state import UNSHAPED, Attachment, AttachmentKind, LanState, Port
 
 
 def diff(desired: LanState, observed: LanState, *, underlay: str = "") -> tuple[Operation, ...]:
@@ -27,7 +27,7 @@ def _remove(observed: LanState) -> Iterator[Operation]:
         return
     # The links go first and by name: a namespace is emptied by the kernel some time later, and until then its VNI
     # would still be taken and the pods' ends of its veths would still be there.
-    links = [*observed.ports, *_lone_stubs(observed)]
+    links = [*observed.ports, *_lone_stubs(observed), *_ifbs(observed, observed.shapes)]
     if observed.vxlan:
         links.append(observed.vxlan.link.name)
     if observed.bridge:
@@ -63,9 +63,14 @@ def _realise(desired: LanState, observed: LanState, underlay: str) -> Iterator[O
                 yield op.SetStub(stub)
             if (attachment := desired.attachments.get(name)) and _is_others(attachment, observed):
                 yield op.GiveTap(attachment)
+            shape, before = desired.shapes.get(name, UNSHAPED), observed.shapes.get(name, UNSHAPED)
+            if shape != before:
+                yield op.ShapePort(name, shape, before)
         else:
             attachment = desired.attachments[name]
             yield op.CreateVeth(port, attachment, stub)
+            if name in desired.shapes:
+                yield op.ShapePort(name, desired.shapes[name])
             if stub:
                 yield op.CreateMacvtap(attachment, stub)
                 if observed.taps is not None:
@@ -84,6 +89,7 @@ def _doomed(desired: LanState, observed: LanState) -> tuple[str, ...]:
     """Links that must go: ports without their attachment, and what can only be changed by making it anew."""
     doomed = [name for name, port in observed.ports.items() if not _same_plug(name, port, desired, observed)]
     doomed += _lone_stubs(observed)
+    doomed += _ifbs(observed, (port for port in observed.shapes if port not in observed.ports or port in doomed))
     found, wanted = observed.vxlan, desired.vxlan
     if found and wanted and (found.tunnel != wanted.tunnel or found.link.name != wanted.link.name):
         doomed.append(found.link.name)
@@ -96,6 +102,11 @@ def _lone_stubs(observed: LanState) -> list[str]:
     """Stubs whose port somebody has moved out of the namespace; any other goes when its port goes."""
     paired = {names.stub(name) for name in observed.ports}
     return [name for name in observed.stubs if name not in paired]
+
+
+def _ifbs(observed: LanState, ports: Iterable[str]) -> list[str]:
+    """Devices that frames from pods are led through, which do not go when their ports go."""
+    return [names.ifb(port) for port in ports if observed.shapes[port].from_pod is not None]
 
 
 def _same_plug(name: str, port: Port, desired: LanState, observed: LanState) -> bool:

@@ -64,11 +64,11 @@ def _nad(lan: Lan, name: str, socket: Socket, resources: Mapping[str, str], *, n
     config = {} if nameless and socket.spoke else {"lan": str(lan.ref)}
     if socket.kind == MACVTAP:
         config = {"type": MACVTAP_PLUGIN, **config, "spoke": socket.spoke}
-        capabilities, resource = {"mac": True}, resources.get(name, names.resource(name))
+        capabilities, resource = {"mac": True, "bandwidth": True}, resources.get(name, names.resource(name))
     else:
         # No resource here: a pod needs no device for a veth, and may leave the resource line of the seed out.
         config = {"type": VETH_PLUGIN, **config, **({"veth": socket.spoke} if socket.spoke else {})}
-        capabilities, resource = {"mac": True, "ips": True}, None
+        capabilities, resource = {"mac": True, "ips": True, "bandwidth": True}, None
     full = {"cniVersion": CNI_VERSION, "name": name, **config, "capabilities": capabilities}
     return Nad(
         namespace=lan.ref.namespace,

@@ -88,7 +88,7 @@ class Occupant:
 
     @property
     def plug(self) -> str:
-        """Return ``namespace/pod:interface``, as ``Lan.down`` has it on a dynamic LAN."""
+        """Return ``namespace/pod:interface``, as ``Lan.pulled`` has it on a dynamic LAN."""
         return f"{self.port.pod or ''}:{self.port.interface}"
 
     @property
@@ -380,7 +380,7 @@ def pulled(lan: Lan | None, item: Occupant) -> str:
     """Return which pulled link takes an interface's carrier: its own (``PULLED``), ``OTHER_PULLED``, or "" for none."""
     if lan is None or not lan.is_down(item.port.spoke or None, item.plug):
         return ""
-    return PULLED if not lan.down.isdisjoint((item.port.spoke, item.plug)) else OTHER_PULLED
+    return PULLED if not lan.pulled.isdisjoint((item.port.spoke, item.plug)) else OTHER_PULLED
 
 
 def _stuck(pod: Pod, network: Network) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from k8slan_cli.lan.model import IpAddress
-from k8slan_cli.plan.state import Attachment, Bridge, Port, Stub, Tunnel
+from k8slan_cli.plan import shaping
+from k8slan_cli.plan.state import UNSHAPED, Attachment, Bridge, Port, Shaping, Stub, Tunnel
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +175,19 @@ class SetStub:
 
 
 @dataclass(frozen=True, slots=True)
+class ShapePort:
+    """Make of what is done to frames at a port, in either direction, what it should be."""
+
+    port: str
+    shape: Shaping
+    before: Shaping = UNSHAPED
+
+    def describe(self) -> str:
+        """Describe the operation as logs, dry runs and status show it."""
+        return f"shape {self.port}: {shaping.words(self.shape)}"
+
+
+@dataclass(frozen=True, slots=True)
 class DeleteLinks:
     """Delete links of the LAN's namespace, all in one go."""
 
@@ -239,6 +253,7 @@ Operation = (
     | ConfigurePod
     | SetPort
     | SetStub
+    | ShapePort
     | DeleteLinks
     | AddPeer
     | RemovePeer

@@ -11,6 +11,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from k8slan_cli.lan.links import UNLIMITED, Bandwidth
 from k8slan_cli.lan.model import IpAddress, LanRef
 
 ALL_BUT_PAUSE = 0xFFFD
@@ -69,6 +70,45 @@ class Port:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Queue:
+    """How frames are kept back on their way out of a device; not at all, as it is by default.
+
+    ``rate`` in bits a second with ``burst`` and ``room`` in bytes is tbf(8): what may pass at once, and what may wait
+    where nothing else lets frames wait. All else is netem(8): times in microseconds, probabilities in millionths,
+    ``limit`` in frames. ``foreign`` is the kind of what somebody else has put there.
+    """
+
+    rate: int = 0
+    burst: int = 0
+    room: int = 0
+    delay: int = 0
+    jitter: int = 0
+    correlation: int = 0
+    loss: int = 0
+    duplicate: int = 0
+    corrupt: int = 0
+    reorder: int = 0
+    limit: int = 0
+    foreign: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shaping:
+    """What is done to frames at a port, beside passing them on.
+
+    ``from_pod`` is about what comes in, at the device that it is led through, which is there if it is not None;
+    ``led`` says that it is.
+    """
+
+    to_pod: Queue = Queue()
+    from_pod: Queue | None = None
+    led: bool = False
+
+
+UNSHAPED = Shaping()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tunnel:
     """What of a VXLAN device can only be chosen when it is made; ``device`` is a link index of the node."""
 
@@ -116,6 +156,7 @@ class Attachment:
     only where IPAM has to be asked to release. ``complete`` is false until the ADD is done, so that one cut short can
     be told and undone. ``pod_uid`` and ``since``, the RFC 3339 time of the ADD, are "" where the runtime or an agent of
     version 0.1.0 told none.
+    ``bandwidth`` is what the runtime asked for.
     ``vm_name`` and ``vm_uid`` are the KubeVirt VM that a migration brought here (the uid is its VMI's), "" for others.
     """
 
@@ -142,6 +183,7 @@ class Attachment:
     network: str = ""
     config: str = ""
     environ: tuple[tuple[str, str], ...] = ()
+    bandwidth: Bandwidth = UNLIMITED
     complete: bool = False
 
     @property
@@ -197,6 +239,7 @@ class LanState:
     ``ports``        bridge ports but the VXLAN device, by name; on the wanted side each with its attachment
     ``attachments``  by port name; empty on the observed side
     ``stubs``        lower devices of macvtap attachments, by name
+    ``shapes``       what is done to frames at ports, by port name; ports at which nothing is done are left out
     ``taps``         the owners of macvtaps' device files, by link index; None where the agent may not give them away
     """
 
@@ -209,6 +252,7 @@ class LanState:
     ports: Mapping[str, Port] = field(default_factory=dict)
     attachments: Mapping[str, Attachment] = field(default_factory=dict)
     stubs: Mapping[str, Stub] = field(default_factory=dict)
+    shapes: Mapping[str, Shaping] = field(default_factory=dict)
     taps: Mapping[int, Owner] | None = field(default_factory=dict)
 
 

@@ -113,7 +113,7 @@ def table(
         Column("READY"),
         Column("AGE", 3),
     ]
-    if wide or links or any(item.lan and item.lan.down for item in items):
+    if wide or links or any(item.lan and item.lan.pulled for item in items):
         heads.append(Column("LINKS"))
     more = [Column("REASON"), Column("NETNS"), Column("UNDERLAY"), Column("FLOODING"), Column("MTU")]
     columns = [head for head in heads if head] + (more if wide else [])
@@ -136,7 +136,7 @@ def _row(item: Found, *, everywhere: bool, now: datetime | None = None, gone: bo
         str(status.nodes),
         state,
         text.age(item.created, now),
-        f"{len(lan.down)} down" if lan and lan.down else "-",
+        f"{len(lan.pulled)} down" if lan and lan.pulled else "-",
     ]
     if lan is None:
         return [*cells, ready.reason if ready else "Invalid", "", "", "", ""]
