@@ -129,14 +129,20 @@ def moment(text: str) -> datetime:
 
 
 @dataclass(frozen=True, slots=True)
-class _Quantity:
-    """How a property is written, and its bounds."""
+class Quantity:
+    """How a property is written, its bounds, and what it means, as schema and reference say it."""
 
     units: Mapping[str, int]
     example: str
     bounds: str
     least: int
     most: int
+    meaning: str
+
+    @property
+    def fault(self) -> str:
+        """What to say of a text that is not written so."""
+        return f"is not written as {self.example}; units are {', '.join(self.units)}"
 
     @property
     def pattern(self) -> str:
@@ -148,7 +154,7 @@ class _Quantity:
         """Return the value, or why it is none."""
         found = re.fullmatch(f"({_NUMBER})({'|'.join(self.units)})", text, re.IGNORECASE)
         if not found:
-            return f"{names.shown(text)} is not written as {self.example}; units are {', '.join(self.units)}"
+            return f"{names.shown(text)} {self.fault}"
         unit = next(size for name, size in self.units.items() if name.lower() == found[3].lower())
         value = round(float(found[1]) * unit)
         if not self.least <= value <= self.most:
@@ -166,17 +172,38 @@ class _Quantity:
         return min((text for text in texts if self.read(text) == value), key=len, default=texts[0])
 
 
-_PROBABILITY = _Quantity(_PERCENT, "0.1%", "0%..100%", 0, WHOLE)
-QUANTITIES: Mapping[str, _Quantity] = {
-    "delay": _Quantity(_DURATIONS, "10ms", "0us..60s", 0, MAX_DELAY),
-    "jitter": _Quantity(_DURATIONS, "2ms", "0us..60s", 0, MAX_DELAY),
-    "correlation": _PROBABILITY,
-    "loss": _PROBABILITY,
-    "duplicate": _PROBABILITY,
-    "corrupt": _PROBABILITY,
-    "reorder": _PROBABILITY,
-    "rate": _Quantity(_RATES, "100Mbit", "1kbit..32Gbit", MIN_RATE, MAX_RATE),
-    "burst": _Quantity(_SIZES, "32kB", "1B..1024MiB", 1, MAX_BURST),
+def _time(example: str, meaning: str) -> Quantity:
+    return Quantity(_DURATIONS, example, "0us..60s", 0, MAX_DELAY, meaning)
+
+
+def _chance(example: str, meaning: str) -> Quantity:
+    return Quantity(_PERCENT, example, "0%..100%", 0, WHOLE, meaning)
+
+
+QUANTITIES: Mapping[str, Quantity] = {
+    "delay": _time("10ms", "How late each frame is; 60s at the most."),
+    "jitter": _time("2ms", "How much earlier or later than the delay a frame may be; at the most the delay."),
+    "correlation": _chance("25%", "How much the jitter of a frame depends on that of the frame before it."),
+    "loss": _chance("0.1%", "The probability of a frame to be lost."),
+    "duplicate": _chance("0.1%", "The probability of a frame to come twice."),
+    "corrupt": _chance("0.1%", "The probability of a frame to have a wrong bit."),
+    "reorder": _chance("5%", "The probability of a frame not to be delayed, and so to overtake others."),
+    "rate": Quantity(
+        _RATES,
+        "100Mbit",
+        "1kbit..32Gbit",
+        MIN_RATE,
+        MAX_RATE,
+        "Bits a second, of whole Ethernet frames without preamble and checksum; 1kbit to 32Gbit.",
+    ),
+    "burst": Quantity(
+        _SIZES,
+        "32kB",
+        "1B..1024MiB",
+        1,
+        MAX_BURST,
+        "How much may pass at any speed after a silence; at least a frame. Default, a millisecond of the rate.",
+    ),
 }
 PROPERTIES = tuple(field.name for field in fields(Impairment))
 
@@ -186,7 +213,7 @@ def read(name: str, value: object) -> int | str:
     if name == "limit":
         if isinstance(value, bool) or not isinstance(value, int):
             return "must be a whole number of frames"
-        return value if 1 <= value <= MAX_LIMIT else f"{names.shown(str(value))} is not in 1..{MAX_LIMIT}"
+        return value if 1 <= value <= MAX_LIMIT else f"{value:.20g} is not in 1..{MAX_LIMIT}"
     if not isinstance(value, str):
         return f"must be text such as {QUANTITIES[name].example}"
     return QUANTITIES[name].read(value)

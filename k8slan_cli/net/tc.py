@@ -224,8 +224,9 @@ def _lead(lan: Netlink, port: int, ifb: int) -> None:
             ["TCA_ACT_OPTIONS", {"attrs": [["TCA_MIRRED_PARMS", redirect]]}],
         ]
     }
-    # Not matchall, which takes every frame by itself: not all kernels have it.
-    options = [["TCA_U32_SEL", {"keys": ["0x0/0x0+0"]}], ["TCA_U32_ACT", {"attrs": [["TCA_ACT_PRIO_1", action]]}]]
+    # Not matchall, which takes every frame by itself: not all kernels have it. A key, even of no bits, would have to
+    # lie within the frame, and so leave short ones out.
+    options = [["TCA_U32_SEL", {"keys": []}], ["TCA_U32_ACT", {"attrs": [["TCA_ACT_PRIO_1", action]]}]]
     attributes: list[list[Any]] = [["TCA_KIND", "u32"], ["TCA_OPTIONS", {"attrs": options}]]
     info = 1 << 16 | htons(_ETH_P_ALL)
     _apply(lan, hook, "clsact")

@@ -18,7 +18,7 @@ import jinja2
 import yaml
 
 from k8slan_cli import __version__, shipped
-from k8slan_cli.lan import model, names, validate, vnis, vtep, vtep_codec
+from k8slan_cli.lan import links, model, names, validate, vnis, vtep, vtep_codec
 from k8slan_cli.plan import objects
 from k8slan_cli.render.settings import Settings
 
@@ -87,6 +87,7 @@ def _constants() -> dict[str, Any]:
             "vxlan": model.DEFAULT_VXLAN,
             "forms": [str(form) for form in names.Forms],
         },
+        "quantities": links.QUANTITIES,
         "bounds": {
             "interface": names.MAX_INTERFACE,
             "device": 15,
@@ -95,6 +96,8 @@ def _constants() -> dict[str, Any]:
             "remotes": validate.MAX_REMOTES,
             "namespaces": validate.MAX_NAMESPACES,
             "spokes": validate.MAX_SPOKES,
+            "links": links.MAX_LINKS,
+            "limit": links.MAX_LIMIT,
             "tolerated": validate.TOLERATED_SPOKES,
             "resources": 2 * validate.TOLERATED_SPOKES,
             "resource": len(names.RESOURCE_DOMAIN) + 1 + names.MAX_LABEL,

@@ -50,7 +50,7 @@ def render() -> str:
         example=example,
         description=properties["spec"]["description"],
         spec=list(_rows(properties["spec"], "")),
-        rules=list(_rules(properties["spec"], "")),
+        rules=list(dict.fromkeys(_rules(properties["spec"], ""))),
         status=list(_rows(properties["status"], "")),
         beyond=_listed([f"`{name}`" for name in model.UNDERLAY_FIELDS if name in properties["spec"]["properties"]]),
         nads=_nads(),
@@ -67,16 +67,19 @@ def _rows(found: Mapping[str, Any], prefix: str) -> Iterator[Row]:
             meaning=_cell(field.get("description", "")),
         )
         yield from _rows(field.get("items", {}), f"{prefix}{name}[].")
+        yield from _rows(field.get("additionalProperties", {}), f"{prefix}{name}[link].")
 
 
 def _rules(found: Mapping[str, Any], path: str) -> Iterator[Row]:
     for rule in found.get("x-kubernetes-validations", ()):
         yield Row(path=path + rule.get("fieldPath", "").lstrip("."), type="", meaning=_cell(rule["message"]))
     for name, field in found.get("properties", {}).items():
-        yield from _rules(field, name)
-    for suffix, key in (("[]", "items"), ("[node]", "additionalProperties")):
-        if key in found:
-            yield from _rules(found[key], path + suffix)
+        inner = path if field["type"] == "object" else f"{path}.{name}"  # the two directions are as both together
+        yield from _rules(field, inner if "[" in path else name)
+    if inside := found.get("additionalProperties"):
+        yield from _rules(inside, path + ("[link]" if inside["type"] == "object" else "[node]"))
+    if "items" in found:
+        yield from _rules(found["items"], f"{path}[]")
 
 
 def _type(field: Mapping[str, Any]) -> str:
@@ -84,7 +87,8 @@ def _type(field: Mapping[str, Any]) -> str:
         case "array":
             return f"list of {_type(field['items'])}"
         case "object":
-            return "mapping of text" if "additionalProperties" in field else "object"
+            inner = field.get("additionalProperties")
+            return f"mapping of {_type(inner)}" if inner else "object"
         case "string":
             return "text"
     return str(field["type"])

@@ -11,8 +11,8 @@ A case is one file; its first comment says what happens. Its keys:
 ``before``       what was wanted, and made, the last time: any of the keys above in place of the case's own, or ``{}``
                  for the same. Without it nothing is there.
 ``damage``       what has happened to it since: ``mounted``, ``quiet``, ``bridge``, ``vxlan``, ``ports``, ``stubs``,
-                 each with the fields that are different now, or null for what is gone; and ``taps``, all there are,
-                 or null where /dev is not the agent's
+                 ``shapes``, each with the fields that are different now, or null for what is gone; and ``taps``, all
+                 there are, or null where /dev is not the agent's
 ``operations``   what is to be done, in the words of the log
 ``problem``      or why the LAN cannot be had on this node
 ``noop``         the case's twin: keys in place of the case's own, with which nothing is to be done, and ``why``
@@ -29,10 +29,22 @@ from typing import Any, TypeVar
 import yaml
 
 from k8slan_cli.lan import codec, names
+from k8slan_cli.lan.links import Bandwidth
 from k8slan_cli.lan.model import LINKS_DOWN, IpAddress, Lan
 from k8slan_cli.lan.vtep import Vtep, VtepPort
 from k8slan_cli.plan import desired
-from k8slan_cli.plan.state import Attachment, AttachmentKind, LanState, Port, Stub, Underlay, Vxlan, absent
+from k8slan_cli.plan.state import (
+    UNSHAPED,
+    Attachment,
+    AttachmentKind,
+    LanState,
+    Port,
+    Shaping,
+    Stub,
+    Underlay,
+    Vxlan,
+    absent,
+)
 
 NODE = "w1"
 _WANTED = ("lan", "nodes", "vteps", "underlay", "attachments")
@@ -176,6 +188,7 @@ def _attachment(entry: Mapping[str, Any]) -> Attachment:
     }
     fields |= {"kind": AttachmentKind(entry.get("kind", "veth")), "addresses": tuple(entry.get("addresses", ()))}
     fields["tap_owner"] = tuple(fields["tap_owner"])
+    fields["bandwidth"] = Bandwidth(**entry.get("bandwidth", {}))
     return Attachment(lan=_lan({}).ref, **fields)
 
 
@@ -183,7 +196,7 @@ def _attachment(entry: Mapping[str, Any]) -> Attachment:
 
 
 def _damaged(state: LanState, damage: Mapping[str, Any]) -> LanState:
-    if unknown := damage.keys() - {"mounted", "quiet", "bridge", "vxlan", "ports", "stubs", "taps"}:
+    if unknown := damage.keys() - {"mounted", "quiet", "bridge", "vxlan", "ports", "stubs", "shapes", "taps"}:
         raise ValueError(f"damage: unknown {sorted(unknown)}")
     changes: dict[str, Any] = {key: damage[key] for key in ("mounted", "quiet") if key in damage}
     if "bridge" in damage:
@@ -197,7 +210,18 @@ def _damaged(state: LanState, damage: Mapping[str, Any]) -> LanState:
         changes["taps"] = None if taps is None else {tap: tuple(owner) for tap, owner in taps.items()}
     if "stubs" in damage:
         changes["stubs"] = _some(state.stubs, damage["stubs"], Stub, {"mtu": 1500})
+    if "shapes" in damage:
+        changes["shapes"] = {**state.shapes} | {
+            port: _shape(state.shapes.get(port, UNSHAPED), entry) for port, entry in damage["shapes"].items()
+        }
     return replace(state, **changes)
+
+
+def _shape(shape: Shaping, damage: Mapping[str, Any]) -> Shaping:
+    queues = {
+        way: replace(_there(getattr(shape, way)), **damage[way]) for way in ("to_pod", "from_pod") if way in damage
+    }
+    return replace(shape, **{**damage, **queues})
 
 
 def _there(value: T | None) -> T:

@@ -13,7 +13,7 @@ from functools import singledispatch
 from k8slan_cli.lan import names
 from k8slan_cli.plan import operations as op
 from k8slan_cli.plan.operations import Operation
-from k8slan_cli.plan.state import LanState, Owner, Port, Vxlan, absent
+from k8slan_cli.plan.state import UNSHAPED, LanState, Owner, Port, Queue, Shaping, Vxlan, absent
 
 
 def apply_all(operations: Iterable[Operation], state: LanState) -> LanState:
@@ -27,7 +27,8 @@ def links(state: LanState) -> frozenset[str]:
     """The names of all links of k8slan in the namespace."""
     single = [state.bridge.name] if state.bridge else []
     single += [state.vxlan.link.name] if state.vxlan else []
-    return frozenset([*single, *state.ports, *state.stubs])
+    ifbs = [names.ifb(port) for port, shape in state.shapes.items() if shape.from_pod is not None]
+    return frozenset([*single, *state.ports, *state.stubs, *ifbs])
 
 
 @singledispatch
@@ -156,7 +157,23 @@ def _(operation: op.DeleteLinks, state: LanState) -> LanState:
         ports = {name: replace(port, bridge=None) for name, port in ports.items()}
         vxlan = replace(vxlan, link=replace(vxlan.link, bridge=None)) if vxlan else None
     stubs = {name: stub for name, stub in state.stubs.items() if name not in gone}
-    return replace(state, bridge=bridge, vxlan=vxlan, ports=ports, stubs=stubs)
+    shapes = {port: shape for port, each in state.shapes.items() if (shape := _without(port, each, gone)) != UNSHAPED}
+    return replace(state, bridge=bridge, vxlan=vxlan, ports=ports, stubs=stubs, shapes=shapes)
+
+
+def _without(port: str, shape: Shaping, gone: set[str]) -> Shaping:
+    """What is left at a port of what is done to frames there: the device for what comes in stays without its port."""
+    if names.ifb(port) in gone:
+        shape = replace(shape, from_pod=None, led=False)
+    return replace(shape, to_pod=Queue(), led=False) if port in gone else shape
+
+
+@apply.register
+def _(operation: op.ShapePort, state: LanState) -> LanState:
+    assert operation.port in state.ports, f"there is no {operation.port}"
+    assert operation.before == state.shapes.get(operation.port, UNSHAPED), "it is not as it was"
+    shapes = {**state.shapes, operation.port: operation.shape}
+    return replace(state, shapes={port: shape for port, shape in shapes.items() if shape != UNSHAPED})
 
 
 @apply.register

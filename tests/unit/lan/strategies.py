@@ -8,6 +8,7 @@ from ipaddress import IPv4Address, IPv6Address
 from hypothesis import strategies as st
 
 from k8slan_cli.lan import names, validate, vnis
+from k8slan_cli.lan.links import MAX_BURST, MAX_DELAY, MAX_LIMIT, MAX_RATE, MIN_RATE, WHOLE, Impairment, Link
 from k8slan_cli.lan.model import Lan, LanRef
 
 _LOWER = string.ascii_lowercase + string.digits
@@ -44,14 +45,41 @@ groups = st.one_of(
 
 
 @st.composite
+def impairments(draw: st.DrawFn) -> Impairment:
+    """What can be done to frames, as valid as can be."""
+    chances = st.just(0) | st.integers(1, WHOLE)
+    delay = draw(st.just(0) | st.integers(1, MAX_DELAY))
+    jitter = draw(st.just(0) | st.integers(0, delay))
+    rate = draw(st.just(0) | st.integers(MIN_RATE, MAX_RATE))
+    return Impairment(
+        delay=delay,
+        jitter=jitter,
+        correlation=draw(chances) if jitter else 0,
+        loss=draw(chances),
+        duplicate=draw(chances),
+        corrupt=draw(chances),
+        reorder=draw(chances) if delay else 0,
+        rate=rate,
+        burst=draw(st.just(0) | st.integers(1, MAX_BURST)) if rate else 0,
+        limit=draw(st.just(0) | st.integers(1, MAX_LIMIT)),
+    )
+
+
+def links() -> st.SearchStrategy[Link]:
+    """What can be wanted of a link."""
+    ends = st.sampled_from(["", "2030-01-31T18:30:00Z", "2030-01-31T18:30:00.5+01:00"])
+    return st.builds(Link, down=st.booleans(), until=ends, to_pod=impairments(), from_pod=impairments())
+
+
+@st.composite
 def lans(draw: st.DrawFn) -> Lan:
     """Any valid LAN, without what only a cluster says of it (uid, creation, status)."""
     bridge, vxlan = draw(st.lists(interfaces(names.MAX_INTERFACE), min_size=2, max_size=2, unique=True))
     taken = {bridge, vxlan}
-    free = spokes.filter(lambda s: not taken & {names.port(s), names.stub(names.port(s))})
+    free = spokes.filter(lambda s: not taken & {names.port(s), names.stub(names.port(s)), names.ifb(names.port(s))})
     dynamic = draw(st.booleans())
     chosen = draw(st.lists(free, min_size=0 if dynamic else 1, max_size=6, unique=True))
-    links = st.sampled_from(chosen) if chosen else st.just("lab/pod:net1")
+    ends = st.sampled_from(chosen) if chosen else st.just("lab/pod:net1")
     devices = draw(st.dictionaries(subdomains, interfaces(15), max_size=3))
     return Lan(
         ref=LanRef(namespace=draw(labels()), name=draw(subdomains)),
@@ -78,5 +106,7 @@ def lans(draw: st.DrawFn) -> Lan:
         spokes=tuple(chosen),
         dynamic=dynamic,
         offload=draw(st.booleans()),
-        down=draw(st.frozensets(links, max_size=2)),
+        cable=not dynamic and len(chosen) == 2 and draw(st.booleans()),
+        links=tuple(sorted(draw(st.dictionaries(ends, links(), max_size=2)).items())),
+        down=draw(st.frozensets(ends, max_size=2)),
     )

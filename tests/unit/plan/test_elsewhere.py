@@ -77,7 +77,7 @@ def test_what_has_not_been_heard_stays_as_it_is() -> None:
     )
     lan = replace(LAN, nodes=(NodeStatus(name="w3", vtep=A3),))
     assert desired.as_heard(Elsewhere(), lan, "w1", seen) == Elsewhere(
-        peers=frozenset({A2, A3}), losers=frozenset({"ap"})
+        peers=frozenset({A2, A3}), losers=frozenset({"ap"}), plugged=frozenset(LAN.spokes)
     )
-    heard = Elsewhere(peers=frozenset(), losers=frozenset())
+    heard = Elsewhere(peers=frozenset(), losers=frozenset(), plugged=frozenset())
     assert desired.as_heard(heard, lan, "w1", seen) == heard

@@ -44,7 +44,7 @@ def test_the_configurations_are_what_the_agent_reads() -> None:
         "type": "k8slanmacvtap",
         "lan": "lab/example",
         "spoke": "srl",
-        "capabilities": {"mac": True},
+        "capabilities": {"mac": True, "bandwidth": True},
     }
     assert json.loads(veth.config) == {
         "cniVersion": "1.0.0",
@@ -52,7 +52,7 @@ def test_the_configurations_are_what_the_agent_reads() -> None:
         "type": "k8slanveth",
         "lan": "lab/example",
         "veth": "srl",
-        "capabilities": {"mac": True, "ips": True},
+        "capabilities": {"mac": True, "ips": True, "bandwidth": True},
     }
 
 
@@ -87,7 +87,7 @@ def test_a_dynamic_lan_has_one_more_for_any_number_of_pods() -> None:
         "name": "k8slan-lan-example",
         "type": "k8slanveth",
         "lan": "lab/example",
-        "capabilities": {"mac": True, "ips": True},
+        "capabilities": {"mac": True, "ips": True, "bandwidth": True},
     }
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from k8slan_cli.errors import Invalid
-from k8slan_cli.lan import codec, model, names, validate, vnis
+from k8slan_cli.lan import codec, links, model, names, validate, vnis
+from k8slan_cli.lan.links import Link
 from k8slan_cli.lan.model import Lan, LanRef, NodeStatus
 from k8slan_cli.render import manifests, reference
 from k8slan_cli.render.settings import Settings
@@ -34,6 +35,8 @@ FULL = Lan(
     spokes=("a",),
     dynamic=True,
     offload=False,
+    cable=True,
+    links=(("a", Link(down=True)),),
 )
 NODE = NodeStatus(name="w", state="Ready", device="eth0", vtep=IPv6Address("fe80::1"), mtu=1400, message="m")
 
@@ -69,6 +72,8 @@ FIELDS = {
     "spokes": "spokes",
     "dynamic": "dynamic",
     "offload": "offload",
+    "cable": "cable",
+    "links": "links",
 }
 """A field of ``Lan`` and its key in spec; what is not here is not the user's."""
 NOT_IN_SPEC = {
@@ -122,6 +127,8 @@ def test_every_field_of_a_nodes_status_is_in_the_schema() -> None:
         ("vxlan", {"maxLength": names.MAX_INTERFACE, "default": model.DEFAULT_VXLAN}),
         ("spokes", {"maxItems": validate.MAX_SPOKES, "x-kubernetes-list-type": "set", "default": []}),
         ("dynamic", {"default": False}),
+        ("cable", {"default": False}),
+        ("links", {"maxProperties": links.MAX_LINKS}),
     ],
 )
 def test_bounds_and_defaults_are_the_models(path: str, bounds: dict[str, object]) -> None:
@@ -145,20 +152,21 @@ def _walk(field: Mapping[str, Any], path: str) -> Iterator[tuple[str, Mapping[st
     yield path, field
     for name, inner in field.get("properties", {}).items():
         yield from _walk(inner, f"{path}.{name}")
-    for inner in (field.get("items", {}).get("properties", {})).items():
-        yield from _walk(inner[1], f"{path}[].{inner[0]}")
+    for each in (field.get("items", {}), field.get("additionalProperties", {})):
+        for name, inner in each.get("properties", {}).items():
+            yield from _walk(inner, f"{path}[].{name}")
 
 
 def test_everything_that_can_be_long_has_a_bound() -> None:
     """The API server sums up what rules may cost from these bounds, and refuses a CRD that may cost too much."""
     for path, field in _walk(_schema()["spec"], ".spec"):
         limit = {"string": "maxLength", "array": "maxItems"}.get(field["type"])
-        assert limit is None or limit in field, path
+        assert limit is None or {limit, "enum", "format"} & field.keys(), path
         if field["type"] == "array":
             assert "maxLength" in field["items"], path
         if "additionalProperties" in field:
             assert "maxProperties" in field, path
-            assert "maxLength" in field["additionalProperties"], path
+            assert {"maxLength", "properties"} & field["additionalProperties"].keys(), path
 
 
 def test_what_makes_a_lan_is_immutable() -> None:
