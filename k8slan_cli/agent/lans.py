@@ -253,9 +253,9 @@ def as_written(lan: Lan) -> Lan:
 
 
 def _wants(lan: Lan | None) -> frozenset[Hashable]:
-    return frozenset(claim for claim, _, _ in validate.claims(lan)) if lan else frozenset()
+    return validate.stakes(lan) if lan else frozenset()
 
 
 def _claims(lan: Lan) -> tuple[object, ...]:
     """Return what decides whether LANs clash at all."""
-    return lan.netns, lan.vni, lan.spokes, lan.deleting, lan.leaving
+    return lan.netns, lan.vni, lan.spokes, lan.granted, lan.deleting, lan.leaving

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from k8slan_cli.errors import Invalid, Problem
@@ -34,6 +35,7 @@ def judge(request: Mapping[str, Any], clashes: Clashes) -> tuple[Problem, ...]:
     except Invalid as error:
         return error.problems
     old = _lan(before) if before is not None else None
+    lan = replace(lan, granted=old.granted if old else None)
     if before is not None and lan.deleting:
         return validate.gain(old, lan) if old else (_LATE,)
     had = {problem.message for problem in clashes(validate.as_newest(old))} if old else set()

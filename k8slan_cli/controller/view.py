@@ -11,7 +11,7 @@ from k8slan_cli.kube.lans import LanObject
 from k8slan_cli.kube.nads import FoundNad
 from k8slan_cli.kube.nodes import NodeHealth
 from k8slan_cli.lan import names
-from k8slan_cli.lan.model import Lan, NodeStatus
+from k8slan_cli.lan.model import Grant, Lan, NodeStatus
 from k8slan_cli.lan.vnis import DEFAULT_VNIS
 from k8slan_cli.lan.vtep import Vtep
 
@@ -21,7 +21,8 @@ class View:
     """All that matters for one LAN.
 
     ``found``       the LAN; without a uid there is none of that name, and only VTEPs that name it
-    ``lan``         the LAN as it has been granted: the spokes and resources that are its own; None if it breaks rules
+    ``lan``         the LAN as it may be had: the spokes and resources that are its own; None if it breaks rules
+    ``granted``     what is its own from now on
     ``allotting``   the VNIs from which LANs get one that name none
     ``clashes``     what other LANs have of it
     ``nads``        the NADs that it wants, whosever they are, and all that it owns; all in its namespace
@@ -35,6 +36,7 @@ class View:
     found: LanObject
     now: datetime
     lan: Lan | None = None
+    granted: Grant | None = None
     allotting: range = DEFAULT_VNIS
     clashes: tuple[Problem, ...] = ()
     nads: Mapping[str, FoundNad] = field(default_factory=dict)

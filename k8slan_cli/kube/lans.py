@@ -39,8 +39,8 @@ _MAX_MANAGER = 128
 class LanObject:
     """What the controller knows of a LAN object.
 
-    ``lan`` is None if the object breaks rules, ``problems`` says which. ``entries`` are ``status.nodes``, ``status``
-    is the rest of it. Without a ``uid`` there is no such object.
+    ``lan`` is None if the object breaks rules: ``problems`` says which, ``broken`` is what remains of it among other
+    LANs. ``entries`` are ``status.nodes``, ``status`` is the rest of it. Without a ``uid`` there is no such object.
     """
 
     ref: LanRef
@@ -52,7 +52,13 @@ class LanObject:
     entries: tuple[NodeStatus, ...] = ()
     status: LanStatus = field(default_factory=LanStatus)
     lan: Lan | None = None
+    broken: Lan | None = None
     problems: tuple[Problem, ...] = ()
+
+    @property
+    def claimant(self) -> Lan | None:
+        """Return the LAN, or what remains of it."""
+        return self.lan or self.broken
 
 
 def read(document: Document) -> Lan | tuple[Problem, ...]:
@@ -77,6 +83,7 @@ def read_object(document: Document, forms: Forms = Forms.SHORT) -> LanObject:
         entries=tuple(node for node in codec.nodes(status) if node.name),
         status=lan_status.decode(status),
         lan=replace(found, forms=forms) if isinstance(found, Lan) else None,
+        broken=None if isinstance(found, Lan) else replace(codec.remains(document), forms=forms),
         problems=() if isinstance(found, Lan) else found,
     )
 

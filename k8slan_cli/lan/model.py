@@ -26,6 +26,8 @@ PROTECTION = f"{GROUP}/protection"
 """The controller's own finalizer: on each LAN before it has its first NAD, so before anything can be attached."""
 CONFLICT = "Conflict"
 """The condition that says whether a LAN wants what another has."""
+INVALID = "Invalid"
+"""The reason of the condition Ready of a LAN that breaks rules."""
 NODE_READY = "Ready"
 """``NodeStatus.state`` of a node on which the LAN is as specified; every other word says that it is not."""
 LINKS_DOWN = f"{GROUP}/links-down"
@@ -96,6 +98,19 @@ class NodeStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """What the controller has granted to a LAN, in ``status.granted``: edits of the LAN leave it as it is.
+
+    No other LAN gets any of it before this one has been edited so that it does not want it any more, or is gone.
+    ``vni`` is 0 as long as none has been allotted.
+    """
+
+    netns: str
+    vni: int = 0
+    spokes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Lan:
     """A valid LAN.
 
@@ -113,8 +128,7 @@ class Lan:
     ``dynamic``    any number of pods may attach without a spoke
     ``offload``    False: checksums are filled in and frames cut to the MTU before they enter a pod or VM
     ``created``    RFC 3339 time of creation, "" where unknown: it orders LANs that clash
-    ``granted``    what the controller has written of the LAN's claims: True, they are its own; False, some are another
-                   LAN's; None, nothing since the last edit
+    ``granted``    what the controller has granted to it; None: nothing yet
     ``down``       links that are to have no carrier: spokes, or ``namespace/pod:interface`` on a dynamic LAN
     ``attached``   whether the controller counts attachments, on any node
     ``forms``      which names its NADs and resources have, as the installation has chosen
@@ -143,7 +157,7 @@ class Lan:
     created: str = ""
     uid: str = ""
     deleting: bool = False
-    granted: bool | None = None
+    granted: Grant | None = None
     down: frozenset[str] = frozenset()
     attached: bool = False
     forms: Forms = Forms.SHORT

@@ -44,7 +44,15 @@ PORT = VtepPort(
 def vtep(namespace: str, node: str = NODE, *ports: VtepPort, lan: str = "example") -> Vtep:
     ref = LanRef(namespace=namespace, name=lan)
     return Vtep(
-        lan=ref, node=node, address=ip_address("fe80::1"), device="eth1", port=4789, mtu=1446, ports=ports, message="x"
+        lan=ref,
+        node=node,
+        address=ip_address("fe80::1"),
+        device="eth1",
+        port=4789,
+        vni=7,
+        mtu=1446,
+        ports=ports,
+        message="x",
     )
 
 
