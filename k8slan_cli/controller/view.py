@@ -29,7 +29,7 @@ class View:
     ``vteps``       its VTEPs, by node
     ``nodes``       the nodes of the cluster
     ``old_agents``  whether agents of 0.1.0 run, on any node
-    ``fresh``       whether VTEPs, nodes and agents are known as they are now: only then is anything let go
+    ``fresh``       whether LANs, VTEPs, nodes and agents are known as they are now: only then is anything let go
     ``failure``     what the API server has against what was tried last, "" if it is well
     """
 

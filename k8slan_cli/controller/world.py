@@ -15,12 +15,12 @@ from itertools import chain, product
 from k8slan_cli.controller.claims import Claims
 from k8slan_cli.controller.view import View
 from k8slan_cli.errors import Problem
-from k8slan_cli.kube import lans, marks, nads, nodes
+from k8slan_cli.kube import lans, nads, nodes
 from k8slan_cli.kube.lans import LanObject
 from k8slan_cli.kube.nads import FoundNad
 from k8slan_cli.kube.nodes import NodeHealth
 from k8slan_cli.kube.watch import Cache, Key
-from k8slan_cli.lan import names, validate, vnis
+from k8slan_cli.lan import names, validate, vnis, vtep_codec
 from k8slan_cli.lan.model import Grant, Lan, LanRef
 from k8slan_cli.lan.resources import DEFAULT_NAMING, Naming, Resources
 from k8slan_cli.lan.validate import Settled
@@ -40,7 +40,7 @@ class World:
     ) -> None:
         self.lans: Cache[LanObject] = Cache(partial(lans.read_object, forms=naming.forms), self._lan_changed)
         self.nads: Cache[FoundNad] = Cache(nads.read, self._nad_changed)
-        self.vteps: Cache[Vtep] = Cache(marks.read, self._vtep_changed)
+        self.vteps: Cache[Vtep] = Cache(vtep_codec.decode, self._vtep_changed)
         self.nodes: Cache[NodeHealth] = Cache(nodes.read, self._node_changed)
         self.old_agents: Cache[bool] = Cache(lambda _document: True, self._old_agent_changed)
         self.claims = Claims()

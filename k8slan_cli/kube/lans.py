@@ -192,24 +192,25 @@ async def add_protection(client: Client, ref: LanRef, uid: str) -> Document:
     return await _apply(client, ref, uid, CONTROLLER, {"metadata": {"finalizers": [PROTECTION]}})
 
 
-async def remove_finalizers(client: Client, ref: LanRef, unwanted: frozenset[str]) -> Document | None:
+async def remove_finalizers(client: Client, ref: LanRef, uid: str, unwanted: frozenset[str]) -> Document | None:
     """Remove finalizers from a LAN, whichever manager owns them; returns the LAN as it is now, None if it is gone.
 
     Raises:
         ApiError: it could not be done.
 
     """
-    return await strip(client, LANS.path(ref.namespace, ref.name), "metadata", "finalizers", "", unwanted)
+    return await strip(client, LANS.path(ref.namespace, ref.name), uid, "metadata", "finalizers", "", unwanted)
 
 
-async def remove_nodes(client: Client, ref: LanRef, unwanted: frozenset[str]) -> Document | None:
+async def remove_nodes(client: Client, ref: LanRef, uid: str, unwanted: frozenset[str]) -> Document | None:
     """Take nodes out of a LAN's ``status.nodes``; returns the LAN as it is now, None if it is gone.
 
     Raises:
         ApiError: it could not be done.
 
     """
-    return await strip(client, LANS.path(ref.namespace, ref.name, "status"), "status", "nodes", "name", unwanted)
+    path = LANS.path(ref.namespace, ref.name, "status")
+    return await strip(client, path, uid, "status", "nodes", "name", unwanted)
 
 
 async def _apply(
@@ -221,21 +222,24 @@ async def _apply(
 
 
 async def strip(
-    client: Client, path: str, section: str, name: str, key: str, unwanted: frozenset[str]
+    client: Client, path: str, uid: str, section: str, name: str, key: str, unwanted: frozenset[str]
 ) -> Document | None:
-    """Take items out of the list ``section.name``, each known by itself or by its ``key``.
+    """Take items out of the list ``section.name`` of the object of a uid, each known by itself or by its ``key``.
 
     A patch names positions, and tests that what is there is what it means: if it is not, somebody else was quicker.
+    Of an object that is gone nothing is taken, nor of one that has been made anew: what returns is None.
     """
     identify: Callable[[Any], str] = (lambda item: str(item.get(key))) if key else str
     for attempt in range(_ATTEMPTS):
         try:
             document = await client.call("GET", path)
+            if document["metadata"]["uid"] != uid:
+                return None
             items = (document.get(section) or {}).get(name) or []
             places = [i for i, item in enumerate(items) if identify(item) in unwanted]
             if not places:
                 return document
-            patch = []
+            patch = [{"op": "test", "path": "/metadata/uid", "value": uid}]
             for i in reversed(places):
                 item = f"/{section}/{name}/{i}"
                 patch.append({"op": "test", "path": f"{item}/{key}" if key else item, "value": identify(items[i])})

@@ -279,7 +279,7 @@ def test_taking_off_a_finalizer_tries_again_when_somebody_was_quicker(failures: 
         api: Any = FakeApi()
         document = lan()
         document["metadata"] = {"finalizers": [*(f"other/{i}" for i in range(failures)), "mine"]}
-        api.put(PATH, document)
+        uid = api.put(PATH, document)["metadata"]["uid"]
         left = failures
 
         def meddle(method: str, _path: str) -> None:
@@ -291,9 +291,32 @@ def test_taking_off_a_finalizer_tries_again_when_somebody_was_quicker(failures: 
                 api.put(PATH, new)
 
         api.refuse = meddle
-        await lans.remove_finalizers(api, REF, frozenset({"mine"}))
+        await lans.remove_finalizers(api, REF, uid, frozenset({"mine"}))
         assert left == 0
         assert api.objects[PATH]["metadata"]["finalizers"] == []
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("when", ["GET", "PATCH"])
+def test_nothing_is_taken_off_a_lan_that_was_made_anew(when: str) -> None:
+    """Not even when that happens between reading and writing."""
+
+    async def run() -> None:
+        api: Any = FakeApi()
+        document = lan() | {"metadata": {"finalizers": ["mine"]}, "status": {"nodes": [{"name": "n1"}]}}
+        uid = api.put(PATH, document)["metadata"]["uid"]
+
+        def meddle(method: str, _path: str) -> None:
+            if method == when and api.objects[PATH]["metadata"]["uid"] == uid:
+                api._drop(PATH)
+                api.put(PATH, document)
+
+        api.refuse = meddle
+        for remove, item in ((lans.remove_finalizers, "mine"), (lans.remove_nodes, "n1")):
+            assert await remove(api, REF, uid, frozenset({item})) is None
+        found = api.objects[PATH]
+        assert (found["metadata"]["finalizers"], found["status"]["nodes"]) == (["mine"], [{"name": "n1"}])
 
     asyncio.run(run())
 
@@ -303,10 +326,10 @@ def test_taking_off_gives_up_in_the_end() -> None:
         api: Any = FakeApi()
         document = lan()
         document["metadata"] = {"finalizers": ["mine"]}
-        api.put(PATH, document)
+        uid = api.put(PATH, document)["metadata"]["uid"]
         api.refuse = lambda method, _path: ApiError("conflict", status=409) if method == "PATCH" else None
         with pytest.raises(ApiError):
-            await lans.remove_finalizers(api, REF, frozenset({"mine"}))
+            await lans.remove_finalizers(api, REF, uid, frozenset({"mine"}))
         assert len(api.writes()) < 20
 
     asyncio.run(run())
