@@ -61,12 +61,20 @@ class LanObject:
         return self.lan or self.broken
 
 
-def read(document: Document) -> Lan | tuple[Problem, ...]:
-    """The LAN of an object, or all its problems."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Broken:
+    """An object that breaks rules: all its problems, and what remains of it among other LANs."""
+
+    problems: tuple[Problem, ...]
+    remains: Lan
+
+
+def read(document: Document) -> Lan | Broken:
+    """The LAN of an object, or what is wrong with it."""
     try:
         return codec.decode(document, strict=False)
     except Invalid as error:
-        return error.problems
+        return Broken(problems=error.problems, remains=codec.remains(document))
 
 
 def read_object(document: Document, forms: Forms = Forms.SHORT) -> LanObject:
@@ -83,8 +91,8 @@ def read_object(document: Document, forms: Forms = Forms.SHORT) -> LanObject:
         entries=tuple(node for node in codec.nodes(status) if node.name),
         status=lan_status.decode(status),
         lan=replace(found, forms=forms) if isinstance(found, Lan) else None,
-        broken=None if isinstance(found, Lan) else replace(codec.remains(document), forms=forms),
-        problems=() if isinstance(found, Lan) else found,
+        broken=replace(found.remains, forms=forms) if isinstance(found, Broken) else None,
+        problems=found.problems if isinstance(found, Broken) else (),
     )
 
 
@@ -100,7 +108,7 @@ class ApiSource:
     def __init__(self, api: Api) -> None:
         self._wake = asyncio.Event()
         self._changed: set[Key] = set()
-        self.cache: Cache[Lan | tuple[Problem, ...]] = Cache(read, self._note)
+        self.cache: Cache[Lan | Broken] = Cache(read, self._note)
         self.informer = Informer(api, LANS.path(), self.cache, spread=CROWD_SPREAD, from_cache=True)
         self._task: asyncio.Task[None] | None = None
 
@@ -126,6 +134,7 @@ class ApiSource:
     def _snapshot(self, keys: Collection[Key], *, whole: bool) -> Snapshot:
         lans: dict[LanRef, tuple[Lan, str]] = {}
         broken: dict[str, tuple[Problem, ...]] = {}
+        remains: dict[LanRef, Lan] = {}
         gone: set[LanRef] = set()
         for namespace, name in keys:
             ref, found = LanRef(namespace=namespace, name=name), self.cache.get((namespace, name))
@@ -134,8 +143,9 @@ class ApiSource:
                 continue
             gone.add(ref)
             if found:
-                broken[str(ref)] = found
-        return Snapshot(lans=lans, broken=broken, gone=None if whole else frozenset(gone))
+                broken[str(ref)] = found.problems
+                remains[ref] = found.remains
+        return Snapshot(lans=lans, broken=broken, remains=remains, gone=None if whole else frozenset(gone))
 
     def _ended(self, _task: asyncio.Task[None]) -> None:
         self._wake.set()

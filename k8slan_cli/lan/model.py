@@ -211,10 +211,11 @@ class Snapshot:
     """The LANs that somebody sees: all at a time, or what has changed since the last look.
 
     ``lans`` come with their origins (a file's name, ``namespace/name`` in a cluster); ``broken`` are the origins that
-    cannot be read as LANs now, each with its problems. ``gone`` are the LANs that are not there any more, or not to be
-    read; None: all that are not in ``lans``.
+    cannot be read as LANs now, each with its problems, and ``remains`` is what they have been granted. ``gone`` are the
+    LANs that are not there any more, or not to be read; None: all that are not in ``lans``.
     """
 
     lans: Mapping[LanRef, tuple[Lan, str]] = field(default_factory=dict)
     broken: Mapping[str, tuple[Problem, ...]] = field(default_factory=dict)
+    remains: Mapping[LanRef, Lan] = field(default_factory=dict)
     gone: frozenset[LanRef] | None = None

@@ -184,7 +184,7 @@ def test_an_agent_may_not_call_a_vtep_by_another_name(as_: As, vteps: Kubectl, n
         with pytest.raises(KubectlError, match=r"is called by the names|Invalid value"):
             put(as_("node-agent", NODE), document | {"metadata": {"name": other, "namespace": namespace}}, "test")
     assert vteps.items("vteps") == []
-    for node, lan in (("n" * 60 + "." + "m" * 60, "l" * 99 + ".x"), ("w" * 99 + "-x", "a.b"), ("n", "l")):
+    for node, lan in (("n" * 60 + "." + "m" * 60, "l" * 99 + ".x"), ("w" * 99 + "-x", "a.b"), ("w", "l")):
         apply(as_("node-agent", node), vtep(namespace, node, PORT, lan=lan))
 
 

@@ -184,6 +184,30 @@ def test_a_lan_that_breaks_among_others_stays_as_it_was_known(tmp_path: Path) ->
     assert lans.all() == {B.ref: B}
 
 
+def test_what_a_broken_lan_has_been_granted_is_nobody_elses_on_a_node_that_never_knew_it(tmp_path: Path) -> None:
+    """It is not realised there, as nobody knows how; what another LAN wants of it is not either, until it is gone."""
+    problems = (Problem(field="spec.mtu", message="is wrong"),)
+    thief = replace(B, vni=A.vni)
+    lans = Lans(KnownLans(tmp_path))
+    whole = replace(seen(thief), broken={str(A.ref): problems}, remains={A.ref: replace(A, granted=validate.grant(A))})
+    lans.update(whole)
+    lans.update(Snapshot(lans={ELSEWHERE.ref: (ELSEWHERE, "m/a")}, gone=frozenset()))
+    assert lans.all() == {ELSEWHERE.ref: ELSEWHERE}
+    with pytest.raises(CniError, match=r"LAN n/a breaks rules: spec.mtu: is wrong"):
+        lans.of_name(A.ref)
+    with pytest.raises(CniError, match=r"LAN n/b clashes: spec.vni: 1 is in use by LAN n/a"):
+        lans.of_name(B.ref)
+    assert KnownLans(tmp_path).all().keys() == {B.ref, ELSEWHERE.ref}
+    lans.update(Snapshot(gone=frozenset({A.ref})))
+    assert lans.get(B.ref) == thief
+    lans = Lans(KnownLans(tmp_path / "new"))
+    lans.update(replace(whole, remains={A.ref: A}))
+    assert lans.get(B.ref) == thief, "what has not been granted is nobody's"
+    lans.update(whole)
+    lans.update(replace(seen(A), gone=frozenset()))
+    assert (lans.get(A.ref), lans.get(B.ref)) == (None, thief), "when it is mended, it is a LAN like others"
+
+
 def test_a_lan_without_a_vni_waits_for_it_and_keeps_the_one_it_has_in_use(tmp_path: Path) -> None:
     waiting = replace(A, vni=0, allotted=True)
     lans = Lans(KnownLans(tmp_path), lambda: [A.ref])

@@ -139,7 +139,8 @@ def test_nobody_gets_what_another_has(steps: list[tuple[Any, ...]]) -> None:
         after = cluster.lans()
         grants = list(_all_grants(cluster))
         assert len(dict(grants)) == len(grants), "two have been granted the same"
-        realised = validate.settle(after.values())
+        broken = [codec.remains(found) for found in cluster.there.values() if not _read(found)]
+        realised = validate.settle([*after.values(), *(lan for lan in broken if lan.granted)])
         for ref, lan in after.items():
             if lan.leaving or not lan.granted:
                 continue
@@ -150,6 +151,6 @@ def test_nobody_gets_what_another_has(steps: list[tuple[Any, ...]]) -> None:
             assert {claim for claim, _, _ in validate.claims(realised.lans[ref])} >= _granted(lan)
             if {claim for claim, _, _ in validate.claims(lan)} == _granted(lan):
                 assert ref not in realised.clashes
-        if what in ("look", "restart") and len(after) == len(cluster.there):
+        if what in ("look", "restart"):
             told = {ref for ref in after if (view := cluster.world.view(ref, START)) and view.clashes}
-            assert told == realised.clashes.keys(), "agents and controller agree"
+            assert told == realised.clashes.keys() & after.keys(), "agents and controller agree"

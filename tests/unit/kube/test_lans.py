@@ -16,7 +16,7 @@ from k8slan_cli.kube.client import ApiError
 from k8slan_cli.kube.kinds import LANS
 from k8slan_cli.kube.lans import ApiSource
 from k8slan_cli.kube.status import Condition, LanStatus, NodeTrouble
-from k8slan_cli.lan.model import LanRef, NodeStatus
+from k8slan_cli.lan.model import Grant, LanRef, NodeStatus
 from tests.support.old_agent import NodeWriter
 from tests.unit.kube.fake_api import FakeApi
 
@@ -150,17 +150,19 @@ def test_a_change_gives_a_snapshot_and_what_is_no_change_does_not() -> None:
     asyncio.run(run())
 
 
-def test_a_lan_that_breaks_moves_to_the_broken_ones() -> None:
+def test_a_lan_that_breaks_moves_to_the_broken_ones_and_what_it_has_been_granted_is_told() -> None:
     async def run() -> None:
         api = FakeApi()
-        api.put(PATH, lan())
+        granted = {"status": {"granted": {"ns": "n", "vni": 3}}}
+        api.put(PATH, lan() | granted)
         async with watched(api) as source:
             await source.next()
             await source.informer.live.wait()
-            api.put(PATH, lan(vni=0))
+            api.put(PATH, lan(vni=0) | granted)
             seen = await source.next()
             assert seen.lans == {}
             assert "n/a" in seen.broken
+            assert seen.remains[REF].granted == Grant(netns="n", vni=3)
 
     asyncio.run(run())
 
