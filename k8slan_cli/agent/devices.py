@@ -122,7 +122,7 @@ class Devices:
                 mac, veth = names.mac_nad(spoke, before), names.resource(names.veth_nad(spoke, before))
                 mac = known.get(mac, names.resource(mac))
                 # Until the controller has decided about a new LAN, another may have the name.
-                yield _Offer(resource=_resource(mac, (spoke,), healthy, tap), rank=(lan.granted is not True, *age))
+                yield _Offer(resource=_resource(mac, (spoke,), healthy, tap), rank=(lan.granted is None, *age))
                 yield _Offer(resource=_resource(veth, self._pods, healthy), rank=(not healthy, *age))
 
 

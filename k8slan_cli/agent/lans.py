@@ -36,6 +36,8 @@ class Lans:
         self.heard = asyncio.Event()
         self.refused: dict[LanRef, tuple[Problem, ...]] = {}
         self.broken: Mapping[str, tuple[Problem, ...]] = {}
+        self._remains: dict[LanRef, Lan] = {}
+        """Those that break rules and were not known before: they have what they were granted, but are not realised."""
         self._all: dict[LanRef, Lan] = {}
         self._by_spoke: dict[str, dict[LanRef, Lan]] = {}
         self._rivals = Rivals()
@@ -108,6 +110,8 @@ class Lans:
         """Why a LAN that is there is not realised, after its name."""
         if problems := self.refused.get(ref):
             return f"clashes: {'; '.join(map(str, problems))}"
+        if ref in self._remains:
+            return f"breaks rules: {'; '.join(map(str, self.broken.get(str(ref), ())))}"
         if self._all[ref].leaving:
             return "is being deleted"
         return "has no VNI yet: the controller allots it one, see kubectl describe lan"
@@ -116,7 +120,7 @@ class Lans:
         """Take in what the source sees now; returns the LANs that have changed, come or gone."""
         known, news = self._known.all(), self._news(snapshot)
         changed = {ref for ref, entry in news.items() if self._all.get(ref) != (entry and entry[0])}
-        before = self._take_in({ref: entry and entry[0] for ref, entry in news.items()})
+        before = self._take_in({ref: entry and entry[0] for ref, entry in news.items()} | self._remains)
         there = {ref: entry for ref in before if (entry := news.get(ref, known.get(ref)))}
         realised = {ref: (self._lans.get(ref, lan), origin) for ref, (lan, origin) in there.items()}
         self._known.change({**news, **realised})
@@ -136,7 +140,8 @@ class Lans:
 
     def preview(self, snapshot: Snapshot) -> None:
         """Take in what the source sees, but write nothing down."""
-        self._take_in({ref: entry and entry[0] for ref, entry in self._news(snapshot).items()})
+        news = self._news(snapshot)
+        self._take_in({ref: entry and entry[0] for ref, entry in news.items()} | self._remains)
 
     def _news(self, snapshot: Snapshot) -> dict[LanRef, tuple[Lan, str] | None]:
         """What a snapshot has, and None for what is gone; a LAN whose origin is broken now stays as it was known."""
@@ -147,6 +152,8 @@ class Lans:
             for ref, (lan, origin) in snapshot.lans.items()
         }
         gone = (known.keys() | self._all.keys()) - snapshot.lans.keys() if snapshot.gone is None else snapshot.gone
+        had = {ref: lan for ref, lan in self._remains.items() if ref not in news and ref not in gone}
+        self._remains = had | {ref: lan for ref, lan in snapshot.remains.items() if lan.granted and ref not in known}
         news |= {ref: None for ref in gone if ref not in known or known[ref][1] not in snapshot.broken}
         for origin, problems in snapshot.broken.items():
             if self.broken.get(origin) != problems:
@@ -197,7 +204,7 @@ class Lans:
                 if not self._by_spoke.get(spoke):
                     self._by_spoke.pop(spoke, None)
         for ref, lan in lans.items():
-            if lan and lan.vni:
+            if lan and lan.vni and ref not in self._remains:
                 self._lans[ref] = lan
                 for spoke in lan.spokes:
                     self._by_spoke.setdefault(spoke, {})[ref] = lan
@@ -253,9 +260,9 @@ def as_written(lan: Lan) -> Lan:
 
 
 def _wants(lan: Lan | None) -> frozenset[Hashable]:
-    return frozenset(claim for claim, _, _ in validate.claims(lan)) if lan else frozenset()
+    return validate.stakes(lan) if lan else frozenset()
 
 
 def _claims(lan: Lan) -> tuple[object, ...]:
     """Return what decides whether LANs clash at all."""
-    return lan.netns, lan.vni, lan.spokes, lan.deleting, lan.leaving
+    return lan.netns, lan.vni, lan.spokes, lan.granted, lan.deleting, lan.leaving

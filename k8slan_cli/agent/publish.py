@@ -257,6 +257,7 @@ class Publisher:
             address=address or before.address,
             device=underlay.name if underlay else before.device,
             port=lan.port,
+            vni=lan.vni,
             mtu=bridge.mtu if bridge else before.mtu,
             state=DEGRADED if trouble else READY,
             message=(trouble or str(self._agent.troubles))[:MAX_MESSAGE],

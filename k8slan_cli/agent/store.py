@@ -24,7 +24,7 @@ from k8slan_cli.cni.request import QEMU
 from k8slan_cli.errors import CniError, Invalid, StoreError
 from k8slan_cli.lan import codec, names
 from k8slan_cli.lan.links import Bandwidth
-from k8slan_cli.lan.model import CONFLICT, Lan, LanRef
+from k8slan_cli.lan.model import Lan, LanRef
 from k8slan_cli.plan.state import Attachment, AttachmentKind, Owner, Route
 
 log = logging.getLogger(__name__)
@@ -334,7 +334,5 @@ def _document(lan: Lan) -> dict[str, Any]:
         document["metadata"]["deletionTimestamp"] = "unknown"
     document["status"] = {"nodes": [codec.encode_node(node) for node in lan.nodes], "attached": int(lan.attached)}
     named = {"names": lan.forms, "resources": dict(lan.resources), "withoutResources": sorted(lan.bare)}
-    document["status"] |= {"vni": lan.vni, **named}
-    if lan.granted is not None:
-        document["status"]["conditions"] = [{"type": CONFLICT, "status": str(not lan.granted)}]
+    document["status"] |= {"vni": lan.vni, "granted": codec.encode_grant(lan.granted), **named}
     return document

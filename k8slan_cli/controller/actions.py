@@ -104,6 +104,7 @@ class RemoveNodes:
 
     stage: ClassVar[int] = 3
     ref: LanRef
+    uid: str
     nodes: tuple[str, ...]
 
     def describe(self) -> str:
@@ -160,6 +161,7 @@ class RemoveFinalizers:
 
     stage: ClassVar[int] = 4
     ref: LanRef
+    uid: str
     finalizers: tuple[str, ...]
 
     def describe(self) -> str:

@@ -12,7 +12,7 @@ from k8slan_cli.errors import Problem
 from k8slan_cli.lan import validate
 from k8slan_cli.lan.model import Lan, LanRef
 from k8slan_cli.lan.names import Forms
-from k8slan_cli.lan.validate import Claim, claims
+from k8slan_cli.lan.validate import Claim, Settled, stakes
 
 
 class Claims:
@@ -30,12 +30,12 @@ class Claims:
             return frozenset()
         concerned = set(self._group(before)) if before else set()
         if before:
-            for claim, _, _ in claims(before):
+            for claim in stakes(before):
                 self._leave(claim, ref)
             del self._lans[ref]
         if lan:
             self._lans[ref] = lan
-            for claim, _, _ in claims(lan):
+            for claim in stakes(lan):
                 self._by_claim[claim] = (*self._by_claim.get(claim, ()), ref)
             concerned.update(self._group(lan))
         return frozenset(concerned - {ref})
@@ -52,7 +52,7 @@ class Claims:
         group = {lan.ref: lan}
         unasked = [lan]
         while unasked:
-            for claim, _, _ in claims(unasked.pop()):
+            for claim in stakes(unasked.pop()):
                 for ref in self._by_claim.get(claim, ()):
                     if ref not in group:
                         group[ref] = self._lans[ref]
@@ -60,10 +60,15 @@ class Claims:
         return group
 
     def clashes_of(self, lan: Lan) -> tuple[Problem, ...]:
-        """What other LANs have of a LAN, known or not; it stands in the place of the known one of that name."""
+        """What is against a LAN, known or not, as it is wanted; see ``settle``."""
+        return self.settle(lan).clashes.get(lan.ref, ())
+
+    def settle(self, lan: Lan) -> Settled:
+        """How a LAN can be had beside the others, known or not; it stands in the place of the known one of its name."""
         group = self._group(lan)
-        alone = len(group) == 1 and lan.forms is not Forms.BOTH  # of two forms, a LAN's own names may clash
-        return () if alone else validate.settle(group.values()).clashes.get(lan.ref, ())
+        if len(group) == 1 and lan.forms is not Forms.BOTH and not lan.deleting:  # the rule would say the same
+            return Settled(lans={lan.ref: lan}, clashes={})
+        return validate.settle(group.values())
 
     def __contains__(self, claim: object) -> bool:
         """Return whether some LAN has or wants something."""
@@ -75,7 +80,7 @@ class Claims:
 
 
 def _same(before: Lan, after: Lan) -> bool:
-    """Return whether two states of a LAN claim the same, with the same right."""
+    """Return whether two states of a LAN have the same stakes, with the same right."""
     return _standing(before) == _standing(after)
 
 

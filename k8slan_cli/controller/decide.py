@@ -59,7 +59,7 @@ def _keep(view: View, gone: list[str]) -> Iterator[Action]:
     absent = [f for f in view.node_finalizers if view.is_gone(node_of(f))]
     yield from _given_up(found, [*gone, *map(node_of, absent)])
     if drop := (*absent, *first.taken_over(view)):
-        yield RemoveFinalizers(found.ref, drop)
+        yield RemoveFinalizers(found.ref, found.uid, drop)
 
 
 def _part(view: View, gone: list[str]) -> Iterator[Action]:
@@ -80,7 +80,7 @@ def _part(view: View, gone: list[str]) -> Iterator[Action]:
         yield from first.entries(view)
         yield from report(view, ending=_why_still_there(held_by, waiting, view))
     if drop:
-        yield RemoveFinalizers(found.ref, tuple(drop))
+        yield RemoveFinalizers(found.ref, found.uid, tuple(drop))
 
 
 def _holds(vtep: Vtep) -> bool:

@@ -9,6 +9,7 @@ from k8slan_cli.errors import Problem
 from k8slan_cli.kube.status import MAX_NODE_MESSAGE, NodeTrouble
 from k8slan_cli.lan import faults, vnis
 from k8slan_cli.lan.faults import Fault
+from k8slan_cli.lan.model import INVALID
 from k8slan_cli.lan.vtep import READY, holdings
 
 
@@ -20,7 +21,7 @@ def found(view: View, foreign: Collection[str]) -> tuple[Fault, ...]:
 def _found(view: View, foreign: Collection[str]) -> Iterator[Fault]:
     lan = view.found.lan
     if lan is None:
-        yield Fault(reason="Invalid", message=listed(view.found.problems))
+        yield Fault(reason=INVALID, message=listed(view.found.problems))
     if view.failure:
         yield Fault(reason="Refused", message=view.failure)
     if foreign:

@@ -24,7 +24,7 @@ def entries(view: View) -> Iterator[Action]:
     names = [entry.name for entry in found.entries]
     unwanted = [n for n in names if view.is_gone(n) or (view.fresh and n in told and n not in wanted)]
     if unwanted:
-        yield RemoveNodes(found.ref, tuple(unwanted))
+        yield RemoveNodes(found.ref, found.uid, tuple(unwanted))
     if not wanted.items() <= {entry.name: entry for entry in found.entries}.items():
         yield WriteNodes(found.ref, found.uid, tuple(wanted.values()))
 

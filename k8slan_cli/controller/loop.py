@@ -64,7 +64,7 @@ class Loop:
         naming: Naming = DEFAULT_NAMING,
         vnis: range = DEFAULT_VNIS,
     ) -> None:
-        """``fresh`` says whether VTEPs, nodes and agents are known as they are now."""
+        """``fresh`` says whether LANs, VTEPs, nodes and agents are known as they are now."""
         self.world = World(self._wake_up, naming, vnis)
         self.done: Counter[tuple[str, str]] = Counter()
         """Actions carried out, by kind and by "done" or "failed"."""
@@ -217,11 +217,11 @@ class Loop:
                 world.lans.learn(await lans.write_nodes(client, ref, uid, entries))
             case WriteStatus(ref, uid, status):
                 world.lans.learn(await lans.write_status(client, ref, uid, status))
-            case RemoveNodes(ref, nodes):
-                if document := await lans.remove_nodes(client, ref, frozenset(nodes)):
+            case RemoveNodes(ref, uid, nodes):
+                if document := await lans.remove_nodes(client, ref, uid, frozenset(nodes)):
                     world.lans.learn(document)
-            case RemoveFinalizers(ref, finalizers):
-                if document := await lans.remove_finalizers(client, ref, frozenset(finalizers)):
+            case RemoveFinalizers(ref, uid, finalizers):
+                if document := await lans.remove_finalizers(client, ref, uid, frozenset(finalizers)):
                     world.lans.learn(document)
             case Tell(event):
                 await self._events.tell(event)

@@ -31,6 +31,7 @@ def report(view: View, wrong: tuple[Fault, ...] = (), ending: str = "") -> Itera
     )
     status = LanStatus(
         vni=view.lan.vni if view.lan else before.vni,
+        granted=view.granted,
         generation=found.generation,
         spokes=len(found.lan.spokes) if found.lan else before.spokes,
         attached=sum(len(vtep.ports) for vtep in view.vteps),

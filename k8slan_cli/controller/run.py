@@ -81,13 +81,13 @@ class Controller:
         self._lans = Informer(client, LANS.path(), self.world.lans, on_live=self.world.mark_all)
         self._namespace = options.namespace
         self._watched: tuple[Informer[Any], ...] = ()
-        """What only the leader watches, and must know as it is now before it lets go of anything."""
+        """What only the leader watches. It must be known as it is now, and LANs too, before anything is let go of."""
         service = (f"{SECRET}.{options.namespace}.svc", *options.names)
         self._keeper = Keeper(client, options.namespace, service, options.policy, self._use)
         self._new_chain = asyncio.Event()
 
     def _fresh(self) -> bool:
-        return bool(self._watched) and all(informer.live.is_set() for informer in self._watched)
+        return bool(self._watched) and all(informer.live.is_set() for informer in (self._lans, *self._watched))
 
     def _use(self, chain: Chain) -> None:
         self.chain = chain

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from k8slan_cli.errors import Invalid, Problem
@@ -16,9 +17,10 @@ _LATE = Problem(field="spec", message="broke rules before, and cannot be mended 
 def judge(request: Mapping[str, Any], clashes: Clashes) -> tuple[Problem, ...]:
     """What is wrong with the object of an AdmissionRequest (admission.k8s.io/v1); nothing is wrong with a deletion.
 
-    ``clashes`` says what other LANs have of a LAN. The LAN that is written comes last here, whenever it was created:
-    an edit may not take from another LAN what it has. A clash that was there before may stay, so that a LAN can be
-    mended one thing at a time. A LAN that is being deleted may give up things, and gain nothing.
+    ``clashes`` says what other LANs have of a LAN. The LAN that is written comes last here, whenever it was created,
+    but for what it has been granted: an edit may not take from another LAN what it has. A clash that was there before
+    may stay, so that a LAN can be mended one thing at a time. A LAN that is being deleted may give up things, and gain
+    nothing.
     """
     operation, document = request.get("operation"), request.get("object")
     if operation not in ("CREATE", "UPDATE") or not isinstance(document, dict):
@@ -34,6 +36,7 @@ def judge(request: Mapping[str, Any], clashes: Clashes) -> tuple[Problem, ...]:
     except Invalid as error:
         return error.problems
     old = _lan(before) if before is not None else None
+    lan = replace(lan, granted=codec.remains(before).granted if before is not None else None)
     if before is not None and lan.deleting:
         return validate.gain(old, lan) if old else (_LATE,)
     had = {problem.message for problem in clashes(validate.as_newest(old))} if old else set()

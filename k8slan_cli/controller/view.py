@@ -11,7 +11,7 @@ from k8slan_cli.kube.lans import LanObject
 from k8slan_cli.kube.nads import FoundNad
 from k8slan_cli.kube.nodes import NodeHealth
 from k8slan_cli.lan import names
-from k8slan_cli.lan.model import Lan, NodeStatus
+from k8slan_cli.lan.model import Grant, Lan, NodeStatus
 from k8slan_cli.lan.vnis import DEFAULT_VNIS
 from k8slan_cli.lan.vtep import Vtep
 
@@ -21,20 +21,22 @@ class View:
     """All that matters for one LAN.
 
     ``found``       the LAN; without a uid there is none of that name, and only VTEPs that name it
-    ``lan``         the LAN as it has been granted: the spokes and resources that are its own; None if it breaks rules
+    ``lan``         the LAN as it may be had: the spokes and resources that are its own; None if it breaks rules
+    ``granted``     what is its own from now on
     ``allotting``   the VNIs from which LANs get one that name none
     ``clashes``     what other LANs have of it
     ``nads``        the NADs that it wants, whosever they are, and all that it owns; all in its namespace
     ``vteps``       its VTEPs, by node
     ``nodes``       the nodes of the cluster
     ``old_agents``  whether agents of 0.1.0 run, on any node
-    ``fresh``       whether VTEPs, nodes and agents are known as they are now: only then is anything let go
+    ``fresh``       whether LANs, VTEPs, nodes and agents are known as they are now: only then is anything let go
     ``failure``     what the API server has against what was tried last, "" if it is well
     """
 
     found: LanObject
     now: datetime
     lan: Lan | None = None
+    granted: Grant | None = None
     allotting: range = DEFAULT_VNIS
     clashes: tuple[Problem, ...] = ()
     nads: Mapping[str, FoundNad] = field(default_factory=dict)

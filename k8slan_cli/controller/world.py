@@ -6,23 +6,24 @@ indexes, so that a change costs what it concerns and not what the cluster holds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from itertools import product
+from itertools import chain, product
 
 from k8slan_cli.controller.claims import Claims
 from k8slan_cli.controller.view import View
 from k8slan_cli.errors import Problem
-from k8slan_cli.kube import lans, marks, nads, nodes
+from k8slan_cli.kube import lans, nads, nodes
 from k8slan_cli.kube.lans import LanObject
 from k8slan_cli.kube.nads import FoundNad
 from k8slan_cli.kube.nodes import NodeHealth
 from k8slan_cli.kube.watch import Cache, Key
-from k8slan_cli.lan import names, validate, vnis
-from k8slan_cli.lan.model import Lan, LanRef
+from k8slan_cli.lan import names, validate, vnis, vtep_codec
+from k8slan_cli.lan.model import Grant, Lan, LanRef
 from k8slan_cli.lan.resources import DEFAULT_NAMING, Naming, Resources
+from k8slan_cli.lan.validate import Settled
 from k8slan_cli.lan.vnis import DEFAULT_VNIS
 from k8slan_cli.lan.vtep import Vtep
 from k8slan_cli.plan.pods import sockets
@@ -39,7 +40,7 @@ class World:
     ) -> None:
         self.lans: Cache[LanObject] = Cache(partial(lans.read_object, forms=naming.forms), self._lan_changed)
         self.nads: Cache[FoundNad] = Cache(nads.read, self._nad_changed)
-        self.vteps: Cache[Vtep] = Cache(marks.read, self._vtep_changed)
+        self.vteps: Cache[Vtep] = Cache(vtep_codec.decode, self._vtep_changed)
         self.nodes: Cache[NodeHealth] = Cache(nodes.read, self._node_changed)
         self.old_agents: Cache[bool] = Cache(lambda _document: True, self._old_agent_changed)
         self.claims = Claims()
@@ -55,6 +56,8 @@ class World:
         self._marked: dict[LanRef, None] = {}
         self._owned: dict[LanRef, set[str]] = {}
         self._vteps: dict[LanRef, dict[str, Vtep]] = {}
+        self._carried: dict[int, set[tuple[LanRef, str]]] = {}
+        """VNIs that nodes have, though their LANs may be gone: of which LAN, and on which node."""
         self._nodes: dict[str, NodeHealth] = {}
 
     # ------------------------------------------------------------ which LANs to look at
@@ -81,8 +84,18 @@ class World:
         if new is None:
             self._resources.release(ref)
             self._allotted.pop(ref, None)
-        lan = self._numbered(new.lan) if new and new.lan else None
-        self.mark(ref, *self.claims.put(ref, lan), *self._resources.waiting(), *self._unnumbered)
+        self.mark(ref, *self._claim(ref), *self._resources.waiting(), *self._unnumbered)
+
+    def _claim(self, ref: LanRef) -> Iterable[LanRef]:
+        """Take in what a LAN claims, and with which right; returns the others that this may be about."""
+        found = self.lans.get((ref.namespace, ref.name))
+        return self.claims.put(ref, self._with_standing(found.claimant) if found and found.claimant else None)
+
+    def _with_standing(self, lan: Lan) -> Lan:
+        """A LAN with what its status may not say yet: the VNI that it has been allotted, and that it is in use."""
+        attached = lan.attached or any(vtep.ports for vtep in self._vteps.get(lan.ref, {}).values())
+        known = self._allotted.get(lan.ref, 0) if lan.allotted and not lan.vni else 0
+        return replace(lan, vni=lan.vni or known, attached=attached)
 
     def _nad_changed(self, key: Key, old: FoundNad | None, new: FoundNad | None) -> None:
         for found, add in ((old, False), (new, True)):
@@ -102,7 +115,15 @@ class World:
                 del self._vteps[old.lan]
         elif new:
             self._vteps.setdefault(new.lan, {})[new.node] = new
-        self.mark(*(found.lan for found in (new or old,) if found))
+        for vtep in (old, new):
+            if vtep and vtep.vni and vtep.ports:
+                carriers = self._carried.setdefault(vtep.vni, set())
+                (carriers.add if vtep is new else carriers.discard)((vtep.lan, vtep.node))
+                if not carriers:
+                    del self._carried[vtep.vni]
+                    self.mark(*self._unnumbered)
+        if vtep := new or old:
+            self.mark(vtep.lan, *self._claim(vtep.lan))
 
     def _node_changed(self, key: Key, _old: NodeHealth | None, new: NodeHealth | None) -> None:
         node, finalizer = key[1], names.finalizer(key[1])
@@ -138,17 +159,22 @@ class World:
             return None
         found = there or LanObject(ref=ref)
         wished = self._with_vni(found.lan) if found.lan else None
-        clashes = self.clashes(wished) if wished else ()
+        settled = self.claims.settle(wished) if wished else Settled(lans={}, clashes={})
+        clashes = settled.clashes.get(ref, ())
         owned = frozenset(self._owned.get(ref, ()))
         lan, wanted = None, owned
+        granted = found.broken.granted if found.broken else None
         if wished:
-            lan = self._granted(wished, clashes)
+            granted = _granted(wished, clashes)
+            lan = settled.lans.get(ref) or replace(wished, spokes=validate.own_spokes(wished, clashes))
+            lan = self._with_resources(lan, new=not clashes and not wished.leaving)
             wanted = frozenset(nad.name for nad, _ in sockets(lan, lan.forms))
             wanted = wanted & owned if clashes or wished.leaving else wanted
         keys = [(ref.namespace, name) for name in wanted | owned]
         return View(
             found=found,
             lan=lan,
+            granted=granted,
             allotting=self.allotting,
             now=now,
             clashes=clashes,
@@ -167,19 +193,14 @@ class World:
         """
         self._learned = True
         self._resources.clear()
-        known = [found for found in self.lans.values() if found.lan]
-        for found in sorted(known, key=lambda found: (found.lan.created if found.lan else "", found.ref)):
-            stated = dict(found.status.resources)
-            for spoke, before in product(found.lan.spokes if found.lan else (), self._forms.of(found.ref.name)):
+        known = [(lan, found) for found in self.lans.values() if (lan := found.claimant)]
+        for lan, found in sorted(known, key=lambda each: (each[0].created, each[0].ref)):
+            stated = _stated(found, lan)
+            for spoke, before in product(lan.spokes, self._forms.of(lan.ref.name)):
                 nad = names.mac_nad(spoke, before)
-                there = self.nads.get((found.ref.namespace, nad))
+                there = self.nads.get((lan.ref.namespace, nad))
                 told = there.resource if there and there.owner_uid == found.uid else ""
-                self._resources.learn(found.ref, spoke, {nad: stated.get(nad, told)})
-
-    def _numbered(self, lan: Lan) -> Lan:
-        """A LAN with the VNI that it has been allotted, also where its status does not say so yet."""
-        known = self._allotted.get(lan.ref, 0) if lan.allotted and not lan.vni else 0
-        return replace(lan, vni=known) if known else lan
+                self._resources.learn(lan.ref, spoke, {nad: stated.get(nad, told)})
 
     def _with_vni(self, lan: Lan) -> Lan:
         """A LAN with its VNI: one that no LAN has or wants, if it is to be allotted and none has been.
@@ -187,10 +208,10 @@ class World:
         What has been allotted is claimed at once, so that the next LAN gets another.
         """
         self._unnumbered.discard(lan.ref)
-        lan = self._numbered(lan)
+        lan = self._with_standing(lan)
         if lan.vni or lan.deleting or not self._learned:
             return lan
-        vni = vnis.free(self.allotting, self.claims)
+        vni = self._free_vni(lan.ref)
         if not vni:
             self._unnumbered.add(lan.ref)
             return lan
@@ -199,16 +220,43 @@ class World:
         self.claims.put(lan.ref, lan)
         return lan
 
-    def _granted(self, lan: Lan, clashes: tuple[Problem, ...]) -> Lan:
-        """A LAN with the spokes that are its own, and what it has for them; one that clashes gets nothing new."""
-        own = validate.own_spokes(lan, clashes)
+    def _free_vni(self, ref: LanRef) -> int:
+        """A VNI that no LAN has or wants and no node has for another LAN: if it can be, the one that nodes have.
+
+        A LAN that is made anew while pods are attached has one there.
+        """
+        kept = [vtep.vni for vtep in self._vteps.get(ref, {}).values() if vtep.ports and vtep.vni]
+
+        def taken(vni: int) -> bool:
+            return vni in self.claims or any(lan != ref for lan, _ in self._carried.get(vni, ()))
+
+        return vnis.free(chain(kept, self.allotting), taken)
+
+    def _with_resources(self, lan: Lan, *, new: bool) -> Lan:
+        """A LAN with what it has for its spokes, and what it gets if it may have ``new`` things."""
         room = self._resources.room
-        held = [spoke for spoke in own if spoke in self._resources.spokes(lan.ref)] if clashes or lan.leaving else own
+        held = lan.spokes if new else [spoke for spoke in lan.spokes if spoke in self._resources.spokes(lan.ref)]
         granted = self._resources.allot(lan.ref, held)
         if self._resources.room > room:
             self.mark(*self._resources.waiting())
-        return replace(lan, spokes=own, resources=granted.resources, bare=frozenset(granted.bare))
+        return replace(lan, resources=granted.resources, bare=frozenset(granted.bare))
 
     def clashes(self, lan: Lan) -> tuple[Problem, ...]:
         """What other LANs have of a LAN."""
         return self.claims.clashes_of(replace(lan, forms=self._forms))
+
+
+def _granted(lan: Lan, clashes: Collection[Problem]) -> Grant | None:
+    """What is a LAN's own from now on: as long as something is against what it wants, that is what has been before.
+
+    One that is being deleted may give up things, and gets nothing.
+    """
+    late = lan.leaving or (lan.deleting and not lan.granted)
+    return lan.granted if clashes or late else validate.grant(lan)
+
+
+def _stated(found: LanObject, lan: Lan) -> dict[str, str]:
+    """The resources of a LAN by its status, which names only those that are not called as their NADs are."""
+    status, spokes = found.status, lan.granted.spokes if lan.granted else ()
+    nads_had = (names.mac_nad(spoke, before) for spoke, before in product(spokes, status.forms.of(lan.ref.name)))
+    return {nad: names.resource(nad) for nad in nads_had} | dict(status.resources)

@@ -39,8 +39,8 @@ _MAX_MANAGER = 128
 class LanObject:
     """What the controller knows of a LAN object.
 
-    ``lan`` is None if the object breaks rules, ``problems`` says which. ``entries`` are ``status.nodes``, ``status``
-    is the rest of it. Without a ``uid`` there is no such object.
+    ``lan`` is None if the object breaks rules: ``problems`` says which, ``broken`` is what remains of it among other
+    LANs. ``entries`` are ``status.nodes``, ``status`` is the rest of it. Without a ``uid`` there is no such object.
     """
 
     ref: LanRef
@@ -52,15 +52,29 @@ class LanObject:
     entries: tuple[NodeStatus, ...] = ()
     status: LanStatus = field(default_factory=LanStatus)
     lan: Lan | None = None
+    broken: Lan | None = None
     problems: tuple[Problem, ...] = ()
 
+    @property
+    def claimant(self) -> Lan | None:
+        """Return the LAN, or what remains of it."""
+        return self.lan or self.broken
 
-def read(document: Document) -> Lan | tuple[Problem, ...]:
-    """The LAN of an object, or all its problems."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Broken:
+    """An object that breaks rules: all its problems, and what remains of it among other LANs."""
+
+    problems: tuple[Problem, ...]
+    remains: Lan
+
+
+def read(document: Document) -> Lan | Broken:
+    """The LAN of an object, or what is wrong with it."""
     try:
         return codec.decode(document, strict=False)
     except Invalid as error:
-        return error.problems
+        return Broken(problems=error.problems, remains=codec.remains(document))
 
 
 def read_object(document: Document, forms: Forms = Forms.SHORT) -> LanObject:
@@ -77,7 +91,8 @@ def read_object(document: Document, forms: Forms = Forms.SHORT) -> LanObject:
         entries=tuple(node for node in codec.nodes(status) if node.name),
         status=lan_status.decode(status),
         lan=replace(found, forms=forms) if isinstance(found, Lan) else None,
-        problems=() if isinstance(found, Lan) else found,
+        broken=replace(found.remains, forms=forms) if isinstance(found, Broken) else None,
+        problems=found.problems if isinstance(found, Broken) else (),
     )
 
 
@@ -93,7 +108,7 @@ class ApiSource:
     def __init__(self, api: Api) -> None:
         self._wake = asyncio.Event()
         self._changed: set[Key] = set()
-        self.cache: Cache[Lan | tuple[Problem, ...]] = Cache(read, self._note)
+        self.cache: Cache[Lan | Broken] = Cache(read, self._note)
         self.informer = Informer(api, LANS.path(), self.cache, spread=CROWD_SPREAD, from_cache=True)
         self._task: asyncio.Task[None] | None = None
 
@@ -119,6 +134,7 @@ class ApiSource:
     def _snapshot(self, keys: Collection[Key], *, whole: bool) -> Snapshot:
         lans: dict[LanRef, tuple[Lan, str]] = {}
         broken: dict[str, tuple[Problem, ...]] = {}
+        remains: dict[LanRef, Lan] = {}
         gone: set[LanRef] = set()
         for namespace, name in keys:
             ref, found = LanRef(namespace=namespace, name=name), self.cache.get((namespace, name))
@@ -127,8 +143,9 @@ class ApiSource:
                 continue
             gone.add(ref)
             if found:
-                broken[str(ref)] = found
-        return Snapshot(lans=lans, broken=broken, gone=None if whole else frozenset(gone))
+                broken[str(ref)] = found.problems
+                remains[ref] = found.remains
+        return Snapshot(lans=lans, broken=broken, remains=remains, gone=None if whole else frozenset(gone))
 
     def _ended(self, _task: asyncio.Task[None]) -> None:
         self._wake.set()
@@ -185,24 +202,25 @@ async def add_protection(client: Client, ref: LanRef, uid: str) -> Document:
     return await _apply(client, ref, uid, CONTROLLER, {"metadata": {"finalizers": [PROTECTION]}})
 
 
-async def remove_finalizers(client: Client, ref: LanRef, unwanted: frozenset[str]) -> Document | None:
+async def remove_finalizers(client: Client, ref: LanRef, uid: str, unwanted: frozenset[str]) -> Document | None:
     """Remove finalizers from a LAN, whichever manager owns them; returns the LAN as it is now, None if it is gone.
 
     Raises:
         ApiError: it could not be done.
 
     """
-    return await strip(client, LANS.path(ref.namespace, ref.name), "metadata", "finalizers", "", unwanted)
+    return await strip(client, LANS.path(ref.namespace, ref.name), uid, "metadata", "finalizers", "", unwanted)
 
 
-async def remove_nodes(client: Client, ref: LanRef, unwanted: frozenset[str]) -> Document | None:
+async def remove_nodes(client: Client, ref: LanRef, uid: str, unwanted: frozenset[str]) -> Document | None:
     """Take nodes out of a LAN's ``status.nodes``; returns the LAN as it is now, None if it is gone.
 
     Raises:
         ApiError: it could not be done.
 
     """
-    return await strip(client, LANS.path(ref.namespace, ref.name, "status"), "status", "nodes", "name", unwanted)
+    path = LANS.path(ref.namespace, ref.name, "status")
+    return await strip(client, path, uid, "status", "nodes", "name", unwanted)
 
 
 async def _apply(
@@ -214,21 +232,24 @@ async def _apply(
 
 
 async def strip(
-    client: Client, path: str, section: str, name: str, key: str, unwanted: frozenset[str]
+    client: Client, path: str, uid: str, section: str, name: str, key: str, unwanted: frozenset[str]
 ) -> Document | None:
-    """Take items out of the list ``section.name``, each known by itself or by its ``key``.
+    """Take items out of the list ``section.name`` of the object of a uid, each known by itself or by its ``key``.
 
     A patch names positions, and tests that what is there is what it means: if it is not, somebody else was quicker.
+    Of an object that is gone nothing is taken, nor of one that has been made anew: what returns is None.
     """
     identify: Callable[[Any], str] = (lambda item: str(item.get(key))) if key else str
     for attempt in range(_ATTEMPTS):
         try:
             document = await client.call("GET", path)
+            if document["metadata"]["uid"] != uid:
+                return None
             items = (document.get(section) or {}).get(name) or []
             places = [i for i, item in enumerate(items) if identify(item) in unwanted]
             if not places:
                 return document
-            patch = []
+            patch = [{"op": "test", "path": "/metadata/uid", "value": uid}]
             for i in reversed(places):
                 item = f"/{section}/{name}/{i}"
                 patch.append({"op": "test", "path": f"{item}/{key}" if key else item, "value": identify(items[i])})

@@ -10,18 +10,12 @@ from __future__ import annotations
 from typing import Any
 
 from k8slan_cli.kube.client import ApiError, Client, apply
-from k8slan_cli.kube.kinds import VTEPS, Document
+from k8slan_cli.kube.kinds import VTEPS
 from k8slan_cli.kube.lans import CONTROLLER, strip
 from k8slan_cli.kube.watch import Key
-from k8slan_cli.lan import names, vtep_codec
+from k8slan_cli.lan import names
 from k8slan_cli.lan.vtep import Vtep
 from k8slan_cli.lan.vtep_codec import HELD
-
-
-def read(document: Document) -> Vtep | None:
-    """Return the VTEP of an object; None if it is not what its name says, and so no agent's."""
-    found = vtep_codec.decode(document)
-    return found if found and key(found)[1] == document["metadata"]["name"] else None
 
 
 def key(vtep: Vtep) -> Key:
@@ -63,4 +57,4 @@ async def remove(client: Client, vtep: Vtep) -> None:
         if error.status == 404:
             return
         raise
-    await strip(client, path, "metadata", "finalizers", "", frozenset({HELD}))
+    await strip(client, path, vtep.uid, "metadata", "finalizers", "", frozenset({HELD}))

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from k8slan_cli.lan.model import CONFLICT
+from k8slan_cli.lan import codec
+from k8slan_cli.lan.model import CONFLICT, Grant
 from k8slan_cli.lan.names import Forms
 
 READY, DEGRADED = "Ready", "Degraded"
@@ -44,9 +45,10 @@ class NodeTrouble:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LanStatus:
-    """What the controller says of a LAN: ``vni``, ``forms``, ``resources`` and ``bare`` are as in ``Lan``."""
+    """What the controller says of a LAN: ``vni``, ``granted``, ``forms``, ``resources``, ``bare`` are as in ``Lan``."""
 
     vni: int = 0
+    granted: Grant | None = None
     generation: int = 0
     spokes: int = 0
     attached: int = 0
@@ -70,6 +72,7 @@ def decode(status: object) -> LanStatus:
     vni, generation, spokes, attached, nodes = (_number(said.get(key)) for key in counts)
     return LanStatus(
         vni=vni,
+        granted=codec.grant(said.get("granted")),
         generation=generation,
         spokes=spokes,
         attached=attached,
@@ -114,6 +117,7 @@ def encode(status: LanStatus) -> dict[str, Any]:
     degraded = [{"name": node.name, "message": node.message} for node in status.degraded]
     return {
         **({"vni": status.vni} if status.vni else {}),
+        "granted": codec.encode_grant(status.granted),
         "observedGeneration": status.generation,
         "spokeCount": status.spokes,
         "attached": status.attached,

@@ -6,7 +6,8 @@ A document is what a YAML file or the Kubernetes API gives: nested dicts, of any
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from datetime import date
 from ipaddress import IPv6Address, ip_address
 from typing import Any, TypeVar
@@ -20,8 +21,10 @@ from k8slan_cli.lan.model import (
     DEFAULT_BRIDGE,
     DEFAULT_PORT,
     DEFAULT_VXLAN,
+    INVALID,
     KIND,
     LINKS_DOWN,
+    Grant,
     IpAddress,
     Lan,
     LanRef,
@@ -183,6 +186,16 @@ def decode(document: object, *, strict: bool = True) -> Lan:
     return lan
 
 
+def remains(document: Mapping[str, Any]) -> Lan:
+    """The LAN of a document that breaks rules, as far as it takes part among others, which may not take what it has.
+
+    That is what it has been granted. One without a grant comes last, with all that can be read of what it wants.
+    """
+    read = _Reader()
+    lan = _lan(read, dict(document), *(read.mapping(document.get(part), part) for part in ("metadata", "spec")))
+    return validate.as_granted(lan) if lan.granted else validate.as_newest(lan)
+
+
 def _broken(lan: Lan, stated: set[str], spec: dict[str, Any]) -> Iterator[Problem]:
     """The rules that a document breaks, without a second word on what is missing, of a wrong type, or not written."""
     silent = stated | {f"spec.{key}" for key in ("ns", "vni") if spec.get(key) is None}
@@ -196,7 +209,7 @@ def _lan(read: _Reader, top: dict[str, Any], metadata: dict[str, Any], spec: dic
     namespace = read.typed(str, metadata.get("namespace"), "metadata.namespace", DEFAULT_NAMESPACE)
     name = read.typed(str, metadata.get("name"), "metadata.name", "")
     devices = read.mapping(spec.get("vxlanDevMap"), "spec.vxlanDevMap")
-    return Lan(
+    lan = Lan(
         ref=LanRef(namespace=namespace, name=name),
         netns=read.typed(str, spec.get("ns"), "spec.ns", names.netns(namespace, name)),
         bridge=read.typed(str, spec.get("bridge"), "spec.bridge", DEFAULT_BRIDGE),
@@ -221,7 +234,6 @@ def _lan(read: _Reader, top: dict[str, Any], metadata: dict[str, Any], spec: dic
         created=read.moment(metadata.get("creationTimestamp"), "metadata.creationTimestamp"),
         uid=read.typed(str, metadata.get("uid"), "metadata.uid", ""),
         deleting=metadata.get("deletionTimestamp") is not None,
-        granted=_granted(top.get("status"), metadata.get("generation")),
         down=_links_down(metadata.get("annotations")),
         attached=_attached(top.get("status")),
         forms=_forms(top.get("status")),
@@ -230,6 +242,7 @@ def _lan(read: _Reader, top: dict[str, Any], metadata: dict[str, Any], spec: dic
         finalizers=_finalizers(metadata.get("finalizers")),
         nodes=(*nodes(top.get("status")), *_peers(read, top.get("peers"))),
     )
+    return replace(lan, granted=_granted(top.get("status"), lan))
 
 
 def _links(read: _Reader, value: object) -> Links:
@@ -284,15 +297,46 @@ def _until(read: _Reader, value: object, field: str) -> str:
     return text
 
 
-def _granted(status: object, generation: object) -> bool | None:
-    """Return what ``status.conditions`` says of the LAN's claims: a conflict counts until it is said to be over."""
-    conditions = status.get("conditions") if isinstance(status, dict) else None
-    for condition in conditions if isinstance(conditions, list) else []:
-        if isinstance(condition, dict) and condition.get("type") == CONFLICT:
-            if condition.get("status") == "True":
-                return False
-            return True if condition.get("observedGeneration") == generation else None
-    return None
+def _granted(status: object, lan: Lan) -> Grant | None:
+    """Return what ``status`` says that the LAN has been granted.
+
+    Controllers of before have only said by conditions that it is in no conflict, which they also said of one that
+    breaks rules. Its ns and vni cannot have been edited since then.
+    """
+    if not isinstance(status, dict):
+        return None
+    if "granted" in status:
+        return grant(status["granted"], lan.spokes)
+    listed = status.get("conditions")
+    conditions = [c for c in listed if isinstance(c, dict)] if isinstance(listed, list) else []
+    settled = any((c.get("type"), c.get("status")) == (CONFLICT, "False") for c in conditions)
+    broken = any((c.get("type"), c.get("reason")) == ("Ready", INVALID) for c in conditions)
+    return validate.grant(lan) if settled and (lan.in_use or not broken) else None
+
+
+def grant(found: object, known: Collection[str] = ()) -> Grant | None:
+    """``status.granted``, but for what is no name: agents make files and devices of these. ``known`` are spokes."""
+    netns, spokes = (found.get("ns"), found.get("spokes")) if isinstance(found, dict) else (None, None)
+    if not isinstance(found, dict) or not isinstance(netns, str) or names.file_fault(netns):
+        return None
+    good = frozenset(known)
+    return Grant(
+        netns=netns,
+        vni=_allotted(found),
+        spokes=tuple(
+            spoke
+            for spoke in (spokes if isinstance(spokes, list) else [])
+            if isinstance(spoke, str) and (spoke in good or not names.label_fault(spoke, names.MAX_INTERFACE))
+        ),
+    )
+
+
+def encode_grant(granted: Grant | None) -> dict[str, Any]:
+    """``status.granted``: empty, and not absent, if nothing is, so that conditions do not count in its place."""
+    if granted is None:
+        return {}
+    vni = {"vni": granted.vni} if granted.vni else {}
+    return {"ns": granted.netns, **vni, **({"spokes": list(granted.spokes)} if granted.spokes else {})}
 
 
 def _allotted(status: object) -> int:

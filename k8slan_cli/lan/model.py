@@ -27,6 +27,8 @@ PROTECTION = f"{GROUP}/protection"
 """The controller's own finalizer: on each LAN before it has its first NAD, so before anything can be attached."""
 CONFLICT = "Conflict"
 """The condition that says whether a LAN wants what another has."""
+INVALID = "Invalid"
+"""The reason of the condition Ready of a LAN that breaks rules."""
 NODE_READY = "Ready"
 """``NodeStatus.state`` of a node on which the LAN is as specified; every other word says that it is not."""
 LINKS_DOWN = f"{GROUP}/links-down"
@@ -97,6 +99,19 @@ class NodeStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """What the controller has granted to a LAN, in ``status.granted``: edits of the LAN leave it as it is.
+
+    No other LAN gets any of it before this one has been edited so that it does not want it any more, or is gone.
+    ``vni`` is 0 as long as none has been allotted.
+    """
+
+    netns: str
+    vni: int = 0
+    spokes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Lan:
     """A valid LAN.
 
@@ -116,8 +131,7 @@ class Lan:
     ``cable``      the LAN's two spokes are the ends of a cable: without a carrier while the other end is not plugged in
     ``links``      what is wanted of single links: spokes, or ``namespace/pod:interface`` on a dynamic LAN
     ``created``    RFC 3339 time of creation, "" where unknown: it orders LANs that clash
-    ``granted``    what the controller has written of the LAN's claims: True, they are its own; False, some are another
-                   LAN's; None, nothing since the last edit
+    ``granted``    what the controller has granted to it; None: nothing yet
     ``down``       links that are to have no carrier by the annotation
     ``attached``   whether the controller counts attachments, on any node
     ``forms``      which names its NADs and resources have, as the installation has chosen
@@ -148,7 +162,7 @@ class Lan:
     created: str = ""
     uid: str = ""
     deleting: bool = False
-    granted: bool | None = None
+    granted: Grant | None = None
     down: frozenset[str] = frozenset()
     attached: bool = False
     forms: Forms = Forms.SHORT
@@ -219,10 +233,11 @@ class Snapshot:
     """The LANs that somebody sees: all at a time, or what has changed since the last look.
 
     ``lans`` come with their origins (a file's name, ``namespace/name`` in a cluster); ``broken`` are the origins that
-    cannot be read as LANs now, each with its problems. ``gone`` are the LANs that are not there any more, or not to be
-    read; None: all that are not in ``lans``.
+    cannot be read as LANs now, each with its problems, and ``remains`` is what they have been granted. ``gone`` are the
+    LANs that are not there any more, or not to be read; None: all that are not in ``lans``.
     """
 
     lans: Mapping[LanRef, tuple[Lan, str]] = field(default_factory=dict)
     broken: Mapping[str, tuple[Problem, ...]] = field(default_factory=dict)
+    remains: Mapping[LanRef, Lan] = field(default_factory=dict)
     gone: frozenset[LanRef] | None = None

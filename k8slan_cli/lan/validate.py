@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from k8slan_cli.errors import Problem
 from k8slan_cli.lan import links, names
-from k8slan_cli.lan.model import ANY, Lan, LanRef
+from k8slan_cli.lan.model import ANY, Grant, Lan, LanRef
 from k8slan_cli.lan.names import Forms
 from k8slan_cli.lan.vnis import MAX_VNI
 
@@ -212,59 +212,82 @@ def claims(lan: Lan) -> Iterator[tuple[Claim, str, str]]:
             yield nad_claim(lan.ref.namespace, nad), spoke_field(position), f"{spoke}, as NAD {nad},"
 
 
+def stakes(lan: Lan) -> frozenset[Claim]:
+    """Return all that a LAN wants or has been granted: LANs without a stake in common cannot clash."""
+    forms = (lan,) if lan.granted in (None, grant(lan)) else (lan, as_granted(lan))
+    return frozenset(claim for form in forms for claim, _, _ in claims(form))
+
+
 def settle(lans: Iterable[Lan], held: Mapping[LanRef, Lan] = MappingProxyType({})) -> Settled:
     """Decide which LANs can be had. Agents, controller, webhook and workstation all decide by this.
 
     ``held`` are LANs with attachments on the node that asks, as they are realised there. What they hold stays theirs,
-    whatever others want, however old these are. If a LAN that is held has been edited so that it wants what another
-    has, the edit is not followed: it goes on with the ns, vni, bridge, vxlan, spokes and dynamic that it had, until
-    the clash is gone. So neither LAN is torn down.
+    whatever others want, however old these are. So does what the controller has granted to a LAN. If such a LAN has
+    been edited so that it wants what another has, the edit is not followed: it goes on with what it had (see
+    ``_as_it_was``) until the clash is gone. So neither LAN is torn down.
 
-    All else goes to the first that wants it; a LAN gets all that it wants or nothing. The first is one whose claims
-    the controller has granted, and the last one of which it has said that it clashes; then one with attachments, on
-    any node; then one that is not being deleted; then the oldest, and of one age the first by name.
+    All else goes to the first that wants it; a LAN gets all that it wants or nothing. The first is one with
+    attachments, on any node; then one that is not being deleted; then the oldest, and of one age the first by name.
 
     A LAN that is being deleted gains nothing, and one without attachments claims nothing any more.
     """
     ranked = sorted(lans, key=_rank)
     owners: _Owners = {}
+    had: dict[LanRef, frozenset[Claim]] = {}
     found: dict[LanRef, Lan] = {}
     for lan in ranked:
         former = held.get(lan.ref)
         if former and not _taken(former, owners):
-            owners.update(_owned(former))
+            had[lan.ref] = frozenset(_own(former, owners))
             found[lan.ref] = _as_it_was(lan, former)
+    for lan in ranked:
+        if lan.granted and not lan.leaving:
+            former = as_granted(lan)
+            had[lan.ref] = had.get(lan.ref, frozenset()).union(_own(former, owners))
+            if lan.ref not in found and not _taken(former, owners):
+                found[lan.ref] = former
     refused = [lan for lan in ranked if lan.ref in found or not lan.leaving]
     freed = True
     while freed:  # what a LAN gives up may be what one before it waits for
         waiting, refused, freed = refused, [], False
         for lan in waiting:
-            former = found.get(lan.ref)
-            if _against(lan, former, owners):
+            if _against(lan, found.get(lan.ref), owners):
                 refused.append(lan)
                 continue
-            if former:
-                given_up = _owned(former).keys() - _owned(lan).keys()
-                for claim in given_up:
-                    del owners[claim]
-                freed = freed or bool(given_up)
-            owners.update(_owned(lan))
+            for claim in had.pop(lan.ref, frozenset()).difference(_own(lan, owners)):
+                del owners[claim]
+                freed = True
             found[lan.ref] = lan
     return Settled(lans=found, clashes={lan.ref: _against(lan, found.get(lan.ref), owners) for lan in refused})
 
 
-def _rank(lan: Lan) -> tuple[int, bool, bool, str, LanRef]:
-    word = {True: 0, None: 1, False: 2}[lan.granted]
-    return word, not lan.in_use, lan.deleting, lan.created or "~", lan.ref
+def _rank(lan: Lan) -> tuple[bool, bool, str, LanRef]:
+    return not lan.in_use, lan.deleting, lan.created or _UNKNOWN, lan.ref
+
+
+_UNKNOWN, _NEVER = "~", "~~"
+"""After all times of creation."""
 
 
 def as_newest(lan: Lan) -> Lan:
     """Return a LAN that comes after all others: who writes one may not take from another what it has."""
-    return replace(lan, granted=False, attached=False, nodes=(), created="")
+    return replace(lan, attached=False, nodes=(), created=_NEVER)
 
 
-def _owned(lan: Lan) -> _Owners:
-    return {claim: lan.ref for claim, _, _ in claims(lan)}
+def grant(lan: Lan) -> Grant:
+    """Return what is to be granted to a LAN for it to be as it is wanted."""
+    return Grant(netns=lan.netns, vni=lan.vni, spokes=lan.spokes)
+
+
+def as_granted(lan: Lan) -> Lan:
+    """Return a LAN with what has been granted to it, instead of what it wants."""
+    had = lan.granted
+    return replace(lan, netns=had.netns, vni=had.vni, spokes=had.spokes) if had else lan
+
+
+def _own(lan: Lan, owners: _Owners) -> list[Claim]:
+    """Make a LAN the owner of what it claims and no other has; returns what of it is its own."""
+    return [claim for claim, _, _ in claims(lan) if owners.setdefault(claim, lan.ref) == lan.ref]
 
 
 def _against(lan: Lan, former: Lan | None, owners: _Owners) -> tuple[Problem, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container
+from collections.abc import Callable, Iterable
 
 MAX_VNI = (1 << 24) - 1
 """RFC 7348, section 5: 24 bits."""
@@ -30,6 +30,6 @@ def shown(vnis: range) -> str:
     return f"{vnis.start}-{vnis.stop - 1}"
 
 
-def free(vnis: range, taken: Container[int]) -> int:
-    """Return the least VNI of a range that is not taken, 0 if all are."""
-    return next((vni for vni in vnis if vni not in taken), 0)
+def free(vnis: Iterable[int], taken: Callable[[int], bool]) -> int:
+    """Return the first of some VNIs that is not taken, 0 if all are."""
+    return next((vni for vni in vnis if not taken(vni)), 0)

@@ -90,6 +90,7 @@ class Vtep:
     ``address``  where the other nodes send VXLAN to; None while there is none
     ``device``   the underlay device
     ``port``     UDP port of VXLAN
+    ``vni``      that frames of the LAN have on this node; 0 where its agent does not say
     ``mtu``      inside the LAN on this node, in bytes; 0 while unknown
     ``state``    ``Ready``, or one word for what is wrong; ``message`` is the sentence
     ``lost``     the controller's word that the node has not been ready for a minute: its ports hold no spoke and no
@@ -103,6 +104,7 @@ class Vtep:
     address: IpAddress | None = None
     device: str = ""
     port: int = 0
+    vni: int = 0
     mtu: int = 0
     state: str = READY
     message: str = ""

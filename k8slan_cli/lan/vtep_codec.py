@@ -26,10 +26,10 @@ T = TypeVar("T")
 
 
 def decode(document: Mapping[str, Any]) -> Vtep | None:
-    """Return the VTEP of an API server's document, or None if it names no LAN and node."""
+    """Return the VTEP of an API server's document, or None if it is not what its name says, and so no agent's."""
     metadata, spec, status = (_typed(dict, document.get(part), {}) for part in ("metadata", "spec", "status"))
     lan, node = _text(spec, "lan"), _text(spec, "node")
-    if not lan or not node:
+    if not lan or not node or _text(metadata, "name") != names.vtep(lan, node):
         return None
     return Vtep(
         lan=LanRef(namespace=_text(metadata, "namespace"), name=lan),
@@ -37,6 +37,7 @@ def decode(document: Mapping[str, Any]) -> Vtep | None:
         address=_address(_text(status, "address")),
         device=_text(status, "device"),
         port=_number(status, "port"),
+        vni=_number(status, "vni"),
         mtu=_number(status, "mtu"),
         state=_text(status, "state"),
         message=_text(status, "message"),
@@ -88,6 +89,7 @@ def encode(vtep: Vtep) -> dict[str, Any]:
             address=str(vtep.address or ""),
             device=vtep.device,
             port=vtep.port,
+            vni=vtep.vni,
             mtu=vtep.mtu,
             state=vtep.state,
             message=vtep.message[:MAX_MESSAGE],

@@ -296,6 +296,43 @@ def test_a_lan_that_is_being_deleted_takes_nothing_from_one_in_use(
         pass
 
 
+def test_what_an_unused_lan_has_been_granted_is_taken_by_nobody_while_the_controller_is_away(
+    leaving: Lan,
+    lans: Lans,
+    elsewhere: Kubectl,
+    sandbox: Callable[[Node], Sandbox],
+    node1: Node,
+    request: pytest.FixtureRequest,
+) -> None:
+    """Not by an older LAN, nor across namespaces, though it is edited: agents and the next controller see to it."""
+    older, first = lans("older"), lans("first", spokes=3)
+    kept, new = first.spokes[:2], names.unique("e")
+    granted = {"ns": first.netns, "vni": first.vni, "spokes": list(first.spokes)}
+    assert first.get()["status"]["granted"] == granted
+    back = request.getfixturevalue("no_controller")
+    attack(leaving, first)
+    older.patch({"spec": {"spokes": [*older.spokes, kept[1]]}})
+    specs = claims(first)
+    for number, spec in enumerate(specs.values()):
+        elsewhere.create(probing.lan(f"clash{number}", elsewhere.namespace, **spec))
+    first.patch({"spec": {"spokes": [*kept, new], "mtu": 1400}})
+    box, lan = sandbox(node1), {"lan": f"{first.kubectl.namespace}/first"}
+    eventually("the agent has heard of all this", lambda: box.call("ADD", veth(new) | lan).status == 0)
+    for number, (spoke, field) in enumerate(zip(kept, specs, strict=True)):
+        box.call("ADD", veth(spoke) | lan, interface=f"eth{number}").result()
+        refusal = box.call("ADD", dynamic(f"{elsewhere.namespace}/clash{number}"), interface="eth9").error(100)
+        assert f"clashes: {field}: " in refusal
+    back()
+    assert condition(judged(older), "Conflict")["status"] == "True"
+    for number in range(len(specs)):
+        elsewhere.wait("--for=condition=Conflict", f"lan/clash{number}")
+    found = judged(first)
+    assert [condition(found, kind)["status"] for kind in ("Ready", "Conflict")] == ["True", "False"]
+    assert found["status"]["granted"] == {**granted, "spokes": [*kept, new]}
+    for interface, spoke in (("net1", new), ("eth0", kept[0]), ("eth1", kept[1])):
+        box.call("DEL", veth(spoke) | lan, interface=interface).ok()
+
+
 @pytest.mark.usefixtures("no_webhook")
 def test_an_older_lan_in_use_and_a_younger_one_whose_spoke_it_takes_both_go_on(
     lans: Lans, pod: Pods, undisturbed: Undisturbed, node1: Node, node2: Node

@@ -567,7 +567,7 @@ def test_a_cluster_of_the_first_version_is_taken_over_node_by_node(lab: Lab, sta
 def test_marks_do_not_bring_back_what_is_gone_or_meet_another(lab: Lab) -> None:
     lab.lan("a")
     lab.vtep("a", "n1", "p:s1")
-    before = marks.read(lab.api.get(lab.vtep_path("a", "n1")))
+    before = vtep_codec.decode(lab.api.get(lab.vtep_path("a", "n1")))
     assert before is not None
 
     async def run(*calls: Any) -> list[object]:

@@ -56,7 +56,7 @@ def flowing(one: Namespace, other: Namespace) -> Iterator[None]:
 
 @pytest.mark.parametrize("field", list(CLAIMS))
 def test_an_older_lan_that_is_edited_takes_nothing_from_one_in_use(node: Node, field: str) -> None:
-    """The older one is not realised, also by the next agent, until what it wants is free."""
+    """The older one is not realised, though the other is edited, nor by the next agent, until what it wants is free."""
     with pods(3) as (one, two, late):
         with node.agent() as agent:
             for pod, spoke in ((one, "y1"), (two, "y2")):
@@ -67,6 +67,8 @@ def test_an_older_lan_that_is_edited_takes_nothing_from_one_in_use(node: Node, f
                 said = agent.log.wait("LAN default/old is not realised, it clashes: ", since=mark)
                 assert f"{field}: " in said
                 assert "in use by LAN default/young" in said
+                node.write("young.yaml", text("young", "2026-01-02T00:00:00Z", spokes=["y1", "y2", "y3"], vni=7001))
+                agent.log.wait("LAN default/young has changed", since=mark)
             assert agent.log.operations(mark) == []
             assert "of LAN default/old, which clashes" in node.add(late, veth("o1")).error(100)
         with node.agent() as agent, flowing(one, two):
@@ -111,7 +113,8 @@ def test_of_two_in_use_neither_is_torn_down(node: Node, field: str) -> None:
             eventually("it follows", lambda: f"/netns/{netns}" in "\n".join(node.mounts()))
             for pod, _ in at[2:]:
                 eventually("its pods are plugged in", lambda p=pod: p.links().get("net1", {}).get("operstate") == "UP")
-            assert {"o1p", "o2p"} < set(node.inside(netns).links())
+            inside = node.inside(netns)
+            eventually("their ports are in the new namespace", lambda: {"o1p", "o2p"} < set(inside.links()))
             for pod, spoke in at[2:]:
                 node.delete(pod, veth(spoke)).ok()
             node.assert_nothing_left()

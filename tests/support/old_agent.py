@@ -29,7 +29,7 @@ class NodeWriter:
 
     async def remove_node(self, ref: LanRef, node: str) -> None:
         """Take a node out of ``status.nodes``; nothing happens if it is not there."""
-        self._learn(await remove_nodes(self._client, ref, frozenset({node})))
+        self._learn(await remove_nodes(self._client, ref, self._uid(ref), frozenset({node})))
 
     async def add_finalizer(self, ref: LanRef, finalizer: str) -> None:
         """Add a finalizer; a LAN that is being deleted takes none."""
@@ -37,7 +37,11 @@ class NodeWriter:
 
     async def remove_finalizer(self, ref: LanRef, finalizer: str) -> None:
         """Take a finalizer off; nothing happens if it is not there."""
-        self._learn(await remove_finalizers(self._client, ref, frozenset({finalizer})))
+        self._learn(await remove_finalizers(self._client, ref, self._uid(ref), frozenset({finalizer})))
+
+    def _uid(self, ref: LanRef) -> str:
+        found = self._source.cache.get((ref.namespace, ref.name))
+        return found.uid if isinstance(found, Lan) else ""
 
     async def _apply(self, ref: LanRef, wanted: Mapping[str, Any], part: str = "") -> None:
         found = self._source.cache.get((ref.namespace, ref.name))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -309,7 +309,7 @@ def checked(drafts: Sequence[Draft], seen: Surroundings) -> Plan:
             problems[subject].append(Problem(field="metadata.name", message=f"is that of {new[lan.ref][2]} too"))
         else:
             new[lan.ref] = (document, lan, subject)
-    everybody = [found.lan for found in seen.lans if found.lan] + [lan for _, lan, _ in new.values()]
+    everybody = [found.lan for found in seen.lans if found.lan] + [_as_made(lan) for _, lan, _ in new.values()]
     for ref, clashes in validate.settle(everybody).clashes.items():
         if ref in new:
             problems[new[ref][2]] += clashes
@@ -324,6 +324,13 @@ def checked(drafts: Sequence[Draft], seen: Surroundings) -> Plan:
     forms = next((found.lan.forms for found in seen.lans if found.lan), Forms.SHORT)
     documents = tuple(_ready_to_send(document) for document, _, _ in new.values())
     return Plan(documents=documents, there=tuple(there), warnings=tuple(warnings), forms=forms)
+
+
+def _as_made(lan: Lan) -> Lan:
+    """A LAN as it will be when it is made, also from a copy of one: nothing of what that one has is its own."""
+    from k8slan_cli.lan import validate
+
+    return replace(validate.as_newest(lan), granted=None)
 
 
 def _taken(found: Found) -> str:

@@ -138,7 +138,7 @@ def test_the_controller_enters_nodes_for_agents_of_the_first_version_and_takes_t
     asyncio.run(act(lambda client: lans.write_nodes(client, before.ref, before.uid, [told])))
     after = lans.read_object(kubectl.get("lan", "example"))
     assert after.entries == (told, NodeStatus(name="worker2", state="Ready"))
-    asyncio.run(act(lambda client: lans.remove_nodes(client, before.ref, frozenset({"worker1"}))))
+    asyncio.run(act(lambda client: lans.remove_nodes(client, before.ref, before.uid, frozenset({"worker1"}))))
     assert [node.name for node in lans.read_object(kubectl.get("lan", "example")).entries] == ["worker2"]
 
 

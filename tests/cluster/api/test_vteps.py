@@ -44,7 +44,15 @@ PORT = VtepPort(
 def vtep(namespace: str, node: str = NODE, *ports: VtepPort, lan: str = "example") -> Vtep:
     ref = LanRef(namespace=namespace, name=lan)
     return Vtep(
-        lan=ref, node=node, address=ip_address("fe80::1"), device="eth1", port=4789, mtu=1446, ports=ports, message="x"
+        lan=ref,
+        node=node,
+        address=ip_address("fe80::1"),
+        device="eth1",
+        port=4789,
+        vni=7,
+        mtu=1446,
+        ports=ports,
+        message="x",
     )
 
 
@@ -65,7 +73,7 @@ def put(kubectl: Kubectl, document: dict[str, Any], by: str) -> None:
 
 
 def read(kubectl: Kubectl, node: str = NODE) -> Vtep:
-    found = marks.read(kubectl.get("vtep", name(node)))
+    found = vtep_codec.decode(kubectl.get("vtep", name(node)))
     assert found is not None
     return found
 
@@ -166,6 +174,18 @@ def test_an_agent_may_not_create_the_vtep_of_another_node(as_: As, vteps: Kubect
     with pytest.raises(KubectlError, match="own node only"):
         as_("node-agent", NODE)("create", "-f", "-", stdin=json.dumps(vtep_codec.encode(vtep(namespace, OTHER))))
     assert vteps.items("vteps") == []
+
+
+def test_an_agent_may_not_call_a_vtep_by_another_name(as_: As, vteps: Kubectl, namespace: str) -> None:
+    """One of a LAN and a node has one name, also where theirs are longer than it has room for."""
+    document = vtep_codec.encode(vtep(namespace))
+    plain, _, digest = name().rpartition("-")
+    for other in ("mine", plain, f"{plain}-x-{digest}", f"x-{name()}", f"{name()}0", f"{plain}-{digest.upper()}x"):
+        with pytest.raises(KubectlError, match=r"is called by the names|Invalid value"):
+            put(as_("node-agent", NODE), document | {"metadata": {"name": other, "namespace": namespace}}, "test")
+    assert vteps.items("vteps") == []
+    for node, lan in (("n" * 60 + "." + "m" * 60, "l" * 99 + ".x"), ("w" * 99 + "-x", "a.b"), ("w", "l")):
+        apply(as_("node-agent", node), vtep(namespace, node, PORT, lan=lan))
 
 
 @pytest.mark.parametrize(

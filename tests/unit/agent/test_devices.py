@@ -16,7 +16,7 @@ from k8slan_cli.agent.passes import Self
 from k8slan_cli.agent.underlays import Underlays
 from k8slan_cli.errors import KernelError
 from k8slan_cli.kubelet.plugins import Resource
-from k8slan_cli.lan import names
+from k8slan_cli.lan import names, validate
 from k8slan_cli.lan.model import Lan, LanRef
 from k8slan_cli.lan.names import Forms
 
@@ -111,9 +111,11 @@ def test_a_spoke_has_a_resource_of_each_kind_and_asking_the_kernel_stops_nothing
 
 def test_lans_with_one_spoke_share_what_is_for_pods_and_each_has_its_own_for_vms() -> None:
     """As the controller says; until it has, a LAN that it knows has the name, and not the new one."""
-    known = replace(LAN, granted=True, created="2026-01-02T00:00:00Z")
+    known = replace(LAN, granted=validate.grant(LAN), created="2026-01-02T00:00:00Z")
     new = replace(LAN, ref=LanRef(namespace="a", name="new"), created="2026-01-01T00:00:00Z")
-    told = replace(new, granted=True, resources=(("k8slan-mac-r1", "macvtap.k8slan.io/k8slan-mac-new-r1"),))
+    told = replace(
+        new, granted=validate.grant(new), resources=(("k8slan-mac-r1", "macvtap.k8slan.io/k8slan-mac-new-r1"),)
+    )
 
     async def play() -> None:
         rig = Rig(known)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from k8slan_cli.agent.lans import Lans
 from k8slan_cli.agent.store import KnownLans
 from k8slan_cli.errors import CniError, Problem
 from k8slan_cli.lan import validate
-from k8slan_cli.lan.model import PROTECTION, Lan, LanRef, NodeStatus, Snapshot
+from k8slan_cli.lan.model import PROTECTION, Grant, Lan, LanRef, NodeStatus, Snapshot
 
 A, B = (
     Lan(
@@ -56,10 +57,27 @@ def test_who_has_a_spoke_keeps_it_while_attached_also_over_a_restart(tmp_path: P
 def test_what_others_write_of_a_lan_is_taken_in_while_its_edit_is_not_followed(tmp_path: Path) -> None:
     lans = Lans(KnownLans(tmp_path), lambda: [B.ref])
     lans.update(seen(A, B))
-    granted = replace(A, granted=True)
+    granted = replace(A, granted=validate.grant(A))
     for entries in ((), (NodeStatus(name="n1"),)):
         lans.update(seen(granted, replace(GREEDY, nodes=entries, mtu=1400)))
         assert lans.get(B.ref) == replace(B, nodes=entries, mtu=1400)
+
+
+@pytest.mark.parametrize("fields", [{"netns": A.netns}, {"vni": A.vni}, {"spokes": ("a1",)}])
+def test_what_has_been_granted_to_a_lan_is_its_own_on_nodes_where_nobody_uses_it(
+    tmp_path: Path, fields: dict[str, Any]
+) -> None:
+    """Whatever is edited, also over a restart, though an older LAN wants it that is in use elsewhere."""
+    granted, rival = replace(A, granted=validate.grant(A)), replace(B, attached=True, **fields)
+    for edited in (replace(granted, mtu=1400), replace(granted, spokes=("a1", "a3")), replace(granted, spokes=("a1",))):
+        lans = Lans(KnownLans(tmp_path))
+        lans.update(seen(rival, edited))
+        assert (lans.get(A.ref), list(lans.refused)) == (edited, [B.ref])
+    wishful = replace(granted, spokes=("a3", "b1"))
+    lans = Lans(KnownLans(tmp_path / "new"))
+    lans.update(seen(wishful, B))
+    assert lans.get(A.ref) == granted
+    assert lans.of_spoke("a2").ref == A.ref, "of an edit that clashes nothing is followed"
 
 
 def test_a_lan_that_is_being_deleted_takes_nothing_though_older(tmp_path: Path) -> None:
@@ -76,9 +94,9 @@ def test_a_lan_that_is_being_deleted_takes_nothing_though_older(tmp_path: Path) 
                 ask()
 
 
-@pytest.mark.parametrize(("granted", "attached"), [(None, False), (True, True), (False, False)])
+@pytest.mark.parametrize(("granted", "attached"), [(None, False), (validate.grant(A), True), (Grant(netns="x"), False)])
 def test_what_the_controller_has_said_is_known_after_a_restart(
-    tmp_path: Path, granted: bool | None, attached: bool
+    tmp_path: Path, granted: Grant | None, attached: bool
 ) -> None:
     lan = replace(A, granted=granted, attached=attached, uid="u")
     Lans(KnownLans(tmp_path)).update(seen(lan))
@@ -103,7 +121,7 @@ def test_a_spoke_alone_is_the_lans_of_the_pods_namespace_else_the_only_ones(tmp_
 
 def test_the_lan_of_the_pods_namespace_is_meant_though_it_cannot_be_had(tmp_path: Path) -> None:
     lans = Lans(KnownLans(tmp_path))
-    for mine in (replace(ELSEWHERE, vni=1, granted=False), replace(ELSEWHERE, deleting=True)):
+    for mine in (replace(ELSEWHERE, vni=1, created="2026-01-03T00:00:00Z"), replace(ELSEWHERE, deleting=True)):
         lans.update(seen(A, mine))
         with pytest.raises(CniError, match=r"LAN m/a, which (clashes|is being deleted)"):
             lans.of_spoke("a1", "m")
@@ -164,6 +182,30 @@ def test_a_lan_that_breaks_among_others_stays_as_it_was_known(tmp_path: Path) ->
     assert lans.broken == {}
     lans.update(Snapshot(gone=frozenset({A.ref})))
     assert lans.all() == {B.ref: B}
+
+
+def test_what_a_broken_lan_has_been_granted_is_nobody_elses_on_a_node_that_never_knew_it(tmp_path: Path) -> None:
+    """It is not realised there, as nobody knows how; what another LAN wants of it is not either, until it is gone."""
+    problems = (Problem(field="spec.mtu", message="is wrong"),)
+    thief = replace(B, vni=A.vni)
+    lans = Lans(KnownLans(tmp_path))
+    whole = replace(seen(thief), broken={str(A.ref): problems}, remains={A.ref: replace(A, granted=validate.grant(A))})
+    lans.update(whole)
+    lans.update(Snapshot(lans={ELSEWHERE.ref: (ELSEWHERE, "m/a")}, gone=frozenset()))
+    assert lans.all() == {ELSEWHERE.ref: ELSEWHERE}
+    with pytest.raises(CniError, match=r"LAN n/a breaks rules: spec.mtu: is wrong"):
+        lans.of_name(A.ref)
+    with pytest.raises(CniError, match=r"LAN n/b clashes: spec.vni: 1 is in use by LAN n/a"):
+        lans.of_name(B.ref)
+    assert KnownLans(tmp_path).all().keys() == {B.ref, ELSEWHERE.ref}
+    lans.update(Snapshot(gone=frozenset({A.ref})))
+    assert lans.get(B.ref) == thief
+    lans = Lans(KnownLans(tmp_path / "new"))
+    lans.update(replace(whole, remains={A.ref: A}))
+    assert lans.get(B.ref) == thief, "what has not been granted is nobody's"
+    lans.update(whole)
+    lans.update(replace(seen(A), gone=frozenset()))
+    assert (lans.get(A.ref), lans.get(B.ref)) == (None, thief), "when it is mended, it is a LAN like others"
 
 
 def test_a_lan_without_a_vni_waits_for_it_and_keeps_the_one_it_has_in_use(tmp_path: Path) -> None:

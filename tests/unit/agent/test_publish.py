@@ -22,7 +22,7 @@ from k8slan_cli.kube.client import ApiError
 from k8slan_cli.kube.kinds import PODS, VTEPS
 from k8slan_cli.kube.vteps import VtepWatch, VtepWriter
 from k8slan_cli.lan import names, vtep_codec
-from k8slan_cli.lan.model import Lan, LanRef, NodeStatus, Snapshot
+from k8slan_cli.lan.model import Grant, Lan, LanRef, NodeStatus, Snapshot
 from k8slan_cli.lan.vtep import READY, PodRef, VmRef, Vtep
 from k8slan_cli.plan import desired
 from k8slan_cli.plan.state import Attachment, AttachmentKind, LanState, Underlay, absent
@@ -260,7 +260,7 @@ def test_what_is_no_change_is_not_written(play: Callable[[Play], None]) -> None:
         await rig.settle()
         for _ in range(5):
             rig.passed()
-            rig.see(granted=True)
+            rig.see(granted=Grant(netns="n"))
             rig.see(granted=None)
             await rig.settle()
         assert rig.writes() == 1

@@ -14,6 +14,7 @@ from k8slan_cli.agent.loop import LanLoop
 from k8slan_cli.agent.passes import Outcome, Self
 from k8slan_cli.agent.paths import Paths
 from k8slan_cli.agent.underlays import Underlays
+from k8slan_cli.lan import validate
 from k8slan_cli.lan.model import Lan, LanRef, NodeStatus, Snapshot
 from k8slan_cli.net.netlink import Heard
 from k8slan_cli.plan.state import Attachment, AttachmentKind, LanState, Underlay
@@ -155,7 +156,11 @@ def test_news_of_one_lan_of_a_thousand_are_news_of_that_one_alone(crowd: tuple[A
 def test_what_the_controller_writes_of_a_lan_wakes_it_for_its_peers_alone(crowd: tuple[Agent, list[str]]) -> None:
     agent, woken = crowd
     lan = agent.lans.all()[replace(BASE.ref, name="l7")]
-    for changed in (replace(lan, attached=True), replace(lan, granted=True), replace(lan, finalizers=("x",))):
+    for changed in (
+        replace(lan, attached=True),
+        replace(lan, granted=validate.grant(lan)),
+        replace(lan, finalizers=("x",)),
+    ):
         agent.take_in(Snapshot(lans={lan.ref: (changed, "x")}, gone=frozenset()))
         assert woken == []
     changed = replace(lan, nodes=(NodeStatus(name="w2", vtep=ip_address("192.0.2.2")),))

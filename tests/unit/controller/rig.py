@@ -70,6 +70,7 @@ def _vtep(lan: LanRef, name: str, short: Mapping[str, Any]) -> dict[str, Any]:
             lan=lan,
             node=_lan_and_node(name)[1],
             address=ip_address(short["address"]) if "address" in short else None,
+            vni=short.get("vni", 0),
             mtu=short.get("mtu", 1446),
             state=short.get("state", "Ready"),
             message=short.get("message", ""),

@@ -9,8 +9,14 @@ from hypothesis import strategies as st
 
 from k8slan_cli.controller.claims import Claims
 from k8slan_cli.lan import validate
-from k8slan_cli.lan.model import PROTECTION, Lan, LanRef, NodeStatus
+from k8slan_cli.lan.model import PROTECTION, Grant, Lan, LanRef, NodeStatus
 
+_GRANTS = st.builds(
+    Grant,
+    netns=st.sampled_from(["n1", "n2", "n3"]),
+    vni=st.integers(0, 4),
+    spokes=st.lists(st.sampled_from(["e1", "e2", "e3"]), max_size=2, unique=True).map(tuple),
+)
 _NAMES = st.sampled_from("abcdef")
 _LANS = st.builds(
     Lan,
@@ -22,7 +28,7 @@ _LANS = st.builds(
     spokes=st.lists(st.sampled_from([f"e{i}" for i in range(12)]), max_size=3, unique=True).map(tuple),
     created=st.sampled_from(["2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z", ""]),
     deleting=st.booleans(),
-    granted=st.sampled_from([None, True, False]),
+    granted=st.none() | _GRANTS,
     finalizers=st.sampled_from([(), (PROTECTION,)]),
     nodes=st.sampled_from([(), (NodeStatus(name="n1"),)]),
     attached=st.booleans(),
@@ -73,9 +79,9 @@ def test_a_change_that_claims_nothing_else_concerns_nobody(lan: Lan) -> None:
     assert claims.put(lan.ref, replace(lan, vni=9)) == {other.ref}
 
 
-@given(_LANS, st.sampled_from([None, True, False]))
+@given(_LANS, st.none() | _GRANTS)
 def test_what_the_controller_says_of_a_lan_concerns_those_that_it_shares_claims_with(
-    lan: Lan, granted: bool | None
+    lan: Lan, granted: Grant | None
 ) -> None:
     claims = Claims()
     claims.put(lan.ref, lan)

@@ -82,6 +82,21 @@ def test_a_tenant_that_edits_its_nad_gets_nothing_of_anothers() -> None:
     run_fast(play())
 
 
+def test_without_its_nad_a_lan_has_the_name_by_its_grant_whoever_comes_meanwhile() -> None:
+    async def play() -> None:
+        rig = Rig()
+        await lead(rig, lan("b", 5, "r1"), lan("a", 6, "r1"))
+        b = rig.api.objects.pop(LANS.path("b", "lab"))
+        rig.change({"lans": lan("0", 7, "r1", creationTimestamp="1999-01-01T00:00:00Z")})
+        rig.api.objects[LANS.path("b", "lab")] = b  # so it comes last in lists
+        rig.change({"nads": {"b/k8slan-mac-r1": None}})
+        rig = successor(rig)
+        await lead(rig)
+        assert (resource(rig, "b"), resource(rig, "a")) == (PLAIN, LONG)
+
+    run_fast(play())
+
+
 def test_a_name_that_is_free_again_is_for_who_comes_next() -> None:
     async def play() -> None:
         rig = Rig()

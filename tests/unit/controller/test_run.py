@@ -170,6 +170,32 @@ def test_nothing_is_let_go_while_something_is_not_heard_of(unheard: str) -> None
     run_fast(run())
 
 
+def test_a_lan_is_not_let_go_while_lans_are_not_heard_of() -> None:
+    """What is known of it may be old: its tenant may have taken back that it is to go by force, say."""
+
+    async def run() -> None:
+        api = FakeApi()
+        put_lan(api)
+        api.put(NODES.path("", "n1"), {})
+        vtep = path("vteps", "a@n1")
+        api.put(vtep, document("vteps", {"ports": ["p:e5"]}, "a@n1"))
+        async with replicas(api, "one"):
+            api.remove(A)
+            await asyncio.sleep(5)
+            api.refuse = lambda _method, at: ApiError("no answer") if at == LANS.path() else None
+            api.break_watches()
+            await asyncio.sleep(5)
+            api.put(vtep, {**api.objects[vtep], "metadata": {**api.objects[vtep]["metadata"], "finalizers": []}})
+            api.remove(vtep)
+            await asyncio.sleep(60)
+            assert A in api.objects
+            api.refuse = lambda _method, _path: None
+            await asyncio.sleep(31)
+            assert A not in api.objects
+
+    run_fast(run())
+
+
 def test_an_agent_of_the_first_version_is_one_without_a_version() -> None:
     async def run() -> None:
         api = FakeApi()

@@ -119,6 +119,25 @@ def test_what_is_broken_already_may_be_mended_but_not_broken_otherwise(claims: C
     assert said(claims, "UPDATE", still, old) == ["spec.vni: 0 is not in 1..16777215"]
 
 
+@pytest.mark.parametrize("broken", [{}, {"mtu": 1}])
+def test_what_has_been_granted_is_not_refused_because_a_rival_is_there(claims: Claims, broken: dict[str, Any]) -> None:
+    """Neither to a LAN that is edited, nor to one that is mended; what is new is."""
+    spec = {"vni": 9, "ns": "c", "spokes": ["e9"]}
+    status = {"status": {"granted": {"ns": "c", "vni": 9, "spokes": ["e9"]}}}
+    for found in (document("rival", {**spec, "ns": "r"}), document("c", {**spec, **broken}) | status):
+        lan = codec.remains(found) if found["spec"].get("mtu") else codec.decode(found)
+        claims.put(lan.ref, lan)
+    old = document("c", {**spec, **broken}) | status
+    assert said(claims, "UPDATE", document("c", {**spec, "spokes": ["e9", "e10"]}) | status, old) == []
+    wrong = document("c", {**spec, "spokes": ["e9", "e1"]}) | status
+    assert said(claims, "UPDATE", wrong, old) == ["spec.spokes[1]: e1 is in use by LAN d/a"]
+    new = document("new", {**spec, "ns": "new"}) | {"status": {"granted": {"ns": "new", "vni": 9}}}
+    assert said(claims, "CREATE", new) == [
+        "spec.vni: 9 is in use by LAN d/c",
+        "spec.spokes[0]: e9 is in use by LAN d/c",
+    ]
+
+
 @pytest.mark.parametrize("metadata", [{"finalizers": ["x"]}, {"labels": {"a": "b"}}])
 def test_an_update_that_leaves_the_spec_alone_is_nobodys_business(claims: Claims, metadata: dict[str, Any]) -> None:
     broken = {"vni": 0}

@@ -87,6 +87,49 @@ def test_when_none_is_left_this_is_said_until_one_is() -> None:
     run_fast(play())
 
 
+def test_one_of_a_lan_that_breaks_rules_is_not_allotted_to_another() -> None:
+    """Neither what it had been granted or allotted before it broke them, nor what it names."""
+
+    async def play() -> None:
+        rig = Rig(vnis=FEW)
+        broken = {"patch": {"spec": {"spokes": ["X"]}}}
+        wrong = {"c": {"spec": {"vni": 102, "spokes": 5}}}
+        await lead(rig, lan("a"), lan("b", 101), {"a": broken, "b": broken}, wrong, lan("d"))
+        assert vnis(rig)["d"] is None
+        rig = Rig(api=rig.api, vnis=FEW)
+        thief = lan("thief", 100, creationTimestamp="2025-01-01T00:00:00Z")
+        await lead(rig, lan("e"), thief, {"a": {"patch": {"spec": {"spokes": ["a"]}}}})
+        assert vnis(rig)["e"] is None
+        assert ready(rig, "a").startswith("True")
+        assert ready(rig, "thief") == "False Conflict: spec.vni: 100 is in use by LAN d/a"
+
+    run_fast(play())
+
+
+def test_one_that_a_node_still_has_is_not_allotted_to_another_though_the_lan_is_gone() -> None:
+    """After a deletion by force, or one that a lost node did not hear of; the same LAN made anew has it again."""
+    force = {"annotations": {"lan.k8slan.io/force-delete": "true"}}
+
+    async def play() -> None:
+        rig = Rig(vnis=FEW)
+        rig.change({"nodes": {"n1": {}}, "vteps": {"a@n1": {"ports": ["p:a"], "vni": 100}}})
+        await lead(rig, lan("a", **force), {"a": "deleted"})
+        assert vnis(rig) == {}
+        rig = Rig(api=rig.api, vnis=FEW)
+        await lead(rig, lan("b"), lan("c"), lan("d"), {"d": None}, lan("a", **force))
+        assert vnis(rig) == {"b": 101, "c": 102, "a": 100}
+        rig = Rig(api=rig.api, vnis=FEW)
+        async with rig.running(), rig.looping():
+            rig.change({"lans": {"a": "deleted", **lan("d")}})
+            await rig.settle()
+            assert vnis(rig) == {"b": 101, "c": 102, "d": None}
+            rig.change({"vteps": {"a@n1": None}})
+            await rig.settle()
+            assert vnis(rig)["d"] == 100
+
+    run_fast(play())
+
+
 def test_one_that_is_being_deleted_gets_none() -> None:
     async def play() -> None:
         rig = Rig(vnis=FEW)

@@ -16,7 +16,7 @@ from k8slan_cli.kube.client import ApiError
 from k8slan_cli.kube.kinds import LANS
 from k8slan_cli.kube.lans import ApiSource
 from k8slan_cli.kube.status import Condition, LanStatus, NodeTrouble
-from k8slan_cli.lan.model import LanRef, NodeStatus
+from k8slan_cli.lan.model import Grant, LanRef, NodeStatus
 from tests.support.old_agent import NodeWriter
 from tests.unit.kube.fake_api import FakeApi
 
@@ -150,17 +150,19 @@ def test_a_change_gives_a_snapshot_and_what_is_no_change_does_not() -> None:
     asyncio.run(run())
 
 
-def test_a_lan_that_breaks_moves_to_the_broken_ones() -> None:
+def test_a_lan_that_breaks_moves_to_the_broken_ones_and_what_it_has_been_granted_is_told() -> None:
     async def run() -> None:
         api = FakeApi()
-        api.put(PATH, lan())
+        granted = {"status": {"granted": {"ns": "n", "vni": 3}}}
+        api.put(PATH, lan() | granted)
         async with watched(api) as source:
             await source.next()
             await source.informer.live.wait()
-            api.put(PATH, lan(vni=0))
+            api.put(PATH, lan(vni=0) | granted)
             seen = await source.next()
             assert seen.lans == {}
             assert "n/a" in seen.broken
+            assert seen.remains[REF].granted == Grant(netns="n", vni=3)
 
     asyncio.run(run())
 
@@ -279,7 +281,7 @@ def test_taking_off_a_finalizer_tries_again_when_somebody_was_quicker(failures: 
         api: Any = FakeApi()
         document = lan()
         document["metadata"] = {"finalizers": [*(f"other/{i}" for i in range(failures)), "mine"]}
-        api.put(PATH, document)
+        uid = api.put(PATH, document)["metadata"]["uid"]
         left = failures
 
         def meddle(method: str, _path: str) -> None:
@@ -291,9 +293,32 @@ def test_taking_off_a_finalizer_tries_again_when_somebody_was_quicker(failures: 
                 api.put(PATH, new)
 
         api.refuse = meddle
-        await lans.remove_finalizers(api, REF, frozenset({"mine"}))
+        await lans.remove_finalizers(api, REF, uid, frozenset({"mine"}))
         assert left == 0
         assert api.objects[PATH]["metadata"]["finalizers"] == []
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("when", ["GET", "PATCH"])
+def test_nothing_is_taken_off_a_lan_that_was_made_anew(when: str) -> None:
+    """Not even when that happens between reading and writing."""
+
+    async def run() -> None:
+        api: Any = FakeApi()
+        document = lan() | {"metadata": {"finalizers": ["mine"]}, "status": {"nodes": [{"name": "n1"}]}}
+        uid = api.put(PATH, document)["metadata"]["uid"]
+
+        def meddle(method: str, _path: str) -> None:
+            if method == when and api.objects[PATH]["metadata"]["uid"] == uid:
+                api._drop(PATH)
+                api.put(PATH, document)
+
+        api.refuse = meddle
+        for remove, item in ((lans.remove_finalizers, "mine"), (lans.remove_nodes, "n1")):
+            assert await remove(api, REF, uid, frozenset({item})) is None
+        found = api.objects[PATH]
+        assert (found["metadata"]["finalizers"], found["status"]["nodes"]) == (["mine"], [{"name": "n1"}])
 
     asyncio.run(run())
 
@@ -303,10 +328,10 @@ def test_taking_off_gives_up_in_the_end() -> None:
         api: Any = FakeApi()
         document = lan()
         document["metadata"] = {"finalizers": ["mine"]}
-        api.put(PATH, document)
+        uid = api.put(PATH, document)["metadata"]["uid"]
         api.refuse = lambda method, _path: ApiError("conflict", status=409) if method == "PATCH" else None
         with pytest.raises(ApiError):
-            await lans.remove_finalizers(api, REF, frozenset({"mine"}))
+            await lans.remove_finalizers(api, REF, uid, frozenset({"mine"}))
         assert len(api.writes()) < 20
 
     asyncio.run(run())

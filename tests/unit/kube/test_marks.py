@@ -30,17 +30,17 @@ def play(script: Callable[[Any, Vtep], Awaitable[None]]) -> None:
     """Run a script on an API server that has a VTEP."""
     api = FakeApi()
     api.put(PATH, vtep_codec.encode(FOUND))
-    there = marks.read(api.objects[PATH])
+    there = vtep_codec.decode(api.objects[PATH])
     assert there is not None
     asyncio.run(script(api, there))  # type: ignore[arg-type]
 
 
 def test_a_mark_leaves_alone_what_the_agent_says() -> None:
     async def script(api: Any, there: Vtep) -> None:
-        lost = marks.read(await marks.mark(api, there, lost=True))
+        lost = vtep_codec.decode(await marks.mark(api, there, lost=True))
         assert lost == replace(there, lost=True, version=lost.version if lost else 0)
         assert lost
-        found = marks.read(await marks.mark(api, lost, lost=False))
+        found = vtep_codec.decode(await marks.mark(api, lost, lost=False))
         assert found == replace(there, lost=False, version=found.version if found else 0)
 
     play(script)
@@ -61,7 +61,7 @@ def test_a_mark_is_for_the_object_that_was_looked_at(gone: bool) -> None:
 
 def test_a_mark_is_not_taken_back_of_what_the_agent_has_written_since() -> None:
     async def script(api: Any, there: Vtep) -> None:
-        lost = marks.read(await marks.mark(api, there, lost=True))
+        lost = vtep_codec.decode(await marks.mark(api, there, lost=True))
         assert lost
         api.put(PATH, {**api.objects[PATH], "status": {**api.objects[PATH]["status"], "mtu": 1400}})
         with pytest.raises(ApiError) as caught:
@@ -93,8 +93,22 @@ def test_one_that_was_made_anew_is_not_removed() -> None:
     play(script)
 
 
+def test_one_that_is_made_anew_while_it_is_removed_keeps_what_holds_it() -> None:
+    async def script(api: Any, there: Vtep) -> None:
+        def meddle(method: str, _path: str) -> None:
+            if method == "GET":  # between its deletion and its finalizer's end, its agent has come back
+                api._drop(PATH)
+                api.put(PATH, vtep_codec.encode(FOUND))
+
+        api.refuse = meddle
+        await marks.remove(api, there)
+        assert api.objects[PATH]["metadata"]["finalizers"] == [vtep_codec.HELD]
+
+    play(script)
+
+
 def test_a_document_that_no_agent_wrote_is_no_vtep() -> None:
     document = vtep_codec.encode(FOUND)
-    assert marks.read(document) == FOUND
-    assert marks.read(document | {"metadata": document["metadata"] | {"name": "mine"}}) is None
-    assert marks.read(document | {"spec": {"lan": "blue"}}) is None
+    assert vtep_codec.decode(document) == FOUND
+    assert vtep_codec.decode(document | {"metadata": document["metadata"] | {"name": "mine"}}) is None
+    assert vtep_codec.decode(document | {"spec": {"lan": "blue"}}) is None

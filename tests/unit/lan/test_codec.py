@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from k8slan_cli.errors import Invalid
 from k8slan_cli.lan import codec, names, validate
-from k8slan_cli.lan.model import Lan, LanRef, NodeStatus
+from k8slan_cli.lan.model import Grant, Lan, LanRef, NodeStatus
 from tests.unit.lan import strategies
 
 SEED = """
@@ -48,6 +48,11 @@ def document(**spec: object) -> dict[str, Any]:
         "metadata": {"name": "blue", "namespace": "lab"},
         "spec": {"vni": 7, "spokes": ["a"], **spec},
     }
+
+
+GOOD = {"type": "Conflict", "status": "False"}
+WHOLE = Grant(netns=names.netns("lab", "blue"), vni=7, spokes=("a",))
+"""What ``document`` wants."""
 
 
 def problems(bad: object, *, strict: bool = True) -> list[str]:
@@ -311,24 +316,46 @@ def test_a_lan_is_in_use_by_the_controllers_count_or_by_nodes_of_the_first_versi
 
 
 @pytest.mark.parametrize(
-    ("conditions", "granted"),
+    ("status", "granted"),
     [
-        ([{"type": "Conflict", "status": "False", "observedGeneration": 3}], True),
-        ([{"type": "Conflict", "status": "False", "observedGeneration": 2}], None),
-        ([{"type": "Conflict", "status": "True", "observedGeneration": 2}], False),
-        ([{"type": "Ready", "status": "True", "observedGeneration": 3}], None),
-        ([None, "x", {}], None),
-        ("x", None),
+        ({"granted": {"ns": "n", "vni": 9, "spokes": ["b", "c"]}}, Grant(netns="n", vni=9, spokes=("b", "c"))),
+        ({"granted": {"ns": "n"}, "vni": 8}, Grant(netns="n")),
+        ({"granted": {"ns": "n", "vni": 0, "spokes": ["a", "A", "../b", 5, "c"]}}, Grant(netns="n", spokes=("a", "c"))),
+        ({"granted": {"ns": "../n", "vni": 9}}, None),
+        ({"granted": {"vni": 9}, "conditions": [GOOD]}, None),
+        ({"granted": {}, "conditions": [GOOD]}, None),
+        ({"granted": "x", "conditions": [GOOD]}, None),
+        ({"conditions": [GOOD]}, WHOLE),
+        ({"conditions": [GOOD, {"type": "Ready", "reason": "Conflict"}]}, WHOLE),
+        ({"conditions": [{**GOOD, "status": "True"}]}, None),
+        ({"conditions": [{"type": "Ready", "status": "True"}]}, None),
+        ({"conditions": [GOOD, {"type": "Ready", "reason": "Invalid"}]}, None),
+        ({"conditions": [GOOD, {"type": "Ready", "reason": "Invalid"}], "attached": 1}, WHOLE),
+        ({"conditions": [None, "x", {}, {"type": []}]}, None),
+        ({"conditions": "x"}, None),
         (None, None),
     ],
 )
-def test_what_the_controller_has_granted_counts_until_the_lan_is_edited(
-    conditions: object, granted: bool | None
-) -> None:
-    """And a conflict until the controller says that it is over."""
-    whole = document() | {"status": {"conditions": conditions}}
-    whole["metadata"] = {**whole["metadata"], "generation": 3}
-    assert codec.decode(whole).granted is granted
+def test_what_the_controller_has_granted_is_not_the_users_to_write(status: object, granted: Grant | None) -> None:
+    """Of a status of before grants, it is what a LAN without a conflict wants, unless it broke rules and was unused."""
+    assert codec.decode(document() | {"status": status}).granted == granted
+
+
+@pytest.mark.parametrize("granted", [None, WHOLE, Grant(netns="n")])
+def test_a_grant_is_read_as_it_is_written(granted: Grant | None) -> None:
+    status = {"granted": codec.encode_grant(granted), "conditions": [GOOD]}
+    assert codec.decode(document() | {"status": status}).granted == granted
+
+
+def test_of_a_lan_that_breaks_rules_remains_what_it_has_been_granted() -> None:
+    """Without a grant all that can be read of what it wants, but after all others."""
+    whole = document(vni=9, spokes=["b", "B"], mtu="x", vxlanGrp=[])
+    whole["metadata"] |= {"creationTimestamp": "1999-01-01T00:00:00Z"}
+    found = codec.remains(whole | {"status": {"granted": {"ns": "n", "vni": 7, "spokes": ["a"]}}})
+    assert (found.netns, found.vni, found.spokes, found.created) == ("n", 7, ("a",), "1999-01-01T00:00:00Z")
+    found = codec.remains(whole | {"status": {"attached": 1, "granted": {}}})
+    assert (found.vni, found.granted, found.in_use) == (9, None, False)
+    assert found == validate.as_newest(found)
 
 
 def test_of_a_nodes_entry_counts_what_can_be_read() -> None:

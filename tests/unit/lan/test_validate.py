@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from k8slan_cli.lan import names, validate
-from k8slan_cli.lan.model import PROTECTION, Lan, LanRef, NodeStatus
+from k8slan_cli.lan.model import PROTECTION, Grant, Lan, LanRef, NodeStatus
 from tests.unit.lan import strategies
 
 REMOTE = IPv4Address("192.0.2.9")
@@ -310,9 +310,8 @@ def test_records_that_clash_hold_only_what_the_first_of_them_has() -> None:
 @pytest.mark.parametrize(
     ("first", "second"),
     [
-        ({"granted": True, "created": YOUNG}, {}),
-        ({"granted": True}, {"nodes": ON_A_NODE}),
-        ({"created": YOUNG}, {"granted": False, "nodes": ON_A_NODE}),
+        ({"granted": Grant(netns="z", vni=1), "created": YOUNG}, {"nodes": ON_A_NODE}),
+        ({"granted": Grant(netns="z", spokes=("a",)), "created": YOUNG}, {"attached": True}),
         ({"nodes": ON_A_NODE, "created": YOUNG}, {}),
         ({"attached": True, "created": YOUNG}, {}),
         ({"nodes": ON_A_NODE, "deleting": True}, {}),
@@ -320,11 +319,79 @@ def test_records_that_clash_hold_only_what_the_first_of_them_has() -> None:
     ],
 )
 def test_who_comes_first_where_nothing_is_held(first: dict[str, Any], second: dict[str, Any]) -> None:
-    """By the controller's word, then by being in use, then by not being deleted; age is the last to count."""
+    """By what has been granted, then by being in use, then by not being deleted; age is the last to count."""
     one = lan("z", netns="n1", **{"created": OLD, **first})
     other = lan("y", netns="n2", **{"created": OLD, **second})
     found, told = settled(other, one)
     assert (list(found), list(told)) == (["z"], ["y"])
+
+
+NEW = replace(A, granted=validate.grant(A))
+"""The younger one, to which all that it wants has been granted, and which nobody uses."""
+
+
+@pytest.mark.parametrize(
+    "edit", [{}, {"mtu": 1400}, {"spokes": ("a2", "a1")}, {"spokes": ("a1",)}, {"spokes": ("a1", "a3")}]
+)
+@pytest.mark.parametrize("rival", [{"netns": "na"}, {"vni": 1}, {"spokes": ("a1",)}])
+@pytest.mark.parametrize("right", [{}, {"attached": True}, {"nodes": ON_A_NODE}, {"granted": Grant(netns="nb")}])
+def test_what_has_been_granted_is_taken_by_nobody_whatever_is_edited(
+    edit: dict[str, Any], rival: dict[str, Any], right: dict[str, Any]
+) -> None:
+    """Not by a LAN that is older, nor by one that is in use or has got other things."""
+    edited = replace(NEW, **edit)
+    found, told = settled(edited, replace(B, **rival, **right))
+    assert found["a"] == edited
+    assert list(told) == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"netns": "nb"}, "spec.ns: nb is in use by LAN lab/b"),
+        ({"vni": 2}, "spec.vni: 2 is in use by LAN lab/b"),
+        ({"spokes": ("b1", "a2")}, "spec.spokes[0]: b1 is in use by LAN lab/b"),
+    ],
+)
+def test_an_edit_that_wants_more_than_has_been_granted_is_a_new_claim(fields: dict[str, Any], expected: str) -> None:
+    """The LAN keeps what it had, also what the edit gives up, and has the rest of the edit with it."""
+    for held in ([], [A]):
+        found, told = settled(replace(NEW, mtu=1400, **fields), B, held=held)
+        assert found == {"a": replace(NEW, mtu=1400), "b": B}
+        assert told == {"a": [expected]}
+    third = lan("c", netns="nc", vni=3, spokes=("a1",), created=OLD)
+    assert set(settled(replace(NEW, **fields), B, third)[1]) == {"a", "c"}, "what it had is not free"
+
+
+def test_what_has_been_granted_and_is_given_up_is_free_at_once() -> None:
+    freed, wanted = replace(NEW, spokes=("a2",)), replace(B, spokes=("b1", "a1"), granted=validate.grant(B))
+    assert settled(freed, wanted) == ({"a": freed, "b": wanted}, {})
+    assert settled(wanted) == ({"b": wanted}, {}), "or when it is gone"
+
+
+def test_a_lan_that_is_being_deleted_keeps_what_it_has_been_granted_and_gains_nothing() -> None:
+    going = replace(NEW, deleting=True, finalizers=(PROTECTION,), spokes=("a1", "free"))
+    found, told = settled(going, replace(B, spokes=("a2",)))
+    assert found == {"a": replace(going, spokes=A.spokes)}
+    assert told["a"] == ["spec.spokes[1]: free cannot be added while the LAN is being deleted"]
+    assert told["b"] == ["spec.spokes[0]: a2 is in use by LAN lab/a"]
+    left = replace(going, finalizers=("example.org/x",))
+    assert settled(left, replace(B, spokes=("a2",)))[1] == {}, "without attachments it has nothing more"
+
+
+def test_a_grant_of_which_a_part_is_anothers_stands_for_the_rest() -> None:
+    """As when names come out equal in another form than that in which they were granted."""
+    one = replace(NEW, granted=Grant(netns="na", vni=2, spokes=("a1",)))
+    two = replace(B, granted=validate.grant(B), attached=True)
+    found, told = settled(one, two, lan("c", netns="nc", vni=3, spokes=("a1",), created=OLD))
+    assert list(found) == ["b", "a"]
+    assert told == {"c": ["spec.spokes[0]: a1 is in use by LAN lab/a"]}
+
+
+def test_lans_without_a_stake_in_common_have_nothing_to_do_with_each_other() -> None:
+    assert validate.stakes(A) == validate.stakes(NEW) == {"na", 1, "lab/k8slan-veth-a1", "lab/k8slan-veth-a2"}
+    moved = replace(NEW, spokes=("a1", "a3"), vni=4)
+    assert validate.stakes(moved) == validate.stakes(NEW) | {4, "lab/k8slan-veth-a3"}
 
 
 def test_a_lan_that_is_being_deleted_gains_nothing() -> None:
@@ -350,7 +417,10 @@ _EDITS = st.fixed_dictionaries(
         "vni": st.integers(1, 4),
         "spokes": st.lists(st.sampled_from(["a", "b", "c", "d"]), max_size=2, unique=True).map(tuple),
         "created": st.sampled_from(["", OLD, YOUNG]),
-        "granted": st.sampled_from([None, True, False]),
+        "granted": st.none()
+        | st.builds(
+            Grant, netns=st.sampled_from(["n1", "n2"]), vni=st.integers(0, 2), spokes=st.sampled_from([("a",)])
+        ),
         "deleting": st.booleans(),
         "finalizers": st.sampled_from([(), (PROTECTION,)]),
         "nodes": st.sampled_from([(), ON_A_NODE]),

@@ -20,5 +20,5 @@ def test_what_is_none_is_refused(text: str) -> None:
 
 
 def test_the_least_free_one_is_taken() -> None:
-    assert vnis.free(range(5, 8), {5, 7, 9}) == 6
-    assert vnis.free(range(5, 8), {5, 6, 7}) == 0
+    assert vnis.free(range(5, 8), {5, 7, 9}.__contains__) == 6
+    assert vnis.free(range(5, 8), {5, 6, 7}.__contains__) == 0

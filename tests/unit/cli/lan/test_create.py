@@ -78,6 +78,16 @@ def test_clashes_with_what_is_there_and_with_each_other() -> None:
     ]
 
 
+def test_a_copy_has_nothing_of_what_its_original_has_been_granted() -> None:
+    document, subject, _ = draft("a", vni=10000, ns="n", spokes=["x"])
+    document["metadata"]["creationTimestamp"] = "1999-01-01T00:00:00Z"
+    document["status"] = {"granted": {"ns": "n", "vni": 10000, "spokes": ["x"]}, "attached": 1}
+    assert problems_of([(document, subject, [])], around(scene.RED)) == [
+        "LAN lab/a",
+        "spec.vni: 10000 is in use by LAN lab/red",
+    ]
+
+
 def test_a_name_is_taken_once() -> None:
     another = draft("red", vni=9, dynamic=True)
     with pytest.raises(InUseError, match=r"^LAN lab/red already exists with a different spec"):
