@@ -247,22 +247,25 @@ class LanLoop:
         """
         if self._watch is None or self._running:
             return  # when the pass is through, it resumes the watch
-        links, masks, lost = self._watch.read()
+        links, masks, shaped, lost = self._watch.read()
         self._watch.resume()
         if lost:
             self.wake()
         plan = self.outcome.desired if self.outcome else None
-        if not (links or masks) or self.lan is None or plan is None or plan.bridge is None or plan.vxlan is None:
+        if not (links or masks or shaped) or self.lan is None:
+            return
+        if plan is None or plan.bridge is None or plan.vxlan is None:
             return
         members = {a.port: a for a in self._attachments.of(self.ref)}
+        joint = {plan.joint.port.name: plan.joint.port} if plan.joint else {}
+        fixed = {plan.vxlan.link.name: plan.vxlan.link, **joint}
         strange = [
             name
             for name, link in links.items()
-            if not _fits(self.lan, name, link, plan.bridge, plan.vxlan.link, members, self.around.losers)
+            if not _fits(self.lan, name, link, plan.bridge, fixed, members, self.around.losers)
         ]
-        strange += [
-            name for name, mask in masks.items() if mask != ALL_BUT_PAUSE and name in (*members, plan.vxlan.link.name)
-        ]
+        strange += [name for name, mask in masks.items() if mask != ALL_BUT_PAUSE and name in (*members, *fixed)]
+        strange += [name for name in shaped if joint and name in fixed]
         ports = {names.port_of_stub(name) or name for name in strange}
         if not ports <= members.keys():  # bridge or VXLAN device, or a link that goes by another name now
             self.wake()
@@ -275,16 +278,19 @@ def _fits(
     name: str,
     link: RawLink | None,
     bridge: Bridge,
-    vxlan: Port,
+    fixed: Mapping[str, Port],
     members: Mapping[str, Attachment],
     losers: Collection[str] | None,
 ) -> bool:
     """Return whether a link is as planned; None is one that is gone.
 
-    While it is not known which ports are ``losers``, one that is down may be one.
+    ``fixed`` are the ports that are no attachment's. While it is not known which ports are ``losers``, one that is down
+    may be one.
     """
+    if name == names.JOINT_END:  # it comes and goes with the port
+        return link is None or link.up
     owner = members.get(names.port_of_stub(name) or name)
-    if name != bridge.name and name != vxlan.name and owner is None:
+    if name not in (bridge.name, *fixed) and owner is None:
         return link is None or link.group != OURS
     if link is None:
         return False
@@ -294,7 +300,7 @@ def _fits(
         return observe.stub_of(link) == planner.stub_of(owner)
     if losers is None:
         losers = () if link.up else (name,)
-    wanted = vxlan if owner is None else planner.port_of(lan, bridge, owner, losers)
+    wanted = fixed[name] if owner is None else planner.port_of(lan, bridge, owner, losers)
     return observe.port_of(link, {link.master: bridge.name} if link.master else {}) == wanted
 
 
@@ -303,7 +309,7 @@ class _Watch:
 
     def __init__(self, handle: Handle, look: Callable[[], None]) -> None:
         self.handle = handle
-        self._listener = Listener(sockets.LINKS, handle.fd)
+        self._listener = Listener(sockets.LINKS | sockets.TRAFFIC, handle.fd)
         self._look = look
         self._loop = asyncio.get_running_loop()
         self._due: asyncio.TimerHandle | None = None
@@ -317,10 +323,15 @@ class _Watch:
         self._loop.remove_reader(self._listener.fileno())
         self._due = self._loop.call_later(_GATHER_SECONDS, self._look)
 
-    def read(self) -> tuple[dict[str, RawLink | None], dict[str, int], bool]:
-        """What was told last of links and of forwarding masks, and whether the kernel had to drop something."""
+    def read(self) -> tuple[dict[str, RawLink | None], dict[str, int], list[str], bool]:
+        """What was told last of links, of forwarding masks, where traffic is kept back otherwise, and what was lost.
+
+        The last says whether the kernel had to drop something.
+        """
         messages, lost = self._listener.read()
-        return *netlink.last_told(messages), lost
+        links, masks, shaped = netlink.last_told(messages)
+        known = (sockets.link(self.handle.netlink, index) for index in shaped)
+        return links, masks, [link.name for link in known if link], lost
 
     def close(self) -> None:
         if self._due:

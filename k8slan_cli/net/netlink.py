@@ -408,16 +408,20 @@ def forwarding_mask(raw: RawLink) -> int:
     return int(raw.port.get("IFLA_BRPORT_GROUP_FWD_MASK", 0))
 
 
-def last_told(messages: Iterable[nlmsg]) -> tuple[dict[str, RawLink | None], dict[str, int]]:
-    """What events tell last of each link (None: it is gone), and of the forwarding masks of bridge ports.
+def last_told(messages: Iterable[nlmsg]) -> tuple[dict[str, RawLink | None], dict[str, int], frozenset[int]]:
+    """What events tell last of each link (None: it is gone), of the forwarding masks of bridge ports, and the rest.
 
-    The latter are of ports of which a bridge has told in its own family since. It does so for each change a second
-    time, with less in it; but for what is written to sysfs only so.
+    The rest is indexes of devices at which something about the traffic has changed. The masks are of ports of which a
+    bridge has told in its own family since. It does so for each change a second time, with less in it; but for what is
+    written to sysfs only so.
     """
     last: dict[int, nlmsg] = {}
     told: dict[int, nlmsg] = {}
+    shaped: set[int] = set()
     for message in messages:
-        if message["family"] != AF_BRIDGE:
+        if message["header"]["type"] not in (RTM_NEWLINK, RTM_DELLINK):
+            shaped.update({message["index"]} if "index" in message else ())  # a chain of filters has none
+        elif message["family"] != AF_BRIDGE:
             last[message["index"]] = message
             told.pop(message["index"], None)
         elif message["event"] == "RTM_NEWLINK":
@@ -430,7 +434,7 @@ def last_told(messages: Iterable[nlmsg]) -> tuple[dict[str, RawLink | None], dic
         else:
             links.setdefault(link.name, None)  # unless another link has its name by now
     masks = (_told_mask(message) for message in told.values())
-    return links, {name: mask for name, mask in masks if mask is not None}
+    return links, {name: mask for name, mask in masks if mask is not None}, frozenset(shaped)
 
 
 def _told_mask(message: nlmsg) -> tuple[str, int | None]:

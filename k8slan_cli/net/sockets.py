@@ -23,6 +23,7 @@ from pyroute2.netlink.rtnl import (
     RTMGRP_IPV6_IFADDR,
     RTMGRP_IPV6_ROUTE,
     RTMGRP_LINK,
+    RTMGRP_TC,
 )
 from pyroute2.netlink.rtnl.iprsocket import IPRSocket
 
@@ -30,6 +31,7 @@ from k8slan_cli.errors import KernelError
 from k8slan_cli.net import netlink, netns
 
 LINKS, ADDRESSES = RTMGRP_LINK, RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR
+TRAFFIC = RTMGRP_TC
 ROUTES = RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE
 
 _BUFFER = 1 << 18
@@ -221,7 +223,7 @@ class Listener:
     """Netlink events of one namespace, for an event loop: ``fileno`` gets readable, ``read`` takes all there is."""
 
     def __init__(self, groups: int, fd: int | None = None) -> None:
-        """Listen to ``groups`` (LINKS, ADDRESSES, ROUTES) in the namespace of ``fd``, or in the thread's."""
+        """Listen to ``groups`` (LINKS, ADDRESSES, ROUTES, TRAFFIC) in the namespace of ``fd``, or in the thread's."""
         self._netlink = _open(fd)
         self._socket = self._netlink.socket
         self._socket.setblocking(False)

@@ -135,7 +135,7 @@ def test_events_tell_what_is_so_last(kernel: Netlink) -> None:
         message["event"] = "RTM_DELLINK"
     numbered = {message.get_attr("IFLA_IFNAME"): message for message in came}
     numbered["ap"]["index"] += 100
-    links, masks = netlink.last_told([*came, *gone, numbered["ap"], numbered["br0"]])
+    links, masks, _ = netlink.last_told([*came, *gone, numbered["ap"], numbered["br0"]])
     assert {name for name, link in links.items() if link} == {"ap", "br0"}
     assert links["vx0"] is None
     assert masks == {}
