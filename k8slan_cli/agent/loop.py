@@ -273,14 +273,12 @@ class LanLoop:
         if not (links or masks or shaped) or lan is None or plan is None or plan.bridge is None or plan.vxlan is None:
             return
         members = {a.port: a for a in self._attachments.of(self.ref)}
+        joint = {plan.joint.port.name: plan.joint.port} if plan.joint else {}
+        fixed = {plan.vxlan.link.name: plan.vxlan.link, **joint}
         dark = planner.without_carrier(lan, members.values(), self.around)
-        strange = [
-            name for name, link in links.items() if not _fits(name, link, plan.bridge, plan.vxlan.link, members, dark)
-        ]
-        strange += [name for name in shaped if names.port_of(name) in members]
-        strange += [
-            name for name, mask in masks.items() if mask != ALL_BUT_PAUSE and name in (*members, plan.vxlan.link.name)
-        ]
+        strange = [name for name, link in links.items() if not _fits(name, link, plan.bridge, fixed, members, dark)]
+        strange += [name for name, mask in masks.items() if mask != ALL_BUT_PAUSE and name in (*members, *fixed)]
+        strange += [name for name in shaped if names.port_of(name) in members or (joint and name in fixed)]
         ports = {names.port_of(name) for name in strange}
         if not ports <= members.keys():  # bridge or VXLAN device, or a link that goes by another name now
             self.wake()
@@ -292,16 +290,19 @@ def _fits(
     name: str,
     link: RawLink | None,
     bridge: Bridge,
-    vxlan: Port,
+    fixed: Mapping[str, Port],
     members: Mapping[str, Attachment],
     dark: Collection[str] | None,
 ) -> bool:
     """Return whether a link is as planned; None is one that is gone.
 
-    While it is not known which ports are ``dark``, one that is down may be one.
+    ``fixed`` are the ports that are no attachment's. While it is not known which ports are ``dark``, one that is down
+    may be one.
     """
+    if name == names.JOINT_END:  # it comes and goes with the port
+        return link is None or link.up
     owner = members.get(names.port_of(name))
-    if name != bridge.name and name != vxlan.name and owner is None:
+    if name not in (bridge.name, *fixed) and owner is None:
         return link is None or link.group != OURS
     if link is None:
         return False
@@ -312,7 +313,7 @@ def _fits(
     if owner is not None and names.port_of_stub(name):
         return observe.stub_of(link) == planner.stub_of(owner)
     up = link.up if dark is None else name not in dark
-    wanted = vxlan if owner is None else planner.port_of(bridge, owner, up=up)
+    wanted = fixed[name] if owner is None else planner.port_of(bridge, owner, up=up)
     return observe.port_of(link, {link.master: bridge.name} if link.master else {}) == wanted
 
 

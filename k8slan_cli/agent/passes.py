@@ -23,7 +23,7 @@ from k8slan_cli.plan.desired import Elsewhere
 from k8slan_cli.plan.diff import diff
 from k8slan_cli.plan.moves import Move
 from k8slan_cli.plan.operations import Operation
-from k8slan_cli.plan.state import Attachment, LanState, Underlay, absent
+from k8slan_cli.plan.state import Attachment, LanState, Underlay, absent, tunnel_port
 
 log = logging.getLogger(__name__)
 
@@ -161,7 +161,8 @@ def _run_quick_pass(node: Node, aim: Aim, pods: Mapping[Key, int], ports: Collec
         return run_pass(node, aim, pods)  # only the port itself can tell whether it has lost its spoke
     around = planner.as_heard(aim.around, aim.lan, aim.me.name, before)
     desired = planner.plan(aim.lan, underlay, concerned, around, others=True)
-    if desired.vxlan is None or replace(desired.vxlan, peers=before.vxlan.peers) != before.vxlan:
+    tunnel = replace(desired.vxlan, peers=before.vxlan.peers) if desired.vxlan else None
+    if desired.vxlan is None or (tunnel, desired.joint) != (before.vxlan, before.joint):
         return run_pass(node, aim, pods)
     if underlay.routed and desired.vxlan.peers != before.vxlan.peers:
         return run_pass(node, aim, pods)  # another device may lead to them
@@ -173,7 +174,7 @@ def _run_quick_pass(node: Node, aim: Aim, pods: Mapping[Key, int], ports: Collec
         observed = observe.lan_state(node, aim.netns, only=looked_at, devices=_taps(concerned))
         if observed.bridge != desired.bridge:
             return run_pass(node, aim, pods)
-    observed = replace(observed, vxlan=before.vxlan)
+    observed = replace(observed, vxlan=before.vxlan, joint=before.joint)
     outcome = Outcome(desired=desired, underlay=underlay)
     outcome = _carry_out(node, aim, pods, outcome, observed)
     lan_failed = any(not isinstance(error, PodGone) for _, error in outcome.failures)
@@ -205,7 +206,7 @@ def _stale(node: Node, aim: Aim, desired: LanState, come: Iterable[Attachment]) 
     moves = [*aim.moves]
     if vxlan.peers or vxlan.tunnel.group:
         moves += (Move(mac=attachment.mac, port=attachment.port) for attachment in come if not attachment.vm_uid)
-    return tuple(fdb.look(handle, moves, bridge.name, vxlan.link.name))
+    return tuple(fdb.look(handle, moves, bridge.name, vxlan.link.name, tunnel_port(desired)))
 
 
 def _execute(operations: Iterable[Operation], context: Context) -> list[tuple[Operation, KernelError]]:

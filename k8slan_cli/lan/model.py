@@ -60,6 +60,8 @@ def overhead(version: int) -> int:
     return _OVERHEAD[version]
 
 
+FRAGMENTED_MTU = 1500
+"""The MTU of a LAN with ``fragment`` that names none: what Ethernet has, and most programs expect."""
 DEFAULT_PORT = 4789  # RFC 7348, section 8: the IANA port of VXLAN
 DEFAULT_BRIDGE = "br0"
 DEFAULT_VXLAN = "vxlan0"
@@ -125,7 +127,8 @@ class Lan:
     ``underlays``  (node name or host name, device) pairs
     ``remotes``    VTEPs outside the cluster, to which every node that takes part sends as to other nodes
     ``allowed_namespaces``  whose pods may attach besides those of the LAN's own namespace; ``*`` means all
-    ``mtu``        wanted MTU inside the LAN in bytes; None: as large as the underlay allows
+    ``mtu``        wanted MTU inside the LAN in bytes; None: as large as the underlay allows, or ``FRAGMENTED_MTU``
+    ``fragment``   outer packets that do not fit the underlay are fragmented, so that ``mtu`` holds whatever that has
     ``dynamic``    any number of pods may attach without a spoke
     ``offload``    False: checksums are filled in and frames cut to the MTU before they enter a pod or VM
     ``cable``      the LAN's two spokes are the ends of a cable: without a carrier while the other end is not plugged in
@@ -154,6 +157,7 @@ class Lan:
     remotes: tuple[IpAddress, ...] = ()
     allowed_namespaces: tuple[str, ...] = ()
     mtu: int | None = None
+    fragment: bool = False
     spokes: tuple[str, ...] = ()
     dynamic: bool = False
     offload: bool = True
@@ -170,6 +174,11 @@ class Lan:
     bare: frozenset[str] = frozenset()
     finalizers: tuple[str, ...] = ()
     nodes: tuple[NodeStatus, ...] = field(default=())
+
+    @property
+    def wanted_mtu(self) -> int | None:
+        """The MTU inside, whatever the underlay has; None: as large as that allows."""
+        return self.mtu or (FRAGMENTED_MTU if self.fragment else None)
 
     @property
     def in_use(self) -> bool:

@@ -29,6 +29,9 @@ _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-
 
 _NUMBER = re.compile(r"-(0|[1-9][0-9]*)\Z")
 
+JOINT, JOINT_END = "bridge-to-vxlan", "vxlan-to-bridge"
+"""The bridge port of a VXLAN device that is none itself, and its other end; names that users give are shorter."""
+
 RESOURCE_DOMAIN = "macvtap.k8slan.io"
 FINALIZER_PREFIX = "finalizer.k8slan.io/"
 _TAP_BASE = 1 << 24

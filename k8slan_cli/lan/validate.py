@@ -67,6 +67,9 @@ def _rules(lan: Lan) -> Iterator[Problem]:
     yield from _allowed_namespaces(lan)
     if lan.mtu is not None and not MIN_MTU <= lan.mtu <= MAX_MTU:
         yield Problem(field="spec.mtu", message=f"{lan.mtu} is not in {MIN_MTU}..{MAX_MTU}")
+    if lan.fragment and lan.group is not None and lan.group.version == 6:
+        hint = "needs a vxlanGrp of IPv4, or none: Linux does not fragment VXLAN over IPv6"
+        yield Problem(field="spec.fragment", message=hint)
     yield from _spokes(lan)
     yield from _links(lan)
     if lan.dynamic and not names.subdomain_fault(lan.ref.name):
@@ -148,6 +151,7 @@ def change(old: Lan, new: Lan) -> tuple[Problem, ...]:
     """What of ``old`` must not become what it is in ``new``; all else may be edited while the LAN is in use."""
     fixed = {"ns": (old.netns, new.netns), "vni": (old.vni, new.vni)}
     fixed |= {"bridge": (old.bridge, new.bridge), "vxlan": (old.vxlan, new.vxlan)}
+    fixed["fragment"] = (str(old.fragment).lower(), str(new.fragment).lower())
     return tuple(
         Problem(field=f"spec.{name}", message=f"is immutable: {before} cannot become {after} (make a new LAN)")
         for name, (before, after) in fixed.items()

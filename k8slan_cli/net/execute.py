@@ -11,7 +11,7 @@ from functools import singledispatch
 
 from k8slan_cli.errors import KernelError, PodGone, UnderlayMissing
 from k8slan_cli.lan import names
-from k8slan_cli.net import fdb, holders, netlink, netns, offload, sockets, taps, tc
+from k8slan_cli.net import fdb, holders, joint, netlink, netns, offload, sockets, taps, tc
 from k8slan_cli.net.netlink import End
 from k8slan_cli.net.node import Handle, Node
 from k8slan_cli.net.sockets import Netlink
@@ -143,6 +143,19 @@ def _(operation: op.CreateVxlan, context: Context) -> None:
 
 
 @execute.register
+def _(operation: op.CreateJoint, context: Context) -> None:
+    port = operation.port
+    ends = [End(name, names.mac(context.name, name), port.mtu) for name in (names.JOINT_END, port.name)]
+    context.handle().netlink.apply([netlink.veth(*ends, up=True)], doing=operation.describe())
+    _set_port(context, port, operation.describe())
+
+
+@execute.register
+def _(operation: op.JoinVxlan, context: Context) -> None:
+    joint.join(context.handle().netlink, operation.vxlan, operation.port, doing=operation.describe())
+
+
+@execute.register
 def _(operation: op.SetPort, context: Context) -> None:
     _set_port(context, operation.port, operation.describe())
 
@@ -151,8 +164,11 @@ def _set_port(context: Context, port: Port, doing: str) -> None:
     lan = context.handle().netlink
     master = sockets.existing_link(lan, port.bridge).index if port.bridge else 0
     change = netlink.set_link(port.name, mtu=port.mtu, master=master)
+    settings = netlink.port_settings(port.name, port.forwards, port.owner, up=port.up)
+    if port.bridge is None:
+        settings = netlink.set_link(port.name, up=port.up, ifalias=port.owner.encode())
     try:
-        lan.apply([change, netlink.port_settings(port.name, port.forwards, port.owner, up=port.up)], doing=doing)
+        lan.apply([change, settings], doing=doing)
     except KernelError as error:
         if error.errno != errno.EADDRINUSE:  # the kernel opens a VXLAN device's UDP port when it goes up
             raise

@@ -21,8 +21,8 @@ _GONE = frozenset({errno.ENOENT, errno.ENODEV})
 """There is no such entry (any more), or no such link."""
 
 
-def look(handle: Handle, moves: Iterable[Move], bridge: str, vxlan: str) -> Iterator[ForgetMac]:
-    """Return what is to be forgotten after moves.
+def look(handle: Handle, moves: Iterable[Move], bridge: str, vxlan: str, port: str) -> Iterator[ForgetMac]:
+    """Return what is to be forgotten after moves; ``port`` is the bridge port behind which other nodes are.
 
     Raises:
         KernelError: the kernel refused to tell.
@@ -36,7 +36,7 @@ def look(handle: Handle, moves: Iterable[Move], bridge: str, vxlan: str) -> Iter
             port=_name(handle, at_bridge["ifindex"], names) if at_bridge else "",
             peer=netlink.peer_of(at_tunnel) if at_tunnel else None,
         )
-        yield from stale(move, learned, vxlan)
+        yield from stale(move, learned, vxlan, port)
 
 
 def _learned(handle: Handle, question: nlmsg) -> nlmsg | None:

@@ -9,10 +9,10 @@ from ipaddress import IPv6Address
 from k8slan_cli.errors import KernelError, UnderlayMissing
 from k8slan_cli.lan import names
 from k8slan_cli.lan.model import IpAddress
-from k8slan_cli.net import netlink, netns, sockets, taps, tc
+from k8slan_cli.net import joint, netlink, netns, sockets, taps, tc
 from k8slan_cli.net.netlink import OURS, RawLink
 from k8slan_cli.net.node import Handle, Node
-from k8slan_cli.plan.state import Bridge, LanState, Port, Stub, Tunnel, Underlay, Vxlan
+from k8slan_cli.plan.state import Bridge, Joint, LanState, Port, Stub, Tunnel, Underlay, Vxlan
 
 
 def lan_state(node: Node, name: str, *, only: Collection[str] | None = None, devices: Collection[int] = ()) -> LanState:
@@ -33,6 +33,7 @@ def lan_state(node: Node, name: str, *, only: Collection[str] | None = None, dev
     by_index = {link.index: link.name for link in links}
     bridge: Bridge | None = None
     vxlan: Vxlan | None = None
+    joined: Joint | None = None
     ports: dict[str, Port] = {}
     stubs: dict[str, Stub] = {}
     for link in links:
@@ -42,6 +43,10 @@ def lan_state(node: Node, name: str, *, only: Collection[str] | None = None, dev
             bridge = bridge_of(link)
         elif link.kind == "vxlan":
             vxlan = _vxlan(handle, link, by_index)
+        elif link.name == names.JOINT:
+            joined = Joint(port=port_of(link, by_index), joined=joint.is_joined(handle.netlink, links))
+        elif link.name == names.JOINT_END:
+            continue  # with the port
         elif link.kind == "veth" and names.port_of_stub(link.name):
             stubs[link.name] = stub_of(link)
         elif link.kind == "veth":
@@ -52,6 +57,7 @@ def lan_state(node: Node, name: str, *, only: Collection[str] | None = None, dev
         quiet=only is not None or netns.is_quiet(handle.fd),
         bridge=bridge,
         vxlan=vxlan,
+        joint=joined,
         ports=ports,
         stubs=stubs,
         shapes=tc.observe(handle.netlink, links),

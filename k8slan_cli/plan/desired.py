@@ -18,6 +18,7 @@ from k8slan_cli.plan.state import (
     Attachment,
     AttachmentKind,
     Bridge,
+    Joint,
     LanState,
     Port,
     Stub,
@@ -124,12 +125,14 @@ def choose_local(lan: Lan, underlay: Underlay, peers: Iterable[IpAddress]) -> Ip
     """The node's VTEP address, or None if the underlay has none that serves.
 
     With a group, one of the group's family. With peers, one of the family and scope that reaches most of them. Else
-    routable before link-local, and IPv4 before IPv6.
+    routable before link-local, and IPv4 before IPv6. Where outer packets are fragmented, which Linux does with IPv4
+    alone, IPv4 before all else.
     """
     reached = Counter(map(_scope, peers))
 
-    def rank(address: IpAddress) -> tuple[int, bool, int]:
-        return (-reached[_scope(address)], _link_local_v6(address), address.version)
+    def rank(address: IpAddress) -> tuple[bool, int, bool, int]:
+        unfit = lan.fragment and address.version == 6
+        return (unfit, -reached[_scope(address)], _link_local_v6(address), address.version)
 
     candidates = [a for a in underlay.addresses if not a.is_loopback]
     if lan.group is not None:
@@ -159,10 +162,14 @@ def lan_mtu(lan: Lan, underlay: Underlay, version: int) -> int:
     if room < MIN_MTU:
         text = f"{has}, so less than {MIN_MTU} are left"
         raise Invalid(f"LAN {lan.ref}", (Problem(field="spec.defaultVxlanDev", message=text),))
-    if lan.mtu is not None and lan.mtu > room:
-        text = f"{lan.mtu} does not fit: {has}, so at most {room}"
-        raise Invalid(f"LAN {lan.ref}", (Problem(field="spec.mtu", message=text),))
-    return lan.mtu or room
+    wanted = lan.wanted_mtu or room
+    if wanted > room and not (lan.fragment and version == 4):
+        text = f"{wanted} does not fit: {has}, so at most {room}"
+        field = "spec.mtu"
+        if lan.fragment:
+            field, text = "spec.fragment", f"{text}: Linux fragments VXLAN over IPv4 alone"
+        raise Invalid(f"LAN {lan.ref}", (Problem(field=field, message=text),))
+    return wanted
 
 
 def plan(
@@ -204,10 +211,15 @@ def plan(
     bridge = Bridge(name=lan.bridge, mtu=mtu)
     dark = without_carrier(lan, members.values(), around) or ()
     shapes = {name: shaping(lan.link(a.spoke, a.plug), a.bandwidth, mtu) for name, a in members.items()}
+    link, joint = Port(name=lan.vxlan, bridge=lan.bridge, mtu=mtu), None
+    if lan.fragment:  # the kernel gives the device no more than fits, which nothing that is led to it asks for
+        joint = Joint(port=replace(link, name=names.JOINT))
+        link = replace(link, bridge=None, mtu=min(mtu, underlay.mtu - overhead(local.version)), forwards=0)
     return LanState(
         netns=lan.netns,
         bridge=bridge,
-        vxlan=Vxlan(link=Port(name=lan.vxlan, bridge=lan.bridge, mtu=mtu), tunnel=tunnel, peers=reachable),
+        vxlan=Vxlan(link=link, tunnel=tunnel, peers=reachable),
+        joint=joint,
         ports={name: port_of(bridge, a, up=name not in dark) for name, a in members.items()},
         attachments=members,
         stubs={stub.name: stub for a in members.values() if (stub := stub_of(a))},

@@ -28,6 +28,8 @@ def _remove(observed: LanState) -> Iterator[Operation]:
     # The links go first and by name: a namespace is emptied by the kernel some time later, and until then its VNI
     # would still be taken and the pods' ends of its veths would still be there.
     links = [*observed.ports, *_lone_stubs(observed), *_ifbs(observed, observed.shapes)]
+    if observed.joint:
+        links.append(observed.joint.port.name)
     if observed.vxlan:
         links.append(observed.vxlan.link.name)
     if observed.bridge:
@@ -54,6 +56,7 @@ def _realise(desired: LanState, observed: LanState, underlay: str) -> Iterator[O
         create = observed.bridge is None or observed.bridge.name in doomed
         yield op.CreateBridge(desired.bridge) if create else op.SetBridge(desired.bridge)
     yield from _tunnel(desired, observed, doomed, underlay)
+    yield from _joint(desired, observed, doomed)
     for name, port in desired.ports.items():
         stub = desired.stubs.get(names.stub(name))
         if name in observed.ports and name not in doomed:
@@ -93,6 +96,8 @@ def _doomed(desired: LanState, observed: LanState) -> tuple[str, ...]:
     found, wanted = observed.vxlan, desired.vxlan
     if found and wanted and (found.tunnel != wanted.tunnel or found.link.name != wanted.link.name):
         doomed.append(found.link.name)
+    if observed.joint and not desired.joint:
+        doomed.append(observed.joint.port.name)
     if observed.bridge and desired.bridge and observed.bridge.name != desired.bridge.name:
         doomed.append(observed.bridge.name)
     return tuple(doomed)
@@ -130,3 +135,17 @@ def _tunnel(desired: LanState, observed: LanState, doomed: tuple[str, ...], unde
         yield op.AddPeer(name, peer)
     for peer in sorted(present - wanted.peers, key=str):
         yield op.RemovePeer(name, peer)
+
+
+def _joint(desired: LanState, observed: LanState, doomed: tuple[str, ...]) -> Iterator[Operation]:
+    wanted, vxlan, found = desired.joint, desired.vxlan, observed.joint
+    if wanted is None or vxlan is None:
+        return
+    if found is None:
+        yield op.CreateJoint(wanted.port)
+    elif found.port != wanted.port:
+        yield op.SetPort(wanted.port)
+    # A redirect ends with what it leads to.
+    same = observed.vxlan is not None and observed.vxlan.link.name not in doomed
+    if not (found and found.joined and same):
+        yield op.JoinVxlan(vxlan.link.name, wanted.port.name)

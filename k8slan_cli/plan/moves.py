@@ -59,13 +59,14 @@ def _places(vtep: Vtep | None) -> dict[str, IpAddress]:
     return {port.mac: vtep.address for port in vtep.ports if port.mac}
 
 
-def stale(move: Move, learned: Learned, vxlan: str) -> Iterator[ForgetMac]:
-    """Return what has to be forgotten after a move; ``vxlan`` is the VXLAN device, which is a bridge port too."""
+def stale(move: Move, learned: Learned, vxlan: str, port: str = "") -> Iterator[ForgetMac]:
+    """Return what has to be forgotten after a move; ``port`` is the VXLAN device's bridge port, if not itself."""
+    port = port or vxlan
     peer = learned.peer
     gone = peer is not None and (peer == move.address if move.left else peer != move.address)
     if peer is not None and gone:
         yield ForgetMac(move.mac, vxlan, peer)
     if not learned.port:
         return
-    if learned.port != (move.port or vxlan) if not move.left else (gone and learned.port == vxlan):
+    if learned.port != (move.port or port) if not move.left else (gone and learned.port == port):
         yield ForgetMac(move.mac, learned.port)

@@ -95,6 +95,29 @@ class CreateVxlan:
 
 
 @dataclass(frozen=True, slots=True)
+class CreateJoint:
+    """Make the bridge port that stands for a VXLAN device which is none itself."""
+
+    port: Port
+
+    def describe(self) -> str:
+        """Describe the operation as logs, dry runs and status show it."""
+        return f"create veth {self.port.name} (mtu {self.port.mtu})"
+
+
+@dataclass(frozen=True, slots=True)
+class JoinVxlan:
+    """Lead what the bridge sends to its port for the VXLAN device there, and what comes from there in at the port."""
+
+    vxlan: str
+    port: str
+
+    def describe(self) -> str:
+        """Describe the operation as logs, dry runs and status show it."""
+        return f"redirect {self.port} to {self.vxlan} and back"
+
+
+@dataclass(frozen=True, slots=True)
 class CreateVeth:
     """Make a veth pair: a bridge port, and the pod's interface or the lower device of a macvtap."""
 
@@ -160,6 +183,8 @@ class SetPort:
         """Describe the operation as logs, dry runs and status show it."""
         port = self.port
         state = "up" if port.up else "down"
+        if port.bridge is None:
+            return f"set {port.name}: {state}, in no bridge, mtu {port.mtu}"
         return f"set port {port.name}: {state}, in {port.bridge}, mtu {port.mtu}, group_fwd_mask {port.forwards:#x}"
 
 
@@ -247,6 +272,8 @@ Operation = (
     | CreateBridge
     | SetBridge
     | CreateVxlan
+    | CreateJoint
+    | JoinVxlan
     | CreateVeth
     | CreateMacvtap
     | GiveTap

@@ -122,11 +122,26 @@ class Tunnel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vxlan:
-    """The VXLAN port: a bridge port, its tunnel, and the peers that unknown frames go to."""
+    """The VXLAN device: its tunnel, and the peers that unknown frames go to. Without a joint it is a bridge port."""
 
     link: Port
     tunnel: Tunnel
     peers: frozenset[IpAddress] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Joint:
+    """What joins a VXLAN device to the bridge where outer packets are fragmented: a port of its own, with a redirect.
+
+    As a bridge port, the device would take no frame that does not fit the underlay, and would answer those that must
+    not be fragmented itself, by ICMP into the pod. So a veth is the port: what the bridge sends to it is led to the
+    VXLAN device, which asks for no MTU then, and what comes from there is led in at it. Nothing passes the veth itself.
+
+    ``joined`` says that both redirects are there, and that the veth has a carrier.
+    """
+
+    port: Port
+    joined: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,7 +251,8 @@ class LanState:
     ``mounted``      it is where it should be in the file system, so that people and tools find it; of one that is not
                      there: the file that it would be mounted on is
     ``quiet``        IPv6 and bridge-netfilter are off in it
-    ``ports``        bridge ports but the VXLAN device, by name; on the wanted side each with its attachment
+    ``joint``        what the VXLAN device is joined to the bridge by, if it is no port of it
+    ``ports``        bridge ports of attachments, by name; on the wanted side each with its attachment
     ``attachments``  by port name; empty on the observed side
     ``stubs``        lower devices of macvtap attachments, by name
     ``shapes``       what is done to frames at ports, by port name; ports at which nothing is done are left out
@@ -249,11 +265,19 @@ class LanState:
     quiet: bool = True
     bridge: Bridge | None = None
     vxlan: Vxlan | None = None
+    joint: Joint | None = None
     ports: Mapping[str, Port] = field(default_factory=dict)
     attachments: Mapping[str, Attachment] = field(default_factory=dict)
     stubs: Mapping[str, Stub] = field(default_factory=dict)
     shapes: Mapping[str, Shaping] = field(default_factory=dict)
     taps: Mapping[int, Owner] | None = field(default_factory=dict)
+
+
+def tunnel_port(state: LanState) -> str:
+    """The bridge port behind which the other nodes are; "" without one."""
+    if state.joint:
+        return state.joint.port.name
+    return state.vxlan.link.name if state.vxlan else ""
 
 
 def absent(netns: str) -> LanState:

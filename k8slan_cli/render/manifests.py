@@ -85,6 +85,7 @@ def _constants() -> dict[str, Any]:
             "port": model.DEFAULT_PORT,
             "bridge": model.DEFAULT_BRIDGE,
             "vxlan": model.DEFAULT_VXLAN,
+            "fragmented_mtu": model.FRAGMENTED_MTU,
             "forms": [str(form) for form in names.Forms],
         },
         "quantities": links.QUANTITIES,

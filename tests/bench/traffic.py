@@ -1,6 +1,7 @@
 """Traffic pod to pod over two nodes: through a k8slan LAN, a LAN of the same shape made by hand, and no LAN at all.
 
-The three are measured in turn, round after round, and compared within a round; the row is the median of the rounds.
+And through a LAN with the underlay's own MTU, whose outer packets are fragmented. All are measured in turn, round after
+round, and compared within a round; the row is the median of the rounds.
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ def rows() -> Iterator[Row]:
         for other, limit in (("hand-made LAN", 0.98), ("underlay", None)):
             ratios = [a[index] / b[index] for a, b in zip(measured["k8slan"], measured[other], strict=True)]
             yield Row(f"{what} / {other}", quantile(ratios, 0.5), "×", limit, least=True)
+        ratios = [a[index] / b[index] for a, b in zip(measured["fragments"], measured["k8slan"], strict=True)]
+        yield Row(f"{what}, spec.fragment / without", quantile(ratios, 0.5), "×")
 
 
 def _ways(stack: contextlib.ExitStack) -> dict[str, Path2]:
@@ -54,28 +57,29 @@ def _ways(stack: contextlib.ExitStack) -> dict[str, Path2]:
     for number, node in enumerate(nodes, 1):
         node.ip("address", "add", f"192.0.2.{number}/24", "dev", "eth0")
     return {
-        "k8slan": _k8slan(stack, nodes),
+        "k8slan": _k8slan(stack, nodes, 7, "198.51.100"),
+        "fragments": _k8slan(stack, nodes, 9, "198.18.0", fragment=True),
         "hand-made LAN": _by_hand(stack, nodes),
         "underlay": Path2(nodes[0], nodes[1], "192.0.2.2"),
     }
 
 
-def _k8slan(stack: contextlib.ExitStack, nodes: list[Namespace]) -> Path2:
+def _k8slan(stack: contextlib.ExitStack, nodes: list[Namespace], vni: int, net: str, **spec: object) -> Path2:
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir="/run")))
     (folder / "lans").mkdir()
-    document = lan("bench", 7, spokes=["one", "two"]) | {"peers": ["192.0.2.1", "192.0.2.2"]}
+    document = lan("bench", vni, spokes=["one", "two"], **spec) | {"peers": ["192.0.2.1", "192.0.2.2"]}
     (folder / "lans" / "bench.yaml").write_text(json.dumps(document))
-    pods = [stack.enter_context(Namespace.create(f"k{i}")) for i in (1, 2)]
+    pods = [stack.enter_context(Namespace.create(f"k{vni}{i}")) for i in (1, 2)]
     for number, (node, pod) in enumerate(zip(nodes, pods, strict=True), 1):
         agent = Agent(node, folder, folder / "lans")
         agent.start()
         stack.callback(agent.stop)
         config = {"cniVersion": "1.0.0", "name": "bench", "type": "k8slanveth", "veth": ("one", "two")[number - 1]}
-        config["runtimeConfig"] = {"ips": [f"198.51.100.{number}/24"]}
+        config["runtimeConfig"] = {"ips": [f"{net}.{number}/24"]}
         with inside(node):
             cni(forwarder(), "ADD", config, pod, "eth0", agent.run_dir)
         stack.callback(cni, forwarder(), "DEL", config, pod, "eth0", agent.run_dir)
-    return Path2(pods[0], pods[1], "198.51.100.2")
+    return Path2(pods[0], pods[1], f"{net}.2")
 
 
 def _by_hand(stack: contextlib.ExitStack, nodes: list[Namespace]) -> Path2:

@@ -180,14 +180,14 @@ def configure(pods: Mapping[str, Namespace], hosts: Mapping[str, int]) -> None:
                 pod.ip("neigh", "add", f"198.51.100.{hosts[other]}", "lladdr", mac, "dev", "eth1", "nud", "permanent")
 
 
-async def reaches(sender: Namespace, receiver: Namespace, host: int) -> bool:
+async def reaches(sender: Namespace, receiver: Namespace, host: int, size: int = 1) -> bool:
     """Whether a datagram from one pod reaches another within a second; the other pod says nothing to it."""
     with _udp(receiver) as to, _udp(sender) as out:
         to.bind(("", 9999))
-        out.sendto(b"x", (f"198.51.100.{host}", 9999))
+        out.sendto(bytes(size), (f"198.51.100.{host}", 9999))
         try:
             async with asyncio.timeout(1):
-                return await asyncio.get_running_loop().sock_recv(to, 16) == b"x"
+                return await asyncio.get_running_loop().sock_recv(to, 2048) == bytes(size)
         except TimeoutError:
             return False
 

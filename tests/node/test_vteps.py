@@ -85,9 +85,12 @@ def test_peers_come_and_go_with_the_vteps_of_nodes(api: FakeApi, pods: Callable[
     run(body())
 
 
-@pytest.mark.parametrize("where", [1, 2, 3])
-def test_a_silent_pod_that_moves_is_reached_at_once(where: int, api: FakeApi, pods: Callable[[], Namespace]) -> None:
+@pytest.mark.parametrize(("where", "fragment"), [(1, False), (2, False), (3, False), (2, True)])
+def test_a_silent_pod_that_moves_is_reached_at_once(
+    where: int, fragment: bool, api: FakeApi, pods: Callable[[], Namespace]
+) -> None:
     """By a peer on the node that it left, on the one that it has come to, and on a third."""
+    api.objects[LANS.path("lab", LAN)]["spec"] |= {"fragment": True} if fragment else {}
 
     async def body() -> None:
         with fabric(api, 1500, 1500, 1500) as nodes:
@@ -278,31 +281,41 @@ def test_new_attachments_have_the_least_mtu_of_all_nodes(api: FakeApi, pods: Cal
     run(body())
 
 
-@pytest.mark.parametrize("group", ["", "239.1.1.1"])
+@pytest.mark.parametrize(("group", "fragment"), [("", False), ("239.1.1.1", False), ("", True), ("239.1.1.1", True)])
 def test_a_host_outside_the_cluster_joins_by_the_commands(
-    group: str, api: FakeApi, pods: Callable[[], Namespace]
+    group: str, fragment: bool, api: FakeApi, pods: Callable[[], Namespace]
 ) -> None:
     path, found = LANS.path("lab", LAN), api.objects[LANS.path("lab", LAN)]
     found["spec"] |= {"remotes": ["192.0.2.3"]} | ({"vxlanGrp": group} if group else {})
+    found["spec"] |= {"fragment": True} if fragment else {}
+    bridge, size = ("br9", 1472) if fragment else ("", 1418)
 
     async def body() -> None:
         with fabric(api, 1500, 1500, 1500) as (one, two, host):
             async with agents(one, two):
                 first, second, outside = pods(), pods(), host.namespace
+                if bridge:
+                    outside.ip("link", "add", bridge, "mtu", "1500", "type", "bridge", "mcast_snooping", "0")
+                    outside.ip("link", "set", bridge, "up")
                 await one.plug(first, "p1")
                 await two.plug(second, "p2")
                 await eventually("VTEPs", lambda: len(vteps(api)) == 2)
                 known = [item for key, item in api.objects.items() if key.startswith(VTEPS.path("lab"))]
                 lan = codec.decode(api.objects[path], strict=False)
                 for _ in range(2):  # it may be run again
-                    lines = join.commands(lan, decoded(known), lan.remotes[0], device="eth0" if group else "")
+                    device = "eth0" if group else ""
+                    lines = join.commands(lan, decoded(known), lan.remotes[0], device=device, bridge=bridge)
                     outside.run("sh", "-c", "\n".join(lines))
-                for name, namespace, link in (("p1", first, "eth1"), ("p2", second, "eth1"), ("m", outside, "vxlan7")):
+                for name, namespace, link in (
+                    ("p1", first, "eth1"),
+                    ("p2", second, "eth1"),
+                    ("m", outside, bridge or "vxlan7"),
+                ):
                     namespace.ip("address", "add", f"198.51.100.{HOSTS[name]}/24", "dev", link)
-                assert outside.links()["vxlan7"]["mtu"] == 1446
-                assert await reaches(first, outside, HOSTS["m"])
-                assert await reaches(outside, second, HOSTS["p2"])
-                assert await reaches(second, first, HOSTS["p1"])
+                assert outside.links()[bridge or "vxlan7"]["mtu"] == size + 28
+                assert await reaches(first, outside, HOSTS["m"], size)
+                assert await reaches(outside, second, HOSTS["p2"], size)
+                assert await reaches(second, first, HOSTS["p1"], size)
                 await one.unplug(first, "p1")
                 await two.unplug(second, "p2")
 

@@ -10,9 +10,9 @@ A case is one file; its first comment says what happens. Its keys:
 ``attachments``  who is plugged in: ``spoke`` or ``port``, ``kind``, ``container``, ``ifname``, ``pod``, …
 ``before``       what was wanted, and made, the last time: any of the keys above in place of the case's own, or ``{}``
                  for the same. Without it nothing is there.
-``damage``       what has happened to it since: ``mounted``, ``quiet``, ``bridge``, ``vxlan``, ``ports``, ``stubs``,
-                 ``shapes``, each with the fields that are different now, or null for what is gone; and ``taps``, all
-                 there are, or null where /dev is not the agent's
+``damage``       what has happened to it since: ``mounted``, ``quiet``, ``bridge``, ``vxlan``, ``joint``, ``ports``,
+                 ``stubs``, ``shapes``, each with the fields that are different now, or null for what is gone; and
+                 ``taps``, all there are, or null where /dev is not the agent's
 ``operations``   what is to be done, in the words of the log
 ``problem``      or why the LAN cannot be had on this node
 ``noop``         the case's twin: keys in place of the case's own, with which nothing is to be done, and ``why``
@@ -37,6 +37,7 @@ from k8slan_cli.plan.state import (
     UNSHAPED,
     Attachment,
     AttachmentKind,
+    Joint,
     LanState,
     Port,
     Shaping,
@@ -196,13 +197,15 @@ def _attachment(entry: Mapping[str, Any]) -> Attachment:
 
 
 def _damaged(state: LanState, damage: Mapping[str, Any]) -> LanState:
-    if unknown := damage.keys() - {"mounted", "quiet", "bridge", "vxlan", "ports", "stubs", "shapes", "taps"}:
+    if unknown := damage.keys() - {"mounted", "quiet", "bridge", "vxlan", "joint", "ports", "stubs", "shapes", "taps"}:
         raise ValueError(f"damage: unknown {sorted(unknown)}")
     changes: dict[str, Any] = {key: damage[key] for key in ("mounted", "quiet") if key in damage}
     if "bridge" in damage:
         changes["bridge"] = damage["bridge"] and replace(_there(state.bridge), **damage["bridge"])
     if "vxlan" in damage:
         changes["vxlan"] = damage["vxlan"] and _vxlan(_there(state.vxlan), damage["vxlan"])
+    if "joint" in damage:
+        changes["joint"] = damage["joint"] and _joint(_there(state.joint), **damage["joint"])
     if "ports" in damage:
         changes["ports"] = _some(state.ports, damage["ports"], Port, {"bridge": None, "mtu": 1500})
     if "taps" in damage:
@@ -238,6 +241,10 @@ def _vxlan(vxlan: Vxlan, damage: Mapping[str, Any]) -> Vxlan:
     return Vxlan(
         link=replace(vxlan.link, **damage.get("link", {})), tunnel=replace(vxlan.tunnel, **tunnel), peers=peers
     )
+
+
+def _joint(joint: Joint, *, port: Mapping[str, Any] | None = None, joined: bool = True) -> Joint:
+    return Joint(port=replace(joint.port, **(port or {})), joined=joined)
 
 
 def _address(text: str | None) -> IpAddress | None:

@@ -13,7 +13,7 @@ from functools import singledispatch
 from k8slan_cli.lan import names
 from k8slan_cli.plan import operations as op
 from k8slan_cli.plan.operations import Operation
-from k8slan_cli.plan.state import UNSHAPED, LanState, Owner, Port, Queue, Shaping, Vxlan, absent
+from k8slan_cli.plan.state import UNSHAPED, Joint, LanState, Owner, Port, Queue, Shaping, Vxlan, absent
 
 
 def apply_all(operations: Iterable[Operation], state: LanState) -> LanState:
@@ -27,6 +27,7 @@ def links(state: LanState) -> frozenset[str]:
     """The names of all links of k8slan in the namespace."""
     single = [state.bridge.name] if state.bridge else []
     single += [state.vxlan.link.name] if state.vxlan else []
+    single += [state.joint.port.name] if state.joint else []
     ifbs = [names.ifb(port) for port, shape in state.shapes.items() if shape.from_pod is not None]
     return frozenset([*single, *state.ports, *state.stubs, *ifbs])
 
@@ -91,6 +92,21 @@ def _(operation: op.CreateVxlan, state: LanState) -> LanState:
 
 
 @apply.register
+def _(operation: op.CreateJoint, state: LanState) -> LanState:
+    _free(operation.port.name, state)
+    _pluggable(operation.port, state)
+    return replace(state, joint=Joint(port=operation.port, joined=False))
+
+
+@apply.register
+def _(operation: op.JoinVxlan, state: LanState) -> LanState:
+    assert state.joint is not None, "there is nothing to join"
+    assert state.joint.port.name == operation.port, f"there is no {operation.port}"
+    _vxlan(operation.vxlan, state)
+    return replace(state, joint=replace(state.joint, joined=True))
+
+
+@apply.register
 def _(operation: op.CreateVeth, state: LanState) -> LanState:
     port, stub = operation.port, operation.stub
     _free(port.name, state)
@@ -132,6 +148,8 @@ def _(operation: op.SetPort, state: LanState) -> LanState:
     _pluggable(port, state)
     if state.vxlan and state.vxlan.link.name == port.name:
         return replace(state, vxlan=replace(state.vxlan, link=port))
+    if state.joint and state.joint.port.name == port.name:
+        return replace(state, joint=replace(state.joint, port=port))
     assert port.name in state.ports, f"there is no {port.name}"
     return replace(state, ports={**state.ports, port.name: port})
 
@@ -148,17 +166,21 @@ def _(operation: op.DeleteLinks, state: LanState) -> LanState:
     assert doomed, "nothing to delete"
     assert doomed <= links(state), f"there is no {doomed - links(state)}"
     gone = doomed | {end for name in doomed for end in _pair(name, state)}
-    bridge, vxlan = state.bridge, state.vxlan
+    bridge, vxlan, joint = state.bridge, state.vxlan, state.joint
     ports = {name: port for name, port in state.ports.items() if name not in gone}
     if vxlan and vxlan.link.name in gone:
         vxlan = None
+        joint = replace(joint, joined=False) if joint else None
+    if joint and joint.port.name in gone:
+        joint = None
     if bridge and bridge.name in gone:
         bridge = None
         ports = {name: replace(port, bridge=None) for name, port in ports.items()}
         vxlan = replace(vxlan, link=replace(vxlan.link, bridge=None)) if vxlan else None
+        joint = replace(joint, port=replace(joint.port, bridge=None)) if joint else None
     stubs = {name: stub for name, stub in state.stubs.items() if name not in gone}
     shapes = {port: shape for port, each in state.shapes.items() if (shape := _without(port, each, gone)) != UNSHAPED}
-    return replace(state, bridge=bridge, vxlan=vxlan, ports=ports, stubs=stubs, shapes=shapes)
+    return replace(state, bridge=bridge, vxlan=vxlan, joint=joint, ports=ports, stubs=stubs, shapes=shapes)
 
 
 def _without(port: str, shape: Shaping, gone: set[str]) -> Shaping:
@@ -197,6 +219,8 @@ def _free(name: str, state: LanState) -> None:
 
 
 def _pluggable(port: Port, state: LanState) -> None:
+    if port.bridge is None:
+        return
     assert state.bridge is not None, f"{port.name} has no bridge to go to"
     assert state.bridge.name == port.bridge, f"there is no bridge {port.bridge}"
 

@@ -36,6 +36,7 @@ class LanOptions:
     remotes: tuple[str, ...] = ()
     allowed_namespaces: tuple[str, ...] = ()
     mtu: int | None = None
+    fragment: bool = False
     multicast: str = ""
     port: int | None = None
     netns: str = ""
@@ -76,6 +77,10 @@ def create(
     mtu: Annotated[
         int | None, typer.Option(metavar="BYTES", help="MTU inside (default: what the underlay allows).")
     ] = None,
+    fragment: Annotated[
+        bool,
+        typer.Option("--fragment", help="Keep the MTU, by default 1500, where the underlay has less: by fragments."),
+    ] = False,
     multicast: Annotated[
         str, typer.Option(metavar="GRP", help="Multicast group of the underlay (default: unicast to every node).")
     ] = "",
@@ -117,6 +122,7 @@ def create(
         remotes=tuple(remote or ()),
         allowed_namespaces=tuple(allow_namespace or ()),
         mtu=mtu,
+        fragment=fragment,
         multicast=multicast,
         port=port,
         netns=netns,
@@ -207,6 +213,7 @@ def spec_of(options: LanOptions) -> tuple[dict[str, Any], list[Problem]]:
         "remotes": list(options.remotes),
         "allowedNamespaces": list(options.allowed_namespaces),
         "mtu": options.mtu,
+        "fragment": options.fragment,
         "spokes": list(options.spokes),
         "dynamic": options.dynamic or not options.spokes,
     }

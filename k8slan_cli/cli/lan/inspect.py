@@ -127,8 +127,9 @@ def _spec(view: LanDetails, now: datetime | None) -> Iterator[tuple[str, str]]:
 
 def _mtu(lan: Lan, reached: int) -> str:
     """What interfaces may have: ``reached`` on all nodes that take part, 0 if none does."""
-    if lan.mtu:
-        return f"{lan.mtu} wanted" + (f", {reached} reached" if 0 < reached < lan.mtu else "")
+    if wanted := lan.wanted_mtu:
+        fragments = ", by fragments where the underlay has less" if lan.fragment else ""
+        return f"{wanted} wanted" + (f", {reached} reached" if 0 < reached < wanted else "") + fragments
     return f"{reached}, " * bool(reached) + "the largest that the underlay allows"
 
 

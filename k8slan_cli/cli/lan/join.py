@@ -75,7 +75,8 @@ def commands(lan: Lan, vteps: Collection[Vtep], own: IpAddress, *, device: str =
     name = f"vxlan{lan.vni}"
     yield f"# Joins LAN {lan.ref} as {own}; run as root. Its firewall has to let UDP port {lan.port} in."
     yield f"ip link del {name} 2>/dev/null"
-    carried = [f"dev {device}"] if device else []
+    # A device that is tied to another one takes no larger MTU than fits; a multicast group needs it.
+    carried = [f"dev {device}"] if device and (lan.group or not lan.fragment) else []
     way = [f"group {lan.group}", *([f"ttl {lan.ttl}"] if lan.ttl else [])] if lan.group else [f"local {own}"]
     yield " ".join(["ip link add", name, "type vxlan id", str(lan.vni), *way, *carried, "dstport", str(lan.port)])
     others = [(vtep.address, f"node {vtep.node}") for vtep in vteps if vtep.ports and vtep.address and not lan.group]
@@ -83,9 +84,26 @@ def commands(lan: Lan, vteps: Collection[Vtep], own: IpAddress, *, device: str =
     for peer, who in sorted(others, key=lambda other: str(other[0])):
         if peer.version == own.version:
             yield f"bridge fdb append 00:00:00:00:00:00 dev {name} dst {peer}  # {who}"
-    if mtu := least_mtu(vteps):
+    mtu = least_mtu(vteps)
+    if mtu and not (lan.fragment and lan.group):
         yield f"ip link set {name} mtu {mtu}"
-    if bridge:
+    if bridge and lan.fragment:
+        yield from _by_redirect(name, bridge, mtu or lan.wanted_mtu)
+    elif bridge:
         yield f"ip link set {name} master {bridge}"
         yield f"ip link set {name} type bridge_slave group_fwd_mask 65533  # LLDP, LACP and STP, too"
     yield f"ip link set {name} up"
+
+
+def _by_redirect(name: str, bridge: str, mtu: int | None) -> Iterator[str]:
+    """Join a VXLAN device to a bridge without making it a port, which could not take frames that do not fit."""
+    port, match = f"{name}b", "protocol all prio 1 u32 match u32 0 0 action mirred"
+    yield f"ip link del {port} 2>/dev/null"
+    yield f"ip link add {port} mtu {mtu} type veth peer name {name}v mtu {mtu}"
+    yield f"ip link set {name}v up"
+    yield f"ip link set {port} master {bridge} up"
+    yield f"ip link set {port} type bridge_slave group_fwd_mask 65533  # LLDP, LACP and STP, too"
+    yield f"tc qdisc add dev {port} clsact"
+    yield f"tc filter add dev {port} egress {match} egress redirect dev {name}"
+    yield f"tc qdisc add dev {name} clsact"
+    yield f"tc filter add dev {name} ingress {match} ingress redirect dev {port}"

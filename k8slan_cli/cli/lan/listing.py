@@ -147,7 +147,7 @@ def _row(item: Found, *, everywhere: bool, now: datetime | None = None, gone: bo
         lan.netns,
         ",".join(devices),
         str(lan.group) if lan.group else "unicast",
-        str(lan.mtu or "largest"),
+        str(lan.wanted_mtu or "largest"),
     ]
 
 

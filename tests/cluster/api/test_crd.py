@@ -83,6 +83,7 @@ def test_the_least_lan_gets_names(lans: Kubectl, namespace: str) -> None:
         ({"bridge": "br9"}, "spec.bridge"),
         ({"bridge": None}, "spec.bridge"),  # its default is another name
         ({"vxlan": "vx9"}, "spec.vxlan"),
+        ({"fragment": True}, "spec.fragment"),
     ],
 )
 def test_what_makes_a_lan_cannot_be_changed(
@@ -101,6 +102,7 @@ def test_a_name_that_was_derived_cannot_be_chosen_later(lans: Kubectl, namespace
 
 def test_the_rest_can_be_changed(lans: Kubectl, namespace: str) -> None:
     lans.create(document(SEED, namespace=namespace))
+    lans("patch", "lan", "example", "--type=merge", "-p", '{"spec":{"fragment":false}}')  # which it was
     rest = {"vxlanGrp": "ff02::14", "vxlanPort": 4790, "defaultVxlanDev": None, "mtu": 1400, "spokes": ["new"]}
     lans("patch", "lan", "example", "--type=merge", "-p", json.dumps({"spec": rest | {"dynamic": True}}))
     lans("patch", "lan", "example", "--type=merge", "-p", '{"spec":{"spokes":[]}}')

@@ -26,7 +26,7 @@ OTHER: dict[str, Any] = {
     "remotes": ["192.0.2.9"],
     "allowedNamespaces": ["*"],
 }
-"""Another value of each field that may be changed at all: all but ns and vni."""
+"""Another value of each field that may be changed at all: all but ns, vni and fragment."""
 FULL = SEED | {
     "vxlanPort": 4791,
     "vxlanGrp": "ff02::14",
@@ -89,9 +89,10 @@ def test_an_editor_may_change_all_but_what_reaches_beyond_the_namespace(
 @pytest.mark.usefixtures("lans")
 def test_an_editor_may_not_set_them_in_a_new_lan(user: Users, namespace: str) -> None:
     editor = user("edit")
+    new = FULL | {"fragment": True}
     for field in IN_SCHEMA:
         with pytest.raises(KubectlError, match=f": spec.{field}: {NEEDS}"):
-            editor.create(document({"spokes": ["a"], field: FULL[field]}, namespace=namespace))
+            editor.create(document({"spokes": ["a"], field: new[field]}, namespace=namespace))
     editor.create(document({"spokes": ["a"], "vxlanPort": 4789}, namespace=namespace))
 
 

@@ -103,6 +103,7 @@ def lans(draw: st.DrawFn) -> Lan:
         ),
         allowed_namespaces=tuple(draw(st.lists(labels() | st.just("*"), max_size=2, unique=True))),
         mtu=draw(st.none() | st.integers(validate.MIN_MTU, validate.MAX_MTU)),
+        fragment=(group is None or group.version == 4) and draw(st.booleans()),
         spokes=tuple(chosen),
         dynamic=dynamic,
         offload=draw(st.booleans()),

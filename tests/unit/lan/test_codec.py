@@ -142,6 +142,7 @@ def test_null_means_not_given() -> None:
         "defaultVxlanDev",
         "vxlanDevMap",
         "mtu",
+        "fragment",
         "dynamic",
         "offload",
     )
@@ -173,7 +174,7 @@ def test_it_does_so_through_json_and_yaml_too(lan: Lan) -> None:
 @given(strategies.lans())
 def test_encoding_says_nothing_that_is_a_default_anyway(lan: Lan) -> None:
     plain = replace(lan, port=4789, group=None, mtu=None, underlay=None, underlays=(), remotes=(), dynamic=False)
-    plain = replace(plain, allowed_namespaces=(), ttl=0, offload=True, cable=False, links=())
+    plain = replace(plain, allowed_namespaces=(), ttl=0, offload=True, cable=False, links=(), fragment=False)
     spec = codec.encode(plain)["spec"]
     assert set(spec) <= {"ns", "bridge", "vxlan", "vni", "spokes"}
 

@@ -64,6 +64,10 @@ def broken(**fields: Any) -> list[str]:
             {"allowed_namespaces": tuple(f"n{i}" for i in range(257))},
             "spec.allowedNamespaces: has 257 namespaces, 256 at the most; '*' allows all",
         ),
+        (
+            {"fragment": True, "group": ip_address("ff02::14")},
+            "spec.fragment: needs a vxlanGrp of IPv4, or none: Linux does not fragment VXLAN over IPv6",
+        ),
         ({"mtu": 67}, "spec.mtu"),
         ({"mtu": 65462}, "spec.mtu"),
         ({"spokes": ()}, "spec.spokes: needs at least one spoke, or spec.dynamic: true"),
@@ -138,6 +142,7 @@ def test_a_valid_lan_has_no_two_devices_of_one_name(lan: Lan) -> None:
         ({"vni": 2}, ["spec.vni: is immutable: 1 cannot become 2 (make a new LAN)"]),
         ({"bridge": "b1"}, ["spec.bridge: is immutable: br0 cannot become b1 (make a new LAN)"]),
         ({"vxlan": "v1"}, ["spec.vxlan: is immutable: vx0 cannot become v1 (make a new LAN)"]),
+        ({"fragment": True}, ["spec.fragment: is immutable: false cannot become true (make a new LAN)"]),
     ],
 )
 def test_what_a_lan_is_known_by_cannot_change(fields: dict[str, Any], expected: list[str]) -> None:
@@ -152,7 +157,7 @@ def test_all_that_cannot_change_is_said_at_once() -> None:
 
 @given(strategies.lans(), strategies.lans())
 def test_all_else_may_change_while_a_lan_is_in_use(old: Lan, new: Lan) -> None:
-    same = replace(new, netns=old.netns, vni=old.vni, bridge=old.bridge, vxlan=old.vxlan)
+    same = replace(new, netns=old.netns, vni=old.vni, bridge=old.bridge, vxlan=old.vxlan, fragment=old.fragment)
     assert validate.change(old, same) == ()
 
 

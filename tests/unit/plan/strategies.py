@@ -14,7 +14,18 @@ from hypothesis import strategies as st
 from k8slan_cli.lan import names
 from k8slan_cli.lan.model import Lan, LanRef, NodeStatus
 from k8slan_cli.plan import desired
-from k8slan_cli.plan.state import Attachment, AttachmentKind, Bridge, LanState, Owner, Port, Stub, Underlay, absent
+from k8slan_cli.plan.state import (
+    Attachment,
+    AttachmentKind,
+    Bridge,
+    Joint,
+    LanState,
+    Owner,
+    Port,
+    Stub,
+    Underlay,
+    absent,
+)
 
 REF = LanRef(namespace="lab", name="blue")
 SPOKES = ("a", "b", "c", "d")
@@ -26,15 +37,17 @@ GROUPS = (ip_address("239.0.0.1"), ip_address("ff02::14"))
 def lans(draw: st.DrawFn) -> Lan:
     """LANs that differ in what matters to a node."""
     peers = draw(st.lists(st.sampled_from(ADDRESSES), max_size=3, unique=True))
+    group = draw(st.sampled_from([None, None, *GROUPS]))
     return Lan(
         ref=REF,
         netns="blue",
         bridge=draw(st.sampled_from(["br0", "br1"])),
         vxlan=draw(st.sampled_from(["vx0", "vx1"])),
         vni=draw(st.integers(7, 8)),
-        group=draw(st.sampled_from([None, None, *GROUPS])),
+        group=group,
         port=draw(st.sampled_from([4789, 8472])),
         mtu=draw(st.sampled_from([None, 1300])),
+        fragment=draw(st.integers(0, 2)) == 0 and group != GROUPS[1],
         spokes=SPOKES,
         dynamic=True,
         down=draw(st.frozensets(st.sampled_from([*SPOKES, "c1a:net1"]), max_size=2)),
@@ -107,7 +120,11 @@ def damaged(draw: st.DrawFn, state: LanState) -> LanState:
             vxlan = replace(vxlan, tunnel=replace(vxlan.tunnel, vni=draw(st.integers(7, 9))))
         if vxlan.tunnel.group is None:
             vxlan = replace(vxlan, peers=draw(st.frozensets(st.sampled_from(ADDRESSES), max_size=3)))
-    return replace(state, bridge=bridge, vxlan=vxlan, ports=ports, stubs=stubs)
+    joint = state.joint if draw(st.integers(0, 4)) else None
+    if joint:
+        joined = vxlan == state.vxlan and draw(st.booleans())
+        joint = Joint(port=_port(draw, joint.port, bridge), joined=joined)
+    return replace(state, bridge=bridge, vxlan=vxlan, joint=joint, ports=ports, stubs=stubs)
 
 
 def _port(draw: st.DrawFn, port: Port, bridge: Bridge | None) -> Port:

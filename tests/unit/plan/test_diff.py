@@ -45,8 +45,8 @@ def test_a_bridge_and_a_vxlan_device_that_are_right_are_not_touched(pair: Pair) 
     touched = {name for operation in diff(wanted, observed) for name in _touched(operation)}
     if wanted.bridge and observed.bridge == wanted.bridge:
         assert wanted.bridge.name not in touched
-    if wanted.vxlan and observed.vxlan and observed.vxlan == wanted.vxlan:
-        assert wanted.vxlan.link.name not in touched
+    if wanted.vxlan and (wanted.vxlan, wanted.joint) == (observed.vxlan, observed.joint):
+        assert not {wanted.vxlan.link.name, names.JOINT} & touched
 
 
 @given(strategies.pairs())
@@ -55,7 +55,7 @@ def test_links_go_in_one_go_and_before_anything_is_made(pair: Pair) -> None:
     operations = diff(pair.wanted, pair.observed)
     deletions = [at for at, operation in enumerate(operations) if isinstance(operation, op.DeleteLinks)]
     assert len(deletions) <= 1
-    makers = (op.CreateBridge, op.CreateVxlan, op.CreateVeth, op.CreateMacvtap)
+    makers = (op.CreateBridge, op.CreateVxlan, op.CreateJoint, op.CreateVeth, op.CreateMacvtap)
     assert all(
         deletions[0] < at for at, operation in enumerate(operations) if deletions and isinstance(operation, makers)
     )
@@ -102,7 +102,7 @@ def _touched(operation: Operation) -> set[str]:
             return {bridge.name}
         case op.CreateVxlan(link=link):
             return {link.name}
-        case op.SetPort(port=port):
+        case op.SetPort(port=port) | op.CreateJoint(port=port):
             return {port.name}
         case op.SetStub(stub=stub):
             return {stub.name}
@@ -110,6 +110,8 @@ def _touched(operation: Operation) -> set[str]:
             return {attachment.port, names.stub(attachment.port)}
         case op.ConfigurePod(attachment=attachment):
             return {attachment.port}
+        case op.JoinVxlan(vxlan=vxlan, port=port):
+            return {vxlan, port}
         case op.AddPeer(vxlan=vxlan) | op.RemovePeer(vxlan=vxlan):
             return {vxlan}
         case _:

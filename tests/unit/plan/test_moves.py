@@ -64,6 +64,12 @@ def test_what_points_elsewhere_is_forgotten(move: Move, learned: Learned, forgot
     assert list(stale(move, learned, "vx0")) == [ForgetMac(M, *place) for place in forgotten]  # type: ignore[misc]
 
 
+def test_where_a_redirect_joins_the_vxlan_device_a_bridge_has_learned_at_its_port() -> None:
+    learned = Learned(port="joint", peer=OLD)
+    assert list(stale(GONE, learned, "vx0", "joint")) == [ForgetMac(M, "vx0", OLD), ForgetMac(M, "joint")]
+    assert list(stale(THERE, replace(learned, peer=NEW), "vx0", "joint")) == []
+
+
 def test_an_operation_describes_itself() -> None:
     assert ForgetMac(M, "vx0", OLD).describe() == f"forget that {M} is behind 10.0.0.1 at vx0"
     assert ForgetMac(M, "ap").describe() == f"forget that {M} is behind ap"

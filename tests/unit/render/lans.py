@@ -39,6 +39,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "IPv4 multicast": SMALLEST | {"vxlanGrp": "239.255.0.1"},
     "IPv6 multicast in full": SMALLEST | {"vxlanGrp": "ff05:0:0:0:0:0:0:1"},
     "IPv6 multicast that ends in zeros": SMALLEST | {"vxlanGrp": "FF05:1:2:3:4:5:6::"},
+    "outer packets in fragments": SMALLEST | {"mtu": 1500, "fragment": True, "vxlanGrp": "239.255.0.1"},
     "remotes of both families": SMALLEST | {"remotes": ["192.0.2.9", "2001:DB8::9"]},
     "open to some": SMALLEST | {"allowedNamespaces": ["guests", "lab-2"]},
     "open to all": SMALLEST | {"allowedNamespaces": ["*"]},
@@ -95,6 +96,10 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "an MTU of 67": (SMALLEST | {"mtu": 67}, "spec.mtu in body should be greater than or equal to 68"),
     "an MTU of 65462": (SMALLEST | {"mtu": 65462}, "spec.mtu in body should be less than or equal to 65461"),
+    "fragments of IPv6": (
+        SMALLEST | {"fragment": True, "vxlanGrp": "ff02::14"},
+        "spec.fragment: .*needs a vxlanGrp of IPv4, or none",
+    ),
     "a device of 16": (SMALLEST | {"defaultVxlanDev": "d" * 16}, "spec.defaultVxlanDev: Too long"),
     "a node's device with a space": (
         SMALLEST | {"vxlanDevMap": {"worker1": "e 0"}},

@@ -32,6 +32,7 @@ FULL = Lan(
     remotes=(IPv6Address("2001:db8::9"),),
     allowed_namespaces=("guests",),
     mtu=1400,
+    fragment=True,
     spokes=("a",),
     dynamic=True,
     offload=False,
@@ -69,6 +70,7 @@ FIELDS = {
     "remotes": "remotes",
     "allowed_namespaces": "allowedNamespaces",
     "mtu": "mtu",
+    "fragment": "fragment",
     "spokes": "spokes",
     "dynamic": "dynamic",
     "offload": "offload",
@@ -175,7 +177,7 @@ def test_what_makes_a_lan_is_immutable() -> None:
     }
     assert {path for path, found in rules.items() if "self == oldSelf" in found} == {"bridge", "vxlan", "vni"}
     whole = [rule for rule in _schema()["spec"]["x-kubernetes-validations"] if "oldSelf" in rule["rule"]]
-    assert [rule["fieldPath"] for rule in whole] == [".ns", ".vni"]
+    assert [rule["fieldPath"] for rule in whole] == [".ns", ".vni", ".fragment"]
 
 
 def test_the_crd_is_the_models_kind() -> None:

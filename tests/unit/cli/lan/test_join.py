@@ -36,6 +36,14 @@ def test_with_a_group_nodes_are_reached_by_it() -> None:
     assert "ip link add vxlan7 type vxlan id 7 group 239.0.0.1 dev eth7 dstport 4789" in lines
 
 
+def test_where_outer_packets_are_fragmented_a_bridge_is_joined_by_a_redirect() -> None:
+    """A device that is tied to another, or is a bridge port, takes no frame that does not fit."""
+    lines = list(join.commands(replace(LAN, fragment=True), (), OWN, device="eth7", bridge="br9"))
+    assert "ip link add vxlan7 type vxlan id 7 local 192.0.2.9 dstport 4789" in lines
+    assert "ip link add vxlan7b mtu 1500 type veth peer name vxlan7v mtu 1500" in lines
+    assert [line for line in lines if "br9" in line] == ["ip link set vxlan7b master br9 up"]
+
+
 @pytest.mark.parametrize(
     ("remotes", "text", "found"),
     [
