@@ -178,7 +178,7 @@ class Attacher:
             spoke=config.spoke,
             tap=_tap(config, lan),
             tap_owner=(config.owner, config.group),
-            checksums=config.checksums or not lan.offload,
+            offload=config.offload,
             bandwidth=config.bandwidth,
             netns=request.netns,
             netns_id=netns.identity(pod),

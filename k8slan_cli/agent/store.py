@@ -156,7 +156,7 @@ def _attachment(data: object) -> Attachment:
             **data,
             "lan": lan,
             "kind": AttachmentKind(data["kind"]),
-            "checksums": data.get("checksums") is True,
+            "offload": data["offload"] if isinstance(data.get("offload"), bool) else None,
             "bandwidth": _bandwidth(data.get("bandwidth", {})),
             "tap_owner": _owner(data.get("tap_owner", (QEMU, QEMU))),
             "addresses": tuple(str(ip_interface(address)) for address in data["addresses"]),

@@ -192,8 +192,8 @@ def _(operation: op.CreateVeth, context: Context) -> None:
         else:
             context.with_pod(attachment, create)
         lan.apply(settings, doing=doing)
-        if attachment.checksums:
-            offload.fill_checksums(handle.fd, port.name)
+        if not port.offload:
+            offload.switch(handle.fd, port.name, on=False, doing=doing)
     except KernelError as error:
         handle.indexes.clear()
         if error.errno == errno.EEXIST:
@@ -201,6 +201,11 @@ def _(operation: op.CreateVeth, context: Context) -> None:
             words = f"the pod has an interface {peer} already, or the LAN a port {port.name}"
             raise KernelError(error.errno, words) from error
         raise
+
+
+@execute.register
+def _(operation: op.SetOffload, context: Context) -> None:
+    offload.switch(context.handle().fd, operation.port, on=operation.on, doing=operation.describe())
 
 
 @execute.register

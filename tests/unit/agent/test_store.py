@@ -18,6 +18,7 @@ WHOLE = Attachment(
     mac="02:00:00:00:00:01",
     mtu=1446,
     spoke="a",
+    offload=False,
     pod="lab/a",
     pod_uid="uid-a",
     since="2026-01-01T00:00:00Z",
