@@ -233,10 +233,15 @@ class Attacher:
                     attachment,
                     addresses=tuple(ip.address for ip in given.ips),
                     routes=tuple(_route(route) for route in given.routes),
+                    index=await self._index(attachment) if plugin else 0,
                 )
                 self._agent.attachments.put(attachment)
             await _realised(loop.address(attachment) if plugin else loop.wake([attachment.port]), key)
         return attachment, given
+
+    async def _index(self, attachment: Attachment) -> int:
+        netns_name = self._netns_of(attachment)
+        return await asyncio.to_thread(inspect.index_inside, self._agent.node, netns_name, attachment)
 
     async def _undo(self, attachment: Attachment, until: float = math.inf) -> None:
         """Leave nothing of an ADD that failed. The runtime's DEL, which has to follow, asks IPAM a second time."""

@@ -181,7 +181,7 @@ def _attachment(data: object) -> Attachment:
     ):
         if not isinstance(getattr(attachment, field), str):
             raise TypeError(f"{field} is not text")
-    for field in ("mtu", "tap"):
+    for field in ("mtu", "tap", "index"):
         if not isinstance(getattr(attachment, field), int):
             raise TypeError(f"{field} is not a number")
     for field in ("ifname", "port"):

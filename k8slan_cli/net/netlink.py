@@ -215,11 +215,14 @@ class End:
         return {"mtu": self.mtu, "address": self.mac, **where}
 
 
-def veth(end: End, peer: End, *, up: bool = False) -> nlmsg:
-    """Create a veth pair, ``end`` up if wanted; ``peer`` is down: the kernel opens a veth only once it is connected."""
+def veth(end: End, peer: End, *, up: bool = False, index: int = 0) -> nlmsg:
+    """Create a veth pair, ``end`` up if wanted; ``peer`` is down: the kernel opens a veth only once it is connected.
+
+    ``index`` is a link index for ``end``, which has to be free in the namespace of the socket.
+    """
     there = {"ifname": peer.name, "group": OURS, **peer.attributes}
     data = _nest(*([f"IFLA_{name.upper()}", value] for name, value in there.items()))
-    return _new_link(end.name, "veth", ["VETH_INFO_PEER", data], up=up, **end.attributes)
+    return _new_link(end.name, "veth", ["VETH_INFO_PEER", data], up=up, index=index, **end.attributes)
 
 
 def ifb(name: str) -> nlmsg:

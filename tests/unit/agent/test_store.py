@@ -18,6 +18,7 @@ WHOLE = Attachment(
     mac="02:00:00:00:00:01",
     mtu=1446,
     spoke="a",
+    index=7,
     offload=False,
     pod="lab/a",
     pod_uid="uid-a",
