@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from k8slan_cli.lan import names as lan_names
 from tests.cluster.harness import Cluster, Kubectl, Node, build
 from tests.cluster.harness.pods import Pod, Pods
 from tests.cluster.harness.versions import TEST_IMAGE
@@ -178,6 +179,8 @@ def test_a_lease_of_dhcp_is_renewed_and_given_back(
     assert given.startswith("10.97.0.1"), given
     assert "1 packets received" in client.run("ping", "-c", "1", "-W", "5", "10.97.0.1")
     given = given.partition("/")[0]
+    port = lan_names.port(lan.spokes[1])  # which somebody deletes: the interface is made anew
+    node1.run("nsenter", f"--net=/run/k8slan/netns/{lan.netns}", "ip", "link", "delete", port)
     eventually("it is renewed", lambda: kubectl("logs", server.name).count(f"ACK to {given}") > 1)
     assert "expired" not in server.run("dumpleases", "-f", "/tmp/leases")
     client.delete()
