@@ -33,6 +33,7 @@ from k8slan_cli.plan.state import Attachment, AttachmentKind, Route
 log = logging.getLogger(__name__)
 
 _SHORT_SECONDS = 2.0
+_MOST_EMPTY_HANDED = 1024
 
 
 class Attacher:
@@ -46,8 +47,8 @@ class Attacher:
         self._agent = agent
         self._handover = handover
         self._ipam = Ipam(Host(agent.host_root))
-        self._empty_handed: set[Key] = set()
-        """Interfaces whose ADD an IPAM plugin has refused, until their DEL: there is nothing to release."""
+        self._empty_handed: dict[Key, None] = {}
+        """Interfaces whose ADD an IPAM plugin has refused, the last ones: their DELs, often several, release none."""
         self._owing = asyncio.Event()
         """Set when there are addresses that a plugin has not taken back."""
         self._said: set[tuple[str, tuple[str, ...]]] = set()
@@ -73,7 +74,7 @@ class Attacher:
         async with self._turn(key), self._agent.joining(lan):
             try:
                 attachment = await self._admit(request, key, pod)
-                self._empty_handed.discard(key)
+                self._empty_handed.pop(key, None)
                 try:
                     self._agent.unreleased.delete(key)  # the DEL of this ADD releases that, too
                     attachment, result = await self._plug(request, attachment, pod)
@@ -177,7 +178,7 @@ class Attacher:
             spoke=config.spoke,
             tap=_tap(config, lan),
             tap_owner=(config.owner, config.group),
-            checksums=config.checksums or not lan.offload,
+            offload=config.offload,
             bandwidth=config.bandwidth,
             netns=request.netns,
             netns_id=netns.identity(pod),
@@ -221,7 +222,9 @@ class Attacher:
                 try:
                     given = await self._ipam.add(plugin, request.environ, request.stdin)
                 except PluginRefused:
-                    self._empty_handed.add(key)
+                    self._empty_handed[key] = None
+                    if len(self._empty_handed) > _MOST_EMPTY_HANDED:
+                        del self._empty_handed[next(iter(self._empty_handed))]
                     raise
             given = _with_static(given, request.config)
             # A VM's addresses are its guest's to have: on the macvtap, the pod's kernel would speak for them.
@@ -230,10 +233,15 @@ class Attacher:
                     attachment,
                     addresses=tuple(ip.address for ip in given.ips),
                     routes=tuple(_route(route) for route in given.routes),
+                    index=await self._index(attachment) if plugin else 0,
                 )
                 self._agent.attachments.put(attachment)
             await _realised(loop.address(attachment) if plugin else loop.wake([attachment.port]), key)
         return attachment, given
+
+    async def _index(self, attachment: Attachment) -> int:
+        netns_name = self._netns_of(attachment)
+        return await asyncio.to_thread(inspect.index_inside, self._agent.node, netns_name, attachment)
 
     async def _undo(self, attachment: Attachment, until: float = math.inf) -> None:
         """Leave nothing of an ADD that failed. The runtime's DEL, which has to follow, asks IPAM a second time."""
@@ -272,7 +280,6 @@ class Attacher:
                 self._agent.attachments.delete(key)  # its record may be there, but not readable
                 if request.ipam:
                     await self._give_back(request, None, until)
-            self._empty_handed.discard(key)
 
     async def remove(self, attachment: Attachment, until: float = math.inf) -> None:
         """Unplug without a request to go by: IPAM is asked with what ADD was given.

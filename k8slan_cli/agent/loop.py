@@ -265,7 +265,7 @@ class LanLoop:
         """
         if self._watch is None or self._running:
             return  # when the pass is through, it resumes the watch
-        links, masks, shaped, lost = self._watch.read()
+        links, masks, shaped, features, lost = self._watch.read()
         self._watch.resume()
         if lost:
             self.wake()
@@ -279,6 +279,7 @@ class LanLoop:
         strange = [name for name, link in links.items() if not _fits(name, link, plan.bridge, fixed, members, dark)]
         strange += [name for name, mask in masks.items() if mask != ALL_BUT_PAUSE and name in (*members, *fixed)]
         strange += [name for name in shaped if names.port_of(name) in members or (joint and name in fixed)]
+        strange += features & members.keys()  # which they have only a look can tell, and that may wait for a lock
         ports = {names.port_of(name) for name in strange}
         if not ports <= members.keys():  # bridge or VXLAN device, or a link that goes by another name now
             self.wake()
@@ -336,15 +337,15 @@ class _Watch:
         self._loop.remove_reader(self._listener.fileno())
         self._due = self._loop.call_later(_GATHER_SECONDS, self._look)
 
-    def read(self) -> tuple[dict[str, RawLink | None], dict[str, int], list[str], bool]:
-        """What was told last of links, of forwarding masks, where traffic is kept back otherwise, and what was lost.
+    def read(self) -> tuple[dict[str, RawLink | None], dict[str, int], list[str], frozenset[str], bool]:
+        """What was told last of links and forwarding masks; where traffic is kept back otherwise, or features changed.
 
         The last says whether the kernel had to drop something.
         """
         messages, lost = self._listener.read()
         links, masks, shaped = netlink.last_told(messages)
         known = (sockets.link(self.handle.netlink, index) for index in shaped)
-        return links, masks, [link.name for link in known if link], lost
+        return links, masks, [link.name for link in known if link], netlink.features_changed(messages), lost
 
     def close(self) -> None:
         if self._due:

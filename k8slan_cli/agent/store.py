@@ -156,7 +156,7 @@ def _attachment(data: object) -> Attachment:
             **data,
             "lan": lan,
             "kind": AttachmentKind(data["kind"]),
-            "checksums": data.get("checksums") is True,
+            "offload": data["offload"] if isinstance(data.get("offload"), bool) else None,
             "bandwidth": _bandwidth(data.get("bandwidth", {})),
             "tap_owner": _owner(data.get("tap_owner", (QEMU, QEMU))),
             "addresses": tuple(str(ip_interface(address)) for address in data["addresses"]),
@@ -181,7 +181,7 @@ def _attachment(data: object) -> Attachment:
     ):
         if not isinstance(getattr(attachment, field), str):
             raise TypeError(f"{field} is not text")
-    for field in ("mtu", "tap"):
+    for field in ("mtu", "tap", "index"):
         if not isinstance(getattr(attachment, field), int):
             raise TypeError(f"{field} is not a number")
     for field in ("ifname", "port"):

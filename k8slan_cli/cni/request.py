@@ -70,7 +70,7 @@ _KNOWN_FIELDS = frozenset(
     {
         *("cniVersion", "cniVersions", "name", "type", "disableCheck", "disableGC", "loadOnlyInlinedPlugins"),
         *("args", "capabilities", "runtimeConfig", "prevResult", "dns", "ipam", "deviceID", "pciBusID"),
-        *("lan", "mtu", "mac", "peerNS"),
+        *("lan", "mtu", "mac", "offload", "peerNS"),
     }
 )
 """Of CNI (sections 1 and 3), of multus, which adds the last two of the second line, and of every configuration here."""
@@ -102,9 +102,9 @@ class NetConf:
     one that has it. ``netns`` is a word on which: the last part of ``peerNS``, by which the Go system's configurations
     tell a LAN. ``mtu`` None means the LAN's own. ``ips`` are addresses with prefix lengths that the runtime asks for;
     with an IPAM plugin they are the plugin's to read. ``addresses`` and ``routes`` are a veth's by the configuration
-    itself, beside all others; ``checksums``: they are filled in where frames leave the LAN. ``bandwidth`` is what the
-    runtime asks for. ``unknown`` are the names of fields that mean nothing to k8slan. ``owner`` and ``group`` are whose
-    a macvtap's device file is to be.
+    itself, beside all others. ``offload`` False: frames leave the LAN whole, with checksums filled in; None: as the LAN
+    says. ``bandwidth`` is what the runtime asks for. ``unknown`` are the names of fields that mean nothing to k8slan.
+    ``owner`` and ``group`` are whose a macvtap's device file is to be.
     """
 
     version: str
@@ -119,7 +119,7 @@ class NetConf:
     ips: tuple[str, ...] = ()
     addresses: tuple[str, ...] = ()
     routes: tuple[Route, ...] = ()
-    checksums: bool = False
+    offload: bool | None = None
     bandwidth: Bandwidth = UNLIMITED
     unknown: tuple[str, ...] = ()
     ipam: str = ""
@@ -328,7 +328,7 @@ def _config(source: Field, verb: str, pod: str) -> NetConf:
         ips=ips,
         addresses=tuple(item.interface() for item in source.at("addrs").items()) if veth else (),
         routes=tuple(_route(item) for item in source.at("routes").items()) if veth else (),
-        checksums=source.at("disableTxChecksum").flag() if veth else False,
+        offload=_offload(source, plugin),
         bandwidth=_bandwidth(source.at("runtimeConfig").at("bandwidth")),
         unknown=tuple(sorted(_unknown(source.mapping(), plugin))),
         ipam=ipam,
@@ -402,6 +402,14 @@ def _numbered(target: Field, pod: str) -> str:
     if not (spoke := names.spoke_of(text, pod)) and text:
         target.fail(f"{text} is for pods of a StatefulSet, whose names end in a number: {names.shown(pod)} does not")
     return spoke
+
+
+def _offload(source: Field, plugin: Plugin) -> bool | None:
+    """What a configuration wants. The Go system's field asks for whole frames or for nothing: KNL always writes it."""
+    if plugin is Plugin.VETH and source.at("disableTxChecksum").flag():
+        return False
+    wish = source.at("offload")
+    return None if wish.value is None else wish.flag()
 
 
 def _mtu(source: Field) -> int | None:

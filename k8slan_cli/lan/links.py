@@ -25,7 +25,7 @@ MAX_LIMIT = 100_000
 """Frames that may wait at a link, in one direction: they take the node's memory."""
 MAX_LINKS = 2048
 
-_NUMBER = r"[0-9]{1,9}(\.[0-9]{1,6})?"
+_NUMBER = r"[0-9]{1,9}([.][0-9]{1,6})?"
 _DURATIONS = {"us": 1, "ms": 1_000, "s": 1_000_000}
 _PERCENT = {"%": WHOLE // 100}
 _RATES = {"bit": 1, "kbit": 1_000, "Mbit": 1_000_000, "Gbit": 1_000_000_000}

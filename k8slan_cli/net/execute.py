@@ -186,6 +186,8 @@ def _(operation: op.CreateVeth, context: Context) -> None:
     def create(fd: int) -> None:
         # The pod's end is the one that can be brought up while it is made, without a socket in the pod.
         inside = End(attachment.ifname, attachment.mac, attachment.mtu, fd)
+        if attachment.index and _recreate(attachment, fd, replace(end, netns_fd=handle.fd), doing):
+            return
         try:
             lan.apply([netlink.veth(inside, replace(end, netns_fd=handle.fd), up=not attachment.silent)], doing=doing)
         except KernelError as error:
@@ -208,8 +210,8 @@ def _(operation: op.CreateVeth, context: Context) -> None:
         else:
             context.with_pod(attachment, create)
         lan.apply(settings, doing=doing)
-        if attachment.checksums:
-            offload.fill_checksums(handle.fd, port.name)
+        if not port.offload:
+            offload.switch(handle.fd, port.name, on=False, doing=doing)
     except KernelError as error:
         handle.indexes.clear()
         if error.errno == errno.EEXIST:
@@ -217,6 +219,25 @@ def _(operation: op.CreateVeth, context: Context) -> None:
             words = f"the pod has an interface {peer} already, or the LAN a port {port.name}"
             raise KernelError(error.errno, words) from error
         raise
+
+
+def _recreate(attachment: Attachment, fd: int, end: End, doing: str) -> bool:
+    """Make a veth with the link index that it had in the pod; false if another link of the pod has that by now."""
+    inside = End(attachment.ifname, attachment.mac, attachment.mtu)
+    with Netlink(fd) as pod:  # the kernel looks for an index where the socket is
+        try:
+            pod.apply([netlink.veth(inside, end, up=not attachment.silent, index=attachment.index)], doing=doing)
+        except KernelError:
+            taken = sockets.link(pod, attachment.index)
+            if taken is None or taken.name == attachment.ifname:
+                raise
+            return False
+    return True
+
+
+@execute.register
+def _(operation: op.SetOffload, context: Context) -> None:
+    offload.switch(context.handle().fd, operation.port, on=operation.on, doing=operation.describe())
 
 
 @execute.register

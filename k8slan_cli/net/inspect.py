@@ -56,6 +56,13 @@ def inside(node: Node, name: str, attachment: Attachment, pod: int) -> str:
     return attachment.ifname
 
 
+def index_inside(node: Node, name: str, attachment: Attachment) -> int:
+    """The link index that a veth has in its pod; 0 if it is gone."""
+    handle = node.lan(name)
+    port = sockets.link(handle.netlink, attachment.port) if handle else None
+    return port.link if port else 0
+
+
 def faults(node: Node, name: str, attachment: Attachment, pod: int) -> list[str]:
     """What of an attachment is not as ADD left it, on both sides; ``pod`` is a descriptor of its namespace."""
     found: list[str] = []

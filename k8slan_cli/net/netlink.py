@@ -64,6 +64,7 @@ OURS = 0x6B386C  # "k8l"
 """IFLA_GROUP of every link k8slan makes (``ip link show group 7026796``): it deletes only what carries this mark."""
 DOOMED = OURS + 1
 """The group that links move to, to be deleted together."""
+_EVENT_FEATURES = 2  # IFLA_EVENT_FEATURES (if_link.h)
 MAIN_TABLE = 254  # RT_TABLE_MAIN (rtnetlink.h), which pyroute2 does not name
 ALL_ZERO_MAC = "00:00:00:00:00:00"
 
@@ -214,11 +215,14 @@ class End:
         return {"mtu": self.mtu, "address": self.mac, **where}
 
 
-def veth(end: End, peer: End, *, up: bool = False) -> nlmsg:
-    """Create a veth pair, ``end`` up if wanted; ``peer`` is down: the kernel opens a veth only once it is connected."""
+def veth(end: End, peer: End, *, up: bool = False, index: int = 0) -> nlmsg:
+    """Create a veth pair, ``end`` up if wanted; ``peer`` is down: the kernel opens a veth only once it is connected.
+
+    ``index`` is a link index for ``end``, which has to be free in the namespace of the socket.
+    """
     there = {"ifname": peer.name, "group": OURS, **peer.attributes}
     data = _nest(*([f"IFLA_{name.upper()}", value] for name, value in there.items()))
-    return _new_link(end.name, "veth", ["VETH_INFO_PEER", data], up=up, **end.attributes)
+    return _new_link(end.name, "veth", ["VETH_INFO_PEER", data], up=up, index=index, **end.attributes)
 
 
 def ifb(name: str) -> nlmsg:
@@ -313,6 +317,7 @@ class LinkMessage(_Sparse, ifinfmsg):  # type: ignore[misc]
         "IFLA_IFALIAS",
         "IFLA_STATS64",
         "IFLA_GROUP",
+        "IFLA_EVENT",
         IFLA_LINKINFO=_Info,
         IFLA_PROTINFO=_protocol_data,
     )
@@ -443,6 +448,12 @@ def last_told(messages: Iterable[nlmsg]) -> tuple[dict[str, RawLink | None], dic
             links.setdefault(link.name, None)  # unless another link has its name by now
     masks = (_told_mask(message) for message in told.values())
     return links, {name: mask for name, mask in masks if mask is not None}, frozenset(shaped)
+
+
+def features_changed(messages: Iterable[nlmsg]) -> frozenset[str]:
+    """The names of links of which events tell that their features, such as offloads, have changed."""
+    told = (message for message in messages if message.get_attr("IFLA_EVENT") == _EVENT_FEATURES)
+    return frozenset(_text(message.get_attr("IFLA_IFNAME") or "") for message in told)
 
 
 def _told_mask(message: nlmsg) -> tuple[str, int | None]:

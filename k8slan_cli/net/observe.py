@@ -9,7 +9,7 @@ from ipaddress import IPv6Address
 from k8slan_cli.errors import KernelError, UnderlayMissing
 from k8slan_cli.lan import names
 from k8slan_cli.lan.model import IpAddress
-from k8slan_cli.net import joint, netlink, netns, sockets, taps, tc
+from k8slan_cli.net import joint, netlink, netns, offload, sockets, taps, tc
 from k8slan_cli.net.netlink import OURS, RawLink
 from k8slan_cli.net.node import Handle, Node
 from k8slan_cli.plan.state import Bridge, Joint, LanState, Port, Stub, Tunnel, Underlay, Vxlan
@@ -36,6 +36,7 @@ def lan_state(node: Node, name: str, *, only: Collection[str] | None = None, dev
     joined: Joint | None = None
     ports: dict[str, Port] = {}
     stubs: dict[str, Stub] = {}
+    filled = offload.without(handle.fd, [link.name for link in links if _is_port(link)])
     for link in links:
         if link.group != OURS:
             continue
@@ -49,8 +50,8 @@ def lan_state(node: Node, name: str, *, only: Collection[str] | None = None, dev
             continue  # with the port
         elif link.kind == "veth" and names.port_of_stub(link.name):
             stubs[link.name] = stub_of(link)
-        elif link.kind == "veth":
-            ports[link.name] = port_of(link, by_index)
+        elif _is_port(link):
+            ports[link.name] = port_of(link, by_index, offload=link.name not in filled)
     return LanState(
         netns=name,
         mounted=only is not None or node.is_mounted(name),
@@ -65,6 +66,11 @@ def lan_state(node: Node, name: str, *, only: Collection[str] | None = None, dev
     )
 
 
+def _is_port(link: RawLink) -> bool:
+    """Whether a link is k8slan's end of a veth whose other end is a pod's, or a macvtap's lower device."""
+    return link.group == OURS and link.kind == "veth" and not names.port_of_stub(link.name)
+
+
 def bridge_of(link: RawLink) -> Bridge:
     """A link as a bridge."""
     return Bridge(name=link.name, mtu=link.mtu, up=link.up, quiet=not netlink.loud(link))
@@ -75,8 +81,8 @@ def stub_of(link: RawLink) -> Stub:
     return Stub(name=link.name, mtu=link.mtu, up=link.up)
 
 
-def port_of(link: RawLink, by_index: Mapping[int, str]) -> Port:
-    """A link as a bridge port; ``by_index`` names the bridges it may be a port of."""
+def port_of(link: RawLink, by_index: Mapping[int, str], *, offload: bool = True) -> Port:
+    """A link as a bridge port; ``by_index`` names the bridges it may be a port of. No link tells of its offloads."""
     return Port(
         name=link.name,
         bridge=by_index.get(link.master),
@@ -84,6 +90,7 @@ def port_of(link: RawLink, by_index: Mapping[int, str]) -> Port:
         up=link.up,
         forwards=netlink.forwarding_mask(link),
         owner=link.alias,
+        offload=offload,
     )
 
 

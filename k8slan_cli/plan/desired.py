@@ -220,7 +220,10 @@ def plan(
         bridge=bridge,
         vxlan=Vxlan(link=link, tunnel=tunnel, peers=reachable),
         joint=joint,
-        ports={name: port_of(bridge, a, up=name not in dark) for name, a in members.items()},
+        ports={
+            name: port_of(bridge, a, up=name not in dark, offload=lan.offload if a.offload is None else a.offload)
+            for name, a in members.items()
+        },
         attachments=members,
         stubs={stub.name: stub for a in members.values() if (stub := stub_of(a))},
         shapes={name: shape for name, shape in shapes.items() if shape != UNSHAPED},
@@ -255,9 +258,11 @@ def without_carrier(lan: Lan, attachments: Iterable[Attachment], around: Elsewhe
     return around.losers.union(a.port for a in here if is_dark(a))
 
 
-def port_of(bridge: Bridge, attachment: Attachment, *, up: bool) -> Port:
+def port_of(bridge: Bridge, attachment: Attachment, *, up: bool, offload: bool = True) -> Port:
     """The bridge port of an attachment."""
-    return Port(name=attachment.port, bridge=bridge.name, mtu=bridge.mtu, owner=attachment.owner, up=up)
+    return Port(
+        name=attachment.port, bridge=bridge.name, mtu=bridge.mtu, owner=attachment.owner, up=up, offload=offload
+    )
 
 
 def stub_of(attachment: Attachment) -> Stub | None:

@@ -6,6 +6,7 @@ The run-twice law: with the operations applied, the next diff is empty.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from k8slan_cli.lan import names
 from k8slan_cli.plan import operations as op
@@ -60,8 +61,11 @@ def _realise(desired: LanState, observed: LanState, underlay: str) -> Iterator[O
     for name, port in desired.ports.items():
         stub = desired.stubs.get(names.stub(name))
         if name in observed.ports and name not in doomed:
-            if observed.ports[name] != port:
+            found = observed.ports[name]
+            if replace(found, offload=port.offload) != port:
                 yield op.SetPort(port)
+            if found.offload != port.offload:
+                yield op.SetOffload(name, port.offload)
             if stub and observed.stubs[stub.name] != stub:
                 yield op.SetStub(stub)
             if (attachment := desired.attachments.get(name)) and _is_others(attachment, observed):

@@ -128,9 +128,9 @@ class CreateVeth:
     def describe(self) -> str:
         """Describe the operation as logs, dry runs and status show it."""
         attachment = self.attachment
+        more = "" if self.port.offload else ", without offloads"
         if self.stub:
-            return f"create veth {self.port.name} to {self.stub.name} (mtu {attachment.mtu})"
-        more = ", checksums filled in" if attachment.checksums else ""
+            return f"create veth {self.port.name} to {self.stub.name} (mtu {attachment.mtu}{more})"
         return f"create veth {self.port.name} to {attachment.who} (mac {attachment.mac}, mtu {attachment.mtu}{more})"
 
 
@@ -186,6 +186,18 @@ class SetPort:
         if port.bridge is None:
             return f"set {port.name}: {state}, in no bridge, mtu {port.mtu}"
         return f"set port {port.name}: {state}, in {port.bridge}, mtu {port.mtu}, group_fwd_mask {port.forwards:#x}"
+
+
+@dataclass(frozen=True, slots=True)
+class SetOffload:
+    """Let frames leave the LAN at a port as the kernel has them; or with checksums filled in and cut to the MTU."""
+
+    port: str
+    on: bool
+
+    def describe(self) -> str:
+        """Describe the operation as logs, dry runs and status show it."""
+        return f"switch offloads of port {self.port} {'on' if self.on else 'off'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,6 +291,7 @@ Operation = (
     | GiveTap
     | ConfigurePod
     | SetPort
+    | SetOffload
     | SetStub
     | ShapePort
     | DeleteLinks

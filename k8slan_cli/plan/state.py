@@ -58,6 +58,7 @@ class Bridge:
 class Port:
     """What every bridge port has: its bridge, MTU in bytes, whether it is up, its ``group_fwd_mask``.
 
+    ``offload`` says that frames may leave the LAN there without checksums, and larger than the MTU.
     ``owner`` is the link's alias: it says to people, and to an agent that has forgotten, who is plugged in.
     """
 
@@ -67,6 +68,7 @@ class Port:
     up: bool = True
     forwards: int = ALL_BUT_PAUSE
     owner: str = ""
+    offload: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,16 +163,16 @@ class Route:
 class Attachment:
     """A pod or VM that is, or is about to be, plugged into a LAN.
 
-    ``container`` and ``ifname`` are CNI_CONTAINERID and CNI_IFNAME, together the identity; ``port`` is the bridge
-    port in the LAN's namespace; ``spoke`` is None on a dynamic LAN; ``tap`` is the macvtap's link index, which
-    names its ``/dev/tap<index>``, and ``tap_owner`` is who may open that; ``addresses`` (``10.0.0.2/24``) and
-    ``routes`` are what IPAM or the configuration gave, but never for a macvtap; ``checksums`` says that they are filled
-    in where frames leave the LAN, for a program in the pod that reads frames as they come; ``netns`` and ``netns_id``
-    are the pod's namespace: its path as the runtime wrote it, and its identity. ``network`` is the name in the network
-    configuration, by which GC goes; ``config`` is all of it and ``environ`` the CNI_* variables that came with it, kept
-    only where IPAM has to be asked to release. ``complete`` is false until the ADD is done, so that one cut short can
-    be told and undone. ``pod_uid`` and ``since``, the RFC 3339 time of the ADD, are "" where the runtime or an agent of
-    version 0.1.0 told none.
+    ``container`` and ``ifname`` are CNI_CONTAINERID and CNI_IFNAME, together the identity; ``port`` is the bridge port
+    in the LAN's namespace; ``spoke`` is None on a dynamic LAN; ``tap`` is the macvtap's link index, which names its
+    ``/dev/tap<index>``, and ``tap_owner`` is who may open that; ``addresses`` (``10.0.0.2/24``) and ``routes`` are what
+    IPAM or the configuration gave, but never for a macvtap; ``index`` is the link index of a veth in the pod, by which
+    a DHCP client knows it, so that one made anew has it too; 0: any will do; ``offload`` is what the configuration says
+    of its port's, None: what the LAN says; ``netns`` and ``netns_id`` are the pod's namespace: its path as the runtime
+    wrote it, and its identity. ``network`` is the name in the network configuration, by which GC goes; ``config`` is
+    all of it and ``environ`` the CNI_* variables that came with it, kept only where IPAM has to be asked to release.
+    ``complete`` is false until the ADD is done, so that one cut short can be told and undone. ``pod_uid`` and
+    ``since``, the RFC 3339 time of the ADD, are "" where the runtime or an agent of version 0.1.0 told none.
     ``bandwidth`` is what the runtime asked for.
     ``vm_name`` and ``vm_uid`` are the KubeVirt VM that a migration brought here (the uid is its VMI's), "" for others.
     """
@@ -187,7 +189,8 @@ class Attachment:
     tap_owner: Owner = (0, 0)
     addresses: tuple[str, ...] = ()
     routes: tuple[Route, ...] = ()
-    checksums: bool = False
+    index: int = 0
+    offload: bool | None = None
     netns: str = ""
     netns_id: str = ""
     pod: str = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,9 +12,12 @@ from typing import Any
 import pytest
 import yaml
 
+from k8slan_cli.lan import names as lan_names
 from tests.cluster.harness import Cluster, Kubectl, Node, build
 from tests.cluster.harness.pods import Pod, Pods
+from tests.cluster.harness.versions import TEST_IMAGE
 from tests.cluster.life import Lan, Lans, lans, root
+from tests.cluster.product import CHECKOUT
 from tests.support import names
 from tests.support.agents import eventually
 
@@ -63,6 +67,22 @@ def whereabouts(k8slan: Cluster, say: Callable[[str], None]) -> Iterator[str]:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     system.delete("clusterrolebinding", "whereabouts")
     system.delete("crd", *(f"{kind}.whereabouts.cni.cncf.io" for kind in _KINDS))
+
+
+@pytest.fixture
+def dhcp(k8slan: Cluster) -> Iterator[None]:
+    """The DHCP daemon on every node, as docs/addresses.md has it."""
+    blocks = re.findall(r"^```yaml\n(.*?)^```", (CHECKOUT / "docs/addresses.md").read_text(), re.M | re.S)
+    (daemons,) = (block for block in map(yaml.safe_load, blocks) if block["kind"] == "DaemonSet")
+    (container,) = daemons["spec"]["template"]["spec"]["containers"]
+    container.update(image=TEST_IMAGE, imagePullPolicy="Never")
+    system, name = k8slan.kubectl.within("kube-system"), daemons["metadata"]["name"]
+    system.create(daemons)
+    system("rollout", "status", f"daemonset/{name}", "--timeout=60s", timeout=65)
+    yield
+    system.delete("daemonset", name)
+    for node in k8slan.nodes:
+        node.run("rm", "-rf", "/run/cni")
 
 
 def network(kubectl: Kubectl, spoke: str, **ipam: Any) -> str:
@@ -136,6 +156,44 @@ def test_addresses_of_whereabouts_are_the_clusters(
         each.delete()
     pools = kubectl.within("kube-system").items("ippools.whereabouts.cni.cncf.io")
     assert [pool["spec"]["allocations"] for pool in pools] == [{}]
+
+
+def test_a_lease_of_dhcp_is_renewed_and_given_back(
+    lan: Lan,
+    pod: Pods,
+    kubectl: Kubectl,
+    dhcp: None,  # noqa: ARG001 - it has to run
+    node1: Node,
+    node2: Node,
+) -> None:
+    settings = (
+        "start 10.97.0.10\\nend 10.97.0.19\\ninterface net1\\noption subnet 255.255.255.0\\noption router 10.97.0.1\\n"
+        "option lease 8\\nauto_time 1\\nlease_file /tmp/leases\\npidfile /tmp/pid\\n"
+    )
+    serve = f"touch /tmp/leases; printf '{settings}' >/tmp/settings; exec udhcpd -f /tmp/settings"
+    fixed = network(kubectl, lan.spokes[0], type="static", addresses=[{"address": "10.97.0.1/24"}])
+    server = pod(node2, networks=fixed, command=("sh", "-c", serve), spec=GRACEFUL)
+    eventually("the server serves", lambda: "started" in kubectl("logs", server.name))
+    client = pod(node1, networks=network(kubectl, lan.spokes[1], type="dhcp"), spec=GRACEFUL)
+    (given,) = addresses(client)
+    assert given.startswith("10.97.0.1"), given
+    assert "1 packets received" in client.run("ping", "-c", "1", "-W", "5", "10.97.0.1")
+    given = given.partition("/")[0]
+    port = lan_names.port(lan.spokes[1])  # which somebody deletes: the interface is made anew
+    node1.run("nsenter", f"--net=/run/k8slan/netns/{lan.netns}", "ip", "link", "delete", port)
+    eventually("it is renewed", lambda: kubectl("logs", server.name).count(f"ACK to {given}") > 1)
+    assert "expired" not in server.run("dumpleases", "-f", "/tmp/leases")
+    client.delete()
+    eventually("it is given back", lambda: "expired" in server.run("dumpleases", "-f", "/tmp/leases"), seconds=4)
+
+
+def test_a_dhcp_daemon_that_does_not_run_is_named_at_the_pod_which_can_be_deleted(
+    lan: Lan, pod: Pods, kubectl: Kubectl, node1: Node
+) -> None:
+    stuck = pod(node1, networks=network(kubectl, lan.spokes[0], type="dhcp"), ready=False, spec=GRACEFUL)
+    until_said(stuck, "IPAM plugin dhcp failed at ADD: error dialing DHCP daemon: dial unix /run/cni/dhcp.sock")
+    stuck.delete(timeout=60)
+    assert list((root(node1) / "run/k8slan/unreleased").iterdir()) == []
 
 
 def test_a_plugin_that_is_missing_is_named_at_the_pod_which_can_be_deleted(

@@ -255,7 +255,9 @@ def test_a_pod_whose_plugin_refuses_everything_can_go(node: Node, pod: Namespace
     config = veth(spoke, ipam=host_local(node, subnet="198.51.100.0"))
     assert "invalid CIDR" in node.add(pod, config).error(103)
     assert pod.links() == {}
-    node.delete(pod, config).ok()
+    for _ in range(2):  # a kubelet stops a sandbox more than once
+        node.delete(pod, config).ok()
+    assert list((node.run / "unreleased").iterdir()) == []
     node.assert_nothing_left()
 
 
@@ -348,6 +350,22 @@ def test_a_new_attachment_of_the_same_name_keeps_its_address(node: Node, pod: Na
     assert list((node.run / "unreleased").iterdir()) == []
     node.delete(pod, config, plugins=str(node.folder)).ok()
     node.assert_nothing_left()
+
+
+def test_an_interface_is_repaired_also_if_its_index_is_anothers_by_now(pod: Namespace, spoke: str) -> None:
+    with Node.create() as node:
+        lan = node.lan(spokes=[spoke])
+        config = veth(spoke, ipam=host_local(node))
+        with node.agent():
+            node.add(pod, config).result()
+        index = pod.links()["net1"]["ifindex"]
+        node.inside(lan).run("ip", "link", "delete", f"{spoke}p")
+        pod.ip("link", "add", "other", "index", str(index), "type", "bridge")
+        with node.agent() as agent:
+            agent.log.wait("bring up .* with 198.51.100.10/24")
+            assert pod.links()["net1"]["ifindex"] != index
+            node.delete(pod, config).ok()
+            node.assert_nothing_left()
 
 
 def test_an_address_is_given_back_at_del_even_if_its_network_has_lost_its_ipam(
@@ -529,6 +547,11 @@ def test_dhcp_gets_an_address_over_the_lan(node: Node, pod: Namespace) -> None:
             assert given.startswith("198.51.100.5")
             assert [(ip["address"], ip["gateway"]) for ip in result["ips"]] == [(given, "198.51.100.1")]
             assert "1 packets received" in pod.run("busybox", "ping", "-c", "1", "-W", "5", "198.51.100.1")
+            index = pod.links()["net1"]["ifindex"]  # by which the daemon renews the lease
+            (port,) = (record["port"] for record in node.records() if record["container"] == pod.name)
+            with node.told(f"bring up .* with {given}"):
+                node.inside(lan).run("ip", "link", "delete", port)
+            assert pod.links()["net1"]["ifindex"] == index
             node.delete(pod, config).ok()
         node.delete(server, dynamic(f"default/{lan}")).ok()
     node.assert_nothing_left()

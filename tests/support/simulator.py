@@ -155,6 +155,13 @@ def _(operation: op.SetPort, state: LanState) -> LanState:
 
 
 @apply.register
+def _(operation: op.SetOffload, state: LanState) -> LanState:
+    assert operation.port in state.ports, f"there is no {operation.port}"
+    port = replace(state.ports[operation.port], offload=operation.on)
+    return replace(state, ports={**state.ports, port.name: port})
+
+
+@apply.register
 def _(operation: op.SetStub, state: LanState) -> LanState:
     assert operation.stub.name in state.stubs, f"there is no {operation.stub.name}"
     return replace(state, stubs={**state.stubs, operation.stub.name: operation.stub})

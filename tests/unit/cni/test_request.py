@@ -443,14 +443,14 @@ def test_the_fields_of_the_go_system() -> None:
     ]
     fields = {"addrs": ["10.0.0.5/24"], "routes": routes, "disableTxChecksum": True, "peerNS": "/run/k8slan/netns/x"}
     config = ask(**fields).config
-    assert (config.addresses, config.checksums, config.unknown) == (("10.0.0.5/24",), True, ())
+    assert (config.addresses, config.offload, config.unknown) == (("10.0.0.5/24",), False, ())
     assert [(route.destination, str(route.gateway)) for route in config.routes] == [
         ("10.9.0.0/16", "10.0.0.1"),
         ("::/0", "fe80::1"),
         ("1.2.3.4/32", "None"),
     ]
     machine = ask(type="k8slanmacvtap", veth=..., spoke="a", **fields).config
-    assert (machine.addresses, machine.routes, machine.checksums) == ((), (), False)
+    assert (machine.addresses, machine.routes, machine.offload) == ((), (), None)
     assert machine.unknown == ("addrs", "disableTxChecksum", "routes"), "which are a pod's"
 
 

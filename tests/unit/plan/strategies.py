@@ -50,6 +50,7 @@ def lans(draw: st.DrawFn) -> Lan:
         fragment=draw(st.integers(0, 2)) == 0 and group != GROUPS[1],
         spokes=SPOKES,
         dynamic=True,
+        offload=draw(st.booleans()),
         down=draw(st.frozensets(st.sampled_from([*SPOKES, "c1a:net1"]), max_size=2)),
         nodes=tuple(NodeStatus(name=f"n{i}", vtep=peer) for i, peer in enumerate(peers)),
     )
@@ -88,6 +89,7 @@ def attachments(draw: st.DrawFn) -> list[Attachment]:
                 mtu=draw(st.sampled_from([1300, 1400])),
                 spoke=None if dynamic else spoke,
                 tap=names.tap_index(str(REF), spoke) if kind is AttachmentKind.MACVTAP else 0,
+                offload=draw(st.sampled_from([None, True, False])),
                 tap_owner=draw(st.sampled_from([(107, 107), (0, 0)])),
             )
         )
@@ -106,6 +108,7 @@ def damaged(draw: st.DrawFn, state: LanState) -> LanState:
         bridge = replace(bridge, mtu=draw(st.sampled_from([bridge.mtu, 1500])), up=draw(st.booleans()))
         bridge = replace(bridge, quiet=draw(st.booleans()))
     ports = {name: _port(draw, port, bridge) for name, port in state.ports.items() if draw(st.integers(0, 4))}
+    ports = {name: replace(port, offload=draw(st.booleans())) for name, port in ports.items()}
     stubs = {name: _stub(draw, stub) for name, stub in state.stubs.items() if names.port_of_stub(name) in ports}
     for stray in draw(st.lists(st.sampled_from(["yp", "zp", "0123456789abd"]), max_size=2, unique=True)):
         ports[stray] = _port(draw, Port(name=stray, bridge=None, mtu=1500, owner="nobody"), bridge)

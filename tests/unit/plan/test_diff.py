@@ -104,6 +104,8 @@ def _touched(operation: Operation) -> set[str]:
             return {link.name}
         case op.SetPort(port=port) | op.CreateJoint(port=port):
             return {port.name}
+        case op.SetOffload(port=name):
+            return {name}
         case op.SetStub(stub=stub):
             return {stub.name}
         case op.CreateVeth(attachment=attachment) | op.CreateMacvtap(attachment=attachment):
