@@ -1,7 +1,8 @@
 """Traffic pod to pod over two nodes: k8slan LANs, a LAN made by hand, and no LAN at all.
 
-One LAN is plain, the others differ from it in one thing each. All are measured in turn, round after round, and compared
-within a round; the row is the median of the rounds.
+One LAN is plain, the others differ from it in one thing each: of shaped links the rate is one that nothing here reaches,
+so that the row is what shaping by itself costs. All are measured in turn, round after round, and compared within a
+round; the row is the median of the rounds.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from tests.support.netns import Namespace, veth
 
 ROUNDS = 7
 SECONDS = 2
+RATE = "30Gbit"
 MTU = 1446  # underlay 1500, VXLAN over IPv4 and a VLAN tag taken off
 
 
@@ -49,6 +51,7 @@ def rows() -> Iterator[Row]:
             ("k8slan", "underlay", None),
             ("without offloads", "k8slan", None),
             ("with spec.fragment", "k8slan", None),
+            ("shaped links", "k8slan", None),
         ):
             ratios = [a[index] / b[index] for a, b in zip(measured[name], measured[other], strict=True)]
             said = f"{what} / {other}" if name == "k8slan" else f"{what}, {name} / plain"
@@ -71,6 +74,7 @@ _LANS: dict[str, dict[str, object]] = {
     "k8slan": {},
     "without offloads": {"offload": False},
     "with spec.fragment": {"fragment": True},
+    "shaped links": {"links": {"shaped-1": {"rate": RATE}, "shaped-2": {"rate": RATE}}},
 }
 """LANs that are alike but for one thing."""
 
@@ -79,7 +83,7 @@ def _k8slan(stack: contextlib.ExitStack, nodes: list[Namespace]) -> dict[str, Pa
     """The LANs, by the same agents."""
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir="/run")))
     (folder / "lans").mkdir()
-    names = {which: f"bench{number}" for number, which in enumerate(_LANS)}
+    names = dict(zip(_LANS, ("plain", "whole", "parts", "shaped"), strict=True))
     for vni, (which, spec) in enumerate(_LANS.items(), 7):
         name = names[which]
         document = lan(name, vni, spokes=[f"{name}-1", f"{name}-2"], **spec)

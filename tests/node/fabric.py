@@ -6,6 +6,7 @@ The namespaces, links and frames are real; what is played is the Kubernetes API 
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 import socket
 import tempfile
@@ -27,7 +28,7 @@ from k8slan_cli.kube.lans import ApiSource
 from k8slan_cli.kube.vteps import VtepWatch, VtepWriter
 from k8slan_cli.net import netns
 from tests.support import names
-from tests.support.agents import Inside, document
+from tests.support.agents import Inside, document, veth
 from tests.support.netns import Namespace, command
 from tests.unit.kube.fake_api import FakeApi
 
@@ -104,16 +105,30 @@ class Node:
             await source.close()
             await self.running.close()
 
-    async def plug(self, pod: Namespace, spoke: str, uid: str = "uid", name: str = "") -> None:
-        """Plug a pod, which says nothing of its own, into a spoke, as eth1; it is called as the spoke by default."""
+    async def plug(
+        self, pod: Namespace, spoke: str, uid: str = "uid", name: str = "", kind: Callable[[str], Any] = veth
+    ) -> None:
+        """Plug a pod, which says nothing of its own, into a spoke, as eth1; it is called as the spoke by default.
+
+        ``kind`` is ``veth``, or ``macvtap`` for a VM.
+        """
         pod.run("sh", "-c", "for d in all default; do echo 1 >/proc/sys/net/ipv6/conf/$d/disable_ipv6; done")
-        await self.attacher.add(self._request("ADD", pod, spoke, uid, name), pod.fd())  # type: ignore[arg-type]
+        request: Any = self._request("ADD", pod, spoke, uid, name, kind)
+        await self.attacher.add(request, pod.fd())
 
     async def unplug(self, pod: Namespace, spoke: str) -> None:
         """Unplug it."""
         await self.attacher.delete(self._request("DEL", pod, spoke))  # type: ignore[arg-type]
 
-    def _request(self, verb: str, pod: Namespace, spoke: str, uid: str = "", name: str = "") -> cni.Request:
+    def _request(
+        self,
+        verb: str,
+        pod: Namespace,
+        spoke: str,
+        uid: str = "",
+        name: str = "",
+        kind: Callable[[str], Any] = veth,
+    ) -> cni.Request:
         environ = {
             "CNI_COMMAND": verb,
             "CNI_CONTAINERID": pod.name,
@@ -122,8 +137,7 @@ class Node:
             "CNI_PATH": "/opt/cni/bin",
             "CNI_ARGS": f"K8S_POD_NAMESPACE=lab;K8S_POD_NAME={name or spoke};K8S_POD_UID={uid}",
         }
-        config = f'{{"cniVersion": "1.1.0", "name": "x", "type": "k8slanveth", "veth": "{spoke}"}}'
-        return cni.parse(environ, config.encode())
+        return cni.parse(environ, json.dumps(kind(spoke)).encode())
 
     def inside(self, lan: str) -> Inside:
         """The LAN's namespace on this node."""

@@ -9,6 +9,7 @@ cache.
 from __future__ import annotations
 
 import hashlib
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +21,7 @@ from tests.cluster.harness.build import BuildError
 from tests.cluster.harness.versions import BUSYBOX
 
 QEMU = "/usr/bin/qemu-system-x86_64"
-PACKAGES = {"qemu-system-x86": QEMU}
+PACKAGES = {"qemu-system-x86": QEMU, "busybox-static": BUSYBOX}
 """What a guest needs on the machine."""
 
 BOOT_IMAGE = "localhost/k8slan-guest:1"
@@ -52,6 +53,22 @@ def tap_program(folder: Path) -> Path:
     command = ["cc", "-static", "-O2", "-Wall", "-Wextra", "-Werror", "-o", str(program), str(_HERE / "tap.c")]
     _run(*command)
     return program
+
+
+def virtiofsd() -> Path:
+    """What shows a guest files of the machine. Raises BuildError where it is not to be had."""
+    own, beside = Path("/usr/lib/qemu/virtiofsd"), Path("/usr/libexec/virtiofsd")  # Debian 12's, and newer ones'
+    if not own.exists():
+        build.packages({"virtiofsd": str(beside)})
+    return own if own.exists() else beside
+
+
+def kernel(say: Callable[[str], None] = lambda _: None) -> Path:
+    """The folder of ``vmlinuz`` and ``modules``, made if it is not there. Raises BuildError with what is missing."""
+    build.packages(PACKAGES, say)
+    place = build.artefact("guest-kernel", "1", _KERNEL, _make_kernel, say)
+    build.prune("guest-kernel", 1, place)
+    return place
 
 
 def image(say: Callable[[str], None] = lambda _: None) -> Path:
@@ -110,23 +127,32 @@ def _fetch(package: str, folder: str) -> Path:
     return Path(folder)
 
 
-def _make(folder: Path) -> None:
+def _make_kernel(folder: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="k8slan-guest-") as scratch:
         depends = _run("apt-cache", "depends", "--important", _KERNEL).split()
         package = next((word for word in depends if word.startswith("linux-image-") and word != _KERNEL), None)
         if package is None:
             raise BuildError(f"apt knows no {_KERNEL}, the guest's kernel")
         unpacked = _fetch(package, scratch)
-        (kernel,) = (unpacked / "boot").glob("vmlinuz-*")
-        (folder / "vmlinuz").write_bytes(kernel.read_bytes())
+        (vmlinuz,) = (unpacked / "boot").glob("vmlinuz-*")
         (modules,) = (unpacked / "lib" / "modules").iterdir()
-        entries = [("bin", None), ("dev", None), ("proc", None), ("lib", None)]
-        entries += [("bin/busybox", Path(BUSYBOX)), ("bin/tap", tap_program(unpacked)), ("init", _HERE / "init")]
-        entries += [(f"lib/{n}-{Path(name).name}", modules / "kernel" / name) for n, name in enumerate(_MODULES)]
-        (folder / "initramfs").write_bytes(_archive(entries))
+        _run(BUSYBOX, "depmod", "-b", str(unpacked), modules.name)
+        shutil.copy(vmlinuz, folder / "vmlinuz")
+        shutil.copytree(modules, folder / "modules")
 
 
-def _archive(entries: list[tuple[str, Path | None]]) -> bytes:
+def _make(folder: Path) -> None:
+    source = kernel()
+    shutil.copy(source / "vmlinuz", folder)
+    entries = [("bin", None), ("dev", None), ("proc", None), ("lib", None)]
+    with tempfile.TemporaryDirectory(prefix="k8slan-guest-") as scratch:
+        entries += [("bin/busybox", Path(BUSYBOX)), ("bin/tap", tap_program(Path(scratch))), ("init", _HERE / "init")]
+        modules = source / "modules/kernel"
+        entries += [(f"lib/{n}-{Path(name).name}", modules / name) for n, name in enumerate(_MODULES)]
+        (folder / "initramfs").write_bytes(initramfs(entries))
+
+
+def initramfs(entries: list[tuple[str, Path | None]]) -> bytes:
     """A cpio archive in the form that Linux takes (its documentation: "initramfs buffer format"); None: a folder."""
     out = bytearray()
     for number, (name, source) in enumerate([*entries, ("TRAILER!!!", None)], start=1):
