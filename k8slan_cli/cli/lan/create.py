@@ -128,7 +128,7 @@ def create(
     if not file and not name:
         raise UsageError("a LAN needs a name", hint="k8slan lan create NAME, or -f FILE")
     plan = from_files(here, file) if file else from_options(here, options)
-    for warning in plan.warnings:
+    for warning in (*plan.warnings, *_nowhere(here, plan.documents)):
         typer.echo(f"warning: {warning}", err=True)
     made = _create(here, plan, dry_run=dry_run)
     if dry_run:
@@ -344,6 +344,16 @@ def _strange_nodes(lan: Lan, nodes: frozenset[str] | None) -> Iterator[str]:
         if nodes is not None and node not in nodes:
             hint = near(node, nodes)
             yield f"there is no node {node!r} in the cluster{f': {hint}' if hint else ''}"
+
+
+def _nowhere(here: Here, documents: Iterable[Document]) -> Iterator[str]:
+    """Warn of devices that LANs name and no node has, as far as this user may ask."""
+    from k8slan_cli.diagnose.lan import nowhere
+    from k8slan_cli.lan import codec
+
+    for lan in map(codec.decode, documents):
+        if lan.underlay or lan.underlays:
+            yield from nowhere(here.cluster, lan)
 
 
 _OWN = ("uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp", "managedFields", "selfLink")

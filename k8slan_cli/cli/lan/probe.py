@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,6 +29,8 @@ MOST = 6
 """As many attachments are probed by themselves: fifteen pairs, a few seconds."""
 _WIDE = 4
 """As many ways get a column each."""
+_MANY, _ABREAST = MOST * (MOST - 1) // 2, 8
+"""Of more pairs than that, so many are probed at a time."""
 
 
 @in_cluster
@@ -109,25 +112,52 @@ class Outcome:
 def across(
     pairs: Sequence[Pair], cross: Callable[[Plugged, Plugged], tuple[Way, Way]], called: Callable[[Plugged], str]
 ) -> Outcome:
-    """Probe pairs one after the other, so that none disturbs the times of another, until Ctrl-C."""
+    """Probe pairs until Ctrl-C: one after the other, so that none disturbs the times of another.
+
+    Of very many, several at a time, but at no attachment more than one.
+    """
     from k8slan_cli.cli.lan.text import progress
     from k8slan_cli.errors import K8slanError
 
-    ways: list[Way] = []
+    results: dict[Pair, tuple[Way, Way]] = {}
     faults: list[str] = []
-    begun, interrupted = time.monotonic(), ""
-    for number, (a, b) in enumerate(pairs):
-        left = f", {_duration((time.monotonic() - begun) / number * (len(pairs) - number))} left" if number else ""
-        progress(f"{number + 1} of {len(pairs)}{left}: {called(a)} and {called(b)}")
-        try:
-            ways += cross(a, b)
-        except K8slanError as error:
-            faults.append(f"{called(a)} and {called(b)}: {error}")
-        except KeyboardInterrupt:
-            interrupted = f"interrupted after {number} of {len(pairs)} pairs"
-            break
+    begun, done, interrupted = time.monotonic(), 0, ""
+    abreast = _ABREAST if len(pairs) > _MANY else 1
+    pool = ThreadPoolExecutor(abreast)
+    try:
+        for together in _rounds(pairs, abreast):
+            left = f", {_duration((time.monotonic() - begun) / done * (len(pairs) - done))} left" if done else ""
+            progress(f"{done + 1} of {len(pairs)}{left}: {called(together[0][0])} and {called(together[0][1])}")
+            for (a, b), future in [(pair, pool.submit(cross, *pair)) for pair in together]:
+                try:
+                    results[a, b] = future.result()
+                except K8slanError as error:
+                    faults.append(f"{called(a)} and {called(b)}: {error}")
+                done += 1
+    except KeyboardInterrupt:
+        interrupted = f"interrupted after {done} of {len(pairs)} pairs"
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
     progress("")
+    ways = list(itertools.chain.from_iterable(results[pair] for pair in pairs if pair in results))
     return Outcome(ways=ways, faults=faults, interrupted=interrupted)
+
+
+def _rounds(pairs: Sequence[Pair], abreast: int) -> Iterator[list[Pair]]:
+    """All pairs, so many at a time at the most, none of which share an end."""
+    left = list(pairs)
+    while left:
+        chosen: list[Pair] = []
+        busy: set[Plugged] = set()
+        later: list[Pair] = []
+        for pair in left:
+            if len(chosen) == abreast or not busy.isdisjoint(pair):
+                later.append(pair)
+            else:
+                chosen.append(pair)
+                busy.update(pair)
+        yield chosen
+        left = later
 
 
 def _duration(seconds: float) -> str:

@@ -122,7 +122,8 @@ def _edit(text: str) -> str:
             subprocess.run([*shlex.split(editor), str(file)], check=True)  # noqa: S603 - the user's own choice
             return file.read_text()
         except (OSError, ValueError) as error:
-            raise K8slanError(f"the editor {editor!r} cannot be used: {error}", hint=hint) from error
+            reason = getattr(error, "strerror", None) or error
+            raise K8slanError(f"the editor {editor!r} cannot be used: {reason}", hint=hint) from error
         except subprocess.CalledProcessError as error:
             raise K8slanError(f"the editor failed with {error.returncode}; nothing is changed", hint=hint) from error
 

@@ -146,3 +146,15 @@ def test_what_a_terminal_is_too_narrow_for_is_told(
         assert any(line.startswith("Too narrow for") for line in lines) == (columns < 60 or words != ["list"])
         wide = k8slan("lan", *words, "-o", "wide")
         assert "Too narrow" not in wide.stdout + wide.stderr
+
+
+# ---------------------------------------------------------------- examples
+
+
+def test_an_example_names_its_lan_as_all_commands_do_and_no_interface_that_a_pod_has(k8slan: Workstation) -> None:
+    k8slan.put(scene.lan("blue", vni=7, dynamic=True))
+    for where in ("red/e1", "lab/red/e1", "blue", "lab/blue/"):
+        assert "kind: Pod" in k8slan("lan", "example", "pod", where).stdout
+    for taken in ("eth0", "lo"):
+        done = k8slan("lan", "example", "pod", "red/e1", "--interface", taken, status=2)
+        assert done.stderr == f"k8slan: --interface: a pod has {taken} already\n  take another, such as net1\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from dataclasses import dataclass, field
 
 import pytest
@@ -247,3 +248,24 @@ class NoAgents:
     def plugged(self, *_: object) -> Attachments:
         """Nobody."""
         return Attachments(())
+
+
+def test_of_very_many_pairs_several_are_probed_at_once_and_no_end_twice() -> None:
+    places = [plugged(f"lab/p{number}") for number in range(9)]
+    busy: set[Plugged] = set()
+    lock, two = threading.Lock(), threading.Event()
+
+    def cross(a: Plugged, b: Plugged) -> tuple[Way, Way]:
+        with lock:
+            assert busy.isdisjoint((a, b))
+            busy.update((a, b))
+            if len(busy) > 2:
+                two.set()
+        assert two.wait(10)
+        with lock:
+            busy.difference_update((a, b))
+        return way(a.name, b.name), way(b.name, a.name)
+
+    pairs = list(itertools.combinations(places, 2))
+    found = probe.across(pairs, cross, lambda item: item.name)
+    assert [each.src for each in found.ways[::2]] == [a.name for a, _ in pairs]
