@@ -16,7 +16,7 @@ from k8slan_cli.cli import completion
 from k8slan_cli.cli.context import in_cluster
 from k8slan_cli.cli.exits import Exit
 from k8slan_cli.cli.here import Here
-from k8slan_cli.cli.lan.output import ReportFormat, json_text
+from k8slan_cli.cli.lan import output as out
 
 if TYPE_CHECKING:
     from k8slan_cli.diagnose.agents import Agents, Attachments
@@ -60,7 +60,7 @@ def probe(
             "--class", metavar="KEY", help="Only this class; repeatable.", autocompletion=completion.frame_classes
         ),
     ] = None,
-    output: Annotated[ReportFormat, typer.Option("--output", "-o", help="How to print it.")] = ReportFormat.TABLE,
+    output: out.Option = "table",
 ) -> None:
     """Send every class of frames between attachments of a LAN, and say what became of them.
 
@@ -74,15 +74,16 @@ def probe(
     from k8slan_cli.diagnose import exchange
     from k8slan_cli.diagnose.agents import Agents
 
+    wanted = out.Output.read(output, named=False)
     here, name = here.lan(name)
     keys = _keys(classes or [])
     agents = Agents(here.cluster)
     seen, notes = attached(agents, here, name)
     pairs, more = choose(seen, here.namespace, src, dst, everything=everything)
     notes += more
-    wanted = list(dict.fromkeys(itertools.chain.from_iterable(pairs)))
+    ends = list(dict.fromkeys(itertools.chain.from_iterable(pairs)))
     with contextlib.ExitStack() as stack:
-        sites = open_sites(stack, agents, wanted)
+        sites = open_sites(stack, agents, ends)
         found = across(
             pairs,
             lambda a, b: exchange.cross(sites[a.place], sites[b.place], keys, count),
@@ -90,10 +91,10 @@ def probe(
         )
     if found.interrupted:
         notes.append(found.interrupted)
-    if output is ReportFormat.JSON:
-        typer.echo(json_text(document(name, here.namespace, found.ways, found.faults, notes)), nl=False)
+    if wanted.for_programs:
+        typer.echo(wanted.text(document(name, here.namespace, found.ways, found.faults, notes)), nl=False)
     else:
-        typer.echo("\n".join(report(found.ways, found.faults, notes, keys)))
+        typer.echo("\n".join(report(found.ways, found.faults, notes, keys, limit=wanted.limit())))
     if found.interrupted:
         raise typer.Exit(Exit.INTERRUPTED)
     if found.faults or not all(way.ok for way in found.ways):
@@ -301,11 +302,12 @@ def open_sites(stack: contextlib.ExitStack, agents: Agents, wanted: Sequence[Plu
 # ---------------------------------------------------------------- what came of it
 
 
-def report(ways: Sequence[Way], faults: Sequence[str], notes: Sequence[str], keys: Sequence[str]) -> Iterator[str]:
+def report(
+    ways: Sequence[Way], faults: Sequence[str], notes: Sequence[str], keys: Sequence[str], *, limit: int | None
+) -> Iterator[str]:
     """All of it, for people."""
     from k8slan_cli.cli.lan import text
 
-    limit = text.width()
     for note in notes:
         yield from text.paragraph(note, limit, "note: ", "      ")
     if any(not _silent(way) for way in ways):

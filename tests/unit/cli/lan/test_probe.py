@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from k8slan_cli.cli.exits import UsageError
-from k8slan_cli.cli.lan import probe
+from k8slan_cli.cli.lan import probe, text
 from k8slan_cli.diagnose.agents import Attachments
 from k8slan_cli.diagnose.exchange import Way
 from k8slan_cli.diagnose.protocol import Plugged
@@ -132,7 +132,7 @@ def way(src: str, dst: str, **bad: Verdict) -> Way:
 
 
 def told(*ways: Way, faults: tuple[str, ...] = (), notes: tuple[str, ...] = ()) -> str:
-    return "\n".join(probe.report(ways, faults, notes, KEYS))
+    return "\n".join(probe.report(ways, faults, notes, KEYS, limit=text.width()))
 
 
 def test_a_pair_is_told_by_class() -> None:
