@@ -17,6 +17,13 @@ class _Commands(Panels):
             f"{_HERE}.inspect:inspect",
             "Show a LAN: what it should be, what it is on every node, who is on it, and why it is not ready.",
         ),
+        "top": Late(
+            f"{_HERE}.top:top", "Show what goes through the attachments of LANs, again and again: rates, drops, links."
+        ),
+        "macs": Late(
+            f"{_HERE}.macs:macs",
+            "List the MAC addresses that a LAN's nodes have learned: who sends with each, on which node, when last.",
+        ),
         "graph": Late(f"{_HERE}.graph:graph", "Draw LANs: nodes, who is plugged in where, and what joins them."),
         "example": Late(
             f"{_HERE}.example:example",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -37,16 +38,31 @@ def graph(
     ] = None,
     everywhere: All = False,
     output: Annotated[Picture, typer.Option("--output", "-o", help="How to draw.")] = Picture.TERMINAL,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on, and draw again after each change.")] = False,
 ) -> None:
     """Draw LANs: nodes, who is plugged in where, and what joins them. Without a name, all of the namespace.
 
     An HTML page needs nothing beside it: k8slan lan graph -A -o html > lans.html
     """
-    from k8slan_cli.inventory import lans, occupancy
-    from k8slan_cli.picture.lans import topology
+    from k8slan_cli.cli import live
 
     if name and everywhere:
         raise UsageError("-A draws all LANs: give no name beside it")
+    if watch and output is not Picture.TERMINAL:
+        raise UsageError("-w is for pictures in a terminal: leave -o out")
+    if not watch:
+        typer.echo(_drawn(here, name or [], output, everywhere=everywhere), nl=False)
+        return
+    places = [(there.namespace, each) for there, each in map(here.lan, name or [])]
+    sources = live.sources(places or [("" if everywhere else here.namespace, "")])
+    look = functools.partial(_drawn, here, name or [], output, everywhere=everywhere)
+    live.screens(live.after_changes(here.cluster, sources, lambda: look().rstrip("\n")))
+
+
+def _drawn(here: Here, name: Sequence[str], output: Picture, *, everywhere: bool) -> str:
+    from k8slan_cli.inventory import lans, occupancy
+    from k8slan_cli.picture.lans import topology
+
     items = here.lans(name) if name else lans.several(here.cluster, "" if everywhere else here.namespace)
     users = occupancy.read(here.cluster, items)
     for sentence in users.blind:
@@ -57,11 +73,11 @@ def graph(
             typer.echo(f"warning: LAN {item.ref} is not valid, and left out", err=True)
     if not drawn:
         typer.echo("There is no LAN to draw.", err=True)
-        return
+        return ""
     pictures = [
         topology(lans.sound(item), users.of(item), ready=item.ready is None or item.ready.status) for item in drawn
     ]
-    typer.echo(draw(pictures, output), nl=False)
+    return draw(pictures, output)
 
 
 def draw(topologies: Sequence[Topology], output: Picture) -> str:

@@ -32,22 +32,33 @@ def inspect(
     here: Here,
     name: Annotated[list[str], typer.Argument(metavar="NAME…", autocompletion=completion.lans)],
     output: out.Option = "table",
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on, and show it again after each change.")] = False,
 ) -> None:
     """Show a LAN: what it should be, what it is on every node, who is on it, and why it is not ready.
 
     k8slan lan inspect blue -o json | jq .attached
     """
-    from k8slan_cli.diagnose.lan import look
+    from k8slan_cli.cli import live
 
     wanted = out.Output.read(output)
-    views = [look(there.cluster, there.namespace, each) for there, each in map(here.lan, dict.fromkeys(name))]
+    places = [(there.namespace, each) for there, each in map(here.lan, dict.fromkeys(name))]
+    if watch:
+        sources = live.sources(places)
+        live.screens(live.after_changes(here.cluster, sources, lambda: _shown(here, places, wanted).rstrip("\n")))
+    else:
+        typer.echo(_shown(here, places, wanted), nl=False)
+
+
+def _shown(here: Here, places: Sequence[tuple[str, str]], wanted: out.Output) -> str:
+    from k8slan_cli.diagnose.lan import look
+
+    views = [look(here.cluster, *place) for place in places]
     if wanted.for_programs:
         found = [as_document(view) for view in views]
         names = [out.lan_name(view.found.document) for view in views]
-        typer.echo(wanted.text(found[0] if len(found) == 1 else {"items": found}, names), nl=False)
-    else:
-        reports = ["\n".join(report(view, limit=wanted.limit(), wide=wanted.wide)) for view in views]
-        typer.echo("\n\n".join(reports))
+        return wanted.text(found[0] if len(found) == 1 else {"items": found}, names)
+    reports = ["\n".join(report(view, limit=wanted.limit(), wide=wanted.wide)) for view in views]
+    return "\n\n".join(reports) + "\n"
 
 
 # ---------------------------------------------------------------- for people

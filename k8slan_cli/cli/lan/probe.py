@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -60,6 +61,7 @@ def probe(
             "--class", metavar="KEY", help="Only this class; repeatable.", autocompletion=completion.frame_classes
         ),
     ] = None,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Probe again and again, until Ctrl-C.")] = False,
     output: out.Option = "table",
 ) -> None:
     """Send every class of frames between attachments of a LAN, and say what became of them.
@@ -70,6 +72,8 @@ def probe(
     Between two pods: k8slan lan probe blue --from router --to firewall
 
     One class, between all: k8slan lan probe blue --all --class lacp
+
+    What passes while something is changed: k8slan lan probe blue -w
     """
     from k8slan_cli.diagnose import exchange
     from k8slan_cli.diagnose.agents import Agents
@@ -84,17 +88,21 @@ def probe(
     ends = list(dict.fromkeys(itertools.chain.from_iterable(pairs)))
     with contextlib.ExitStack() as stack:
         sites = open_sites(stack, agents, ends)
-        found = across(
-            pairs,
-            lambda a, b: exchange.cross(sites[a.place], sites[b.place], keys, count),
-            lambda item: short(item, here),
-        )
-    if found.interrupted:
-        notes.append(found.interrupted)
-    if wanted.for_programs:
-        typer.echo(wanted.text(document(name, here.namespace, found.ways, found.faults, notes)), nl=False)
-    else:
-        typer.echo("\n".join(report(found.ways, found.faults, notes, keys, limit=wanted.limit())))
+        while True:
+            found = across(
+                pairs,
+                lambda a, b: exchange.cross(sites[a.place], sites[b.place], keys, count),
+                lambda item: short(item, here),
+            )
+            said = [*notes, found.interrupted] if found.interrupted else notes
+            if wanted.for_programs:
+                typer.echo(wanted.text(document(name, here.namespace, found.ways, found.faults, said)), nl=False)
+            else:
+                lines = report(found.ways, found.faults, said, keys, limit=wanted.limit(), again=watch)
+                typer.echo("\n".join(lines))
+            if not watch or found.interrupted or not found.ways:
+                break
+            notes = []
     if found.interrupted:
         raise typer.Exit(Exit.INTERRUPTED)
     if found.faults or not all(way.ok for way in found.ways):
@@ -303,27 +311,34 @@ def open_sites(stack: contextlib.ExitStack, agents: Agents, wanted: Sequence[Plu
 
 
 def report(
-    ways: Sequence[Way], faults: Sequence[str], notes: Sequence[str], keys: Sequence[str], *, limit: int | None
+    ways: Sequence[Way],
+    faults: Sequence[str],
+    notes: Sequence[str],
+    keys: Sequence[str],
+    *,
+    limit: int | None,
+    again: bool = False,
 ) -> Iterator[str]:
-    """All of it, for people."""
+    """All of it, for people; of a probe that is done ``again`` and again no table, but the time."""
     from k8slan_cli.cli.lan import text
 
     for note in notes:
         yield from text.paragraph(note, limit, "note: ", "      ")
-    if any(not _silent(way) for way in ways):
+    if any(not _silent(way) for way in ways) and not again:
         yield from (_by_class(ways, limit) if len(ways) <= _WIDE else _by_way(ways, limit))
         yield ""
     for way in ways:
         yield from _failures(way, limit)
     for fault in faults:
         yield from text.paragraph(fault, limit, "not probed: ", "  ")
+    now = f"{datetime.now():%H:%M:%S}  " if again else ""
     failed = {result.key for way in ways for result in way.results if not result.ok}
     if failed:
-        yield f"{len(failed)} of {len(keys)} frame classes failed"
+        yield f"{now}{len(failed)} of {len(keys)} frame classes failed"
     elif ways:
         frames = sum(result.sent for way in ways for result in way.results)
         classes = "the one class" if len(keys) == 1 else f"all {len(keys)} classes"
-        yield f"{classes} of frames passed on {text.plural(len(ways), 'way')} ({frames} frames)"
+        yield f"{now}{classes} of frames passed on {text.plural(len(ways), 'way')} ({frames} frames)"
 
 
 def _by_class(ways: Sequence[Way], limit: int | None) -> Iterator[str]:

@@ -210,7 +210,11 @@ def age(since: str, now: datetime | None = None) -> str:
         then = datetime.fromisoformat(since)
     except ValueError:
         return ""
-    seconds = max(0, int(((now or datetime.now(UTC)) - then).total_seconds()))
+    return duration(max(0, int(((now or datetime.now(UTC)) - then).total_seconds())))
+
+
+def duration(seconds: int) -> str:
+    """Some time, in its two largest units at the most."""
     minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
     if seconds < 120:
         return f"{seconds}s"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import threading
 from dataclasses import dataclass, field
 
@@ -269,3 +270,10 @@ def test_of_very_many_pairs_several_are_probed_at_once_and_no_end_twice() -> Non
     pairs = list(itertools.combinations(places, 2))
     found = probe.across(pairs, cross, lambda item: item.name)
     assert [each.src for each in found.ways[::2]] == [a.name for a, _ in pairs]
+
+
+def test_of_a_probe_that_goes_on_only_failures_and_a_line_with_the_time_are_told() -> None:
+    ways = [way("a", "b"), way("b", "a", lldp=Verdict.DROPPED)]
+    *failures, last = probe.report(ways, [], [], KEYS, limit=None, again=True)
+    assert [line.startswith("b → a: LLDP") for line in failures] == [True]
+    assert re.fullmatch(rf"\d\d:\d\d:\d\d  1 of {len(KEYS)} frame classes failed", last)
