@@ -55,6 +55,15 @@ class Cluster:
             self._client.call(method, path, query=query, body=body, content_type=content_type, seconds=seconds)
         )
 
+    def data(self, path: str, query: Mapping[str, str], seconds: float = 30) -> bytes:
+        """Return an answer that is no document: a log, for instance."""
+
+        async def whole() -> bytes:
+            async with self._client.answer(Request(method="GET", path=path, query=query, seconds=seconds)) as answer:
+                return await answer.read()
+
+        return drive(whole())
+
     def headers(self, path: str, seconds: float) -> Mapping[str, str]:
         """Return what the head of an answer says."""
 

@@ -68,7 +68,7 @@ class Output:
 
         name, _, path = text.partition("=")
         if name not in list(Format) or (path and name != Format.JSONPATH):
-            raise UsageError(f"-o {text!r} is not one of {', '.join(Format)}=PATH")
+            raise UsageError(f"-o: {text!r} is not one of {', '.join(Format)}=PATH")
         if name == Format.NAME and not named:
             raise UsageError("-o name: what this prints is no object with a name", hint="see -o json")
         if name != Format.JSONPATH:

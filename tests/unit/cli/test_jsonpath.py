@@ -65,7 +65,10 @@ def test_reading_commands_have_the_same_forms(k8slan: Workstation) -> None:
     assert k8slan("doctor", "-o", "yaml", status=1).stdout.startswith("ok: false\n")
     for words, said in (
         (["doctor", "-o", "name"], "k8slan: -o name: what this prints is no object with a name\n  see -o json\n"),
-        (["lan", "list", "-o", "xml"], "k8slan: -o 'xml' is not one of table, wide, json, yaml, name, jsonpath=PATH\n"),
+        (
+            ["lan", "list", "-o", "xml"],
+            "k8slan: -o: 'xml' is not one of table, wide, json, yaml, name, jsonpath=PATH\n",
+        ),
         (
             ["lan", "list", "-o", "jsonpath={.a"],
             "k8slan: -o jsonpath: '{.a': a brace is not closed\n  such as -o jsonpath='{.spec.vni}'\n",
