@@ -92,15 +92,16 @@ class Cluster:
             raise
         return found
 
-    def apply(self, document: Document, *, dry_run: bool = False) -> str:
-        """Server-side apply; k8slan's fields become k8slan's. Returns ``created``, ``changed`` or ``unchanged``."""
+    def applied(self, document: Document, *, dry_run: bool = False) -> tuple[Document | None, Document]:
+        """Server-side apply; k8slan's fields become k8slan's.
+
+        Returns what of the object matters, before (None for one that was not there) and after.
+        """
         target = ref(document)
         before = self.get(target)
         query = {"fieldManager": FIELD_MANAGER, "force": "true"} | ({"dryRun": "All"} if dry_run else {})
         after = self.call("PATCH", target.path, query=query, body=document, content_type=APPLY)
-        if before is None:
-            return "created"
-        return "unchanged" if _content(before) == _content(after) else "changed"
+        return (_content(before) if before else None), _content(after)
 
     def delete(self, target: Ref, *, dry_run: bool = False) -> bool:
         """Ask for an object to be deleted, its pods before it; false if it was not there."""

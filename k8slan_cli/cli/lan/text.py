@@ -174,6 +174,16 @@ def strong(text: str) -> str:
     return f"{BOLD}{text}{PLAIN}" if _colours() else text
 
 
+def added(line: str) -> str:
+    """A line of a diff that is new."""
+    return f"{GREEN}{line}{PLAIN}" if _colours() else line
+
+
+def removed(line: str) -> str:
+    """A line of a diff that is no more."""
+    return f"{RED}{line}{PLAIN}" if _colours() else line
+
+
 def _colours() -> bool:
     """Whether a person sees colours here, and wants them (no-color.org, force-color.org)."""
     if os.environ.get("NO_COLOR"):
