@@ -144,6 +144,6 @@ def summary(cluster: Cluster, space: str) -> Summary:
         attached=len(users.attached) if users else 0,
         waiting=len(users.waiting) if users else 0,
         nodes=len({item.node for item in users.attached}) if users else 0,
-        links_down=sum(len(item.lan.down) for item in items if item.lan),
+        links_down=sum(len(item.lan.pulled) for item in items if item.lan),
         wrong=tuple(check for check in (*crd, *checks) if check.state != OK),
     )
