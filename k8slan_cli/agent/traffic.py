@@ -18,7 +18,6 @@ from k8slan_cli.diagnose.protocol import Plugged, Traffic
 from k8slan_cli.errors import KernelError
 from k8slan_cli.lan.model import Lan, LanRef
 from k8slan_cli.net import tables
-from k8slan_cli.net.netlink import RawLink
 from k8slan_cli.net.node import Node
 from k8slan_cli.plan.state import Attachment
 from k8slan_cli.serve.server import Begin
@@ -44,12 +43,12 @@ def plugged(node: Node, name: str, seen: Seen) -> list[Plugged]:
 
 def _of_lan(node: Node, name: str, lan: Lan | None, found: Sequence[tuple[Attachment, str]]) -> Iterator[Plugged]:
     handle = node.lan(lan.netns) if lan else None
-    links: Mapping[str, tuple[RawLink, Mapping[str, int]]] = {}
+    links: Mapping[str, tuple[bool, Mapping[str, int]]] = {}
     if handle:
         with contextlib.suppress(KernelError):  # the namespace has gone this moment
             links = tables.counted(handle, {attachment.port for attachment, _ in found})
     for attachment, fault in found:
-        link, counters = links.get(attachment.port, (None, {}))
+        carrier, counters = links.get(attachment.port, (False, {}))
         yield Plugged(
             node=name,
             lan=str(attachment.lan),
@@ -63,8 +62,8 @@ def _of_lan(node: Node, name: str, lan: Lan | None, found: Sequence[tuple[Attach
             pod=attachment.pod,
             addresses=attachment.addresses,
             up=not (lan and lan.is_down(attachment.spoke, attachment.plug)),
-            carrier=bool(link and link.up and link.carrier),
-            fault=fault or ("" if link else f"its bridge port {attachment.port} is not there"),
+            carrier=carrier,
+            fault=fault or ("" if attachment.port in links else f"its bridge port {attachment.port} is not there"),
             # What comes in at the port was sent by the pod.
             sent=_traffic("rx", counters),
             received=_traffic("tx", counters),

@@ -15,7 +15,6 @@ from pyroute2.netlink import nlmsg
 from k8slan_cli.errors import KernelError
 from k8slan_cli.lan.model import IpAddress
 from k8slan_cli.net import netlink, sockets
-from k8slan_cli.net.netlink import RawLink
 from k8slan_cli.net.node import Handle
 
 _GONE = frozenset({errno.ENOENT, errno.ENODEV})
@@ -24,8 +23,8 @@ _FEW = 8
 _TICKS = 100  # USER_HZ, in which the kernel tells ages
 
 
-def counted(handle: Handle, names: Collection[str]) -> dict[str, tuple[RawLink, Mapping[str, int]]]:
-    """Return links by name, each with its counters; those that are not there are left out.
+def counted(handle: Handle, names: Collection[str]) -> dict[str, tuple[bool, Mapping[str, int]]]:
+    """Return of links by name whether each has a carrier, and its counters; those that are not there are left out.
 
     Raises:
         KernelError: the kernel refused to tell.
@@ -38,8 +37,8 @@ def counted(handle: Handle, names: Collection[str]) -> dict[str, tuple[RawLink, 
         for name in names:
             with contextlib.suppress(KernelError):  # one that has gone this moment is as one without a link
                 told += handle.netlink.ask(netlink.get_link(name), doing="read counters")
-    links = ((netlink.parse_link(message), netlink.counters(message)) for message in told)
-    return {link.name: (link, counters) for link, counters in links if link.name in names}
+    links = ((netlink.carries(message), message) for message in told)
+    return {name: (carrier, netlink.counters(message)) for (name, carrier), message in links if name in names}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
