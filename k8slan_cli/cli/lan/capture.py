@@ -275,25 +275,26 @@ def choose(agents: Agents, here: Here, what: Sequence[str]) -> Chosen:
     lans: dict[str, frozenset[str]] = {}
     others: list[str] = []
     for text in what:
-        nodes = _nodes_of(here, text)
+        space, _, name = text.rpartition("/")
+        nodes = _nodes_of(here, space or here.namespace, name)
         if nodes is None:
             others.append(text)
         else:
-            lans[f"{here.namespace}/{text}"] = nodes
+            lans[f"{space or here.namespace}/{name}"] = nodes
     places = _places(agents, here, others, lans) if others else {}
     return Chosen(lans, tuple(item for item in places.values() if item.lan not in lans))
 
 
-def _nodes_of(here: Here, text: str) -> frozenset[str] | None:
+def _nodes_of(here: Here, space: str, name: str) -> frozenset[str] | None:
     """The nodes that take part in the LAN of a name; None if there is none, or this user may not see it."""
     from k8slan_cli.inventory import lans, occupancy
     from k8slan_cli.kube import client, kinds
     from k8slan_cli.lan import names
 
-    if names.subdomain_fault(text):  # with a namespace or an interface it is none
+    if names.subdomain_fault(name) or names.label_fault(space):  # with an interface it is none
         return None
     with contextlib.suppress(client.ApiError):
-        if found := here.cluster.get(kinds.Ref(kinds.LANS, here.namespace, text)):
+        if found := here.cluster.get(kinds.Ref(kinds.LANS, space, name)):
             lan = lans.read(found)
             users = occupancy.read(here.cluster, [lan], waiting=False)
             nodes = frozenset(vtep.node for vtep in users.of(lan).nodes)

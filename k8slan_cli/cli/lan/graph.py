@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import functools
+import json
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -30,6 +32,8 @@ class Picture(enum.StrEnum):
     MERMAID = "mermaid"
     SVG = "svg"
     HTML = "html"
+    JSON = "json"
+    YAML = "yaml"
 
 
 @in_cluster
@@ -97,6 +101,11 @@ def draw(topologies: Sequence[Topology], output: Picture, made: str = "") -> str
     """LANs in a picture of the wanted kind; ``made`` says when and of which cluster."""
     from k8slan_cli.picture import several
 
+    if output in (Picture.JSON, Picture.YAML):
+        from k8slan_cli.cli.lan.output import Output
+
+        plain = json.loads(json.dumps([dataclasses.asdict(each) for each in topologies]))
+        return Output.read(output).text({"lans": plain})
     if output is Picture.SVG:
         return several.write_svg(topologies)
     if output is Picture.HTML:

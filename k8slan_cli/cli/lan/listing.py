@@ -99,11 +99,11 @@ def _order(sort_by: str) -> Callable[[Found], Any] | None:
         UsageError: it is no path.
 
     """
+    if not sort_by:
+        return None
     from k8slan_cli.cli import jsonpath
     from k8slan_cli.plan.occupancy import natural
 
-    if not sort_by:
-        return None
     try:
         values = jsonpath.path(sort_by)
     except ValueError as error:

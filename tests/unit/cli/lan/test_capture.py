@@ -132,6 +132,7 @@ def chosen(nodes: Nodes, cluster: Cluster, *what: str) -> tuple[dict[str, set[st
 def test_a_lan_goes_before_a_pod_and_no_agent_is_asked_who_is_on_it() -> None:
     nodes = Nodes(ITEMS)
     assert chosen(nodes, Cluster("blue"), "blue") == ({"lab/blue": {"w1"}}, [])
+    assert chosen(nodes, Cluster("blue"), "lab/blue") == ({"lab/blue": {"w1"}}, [])
     assert nodes.asked == []
 
 
