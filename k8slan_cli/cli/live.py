@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import queue
+import contextlib
 import shutil
 import sys
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import typer
 
 from k8slan_cli.cli.terminal import past_filter
-from k8slan_cli.errors import K8slanError
 
 if TYPE_CHECKING:
     from k8slan_cli.kube.apply import Cluster, Selection
@@ -63,23 +61,9 @@ def after_changes(cluster: Cluster, sources: Mapping[str, Selection], look: Call
         K8slanError: they may not be watched.
 
     """
-    news: queue.Queue[K8slanError | None] = queue.Queue()
-
-    def watch() -> None:
-        try:
-            for _ in cluster.follow(sources):
-                news.put(None)
-        except K8slanError as error:
-            news.put(error)
-
-    threading.Thread(target=watch, name="changes", daemon=True).start()
-    while True:
-        heard = [news.get()]
-        while not news.empty():
-            heard.append(news.get())
-        for error in filter(None, heard):
-            raise error
-        yield look()
+    with contextlib.closing(cluster.follow(sources, together=True)) as changes:
+        for _ in changes:
+            yield look()
 
 
 def sources(places: Iterable[tuple[str, str]]) -> dict[str, Selection]:

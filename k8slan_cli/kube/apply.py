@@ -10,7 +10,7 @@ import functools
 import queue
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,10 +135,13 @@ class Cluster:
 
     # ------------------------------------------------------------ watching
 
-    def follow(self, sources: Mapping[str, Selection], seconds: float = _A_YEAR) -> Iterator[State]:
+    def follow(
+        self, sources: Mapping[str, Selection], seconds: float = _A_YEAR, *, together: bool = False
+    ) -> Generator[State, None, None]:
         """Yield what the ``sources`` hold, by source and name: now, and again after each change.
 
-        It ends after ``seconds``, or in effect never. Each source is listed once and watched from there.
+        Changes that came meanwhile count as one if ``together``. It ends after ``seconds``, or in effect never. Each
+        source is listed once and watched from there.
         """
         deadline = time.monotonic() + seconds
         changes: queue.Queue[Change] = queue.Queue()
@@ -156,6 +159,8 @@ class Cluster:
                 if isinstance(found, ApiError):
                     raise found
                 state[name] = found
+                if together and not changes.empty():
+                    continue
                 if state.keys() == sources.keys():
                     yield dict(state)
         finally:
