@@ -160,6 +160,8 @@ class Streams:
         """Wait until every node has told something new, or is late with it; return all attachments."""
         until = clock() + self._wanted.seconds + _LATE_SECONDS
         with self._news:
+            if not self._calls:
+                self._news.wait(self._wanted.seconds)
             while self._calls.keys() - self._fresh and (left := until - clock()) > 0:
                 self._news.wait(left)
             self._fresh.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from k8slan_cli.cli.lan import top
 from k8slan_cli.diagnose.protocol import Plugged, Traffic
-from k8slan_cli.diagnose.traffic import Flow, Meter
+from k8slan_cli.diagnose.traffic import Flow, Meter, Streams
 from tests.unit.diagnose.test_agents import plugged
 
 
@@ -57,6 +58,14 @@ def test_the_busiest_come_first_and_all_columns_are_told() -> None:
     assert " ".join(heads.split()) == "LAN WHO NODE SPOKE LINK SENT/S RECEIVED/S FRAMES/S DROPPED ERRORS"
     assert row.split() == ["lab/blue", "b:net1", "w2", "e10", "up", "30.0", "kB", "0", "B", "300", "7", "0"]
     assert trouble == "node w3 is not seen: its agent is gone"
+
+
+def test_nothing_to_look_at_is_waited_for_and_not_looked_for_all_the_time() -> None:
+    agents: Any = None
+    with Streams(agents, "lab/blue", 1) as streams:
+        begun = time.monotonic()
+        assert streams.flows() == []
+        assert time.monotonic() - begun >= 0.9
 
 
 @pytest.mark.parametrize("columns", [40, 60, 120])
