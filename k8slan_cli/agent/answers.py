@@ -6,8 +6,7 @@ it. What may be asked and in which words is in diagnose/protocol.py.
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
+import asyncio
 import functools
 import logging
 import os
@@ -18,14 +17,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from k8slan_cli import __version__
+from k8slan_cli.agent import macs, traffic
 from k8slan_cli.agent.agent import Agent
 from k8slan_cli.agent.captures import Attended, News
 from k8slan_cli.diagnose import checks, protocol, scratch, session, sniff
-from k8slan_cli.diagnose.protocol import FAIL, WARN, Check, NodeFacts, Place, Plugged, Reach, Traffic
-from k8slan_cli.errors import K8slanError, KernelError, PodGone
+from k8slan_cli.diagnose.protocol import FAIL, WARN, Check, NodeFacts, Place, Plugged, Reach
+from k8slan_cli.errors import K8slanError, PodGone
 from k8slan_cli.lan.model import Lan
-from k8slan_cli.net import inspect, netlink, netns
-from k8slan_cli.net.node import Node
+from k8slan_cli.net import inspect, netns
 from k8slan_cli.plan.state import Attachment
 from k8slan_cli.probe.endpoint import PacketSocket
 from k8slan_cli.serve.server import Begin
@@ -34,6 +33,10 @@ log = logging.getLogger(__name__)
 
 _CAPTURES = 8
 """So many captures at a time: each may take ``sniff.ROOM`` bytes of the kernel's memory."""
+
+
+_LOOK_SECONDS = 5.0
+"""How long a thread waits for a look at the agent's state; it is over sooner unless the agent ends."""
 
 
 class Refused(Exception):
@@ -69,6 +72,8 @@ class Answers:
         self._captures = threading.BoundedSemaphore(_CAPTURES)
         self._works: Mapping[str, Callable[[Any], Work]] = {
             protocol.ATTACHMENTS: self._attachments,
+            protocol.TRAFFIC: self._traffic,
+            protocol.MACS: self._macs,
             protocol.NODE: self._node,
             protocol.SESSION: self._session,
             protocol.CAPTURE: self._capture,
@@ -99,18 +104,32 @@ class Answers:
 
     def _attachments(self, body: object) -> Work:
         wanted = protocol.Fields(body, "the request").text("lan")
-        found: list[tuple[Attachment, Lan | None, str]] = []
-        for attachment in self._agent.attachments:
-            if not attachment.complete or wanted not in ("", str(attachment.lan)):
-                continue
-            found.append((attachment, self._agent.lans.get(attachment.lan), self._agent.fault_of(attachment)))
-        node, name = self._agent.node, self._agent.me.name
+        node, name, seen = self._agent.node, self._agent.me.name, traffic.look(self._agent, wanted)
 
         def work() -> Mapping[str, Any]:
-            plugged = [_plugged(node, name, *item).encode() for item in found]
-            return {"node": name, "version": __version__, "attachments": plugged}
+            found = [item.encode() for item in traffic.plugged(node, name, seen)]
+            return {"node": name, "version": __version__, "attachments": found}
 
         return work
+
+    def _traffic(self, body: object) -> Stream:
+        wanted = protocol.Looking.decode(body)
+        loop = asyncio.get_running_loop()
+
+        async def look() -> traffic.Seen:
+            return traffic.look(self._agent, wanted.lan)
+
+        def told() -> list[Plugged]:
+            seen = asyncio.run_coroutine_threadsafe(look(), loop).result(_LOOK_SECONDS)
+            return traffic.plugged(self._agent.node, self._agent.me.name, seen)
+
+        return Stream(lambda begin: traffic.serve(begin, told, wanted.seconds))
+
+    def _macs(self, body: object) -> Work:
+        wanted = protocol.Macs.decode(body)
+        if wanted.flush:
+            log.info("LAN %s: what was learned of %s is forgotten", wanted.lan, wanted.mac or "MAC addresses")
+        return macs.work(self._agent, wanted)
 
     # ------------------------------------------------------------ the node
 
@@ -189,39 +208,6 @@ class Answers:
         """Why a session at an attachment is over, "" while it is not. Called in threads: it only looks."""
         now = self._agent.attachments.get(attachment.key)
         return "" if now and now.netns_id == attachment.netns_id else f"{attachment.who} is detached"
-
-
-def _plugged(node: Node, name: str, attachment: Attachment, lan: Lan | None, fault: str) -> Plugged:
-    handle = node.lan(lan.netns) if lan else None
-    link, counters = None, dict[str, int]()
-    if handle:
-        with contextlib.suppress(KernelError):  # one that has gone this moment is as one without a link
-            (told,) = handle.netlink.ask(netlink.get_link(attachment.port), doing="read counters")
-            link, counters = netlink.parse_link(told), netlink.counters(told)
-    return Plugged(
-        node=name,
-        lan=str(attachment.lan),
-        container=attachment.container,
-        ifname=attachment.ifname,
-        kind=attachment.kind.value,
-        port=attachment.port,
-        mac=attachment.mac,
-        mtu=attachment.mtu,
-        spoke=attachment.spoke or "",
-        pod=attachment.pod,
-        addresses=attachment.addresses,
-        up=not (lan and lan.is_down(attachment.spoke, attachment.plug)),
-        carrier=bool(link and link.up and link.carrier),
-        fault=fault or ("" if link else f"its bridge port {attachment.port} is not there"),
-        # What comes in at the port was sent by the pod.
-        sent=_traffic("rx", counters),
-        received=_traffic("tx", counters),
-    )
-
-
-def _traffic(way: str, counters: Mapping[str, int]) -> Traffic:
-    """What was counted in one direction, ``rx`` or ``tx``."""
-    return Traffic(**{item.name: counters.get(f"{way}_{item.name}", 0) for item in dataclasses.fields(Traffic)})
 
 
 def _facts(agent: Agent, reaches: list[Reach], ill: list[Check]) -> NodeFacts:

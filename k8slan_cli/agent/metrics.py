@@ -10,6 +10,7 @@ from prometheus_client.registry import Collector
 
 from k8slan_cli.agent.agent import Agent
 from k8slan_cli.agent.loop import LanLoop
+from k8slan_cli.plan import metrics
 
 
 class Metrics:
@@ -17,19 +18,13 @@ class Metrics:
 
     def __init__(self, agent: Agent) -> None:
         self.registry = CollectorRegistry()
-        self._requests = Counter(
-            "k8slan_cni_requests", "CNI requests answered; code 0 is success.", ("verb", "code"), registry=self.registry
-        )
+        self._requests = Counter(*_told(metrics.CNI_REQUESTS), registry=self.registry)
         self._seconds = Histogram(
-            "k8slan_cni_request_seconds",
-            "Time from the connection of a CNI client to its answer.",
-            ("verb",),
+            *_told(metrics.CNI_SECONDS),
             buckets=(0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 1, 4, 16, 60),
             registry=self.registry,
         )
-        self._operations = Counter(
-            "k8slan_operations", "Operations on the node.", ("operation", "result"), registry=self.registry
-        )
+        self._operations = Counter(*_told(metrics.OPERATIONS), registry=self.registry)
         self.registry.register(_State(agent))
         agent.observers.append(self._after_pass)
 
@@ -57,10 +52,16 @@ class _State(Collector):
         agent = self._agent
         loops = list(agent.loops.values())
         degraded = sum(1 for loop in loops if loop.lan and loop.outcome and loop.outcome.trouble)
-        yield GaugeMetricFamily("k8slan_lans", "LANs known.", len(agent.lans.all()))
-        yield GaugeMetricFamily("k8slan_lans_refused", "LANs that clash with another.", len(agent.lans.refused))
-        yield GaugeMetricFamily("k8slan_lans_degraded", "LANs in trouble on this node.", degraded)
-        yield GaugeMetricFamily(
-            "k8slan_lans_local", "LANs with attachments on this node.", len(agent.attachments.lans())
-        )
-        yield GaugeMetricFamily("k8slan_attachments", "Attachments on this node.", len(agent.attachments))
+        yield _gauge(metrics.AGENT_LANS, len(agent.lans.all()))
+        yield _gauge(metrics.LANS_REFUSED, len(agent.lans.refused))
+        yield _gauge(metrics.LANS_DEGRADED, degraded)
+        yield _gauge(metrics.LANS_LOCAL, len(agent.attachments.lans()))
+        yield _gauge(metrics.ATTACHMENTS, len(agent.attachments))
+
+
+def _told(metric: metrics.MetricInfo) -> tuple[str, str, tuple[str, ...]]:
+    return metric.name, metric.text, metric.labels
+
+
+def _gauge(metric: metrics.MetricInfo, value: float) -> Metric:
+    return GaugeMetricFamily(metric.name, metric.text, value)

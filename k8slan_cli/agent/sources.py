@@ -48,17 +48,18 @@ MAX_FILE = 1 << 20
 
 
 def read_documents(text: str, origin: str) -> list[object]:
-    """The documents of a YAML text; empty ones are left out.
+    """The documents of a YAML text, those of a List one by one; empty ones are left out.
 
     Raises:
         Invalid: it is not YAML.
 
     """
     try:
-        return [d for d in yaml.load_all(text, Loader=_Loader) if d is not None]
+        documents = list(yaml.load_all(text, Loader=_Loader))
     except (yaml.YAMLError, RecursionError, ValueError, LookupError, AttributeError, OverflowError) as error:
         # The last four come from scalars that do not fit their explicit tags.
         raise Invalid(origin, (Problem(field="", message=f"is not YAML: {' '.join(str(error).split())}"),)) from error
+    return [item for document in documents if document is not None for item in codec.items(document)]
 
 
 def read_folder(folder: Path) -> Snapshot:

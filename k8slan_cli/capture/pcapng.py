@@ -164,6 +164,21 @@ class Block:
         """The interface that a packet or statistics are of."""
         return int(_LENGTH.unpack_from(self.data, 8)[0])
 
+    @property
+    def whole(self) -> int:
+        """How long the frame of a packet was on the wire, in bytes."""
+        return int(_PACKET.unpack_from(self.data)[6])
+
+    @property
+    def frame(self) -> bytes:
+        """What a packet has of its frame."""
+        return self.data[_PACKET.size : _PACKET.size + _PACKET.unpack_from(self.data)[5]]
+
+    @property
+    def direction(self) -> Direction:
+        """Which way the frame of a packet went."""
+        return Direction(_FLAGS.unpack_from(self.data, len(self.data) - _FLAGS.size)[2])
+
     def renumbered(self, number: int) -> bytes:
         """The same block of another interface."""
         return self.data[:8] + _LENGTH.pack(number) + self.data[12:]

@@ -40,6 +40,22 @@ class _Commands(Panels):
             "Check the cluster, its nodes and the network between them for all that LANs need.",
             _CLUSTER,
         ),
+        "status": Late(
+            f"{_HERE}.status:status",
+            "Show on one screen how k8slan is in the cluster: its parts, its LANs, and what needs a look.",
+            _CLUSTER,
+        ),
+        "version": Late(
+            f"{_HERE}.status:version",
+            "Print the versions of this command, of Kubernetes, and of k8slan's controller and agents in the cluster.",
+            _CLUSTER,
+        ),
+        "sysdump": Late(
+            f"{_HERE}.status:sysdump",
+            "Write what a report of a bug needs into a file: versions, LANs, VTEPs, events, agents' state and logs, "
+            "checks.",
+            _CLUSTER,
+        ),
         "controller": Late(
             f"{_HERE}.controller:controller",
             "Reconcile NADs, status and finalizers; serve the admission webhook.",

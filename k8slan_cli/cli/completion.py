@@ -71,6 +71,11 @@ def _lans(ctx: typer.Context) -> Iterator[tuple[str, dict[str, Any]]]:
         yield found["metadata"]["name"], found.get("spec") or {}
 
 
+def words(*known: str) -> Callable[[str], list[str]]:
+    """Return what completes one of a few words."""
+    return lambda incomplete: [word for word in known if word.startswith(incomplete)]
+
+
 def lans(ctx: typer.Context, incomplete: str) -> list[Offer]:
     """The LANs of the namespace."""
     return _offered(lambda: ((name, f"VNI {spec.get('vni')}") for name, spec in _lans(ctx)), incomplete)

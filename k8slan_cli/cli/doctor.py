@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from k8slan_cli.cli.context import in_cluster
 from k8slan_cli.cli.here import Here
-from k8slan_cli.cli.lan.output import ReportFormat, json_text
+from k8slan_cli.cli.lan import output as out
 from k8slan_cli.diagnose.protocol import FAIL, OK, WARN
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @in_cluster
 def doctor(
     here: Here,
-    output: Annotated[ReportFormat, typer.Option("--output", "-o", help="How to print it.")] = ReportFormat.TABLE,
+    output: out.Option = "table",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only what is not in order.")] = False,
 ) -> None:
     """Check the cluster, its nodes and the network between them for all that LANs need.
@@ -29,27 +29,17 @@ def doctor(
     """
     from k8slan_cli.diagnose.doctor import examine
 
+    wanted = out.Output.read(output, named=False)
     areas: list[Area] = []
     for area in examine(here.cluster, here.namespace):
         areas.append(area)
-        if output is ReportFormat.TABLE:
-            for line in lines(area, quiet=quiet):
+        if not wanted.for_programs:
+            for line in lines(area, quiet=quiet, limit=wanted.limit()):
                 typer.echo(line)
     failed = [check for area in areas for check in area.checks if check.state == FAIL]
     warned = [check for area in areas for check in area.checks if check.state == WARN]
-    if output is ReportFormat.JSON:
-        found = [
-            {
-                "area": area.name,
-                "check": check.what,
-                "state": check.state,
-                "message": check.words,
-                "advice": check.advice,
-            }
-            for area in areas
-            for check in area.checks
-        ]
-        typer.echo(json_text({"ok": not failed, "checks": found}), nl=False)
+    if wanted.for_programs:
+        typer.echo(wanted.text(document(areas)), nl=False)
     else:
         typer.echo(conclusion(len(failed), len(warned)))
     raise typer.Exit(1 if failed else 0)
@@ -58,14 +48,29 @@ def doctor(
 # ---------------------------------------------------------------- printing
 
 
-def lines(area: Area, *, quiet: bool) -> Iterator[str]:
+def document(areas: Sequence[Area]) -> dict[str, Any]:
+    """All of it, for programs."""
+    checks = [
+        {
+            "area": area.name,
+            "check": check.what,
+            "state": check.state,
+            "message": check.words,
+            "advice": check.advice,
+        }
+        for area in areas
+        for check in area.checks
+    ]
+    return {"ok": all(check["state"] != FAIL for check in checks), "checks": checks}
+
+
+def lines(area: Area, *, quiet: bool, limit: int | None) -> Iterator[str]:
     """An area for people."""
     from k8slan_cli.cli.lan import text
 
     shown = [check for check in area.checks if not quiet or check.state != OK]
     if not shown:
         return
-    limit = text.width()
     yield text.strong(area.name)
     for check in shown:
         first, *rest = text.paragraph(f"{check.what}: {check.words}", limit, f"  {check.state.ljust(4)}  ", " " * 8)

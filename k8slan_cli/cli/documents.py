@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +40,10 @@ def _files(name: str) -> list[str]:
 
 
 def _documents(file: str) -> list[Placed]:
+    from k8slan_cli.lan import codec
+
     name = "standard input" if file == STDIN else file
-    found = [item for document in _parsed(file, name) if document is not None for item in _items(document)]
+    found = [item for document in _parsed(file, name) if document is not None for item in codec.items(document)]
     if not found:
         raise K8slanError(f"{name} holds no LAN")
     try:
@@ -49,14 +51,6 @@ def _documents(file: str) -> list[Placed]:
     except (TypeError, ValueError, RecursionError) as error:
         raise K8slanError(f"{name} holds something that no Kubernetes object can: {error}") from error
     return [(f"document {position} of {name}", document) for position, document in enumerate(found, 1)]
-
-
-def _items(document: Any) -> Iterator[Any]:
-    if isinstance(document, dict) and str(document.get("kind")).endswith("List"):
-        items = document.get("items")
-        yield from items if isinstance(items, list) else ()
-    else:
-        yield document
 
 
 def _parsed(file: str, name: str) -> list[Any]:

@@ -24,7 +24,9 @@ PART_OF = {"app.kubernetes.io/part-of": "k8slan"}
 Kubeconfig = Annotated[str | None, typer.Option(help="kubeconfig file; $KUBECONFIG or ~/.kube/config otherwise")]
 Context = Annotated[str | None, typer.Option(help="context of the kubeconfig")]
 Timeout = Annotated[float, typer.Option(help="seconds to wait, all in all", min=1)]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="let the cluster check it all, and change nothing")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="let the cluster check it all, print what would be other, and change nothing")
+]
 
 
 def _say(text: str) -> None:
@@ -161,9 +163,32 @@ def _apply(cluster: Cluster, documents: Iterable[dict[str, Any]], deadline: floa
         if dry_run and target.namespace in absent:
             _say(f"  {target} would be created")  # the cluster cannot check it before its namespace is there
             continue
-        _say(f"  {target} {_would(cluster.apply(document, dry_run=dry_run), dry_run)}")
+        before, after = cluster.applied(document, dry_run=dry_run)
+        outcome = "created" if before is None else "unchanged" if before == after else "changed"
+        _say(f"  {target} {_would(outcome, dry_run)}")
+        if dry_run and before is not None:
+            for line in difference(before, after, str(target)):
+                typer.echo(line)
         if target.kind == kinds.CRDS and not dry_run:
             _wait_established(cluster, target, deadline)
+
+
+def difference(before: Document, after: Document, name: str) -> Iterator[str]:
+    """What would be other in an object, as a unified diff of its YAML; nothing if nothing is."""
+    import difflib
+
+    from k8slan_cli.cli.lan import text
+    from k8slan_cli.cli.lan.output import yaml_text
+
+    old, new = (yaml_text(_shown(each)).splitlines() for each in (before, after))
+    colours = {"+": text.added, "-": text.removed}
+    for line in difflib.unified_diff(old, new, name, f"{name}, with this version and settings", lineterm="", n=2):
+        yield colours.get(line[:1], str)(line)
+
+
+def _shown(document: Document) -> Document:
+    """An object without what the cluster says of it, and without what is secret."""
+    return {key: "…" if key in ("data", "stringData") else value for key, value in document.items() if key != "status"}
 
 
 def _would(outcome: str, dry_run: bool) -> str:

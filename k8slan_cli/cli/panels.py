@@ -76,9 +76,10 @@ def _row(parameter: Any, left: str, right: str) -> tuple[str, str]:
     if parameter.param_type_name == "argument":
         left = _called(parameter)
     left = _TYPE.sub(lambda found: found[1] if "|" in found[1] else parameter.name.upper(), left)
+    left = left.strip().removeprefix("/ ")  # a flag that has only its second half: --no-headers
     extra = _EXTRA.search(right)
     parts = (extra[1] or extra[2]).split("; ") if extra else []
-    kept = [f"({part})" for part in parts if part.startswith("default: ")]
+    kept = [f"({part})" for part in parts if part.startswith("default: ") and not left.startswith("--no-")]
     return left, "  ".join(filter(None, (_EXTRA.sub("", right), *kept)))
 
 

@@ -39,6 +39,9 @@ class What(enum.StrEnum):
     MONITOR = "monitor"
     NADS = "nads"
     REFERENCE = "reference"
+    METRICS = "metrics"
+    DASHBOARD = "dashboard"
+    ALERTS = "alerts"
 
 
 # ---------------------------------------------------------------- settings as options
@@ -174,6 +177,15 @@ def _files(what: What, settings: Settings, file: Sequence[str]) -> Iterator[tupl
             yield f"{lan.ref.namespace}.{lan.ref.name}.yaml", manifests.render_nads(objects.nads(lan))
     elif what is What.REFERENCE:
         yield "reference-lan.md", reference.render()
+    elif what in (What.METRICS, What.DASHBOARD, What.ALERTS):
+        from k8slan_cli.render import metrics
+
+        name, made = {
+            What.METRICS: ("reference-metrics.md", metrics.reference),
+            What.DASHBOARD: ("dashboard.json", metrics.dashboard),
+            What.ALERTS: ("alerts.yaml", metrics.alerts),
+        }[what]
+        yield name, made()
     elif what is What.ALL:
         for number, part in enumerate(manifests.parts(settings)):
             yield f"{number}0-{part}.yaml", manifests.render(part, settings)

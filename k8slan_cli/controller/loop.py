@@ -34,6 +34,7 @@ from k8slan_cli.controller.world import World
 from k8slan_cli.kube import lans, marks, nads
 from k8slan_cli.kube.client import ApiError, Client
 from k8slan_cli.kube.events import Events
+from k8slan_cli.kube.lans import LanObject
 from k8slan_cli.kube.watch import Backoff
 from k8slan_cli.lan.model import LanRef
 from k8slan_cli.lan.resources import DEFAULT_NAMING, Naming
@@ -47,6 +48,8 @@ _WRITES = 16
 """How many requests are under way at the same time."""
 SELDOM = 10.0
 """Seconds between two writes of a LAN's counts, each of which goes to all agents, and of what others undo."""
+_NEWS_SECONDS = 2.0
+"""Seconds between two tellings of who has attached to a LAN and detached from it."""
 _SOON = 0.01
 """The shortest timer, in seconds: one that came a hair too early must not be set again and again."""
 _STATUS_STAGE = WriteStatus.stage
@@ -63,9 +66,16 @@ class Loop:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         naming: Naming = DEFAULT_NAMING,
         vnis: range = DEFAULT_VNIS,
+        *,
+        telling: bool = False,
     ) -> None:
-        """``fresh`` says whether LANs, VTEPs, nodes and agents are known as they are now."""
+        """``fresh`` says whether LANs, VTEPs, nodes and agents are known as they are now.
+
+        ``telling`` is whether there are events about the course of things, who attaches for instance, besides those
+        about what is wrong.
+        """
         self.world = World(self._wake_up, naming, vnis)
+        self._telling = telling
         self.done: Counter[tuple[str, str]] = Counter()
         """Actions carried out, by kind and by "done" or "failed"."""
         self.resting = asyncio.Event()
@@ -118,11 +128,14 @@ class Loop:
             view = self._view(ref)
             if view is None:
                 self._backoffs.pop(ref, None)
+                self.world.news.pop(ref, None)
                 return
             decision = decide(view)
             if decision.again:
                 self._later(ref, (decision.again - view.now).total_seconds())
-            await self._carry_out(ref, [action for action in decision.actions if not self._too_early(ref, action)])
+            actions = [action for action in decision.actions if not self._too_early(ref, action)]
+            actions = sorted([*actions, *self._news(view.found)], key=lambda action: action.stage)
+            await self._carry_out(ref, actions)
         except Exception:  # a fault of this program that one LAN brings out must not stop the others
             log.exception("LAN %s: cannot be tended", ref)
             self.done["Look", "failed"] += 1
@@ -132,6 +145,20 @@ class Loop:
 
     def _view(self, ref: LanRef, failure: str = "") -> View | None:
         return self.world.view(ref, self._now(), fresh=self._fresh(), failure=failure)
+
+    def _news(self, found: LanObject) -> list[Tell]:
+        """Return what has happened to a LAN, to be told; after what was told just now it is gathered for a while."""
+        news = self.world.news.pop(found.ref, None)
+        if not news or not found.uid or not self._telling:
+            return []
+        loop, what = asyncio.get_running_loop(), ("news", found.ref)
+        if (due := self._recent.get(what, 0.0)) > loop.time():
+            self.world.news[found.ref] = news
+            self._later(found.ref, due - loop.time())
+            return []
+        self._recent[what] = loop.time() + _NEWS_SECONDS
+        loop.call_later(_NEWS_SECONDS, self._recent.pop, what, None)
+        return [Tell(event) for event in news.events(found)]
 
     def _too_early(self, ref: LanRef, action: Action) -> bool:
         """Return whether an action has been carried out just now and must not be so often; if not, it is from now on.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from k8slan_cli.kube.status import CONDITIONS
+from k8slan_cli.plan import metrics
 
 if TYPE_CHECKING:
     from k8slan_cli.controller.loop import Loop
@@ -38,37 +39,34 @@ class _State(Collector):
 
     def collect(self) -> Iterator[Metric]:
         world = self.loop.world
-        yield GaugeMetricFamily("k8slan_leader", "Whether this controller leads.", int(self.election.leading))
-        yield GaugeMetricFamily("k8slan_lans", "LANs in the cluster.", len(world.lans))
+        yield _gauge(metrics.LEADER, int(self.election.leading))
+        yield _gauge(metrics.LANS, len(world.lans))
         yield self._conditions()
-        yield GaugeMetricFamily(
-            "k8slan_nads", "NetworkAttachmentDefinitions of LANs, as the leader sees.", len(world.nads)
-        )
-        yield GaugeMetricFamily("k8slan_vteps", "VTEPs of all LANs and nodes, as the leader sees.", len(world.vteps))
-        requests = CounterMetricFamily(
-            "k8slan_api_requests", "Requests to the API server; code 0: no answer.", labels=("method", "code")
-        )
-        for (method, code), count in sorted(self.client.counts.items()):
-            requests.add_metric((method, str(code)), count)
-        yield requests
-        actions = CounterMetricFamily("k8slan_actions", "Actions on objects.", labels=("action", "result"))
-        for labels, count in sorted(self.loop.done.items()):
-            actions.add_metric(labels, count)
-        yield actions
+        yield _gauge(metrics.NADS, len(world.nads))
+        yield _gauge(metrics.VTEPS, len(world.vteps))
+        yield _counter(metrics.API_REQUESTS, self.client.counts.items())
+        yield _counter(metrics.ACTIONS, self.loop.done.items())
         if self.webhook:
-            reviews = CounterMetricFamily("k8slan_webhook_reviews", "Reviews answered.", labels=("verdict",))
-            for verdict, count in sorted(self.webhook.verdicts.items()):
-                reviews.add_metric((verdict,), count)
-            yield reviews
+            yield _counter(metrics.REVIEWS, (((verdict,), n) for verdict, n in self.webhook.verdicts.items()))
         if (expires := self.expires()) is not None:
-            yield GaugeMetricFamily(
-                "k8slan_webhook_certificate_expires_seconds", "When the webhook's certificate runs out.", expires
-            )
+            yield _gauge(metrics.CERTIFICATE, expires)
 
     def _conditions(self) -> Metric:
         """LANs by condition, from what is written of them: the same with every controller."""
-        found = GaugeMetricFamily("k8slan_lan_conditions", "LANs of which a condition is true.", labels=("condition",))
+        info = metrics.CONDITIONS
+        found = GaugeMetricFamily(info.name, info.text, labels=info.labels)
         conditions = [c for lan in self.loop.world.lans.values() for c in lan.status.conditions]
         for kind in CONDITIONS:
             found.add_metric((kind,), sum(1 for c in conditions if c.type == kind and c.status))
         return found
+
+
+def _gauge(info: metrics.MetricInfo, value: float) -> Metric:
+    return GaugeMetricFamily(info.name, info.text, value)
+
+
+def _counter(info: metrics.MetricInfo, counts: Iterable[tuple[tuple[object, ...], int]]) -> Metric:
+    found = CounterMetricFamily(info.name, info.text, labels=info.labels)
+    for labels, count in sorted((tuple(map(str, labels)), count) for labels, count in counts):
+        found.add_metric(labels, count)
+    return found

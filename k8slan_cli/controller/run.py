@@ -71,9 +71,8 @@ class Controller:
     def __init__(self, client: Client, options: ControllerOptions) -> None:
         self.client = client
         identity = options.identity or os.uname().nodename
-        self.loop = Loop(
-            client, Events(client, CONTROLLER, identity), self._fresh, naming=options.naming, vnis=options.vnis
-        )
+        events = Events(client, CONTROLLER, identity)
+        self.loop = Loop(client, events, self._fresh, naming=options.naming, vnis=options.vnis, telling=True)
         self.world = self.loop.world
         self.election = Election(client, options.namespace, CONTROLLER, f"{identity}_{secrets.token_hex(4)}")
         self.webhook = Webhook(options.webhook, self.world.clashes) if options.webhook else None

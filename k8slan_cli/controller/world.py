@@ -13,6 +13,7 @@ from functools import partial
 from itertools import chain, product
 
 from k8slan_cli.controller.claims import Claims
+from k8slan_cli.controller.news import News
 from k8slan_cli.controller.view import View
 from k8slan_cli.errors import Problem
 from k8slan_cli.kube import lans, nads, nodes
@@ -51,6 +52,8 @@ class World:
         """VNIs of LANs whose status may not say so yet."""
         self._unnumbered: set[LanRef] = set()
         """LANs for which there was no VNI."""
+        self.news: dict[LanRef, News] = {}
+        """What has happened to LANs and is not told yet; nothing before all of them were known."""
         self._learned = False
         self._woken = woken
         self._marked: dict[LanRef, None] = {}
@@ -79,8 +82,10 @@ class World:
             del self._marked[ref]
         return ref
 
-    def _lan_changed(self, key: Key, _old: LanObject | None, new: LanObject | None) -> None:
+    def _lan_changed(self, key: Key, old: LanObject | None, new: LanObject | None) -> None:
         ref = LanRef(namespace=key[0], name=key[1])
+        if self._learned:
+            self.news.setdefault(ref, News()).lan(old, new)
         if new is None:
             self._resources.release(ref)
             self._allotted.pop(ref, None)
@@ -109,6 +114,8 @@ class World:
 
     def _vtep_changed(self, _key: Key, old: Vtep | None, new: Vtep | None) -> None:
         """Take in a VTEP; what it is about never changes, as its name tells."""
+        if self._learned and (found := new or old):
+            self.news.setdefault(found.lan, News()).vtep(old, new)
         if old and not new:
             del self._vteps[old.lan][old.node]
             if not self._vteps[old.lan]:

@@ -87,7 +87,7 @@ def look(cluster: Cluster, namespace: str, name: str) -> LanDetails:
         reached=reached,
         events=tuple(events),
         blind=(*blind, *unseen),
-        nowhere=_nowhere(cluster, found, on),
+        nowhere=() if on.nodes else nowhere(cluster, found.lan),
         hidden=users.hidden,
     )
 
@@ -120,9 +120,9 @@ def _ask_agents(
     return {(item.pod, item.ifname): item for item in seen.items}, reached, unseen
 
 
-def _nowhere(cluster: Cluster, found: Found, on: Occupancy) -> tuple[str, ...]:
-    """Say so if the device that a LAN names is on no node, before anybody is on it. Very many nodes are not asked."""
-    way = between.VxlanPath(found.lan.port, found.lan) if found.lan and not on.nodes else None
+def nowhere(cluster: Cluster, lan: Lan | None) -> tuple[str, ...]:
+    """Say so if the device that a LAN names is on no node. Very many nodes are not asked."""
+    way = between.VxlanPath(lan.port, lan) if lan else None
     if way is None or not way.is_unused:
         return ()
     agents = Agents(cluster, _PATIENCE)

@@ -6,6 +6,8 @@ Requests are HTTP/1.1 POSTs with a JSON body and a bearer token. Their answers:
 
     /v1/attachments  JSON: who is attached on this node, with counters
     /v1/node         JSON: what the node has and lacks, its underlays, its clock
+    /v1/traffic      lines of JSON: the same again and again, until the client says anything or goes away
+    /v1/macs         JSON: what was learned of MAC addresses on a LAN; or it is forgotten
     /v1/session      lines of JSON both ways, until either side ends it: frames sent and received at one place
     /v1/capture      pcapng, until the client sends a byte or goes away; of each interface, how it ended comes last
 
@@ -35,6 +37,7 @@ ACCOUNT = "k8slan-operator"
 """The service account whose tokens agents take: who may ask the API server for one may ask agents."""
 
 ATTACHMENTS, NODE, SESSION, CAPTURE = "/v1/attachments", "/v1/node", "/v1/session", "/v1/capture"
+TRAFFIC, MACS = "/v1/traffic", "/v1/macs"
 LINES = "application/x-ndjson"
 
 MAX_HEAD = 16 << 10
@@ -42,6 +45,10 @@ MAX_BODY = 1 << 20
 MAX_LINE = 64 << 10
 MAX_PROBES = 256
 """How many other places' frames a session may wait for at a time."""
+MAX_MACS = 4096
+"""As many MAC addresses are told of a LAN on a node: those of its ports first, and those that were heard last."""
+MOST_SECONDS = 60
+"""The longest time from one look at counters to the next."""
 MAX_COUNT = 100
 """The most frames of each class in one go."""
 
@@ -255,6 +262,87 @@ class Plugged:
         known = {f.name: document[f.name] for f in fields(cls) if f.name in document}
         known |= {key: Traffic(**document[key]) for key in ("sent", "received") if key in document}
         return cls(**known | {"addresses": tuple(document.get("addresses") or ())})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looking:
+    """What to look at again every so many ``seconds``: a LAN (``namespace/name``), or "" for all."""
+
+    lan: str = ""
+    seconds: int = 2
+
+    def encode(self) -> Document:
+        """Return the JSON form."""
+        return asdict(self)
+
+    @classmethod
+    def decode(cls, document: object) -> Self:
+        """Read it.
+
+        Raises:
+            Invalid: with everything that is wrong.
+
+        """
+        read = Fields(document, "the request")
+        found = cls(lan=read.text("lan"), seconds=read.number("seconds", 1, MOST_SECONDS, 2))
+        read.check()
+        return found
+
+
+# ---------------------------------------------------------------- MAC addresses
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Macs:
+    """Of which LAN (``namespace/name``) to tell or to ``flush`` what was learned: all, or one ``mac`` alone."""
+
+    lan: str
+    mac: str = ""
+    flush: bool = False
+
+    def encode(self) -> Document:
+        """Return the JSON form."""
+        return asdict(self)
+
+    @classmethod
+    def decode(cls, document: object) -> Self:
+        """Read it.
+
+        Raises:
+            Invalid: with everything that is wrong.
+
+        """
+        read = Fields(document, "the request")
+        found = cls(lan=read.text("lan"), mac=read.text("mac", longest=17).lower(), flush=read.part("flush") is True)
+        if found.lan.count("/") != 1:
+            read.complain("lan", "must be namespace/name")
+        read.check()
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownMac:
+    """A MAC address that a ``node`` has learned: at a bridge ``port``, of an attachment there or behind a ``peer``.
+
+    ``plug`` is ``namespace/pod:interface``; ``age`` for how many seconds no frame has come from it.
+    """
+
+    mac: str
+    node: str
+    port: str
+    spoke: str = ""
+    plug: str = ""
+    peer: str = ""
+    age: int = 0
+
+    def encode(self) -> Document:
+        """Return the JSON form."""
+        return asdict(self)
+
+    @classmethod
+    def decode(cls, document: Document) -> Self:
+        """Read what an agent has sent; what it sends beyond this is passed over."""
+        return cls(**{f.name: document[f.name] for f in fields(cls) if f.name in document})
 
 
 # ---------------------------------------------------------------- probing

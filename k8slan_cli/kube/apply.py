@@ -10,7 +10,7 @@ import functools
 import queue
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +55,15 @@ class Cluster:
             self._client.call(method, path, query=query, body=body, content_type=content_type, seconds=seconds)
         )
 
+    def data(self, path: str, query: Mapping[str, str], seconds: float = 30) -> bytes:
+        """Return an answer that is no document: a log, for instance."""
+
+        async def whole() -> bytes:
+            async with self._client.answer(Request(method="GET", path=path, query=query, seconds=seconds)) as answer:
+                return await answer.read()
+
+        return drive(whole())
+
     def headers(self, path: str, seconds: float) -> Mapping[str, str]:
         """Return what the head of an answer says."""
 
@@ -83,15 +92,16 @@ class Cluster:
             raise
         return found
 
-    def apply(self, document: Document, *, dry_run: bool = False) -> str:
-        """Server-side apply; k8slan's fields become k8slan's. Returns ``created``, ``changed`` or ``unchanged``."""
+    def applied(self, document: Document, *, dry_run: bool = False) -> tuple[Document | None, Document]:
+        """Server-side apply; k8slan's fields become k8slan's.
+
+        Returns what of the object matters, before (None for one that was not there) and after.
+        """
         target = ref(document)
         before = self.get(target)
         query = {"fieldManager": FIELD_MANAGER, "force": "true"} | ({"dryRun": "All"} if dry_run else {})
         after = self.call("PATCH", target.path, query=query, body=document, content_type=APPLY)
-        if before is None:
-            return "created"
-        return "unchanged" if _content(before) == _content(after) else "changed"
+        return (_content(before) if before else None), _content(after)
 
     def delete(self, target: Ref, *, dry_run: bool = False) -> bool:
         """Ask for an object to be deleted, its pods before it; false if it was not there."""
@@ -125,10 +135,13 @@ class Cluster:
 
     # ------------------------------------------------------------ watching
 
-    def follow(self, sources: Mapping[str, Selection], seconds: float = _A_YEAR) -> Iterator[State]:
+    def follow(
+        self, sources: Mapping[str, Selection], seconds: float = _A_YEAR, *, together: bool = False
+    ) -> Generator[State, None, None]:
         """Yield what the ``sources`` hold, by source and name: now, and again after each change.
 
-        It ends after ``seconds``, or in effect never. Each source is listed once and watched from there.
+        Changes that came meanwhile count as one if ``together``. It ends after ``seconds``, or in effect never. Each
+        source is listed once and watched from there.
         """
         deadline = time.monotonic() + seconds
         changes: queue.Queue[Change] = queue.Queue()
@@ -146,6 +159,8 @@ class Cluster:
                 if isinstance(found, ApiError):
                     raise found
                 state[name] = found
+                if together and not changes.empty():
+                    continue
                 if state.keys() == sources.keys():
                     yield dict(state)
         finally:

@@ -63,6 +63,15 @@ _WORDS = {str: "text", int: "a whole number", bool: "true or false", dict: "a ma
 T = TypeVar("T")
 
 
+def items(document: object) -> Iterator[object]:
+    """The objects of a document: those of a List one by one, as ``kubectl get -o yaml`` writes it."""
+    if isinstance(document, dict) and str(document.get("kind")).endswith("List"):
+        found = document.get("items")
+        yield from found if isinstance(found, list) else ()
+    else:
+        yield document
+
+
 class _Reader:
     """Takes typed values out of a document and gathers what is wrong with it."""
 

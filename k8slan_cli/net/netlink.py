@@ -374,9 +374,17 @@ def parse_link(message: nlmsg) -> RawLink:
     )
 
 
+def carries(message: nlmsg) -> tuple[str, bool]:
+    """The name in a link's message, and whether it is up and has a carrier; ``parse_link`` takes ten times as long."""
+    return _text(message.get_attr("IFLA_IFNAME") or ""), message["flags"] & _CARRIES == _CARRIES
+
+
 def counters(message: nlmsg) -> dict[str, int]:
     """The counters in a link's message by name: rx_packets, tx_packets, …; nothing where it tells of none."""
     return dict(message.get_attr("IFLA_STATS64") or {})
+
+
+_CARRIES = IFF_UP | IFF_LOWER_UP
 
 
 def _values(nested: Any) -> dict[str, Any]:

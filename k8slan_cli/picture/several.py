@@ -10,11 +10,18 @@ import re
 from collections.abc import Iterator, Sequence
 
 from k8slan_cli.picture import Topology, mermaid, svg
+from k8slan_cli.picture.fold import legend
 from k8slan_cli.picture.mermaid import quoted
 
 _SIZE = re.compile(r'<svg [^>]*width="(\d+)" height="(\d+)">')
 _GAP = 16
 
+_SIGNS = {
+    "VM": "Purple, with square corners: a VM.",
+    "link down": "Red, dashed: the link is down.",
+    "waits to attach": "Grey, dotted: waits to attach.",
+    "pods of one controller": "name ×4: so many pods of one controller.",
+}
 _STYLE = """
   :root { color-scheme: light dark; --page: #ffffff; --text: #1f2733; --quiet: #5b6675; --line: #c9d0d9; }
   @media (prefers-color-scheme: dark) {
@@ -25,6 +32,7 @@ _STYLE = """
     overflow-wrap: anywhere;
   }
   h1 { font-size: 1.3rem; } h2 { font-size: 1.1rem; margin: 2rem 0 0.5rem; }
+  footer { color: var(--quiet); margin-top: 2rem; } footer p { margin: 0; }
   a { color: inherit; } nav { columns: 24rem; } nav ul { margin: 0; }
   .picture, .table { overflow-x: auto; } svg { display: block; margin-left: -0.5rem; }
   table { border-collapse: collapse; margin: 0.75rem 0; font-variant-numeric: tabular-nums; }
@@ -64,8 +72,11 @@ def _title(topologies: Sequence[Topology]) -> str:
     return topologies[0].title if len(topologies) == 1 else f"{len(topologies)} LANs"
 
 
-def write_page(topologies: Sequence[Topology]) -> str:
-    """An HTML page that needs nothing beside it: the pictures, and who is on each LAN as a table."""
+def write_page(topologies: Sequence[Topology], made: str = "") -> str:
+    """An HTML page that needs nothing beside it: the pictures, and who is on each LAN as a table.
+
+    ``made`` says at its end when it was made, and of what.
+    """
     title = svg.xml(_title(topologies))
     parts = [
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
@@ -80,6 +91,9 @@ def write_page(topologies: Sequence[Topology]) -> str:
         parts.append(f'<section id="lan{number}">\n<{heading}>{svg.xml(topology.title)}</{heading}>')
         parts.append(f'<div class="picture">\n{svg.write(topology, titled=False)}</div>')
         parts += [*_rows(topology), "</section>"]
+    signs = [words for sign, words in legend(topologies)]
+    foot = [_SIGNS[words] for words in signs if words in _SIGNS] + [svg.xml(made)] * bool(made)
+    parts += [f"<footer>{''.join(f'<p>{line}</p>' for line in foot)}</footer>"] * bool(foot)
     return "\n".join([*parts, "</body>\n</html>"]) + "\n"
 
 

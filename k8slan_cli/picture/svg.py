@@ -19,7 +19,7 @@ from k8slan_cli.picture import NOTHING, Link, Member, NodePart, Topology
 _CHAR, _LINE, _HEAD = 7.3, 16, 24  # pixels: width of a character, height of a line, height of a title
 _PAD, _GAP, _MARGIN, _TITLE = 12, 24, 24, 32
 _WIDE = 1232  # pixels that nodes beside each other may take: a laptop's window
-_LONGEST, _LONGEST_TITLE, _NOTE = 64, 120, 48  # characters
+_LONGEST, _LONGEST_TITLE, _LONGEST_NODE, _NOTE = 64, 120, 32, 48  # characters
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 _STYLE = """
@@ -77,7 +77,9 @@ def _size(topology: Topology) -> _Size:
     members = [m for node in topology.nodes for m in node.members]
     box = _width("", *(text for m in members for text in (m.name, *m.lines))) + 2 * _PAD
     wire = _width("", *(m.port for m in members)) + 2 * _PAD
-    words = _width(NOTHING, *(t for n in topology.nodes for t in (n.name, n.bridge, n.tunnel, n.uplink, *_note(n))))
+    words = _width(
+        NOTHING, *(t for n in topology.nodes for t in (n.name[:_LONGEST_NODE], n.bridge, n.tunnel, n.uplink, *_note(n)))
+    )
     node = max(box + wire + 3 * _PAD, words + 4 * _PAD)
     count = len(topology.nodes)
     fitting = max(1, int((_WIDE - 2 * _MARGIN + _GAP) / (node + _GAP)))
@@ -124,7 +126,7 @@ def _rows(topology: Topology, size: _Size, top: float) -> Iterator[str]:
 
 def _node(node: NodePart, x: float, y: float, height: float, bus: float, size: _Size) -> Iterator[str]:
     yield f'<rect class="node" x="{x:.0f}" y="{y:.0f}" width="{size.node:.0f}" height="{height:.0f}" rx="8"/>'
-    yield _text(x + _PAD, y + 17, node.name, "title")
+    yield _text(x + _PAD, y + 17, node.name, "title", _LONGEST_NODE)
     top = y + _HEAD
     for number, line in enumerate(note := _note(node)):
         yield _text(x + _PAD, top + 12 + _LINE * number, line, "ill" if node.ill else "quiet")

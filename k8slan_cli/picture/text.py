@@ -28,7 +28,7 @@ _NARROWEST = 8  # columns of a member's box
 _NOTE = 48  # columns for which a note widens a node; then it is wrapped
 _WIRES = {Link.UP: ("─", "┨"), Link.DOWN: ("╳", "┨"), Link.WAITING: ("┄", "┃")}
 
-_ASCII = str.maketrans(
+ASCII = str.maketrans(
     dict.fromkeys("─", "-")
     | dict.fromkeys("═", "=")
     | dict.fromkeys("│║╿", "|")
@@ -57,7 +57,7 @@ def draw(topology: Topology, *, width: int = 80, unicode: bool = True) -> list[s
     lines = [cut(topology.title, width), ""]
     for number, row in enumerate(rows):
         lines += _row(topology, row, widths, number, len(rows))
-    return [line.rstrip() if unicode else line.rstrip().translate(_ASCII) for line in lines]
+    return [line.rstrip() if unicode else line.rstrip().translate(ASCII) for line in lines]
 
 
 def _widths(topology: Topology, width: int) -> _Widths:

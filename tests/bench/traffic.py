@@ -1,8 +1,8 @@
 """Traffic pod to pod over two nodes: k8slan LANs, a LAN made by hand, and no LAN at all.
 
-One LAN is plain, the others differ from it in one thing each. Shaped links have a rate that nothing here reaches, so that
-the row is what shaping by itself costs. All are measured in turn, round after round, and compared within a
-round; the row is the median of the rounds.
+One LAN is plain, the others differ from it in one thing each. Shaped links have a rate that nothing here reaches, so
+that the row is what shaping by itself costs. All are measured in turn, round after round, and compared within a round;
+the row is the median of the rounds.
 """
 
 from __future__ import annotations

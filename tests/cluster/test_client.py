@@ -450,7 +450,9 @@ def test_documents_are_plain(api: Api, config: Config, namespace: str) -> None:
         "kind": "ServiceAccount",
         "metadata": {"name": "it", "namespace": namespace, "labels": {"a": "b"}},
     }
-    assert [cluster.apply(document), cluster.apply(document)] == ["created", "unchanged"]
+    (none, made), (before, after) = cluster.applied(document), cluster.applied(document)
+    assert none is None
+    assert made == before == after
     found = until(lambda: api.get(f"/api/v1/namespaces/{namespace}/serviceaccounts/it"), "it is there")
     assert [entry["manager"] for entry in found["metadata"]["managedFields"]] == ["k8slan"]
     assert [entry["operation"] for entry in found["metadata"]["managedFields"]] == ["Apply"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from k8slan_cli import __version__
 from tests.cluster.harness import Cluster, Kubectl, Node
 from tests.cluster.harness.pods import Pods
 from tests.cluster.harness.versions import TEST_IMAGE
@@ -133,5 +135,69 @@ def test_a_lan_with_dots_in_its_name(cli: Cli, kubectl: Kubectl, node1: Node, po
     kubectl.wait("--for=condition=Ready", f"pod/{example}")
     assert "eth1.7" in kubectl("exec", example, "--", "ls", "/sys/class/net").split()
     eventually("two are attached", lambda: [a["state"] for a in _look(cli, name)["attached"]] == ["attached"] * 2)
+    kubectl.delete("pods", "--all")
+    cli("delete", name)
+
+
+def test_ready_is_true(cli: Cli, kubectl: Kubectl, node1: Node) -> None:
+    """A pod that cannot attach makes its LAN not Ready, with the reason, the node, an event and its own error."""
+    name = names.unique("w")
+    done = cli("create", name, "--underlay", "nope9")
+    assert "nope9" in done.stderr, "no node has it"
+    pod = _example(cli, kubectl, node1, "pod", name)
+    kubectl.wait("--for=condition=Ready=false", f"lan/{name}")
+    found = eventually(
+        "the pod's own error is told",
+        lambda: (view := _look(cli, name))["waiting"] and view["waiting"][0]["reason"] and view,
+    )
+    assert "the underlay device nope9 is not on this node" in found["waiting"][0]["reason"]
+    assert any("nope9" in why and node1.name in why for why in found["why"])
+    assert found["lan"]["status"]["degradedNodes"][0]["name"] == node1.name
+    warnings = [event for event in found["events"] if event["type"] == "Warning"]
+    assert [event for event in warnings if "nope9" in event["message"]]
+    assert len({event["reason"] for event in warnings}) == len(warnings), "not one for each try"
+    cli("set", name, "--underlay", "")
+    kubectl.wait("--for=condition=Ready", f"lan/{name}", "--timeout=90s")
+    kubectl.wait("--for=condition=Ready", f"pod/{pod}", "--timeout=120s")
+    kubectl.delete("pods", "--all")
+    cli("delete", name)
+
+
+def test_what_goes_on_is_seen_live_and_all_of_it_goes_into_a_report(
+    cli: Cli, kubectl: Kubectl, node1: Node, node2: Node, tmp_path: Path
+) -> None:
+    name, spokes = names.unique("w"), [names.unique("s") for _ in range(2)]
+    cli("create", name, "--spoke", ",".join(spokes), "--wait")
+    one, other = (
+        _example(cli, kubectl, node, "pod", f"{name}/{spoke}", "--ip", f"198.51.100.{number}/24")
+        for number, (node, spoke) in enumerate(zip((node1, node2), spokes, strict=True), 1)
+    )
+    kubectl.wait("--for=condition=Ready", f"pod/{one}", f"pod/{other}")
+    kubectl("exec", one, "--", "ping", "-c", "1", "-W", "5", "198.51.100.2")
+
+    def attached() -> list[dict[str, Any]]:
+        seen: list[dict[str, Any]] = json.loads(cli("top", name, "--every", "1", "-o", "json").stdout)["attachments"]
+        return seen
+
+    seen = eventually("both are seen", lambda: len(found := attached()) == 2 and found)
+    assert {item["node"] for item in seen} == {node1.name, node2.name}
+    assert all(item["link"] == "up" and item["sent"]["packets"] for item in seen)
+    assert all(item["sentPerSecond"] is not None for item in seen)
+    known = json.loads(cli("macs", name, "-o", "json").stdout)["macs"]
+    assert {(row["spoke"], row["node"]) for row in known} >= set(zip(spokes, (node1.name, node2.name), strict=True))
+    assert "forgotten on 2 of 2 nodes" in cli("macs", name, "--flush").stdout
+    eventually("the event is there", lambda: "Attached" in {event["reason"] for event in _look(cli, name)["events"]})
+
+    found = json.loads(call("version", "-o", "json").stdout)
+    assert [agent["version"] for agent in found["agents"]] == [__version__] * len(found["agents"])
+    assert "Agents" in call("status").stdout
+    call("sysdump", "-w", str(tmp_path / "dump.tar.gz"))
+    with tarfile.open(tmp_path / "dump.tar.gz") as archive:
+        inside = {member.name.partition("/")[2]: archive.extractfile(member) for member in archive.getmembers()}
+        missing = inside["missing.txt"]
+        assert missing is not None
+        assert missing.read() == b""
+    assert f"agents/{node1.name}.json" in inside
+    assert [file for file in inside if file.startswith("logs/k8slan-node-agent")]
     kubectl.delete("pods", "--all")
     cli("delete", name)

@@ -10,17 +10,18 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from k8slan_cli.capture.pcapng import BlockType
-from k8slan_cli.diagnose import exchange, filters, protocol, session
+from k8slan_cli.diagnose import exchange, filters, protocol, session, traffic
 from k8slan_cli.diagnose.client import AgentError, Call
-from k8slan_cli.diagnose.protocol import FAIL, OK, NodeFacts, Place, Reach
+from k8slan_cli.diagnose.protocol import FAIL, OK, KnownMac, NodeFacts, Place, Plugged, Reach
 from k8slan_cli.errors import K8slanError
 from k8slan_cli.probe.endpoint import PacketSocket
 from k8slan_cli.probe.frames import CLASSES, MARK
@@ -138,6 +139,8 @@ def test_what_makes_no_sense_is_refused_in_words(scene: Scene) -> None:
         (protocol.CAPTURE, {"places": []}, "places: are none"),
         (protocol.CAPTURE, {"places": [{"container": "none", "ifname": "net1"}], "snaplen": 3}, "snaplen: "),
         (protocol.NODE, {"reaches": 7}, "reaches: must be a list"),
+        (protocol.MACS, {"lan": "red"}, "lan: must be namespace/name"),
+        (protocol.TRAFFIC, {"seconds": 0}, "seconds: must be a whole number from 1 to 60"),
     ],
 )
 def test_what_cannot_be_done_is_refused_in_words(path: str, body: dict[str, object], words: str, scene: Scene) -> None:
@@ -193,6 +196,81 @@ def test_a_link_that_is_down_is_told(scene: Scene) -> None:
     with scene.a.told(r"set port .*: up"):
         scene.a.write(f"{scene.lan}.yaml", _with_links_down(scene))
     assert (plugged(scene.a)[spoke].up, plugged(scene.a)[spoke].carrier) == (True, True)
+
+
+def test_counters_are_told_again_and_again_until_the_client_has_seen_enough(scene: Scene) -> None:
+    spoke, pod = scene.spokes[0], scene.pods[0]
+
+    def sent(line: dict[str, Any]) -> int:
+        return next(item.sent.packets for item in map(Plugged.decode, line["attachments"]) if item.spoke == spoke)
+
+    with call(scene.a, protocol.TRAFFIC, protocol.Looking(lan=f"default/{scene.lan}", seconds=1).encode()) as asked:
+        told = asked.events()
+        before = sent(next(told))
+        with PacketSocket(pod.fd(), "net1") as endpoint:
+            endpoint.send(b"\xff" * 6 + endpoint.mac + b"\x88\xb5" + bytes(86))
+        assert sent(next(told)) > before
+        asked.stop()
+        assert not list(told)
+
+
+class TwoAgents:
+    """The agents of a scene, as a workstation has them."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._nodes = {node.name: node for node in (scene.a, scene.b)}
+
+    def call(self, node: str, path: str, body: Mapping[str, Any]) -> Call:
+        """A request that an agent has taken."""
+        return call(self._nodes[node], path, body)
+
+    def each(self, nodes: Iterable[str], act: Callable[[str], Call], *, unreachable: dict[str, Any]) -> dict[str, Call]:
+        """Ask the nodes that there are."""
+        wanted = list(nodes)
+        unreachable |= {node: K8slanError("no agent") for node in wanted if node not in self._nodes}
+        return {node: act(node) for node in wanted if node in self._nodes}
+
+
+def test_rates_are_those_of_every_node_and_one_without_an_agent_is_told(scene: Scene) -> None:
+    with traffic.Streams(TwoAgents(scene), f"default/{scene.lan}", 1) as streams:  # type: ignore[arg-type]
+        streams.open([scene.a.name, scene.b.name, "w9"])
+        assert {flow.item.spoke for flow in streams.flows()} == set(scene.spokes)
+        assert streams.troubles == {"w9": "no agent"}
+        with PacketSocket(scene.pods[0].fd(), "net1") as endpoint:
+            for _ in range(50):
+                endpoint.send(b"\xff" * 6 + endpoint.mac + b"\x88\xb5" + bytes(986))
+        flows = {flow.item.spoke: flow for flow in streams.flows()}
+        one, two = (flows[spoke] for spoke in scene.spokes[:2])
+        assert one.sent
+        assert two.received
+        assert 20 < one.sent.packets < 500
+        assert one.sent.bytes > 20_000 < two.received.bytes
+
+
+def test_learned_addresses_are_told_with_where_they_are_and_forgotten_at_a_word(scene: Scene) -> None:
+    lan, (one, two, _) = f"default/{scene.lan}", scene.spokes
+    mac = "02:00:5e:00:53:01"
+
+    def known(node: Node, **more: object) -> list[KnownMac]:
+        with call(node, protocol.MACS, protocol.Macs(lan=lan, mac=mac, **more).encode()) as asked:  # type: ignore[arg-type]
+            document = asked.document()
+        assert document["more"] == 0
+        return [KnownMac.decode(item) for item in document["macs"]]
+
+    with PacketSocket(scene.pods[0].fd(), "net1") as endpoint:
+        endpoint.send(b"\xff" * 6 + bytes.fromhex(mac.replace(":", "")) + b"\x88\xb5" + bytes(86))
+    (here,) = eventually("it is learned", lambda: known(scene.a))
+    assert (here.mac, here.node, here.spoke, here.plug, here.peer) == (mac, scene.a.name, one, "lab/one:net1", "")
+    assert 0 <= here.age < 60
+    (there,) = eventually("it is learned on the other node", lambda: known(scene.b))
+    assert (there.spoke, there.peer) == ("", PEERS[0])
+    assert two not in (here.spoke, there.spoke)
+    for node in (scene.a, scene.b):
+        with call(node, protocol.MACS, protocol.Macs(lan=lan, flush=True).encode()) as asked:
+            assert asked.document()["flushed"] >= 1
+        assert known(node) == []
+    with call(scene.a, protocol.MACS, protocol.Macs(lan="default/none").encode()) as asked:
+        assert asked.document()["macs"] == []
 
 
 def _with_links_down(scene: Scene, *spokes: str) -> str:

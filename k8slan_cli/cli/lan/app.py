@@ -17,6 +17,13 @@ class _Commands(Panels):
             f"{_HERE}.inspect:inspect",
             "Show a LAN: what it should be, what it is on every node, who is on it, and why it is not ready.",
         ),
+        "top": Late(
+            f"{_HERE}.top:top", "Show what goes through the attachments of LANs, again and again: rates, drops, links."
+        ),
+        "macs": Late(
+            f"{_HERE}.macs:macs",
+            "List the MAC addresses that a LAN's nodes have learned: who sends with each, on which node, when last.",
+        ),
         "graph": Late(f"{_HERE}.graph:graph", "Draw LANs: nodes, who is plugged in where, and what joins them."),
         "example": Late(
             f"{_HERE}.example:example",
@@ -30,6 +37,7 @@ class _Commands(Panels):
             f"{_HERE}.spokes:edit_spokes",
             "Edit the spokes of a LAN in your editor ($VISUAL, $EDITOR), one on each line.",
         ),
+        "set": Late(f"{_HERE}.set:set_", "Change fields of a LAN."),
         "delete": Late(f"{_HERE}.delete:delete", "Delete LANs."),
         "probe": Late(
             f"{_HERE}.probe:probe",
@@ -44,7 +52,8 @@ class _Commands(Panels):
     }
     aliases = {"get": "list", "ls": "list", "describe": "inspect", "show": "inspect", "rm": "delete"}  # noqa: RUF012
     instead = {  # noqa: RUF012 - as the class above has it
-        "edit": "To edit a LAN's spokes: k8slan lan edit-spokes NAME. To edit all of it: kubectl edit lan NAME",
+        "edit": "To edit a LAN's spokes: k8slan lan edit-spokes NAME. "
+        "To change a field: k8slan lan set NAME. To edit all of it: kubectl edit lan NAME",
         "apply": "To create LANs of files: k8slan lan create -f FILE. To change them: kubectl apply -f FILE",
     }
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from k8slan_cli.diagnose.agents import Agents
     from k8slan_cli.diagnose.client import Call
     from k8slan_cli.diagnose.protocol import Capture, Plugged
+    from k8slan_cli.diagnose.recording import Sink
     from k8slan_cli.errors import K8slanError
     from k8slan_cli.lan.vtep import Vtep, VtepPort
 
@@ -43,13 +46,25 @@ def capture(
     ] = "",
     count: Annotated[int, typer.Option("--count", "-c", metavar="N", min=0, help="End after so many frames.")] = 0,
     seconds: Annotated[float, typer.Option(metavar="N", min=0, help="End after so many seconds.")] = 0,
+    show: Annotated[bool, typer.Option("--print", help="Print a line for each frame; with -w, write it too.")] = False,
+    rotate: Annotated[
+        str,
+        typer.Option(
+            metavar="SIZE|TIME", help="With -w FILE: begin a new file after so much (100MB, 10m): FILE-0001, …"
+        ),
+    ] = "",
+    keep: Annotated[
+        int, typer.Option(metavar="N", min=0, help="With --rotate: keep the last so many files; 0 is all.")
+    ] = 0,
     snaplen: Annotated[
         int, typer.Option("--snaplen", "-s", metavar="BYTES", min=14, max=262144, help="Keep so much of each frame.")
     ] = 262144,
 ) -> None:
     """Capture frames at attachments of pods and VMs, as pcapng.
 
-    To see them live: k8slan lan capture router | wireshark -k -i -
+    To see them live: k8slan lan capture router | wireshark -k -i -, or k8slan lan capture router --print
+
+    The last hour of a LAN: k8slan lan capture blue -w blue.pcapng --rotate 10m --keep 6
 
     Each attachment is an interface of its own in the file, with the direction of every frame as the pod or VM sees it.
     A LAN goes before a pod of the same name; with an interface it is always a pod.
@@ -63,9 +78,15 @@ def capture(
     from k8slan_cli.diagnose.agents import Agents
     from k8slan_cli.diagnose.recording import Recording
 
-    if not write and sys.stdout.isatty():
+    turn = _rotation(rotate) if rotate else None
+    if turn and write in ("", "-"):
+        raise UsageError("--rotate needs a file", hint="give -w FILE")
+    if show and write == "-":
+        raise UsageError("--print and -w - would both write to standard output", hint="give -w FILE, or leave it out")
+    if not write and not show and sys.stdout.isatty():
         raise UsageError(
-            "frames are not for a terminal", hint="give -w FILE, or pipe them: … | wireshark -k -i - (or tshark -i -)"
+            "frames are not for a terminal",
+            hint="give -w FILE, or --print, or pipe them: … | wireshark -k -i - (or tshark -i -)",
         )
     agents = Agents(here.cluster)
     chosen = choose(agents, here, what)
@@ -81,8 +102,13 @@ def capture(
             begun = lans.begin(frozenset().union(*chosen.lans.values()), alone=not pods)
             stack.callback(_close, begun)
         # Not before, since a signal that ends the command until here would leave the temporary file behind.
-        out = stack.enter_context(files.writing(Path(write) if write else files.STDOUT))
-        recording = Recording(out, _say, limit=count, seconds=seconds, count=_count)
+        sinks: list[Sink] = [_Printing()] if show else []
+        if turn:
+            sinks.append(stack.enter_context(Rotating(Path(write), *turn, keep)))
+        elif write or not show:
+            sinks.append(stack.enter_context(files.writing(Path(write) if write else files.STDOUT)))
+        counting = _count if not show else lambda _: None
+        recording = Recording(_Every(sinks), _say, limit=count, seconds=seconds, count=counting)
         recording.run(pods, lans, begun)
         for line in recording.words():
             _say(line)
@@ -109,6 +135,125 @@ def _close(calls: Mapping[str, Call | None]) -> None:
             call.close()
 
 
+# ---------------------------------------------------------------- where it goes
+
+
+class _Every:
+    """Several places where a capture goes."""
+
+    def __init__(self, sinks: Sequence[Sink]) -> None:
+        self._sinks = sinks
+
+    def write(self, data: bytes) -> None:
+        """Write to all of them."""
+        for sink in self._sinks:
+            sink.write(data)
+
+    def keep(self) -> None:
+        """Replace what was there before."""
+        for sink in self._sinks:
+            sink.keep()
+
+
+class _Printing:
+    """A line for each frame."""
+
+    def __init__(self) -> None:
+        from k8slan_cli.capture.lines import Lines
+
+        self._lines = Lines()
+
+    def write(self, data: bytes) -> None:
+        """Print what is complete."""
+        for line in self._lines.feed(data):
+            typer.echo(line)
+        sys.stdout.flush()
+
+    def keep(self) -> None:
+        """Nothing was there before."""
+
+
+class Rotating:
+    """Files one after the other, each a whole capture: ``blue-0001.pcapng``, ``blue-0002.pcapng``, ….
+
+    Each begins with the descriptions of all interfaces so far. A new one is begun before a frame that would make one
+    larger than ``size`` bytes, or comes after ``seconds``; of more than ``most`` the oldest is removed (0: none is).
+    """
+
+    def __init__(self, path: Path, size: float, seconds: float, most: int) -> None:
+        from k8slan_cli.capture.pcapng import Reader
+
+        self._path, self._size, self._seconds, self._most = path, size, seconds, most
+        self._reader = Reader()
+        self._head = b""
+        self._written = self._began = self._number = 0.0
+        self._frames = False
+        self._stack = contextlib.ExitStack()
+        self._kept = False
+        self._files: list[Path] = []
+
+    def __enter__(self) -> Rotating:
+        self._next()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stack.close()
+
+    def _next(self) -> None:
+        from k8slan_cli.cli import files
+
+        self._stack.close()
+        self._number += 1
+        path = self._path.with_name(f"{self._path.stem}-{self._number:04.0f}{self._path.suffix}")
+        self._out = self._stack.enter_context(files.writing(path))
+        self._files.append(path)
+        while self._most and len(self._files) > self._most:
+            self._files.pop(0).unlink(missing_ok=True)
+        self._out.write(self._head)
+        self._written, self._began, self._frames = len(self._head), time.monotonic(), False
+        if self._kept:
+            self._out.keep()
+
+    def write(self, data: bytes) -> None:
+        """Write what is complete, into as many files as it takes."""
+        from k8slan_cli.capture.pcapng import BlockType
+
+        for block in self._reader.feed(data):
+            if block.kind in (BlockType.SECTION, BlockType.INTERFACE):
+                self._head += block.data
+            elif block.kind == BlockType.PACKET:
+                full = self._written + len(block.data) > self._size
+                if self._frames and (full or time.monotonic() - self._began >= self._seconds):
+                    self._next()
+                self._frames = True
+            self._out.write(block.data)
+            self._written += len(block.data)
+
+    def keep(self) -> None:
+        """Have the files of that name replaced from now on."""
+        self._kept = True
+        self._out.keep()
+
+
+_UNITS = {"kB": (1e3, 0), "MB": (1e6, 0), "GB": (1e9, 0), "s": (0, 1), "m": (0, 60), "h": (0, 3600)}
+
+
+def _rotation(text: str) -> tuple[float, float]:
+    """How many bytes, or how many seconds, go into a file.
+
+    Raises:
+        UsageError: it says neither.
+
+    """
+    from k8slan_cli.cli.exits import UsageError
+
+    found = re.fullmatch(r"([0-9]+)(kB|MB|GB|s|m|h)", text)
+    if found is None or not int(found[1]):
+        raise UsageError(f"--rotate: {text!r} is neither a size nor a time", hint="such as 100MB, 90s, 10m, 1h")
+    size, seconds = (int(found[1]) * factor or float("inf") for factor in _UNITS[found[2]])
+    return size, seconds
+
+
 # ---------------------------------------------------------------- what to capture
 
 
@@ -130,25 +275,26 @@ def choose(agents: Agents, here: Here, what: Sequence[str]) -> Chosen:
     lans: dict[str, frozenset[str]] = {}
     others: list[str] = []
     for text in what:
-        nodes = _nodes_of(here, text)
+        space, _, name = text.rpartition("/")
+        nodes = _nodes_of(here, space or here.namespace, name)
         if nodes is None:
             others.append(text)
         else:
-            lans[f"{here.namespace}/{text}"] = nodes
+            lans[f"{space or here.namespace}/{name}"] = nodes
     places = _places(agents, here, others, lans) if others else {}
     return Chosen(lans, tuple(item for item in places.values() if item.lan not in lans))
 
 
-def _nodes_of(here: Here, text: str) -> frozenset[str] | None:
+def _nodes_of(here: Here, space: str, name: str) -> frozenset[str] | None:
     """The nodes that take part in the LAN of a name; None if there is none, or this user may not see it."""
     from k8slan_cli.inventory import lans, occupancy
     from k8slan_cli.kube import client, kinds
     from k8slan_cli.lan import names
 
-    if names.subdomain_fault(text):  # with a namespace or an interface it is none
+    if names.subdomain_fault(name) or names.label_fault(space):  # with an interface it is none
         return None
     with contextlib.suppress(client.ApiError):
-        if found := here.cluster.get(kinds.Ref(kinds.LANS, here.namespace, text)):
+        if found := here.cluster.get(kinds.Ref(kinds.LANS, space, name)):
             lan = lans.read(found)
             users = occupancy.read(here.cluster, [lan], waiting=False)
             nodes = frozenset(vtep.node for vtep in users.of(lan).nodes)

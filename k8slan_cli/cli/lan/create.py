@@ -12,7 +12,7 @@ from k8slan_cli.cli import completion
 from k8slan_cli.cli.context import in_cluster
 from k8slan_cli.cli.exits import InUseError, UsageError
 from k8slan_cli.cli.here import Here
-from k8slan_cli.cli.lan.output import Format, dump, yaml_text
+from k8slan_cli.cli.lan import output as out
 from k8slan_cli.errors import AbsentError, Invalid, K8slanError, Problem, near
 from k8slan_cli.lan.model import API_VERSION, KIND, Lan, LanRef
 from k8slan_cli.lan.names import Forms
@@ -99,7 +99,7 @@ def create(
     ] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until it is ready.")] = False,
     timeout: Annotated[float, typer.Option(metavar="SECONDS", help="How long to wait.", min=0)] = 60,
-    output: Annotated[Format | None, typer.Option("--output", "-o", help="Print the object instead of advice.")] = None,
+    output: out.DryRunOutput = "",
 ) -> None:
     """Create a LAN.
 
@@ -129,23 +129,24 @@ def create(
         bridge=bridge,
         vxlan=vxlan,
     )
+    wanted = out.Output.read(output) if output else None
     if file and options != LanOptions(name=""):
         raise UsageError("-f cannot be combined with NAME or LAN options")
     if not file and not name:
         raise UsageError("a LAN needs a name", hint="k8slan lan create NAME, or -f FILE")
     plan = from_files(here, file) if file else from_options(here, options)
-    for warning in plan.warnings:
+    for warning in (*plan.warnings, *_nowhere(here, plan.documents)):
         typer.echo(f"warning: {warning}", err=True)
     made = _create(here, plan, dry_run=dry_run)
     if dry_run:
         shown = [{key: value for key, value in item.items() if key != "status"} for item in plan.documents]
-        form = output if output not in (None, Format.TABLE, Format.WIDE) else Format.YAML
-        many = form is Format.YAML and len(shown) > 1
-        typer.echo("---\n".join(map(yaml_text, shown)) if many else dump(_one_or_all(shown), form), nl=False)
+        form = wanted if wanted and wanted.for_programs else out.Output(out.Format.YAML)
+        many = form.form is out.Format.YAML and len(shown) > 1
+        typer.echo("---\n".join(map(out.yaml_text, shown)) if many else form.objects(_one_or_all(shown)), nl=False)
         typer.echo("nothing was created: this was a dry run", err=True)
         return
-    if output not in (None, Format.TABLE, Format.WIDE):
-        typer.echo(dump(_one_or_all(made), output or Format.YAML), nl=False)
+    if wanted and wanted.for_programs:
+        typer.echo(wanted.objects(_one_or_all(made)), nl=False)
     else:
         for document in made:
             typer.echo(_made(document))
@@ -351,6 +352,16 @@ def _strange_nodes(lan: Lan, nodes: frozenset[str] | None) -> Iterator[str]:
         if nodes is not None and node not in nodes:
             hint = near(node, nodes)
             yield f"there is no node {node!r} in the cluster{f': {hint}' if hint else ''}"
+
+
+def _nowhere(here: Here, documents: Iterable[Document]) -> Iterator[str]:
+    """Warn of devices that LANs name and no node has, as far as this user may ask."""
+    from k8slan_cli.diagnose.lan import nowhere
+    from k8slan_cli.lan import codec
+
+    for lan in map(codec.decode, documents):
+        if lan.underlay or lan.underlays:
+            yield from nowhere(here.cluster, lan)
 
 
 _OWN = ("uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp", "managedFields", "selfLink")

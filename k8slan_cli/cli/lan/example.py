@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _IMAGE = "docker.io/library/busybox:stable"
 _DISK = "quay.io/containerdisks/fedora:latest"
+_TAKEN = ("lo", "eth0")  # interfaces that a pod has before it is on any LAN
 _PORT = "lan"  # the name of the interface in a VM's manifest
 
 Document = dict[str, Any]
@@ -46,7 +47,8 @@ def example(
         str,
         typer.Argument(
             metavar="NAME/SPOKE",
-            help="The LAN and its spoke, for a StatefulSet without -0, -1, …; only NAME for a dynamic LAN.",
+            help="The LAN and its spoke, for a StatefulSet without -0, -1, …; only NAME for a dynamic LAN. "
+            "With NAMESPACE/ before, NAMESPACE/NAME/ for a dynamic one.",
             autocompletion=completion.places,
         ),
     ],
@@ -64,7 +66,8 @@ def example(
     """Print a manifest that is plugged into a LAN, to change and to apply with kubectl."""
     from k8slan_cli.inventory import lans
 
-    name, _, spoke = where.partition("/")
+    place, name, spoke = _where(where)
+    here, name = here.lan(f"{place}{name}")
     lan = lans.sound(lans.one(here.cluster, here.namespace, name))
     socket = socket_of(lan, spoke, what)
     wanted = Wanted(interface=interface, ips=tuple(ip or ()), image=image)
@@ -75,6 +78,16 @@ def example(
         makers = {Workload.POD: pod, Workload.DEPLOYMENT: deployment, Workload.STATEFULSET: stateful_set}
         document = makers[what](socket, wanted)
     typer.echo(yaml_text(document), nl=False)
+
+
+def _where(text: str) -> tuple[str, str, str]:
+    """The namespace with its slash (or ""), the LAN and the spoke (or "") of ``[NAMESPACE/]NAME[/SPOKE]``.
+
+    Of two words the first is the LAN; with a slash at the end they are a namespace and a LAN without a spoke.
+    """
+    first, _, rest = text.partition("/")
+    second, slash, third = rest.partition("/")
+    return (f"{first}/", second, third) if slash else ("", first, second)
 
 
 def _binding(cluster: Cluster) -> Document:
@@ -185,6 +198,8 @@ def check(wanted: Wanted, what: Workload, socket: Target) -> None:
         raise UsageError(f"a {_KINDS[what]} has several pods here, which cannot share an address", hint=hint)
     if wanted.interface and (fault := names.interface_fault(wanted.interface, 15)):
         raise UsageError(f"--interface {fault}")
+    if wanted.interface in _TAKEN:
+        raise UsageError(f"--interface: a pod has {wanted.interface} already", hint="take another, such as net1")
     for text in wanted.ips:
         try:
             ip_interface(text)

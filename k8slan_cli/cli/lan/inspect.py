@@ -12,8 +12,7 @@ import typer
 from k8slan_cli.cli import completion
 from k8slan_cli.cli.context import in_cluster
 from k8slan_cli.cli.here import Here
-from k8slan_cli.cli.lan.listing import Output
-from k8slan_cli.cli.lan.output import Format, dump, for_programs, tidy
+from k8slan_cli.cli.lan import output as out
 
 if TYPE_CHECKING:
     from k8slan_cli.cli.lan.text import Table
@@ -32,24 +31,34 @@ _UNSEEN = "cannot be seen"
 def inspect(
     here: Here,
     name: Annotated[list[str], typer.Argument(metavar="NAME…", autocompletion=completion.lans)],
-    output: Output = Format.TABLE,
+    output: out.Option = "table",
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on, and show it again after each change.")] = False,
 ) -> None:
     """Show a LAN: what it should be, what it is on every node, who is on it, and why it is not ready.
 
     k8slan lan inspect blue -o json | jq .attached
     """
-    from k8slan_cli.cli.lan import text
+    from k8slan_cli.cli import live
+
+    wanted = out.Output.read(output)
+    places = [(there.namespace, each) for there, each in map(here.lan, dict.fromkeys(name))]
+    if watch:
+        sources = live.sources(places)
+        live.screens(live.after_changes(here.cluster, sources, lambda: _shown(here, places, wanted).rstrip("\n")))
+    else:
+        typer.echo(_shown(here, places, wanted), nl=False)
+
+
+def _shown(here: Here, places: Sequence[tuple[str, str]], wanted: out.Output) -> str:
     from k8slan_cli.diagnose.lan import look
 
-    views = [look(there.cluster, there.namespace, each) for there, each in map(here.lan, dict.fromkeys(name))]
-    if output is Format.NAME:
-        typer.echo(dump([view.found.document for view in views], output), nl=False)
-    elif for_programs(output):
+    views = [look(here.cluster, *place) for place in places]
+    if wanted.for_programs:
         found = [as_document(view) for view in views]
-        typer.echo(dump(found[0] if len(found) == 1 else {"items": found}, output), nl=False)
-    else:
-        reports = ["\n".join(report(view, limit=text.width(), wide=output is Format.WIDE)) for view in views]
-        typer.echo("\n\n".join(reports))
+        names = [out.lan_name(view.found.document) for view in views]
+        return wanted.text(found[0] if len(found) == 1 else {"items": found}, names)
+    reports = ["\n".join(report(view, limit=wanted.limit(), wide=wanted.wide)) for view in views]
+    return "\n\n".join(reports) + "\n"
 
 
 # ---------------------------------------------------------------- for people
@@ -341,7 +350,7 @@ def as_document(view: LanDetails) -> dict[str, Any]:
     from k8slan_cli.diagnose.lan import why
 
     return {
-        "lan": tidy(view.found.document),
+        "lan": out.tidy(view.found.document),
         "why": list(why(view)),
         "nodes": [_node(vtep) for vtep in view.on.vteps],
         "mtu": view.on.mtu,

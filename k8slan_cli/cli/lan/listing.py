@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,7 +12,7 @@ from k8slan_cli.cli import completion
 from k8slan_cli.cli.context import in_cluster
 from k8slan_cli.cli.exits import UsageError
 from k8slan_cli.cli.here import Here
-from k8slan_cli.cli.lan.output import Format, dump, for_programs
+from k8slan_cli.cli.lan import output as out
 
 if TYPE_CHECKING:
     from k8slan_cli.cli.lan.text import Table
@@ -22,7 +22,6 @@ _ONCE = datetime(1, 1, 1, tzinfo=UTC)
 """A time at which every LAN has the same age, so that rows differ by all else."""
 
 All = Annotated[bool, typer.Option("--all-namespaces", "-A", help="The LANs of all namespaces.")]
-Output = Annotated[Format, typer.Option("--output", "-o", help="How to print it.")]
 
 
 @in_cluster
@@ -33,14 +32,19 @@ def listing(
         typer.Argument(metavar="NAME…", help="Only these.", autocompletion=completion.lans, show_default=False),
     ] = None,
     everywhere: All = False,
-    output: Output = Format.TABLE,
+    output: out.Option = "table",
     headers: Annotated[bool, typer.Option(" /--no-headers", help="Print rows alone.")] = True,
+    sort_by: Annotated[
+        str, typer.Option("--sort-by", metavar="PATH", help="Sort by a field of LANs, as kubectl: .spec.vni")
+    ] = "",
     selector: Annotated[str, typer.Option("--selector", "-l", metavar="K=V,…", help="Only LANs with labels.")] = "",
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on, and print each change.")] = False,
 ) -> None:
     """List LANs.
 
     With a label, in all namespaces: k8slan lan list -A -l lab=one
+
+    One field alone: k8slan lan list blue -o jsonpath=.status.vni
     """
     from k8slan_cli.cli.lan import text
     from k8slan_cli.inventory import lans
@@ -48,6 +52,7 @@ def listing(
 
     if name and (everywhere or selector or watch):
         raise UsageError("names cannot be combined with -A, -l or -w")
+    wanted, order = out.Output.read(output), _order(sort_by)
     namespace = "" if everywhere else here.namespace
     try:
         items = here.lans(name) if name else lans.several(here.cluster, namespace, selector)
@@ -55,16 +60,19 @@ def listing(
         if selector and error.status == 400:
             raise UsageError(f"{selector!r} is not a label selector", hint="such as app=web,tier!=test") from error
         raise
-    if for_programs(output):
+    if order:
+        items = sorted(items, key=order)
+    if wanted.for_programs:
+        documents = [item.document for item in items]
         if not watch:
-            typer.echo(dump([item.document for item in items], output), nl=False)
+            typer.echo(wanted.objects(documents[0] if name and len(documents) == 1 else documents), nl=False)
             return
         for item in items:
-            _print_object(item, output)
+            _print_object(item, wanted)
         for item, _ in _changes(here, namespace, selector, items):
-            _print_object(item, output)
+            _print_object(item, wanted)
         return
-    shown = table(items, everywhere=everywhere, wide=output is Format.WIDE, limit=text.width(), links=watch)
+    shown = table(items, everywhere=everywhere, wide=wanted.wide, limit=text.width(), links=watch)
     if items or watch:
         typer.echo("\n".join(shown.lines() if headers else shown.body()))
         for line in text.left_out(shown.left_out, text.width()):
@@ -84,8 +92,34 @@ def listing(
             before[item.ref] = now
 
 
-def _print_object(item: Found, output: Format) -> None:
-    typer.echo("---\n" * (output is Format.YAML) + dump(item.document, output), nl=False)
+def _order(sort_by: str) -> Callable[[Found], Any] | None:
+    """Return what LANs are sorted by: those without the field first, numbers before texts.
+
+    Raises:
+        UsageError: it is no path.
+
+    """
+    if not sort_by:
+        return None
+    from k8slan_cli.cli import jsonpath
+    from k8slan_cli.plan.occupancy import natural
+
+    try:
+        values = jsonpath.path(sort_by)
+    except ValueError as error:
+        raise UsageError(f"--sort-by: {error}", hint="such as --sort-by=.spec.vni") from None
+
+    def key(item: Found) -> Any:
+        first = next(iter(values(item.document)), None)
+        if first is None or isinstance(first, int | float):
+            return (first is not None, first or 0)
+        return (2, natural(first if isinstance(first, str) else str(first)))
+
+    return key
+
+
+def _print_object(item: Found, output: out.Output) -> None:
+    typer.echo("---\n" * (output.form is out.Format.YAML) + output.objects(item.document), nl=False)
 
 
 def table(

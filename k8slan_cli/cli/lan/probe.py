@@ -6,7 +6,9 @@ import contextlib
 import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,7 +17,7 @@ from k8slan_cli.cli import completion
 from k8slan_cli.cli.context import in_cluster
 from k8slan_cli.cli.exits import Exit
 from k8slan_cli.cli.here import Here
-from k8slan_cli.cli.lan.output import ReportFormat, json_text
+from k8slan_cli.cli.lan import output as out
 
 if TYPE_CHECKING:
     from k8slan_cli.diagnose.agents import Agents, Attachments
@@ -28,6 +30,8 @@ MOST = 6
 """As many attachments are probed by themselves: fifteen pairs, a few seconds."""
 _WIDE = 4
 """As many ways get a column each."""
+_MANY, _ABREAST = MOST * (MOST - 1) // 2, 8
+"""Of more pairs than that, so many are probed at a time."""
 
 
 @in_cluster
@@ -57,7 +61,8 @@ def probe(
             "--class", metavar="KEY", help="Only this class; repeatable.", autocompletion=completion.frame_classes
         ),
     ] = None,
-    output: Annotated[ReportFormat, typer.Option("--output", "-o", help="How to print it.")] = ReportFormat.TABLE,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Probe again and again, until Ctrl-C.")] = False,
+    output: out.Option = "table",
 ) -> None:
     """Send every class of frames between attachments of a LAN, and say what became of them.
 
@@ -67,30 +72,37 @@ def probe(
     Between two pods: k8slan lan probe blue --from router --to firewall
 
     One class, between all: k8slan lan probe blue --all --class lacp
+
+    What passes while something is changed: k8slan lan probe blue -w
     """
     from k8slan_cli.diagnose import exchange
     from k8slan_cli.diagnose.agents import Agents
 
+    wanted = out.Output.read(output, named=False)
     here, name = here.lan(name)
     keys = _keys(classes or [])
     agents = Agents(here.cluster)
     seen, notes = attached(agents, here, name)
     pairs, more = choose(seen, here.namespace, src, dst, everything=everything)
     notes += more
-    wanted = list(dict.fromkeys(itertools.chain.from_iterable(pairs)))
+    ends = list(dict.fromkeys(itertools.chain.from_iterable(pairs)))
     with contextlib.ExitStack() as stack:
-        sites = open_sites(stack, agents, wanted)
-        found = across(
-            pairs,
-            lambda a, b: exchange.cross(sites[a.place], sites[b.place], keys, count),
-            lambda item: short(item, here),
-        )
-    if found.interrupted:
-        notes.append(found.interrupted)
-    if output is ReportFormat.JSON:
-        typer.echo(json_text(document(name, here.namespace, found.ways, found.faults, notes)), nl=False)
-    else:
-        typer.echo("\n".join(report(found.ways, found.faults, notes, keys)))
+        sites = open_sites(stack, agents, ends)
+        while True:
+            found = across(
+                pairs,
+                lambda a, b: exchange.cross(sites[a.place], sites[b.place], keys, count),
+                lambda item: short(item, here),
+            )
+            said = [*notes, found.interrupted] if found.interrupted else notes
+            if wanted.for_programs:
+                typer.echo(wanted.text(document(name, here.namespace, found.ways, found.faults, said)), nl=False)
+            else:
+                lines = report(found.ways, found.faults, said, keys, limit=wanted.limit(), again=watch)
+                typer.echo("\n".join(lines))
+            if not watch or found.interrupted or not found.ways:
+                break
+            notes = []
     if found.interrupted:
         raise typer.Exit(Exit.INTERRUPTED)
     if found.faults or not all(way.ok for way in found.ways):
@@ -109,25 +121,52 @@ class Outcome:
 def across(
     pairs: Sequence[Pair], cross: Callable[[Plugged, Plugged], tuple[Way, Way]], called: Callable[[Plugged], str]
 ) -> Outcome:
-    """Probe pairs one after the other, so that none disturbs the times of another, until Ctrl-C."""
+    """Probe pairs until Ctrl-C: one after the other, so that none disturbs the times of another.
+
+    Of very many, several at a time, but at no attachment more than one.
+    """
     from k8slan_cli.cli.lan.text import progress
     from k8slan_cli.errors import K8slanError
 
-    ways: list[Way] = []
+    results: dict[Pair, tuple[Way, Way]] = {}
     faults: list[str] = []
-    begun, interrupted = time.monotonic(), ""
-    for number, (a, b) in enumerate(pairs):
-        left = f", {_duration((time.monotonic() - begun) / number * (len(pairs) - number))} left" if number else ""
-        progress(f"{number + 1} of {len(pairs)}{left}: {called(a)} and {called(b)}")
-        try:
-            ways += cross(a, b)
-        except K8slanError as error:
-            faults.append(f"{called(a)} and {called(b)}: {error}")
-        except KeyboardInterrupt:
-            interrupted = f"interrupted after {number} of {len(pairs)} pairs"
-            break
+    begun, done, interrupted = time.monotonic(), 0, ""
+    abreast = _ABREAST if len(pairs) > _MANY else 1
+    pool = ThreadPoolExecutor(abreast)
+    try:
+        for together in _rounds(pairs, abreast):
+            left = f", {_duration((time.monotonic() - begun) / done * (len(pairs) - done))} left" if done else ""
+            progress(f"{done + 1} of {len(pairs)}{left}: {called(together[0][0])} and {called(together[0][1])}")
+            for (a, b), future in [(pair, pool.submit(cross, *pair)) for pair in together]:
+                try:
+                    results[a, b] = future.result()
+                except K8slanError as error:
+                    faults.append(f"{called(a)} and {called(b)}: {error}")
+                done += 1
+    except KeyboardInterrupt:
+        interrupted = f"interrupted after {done} of {len(pairs)} pairs"
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
     progress("")
+    ways = list(itertools.chain.from_iterable(results[pair] for pair in pairs if pair in results))
     return Outcome(ways=ways, faults=faults, interrupted=interrupted)
+
+
+def _rounds(pairs: Sequence[Pair], abreast: int) -> Iterator[list[Pair]]:
+    """All pairs, so many at a time at the most, none of which share an end."""
+    left = list(pairs)
+    while left:
+        chosen: list[Pair] = []
+        busy: set[Plugged] = set()
+        later: list[Pair] = []
+        for pair in left:
+            if len(chosen) == abreast or not busy.isdisjoint(pair):
+                later.append(pair)
+            else:
+                chosen.append(pair)
+                busy.update(pair)
+        yield chosen
+        left = later
 
 
 def _duration(seconds: float) -> str:
@@ -271,27 +310,35 @@ def open_sites(stack: contextlib.ExitStack, agents: Agents, wanted: Sequence[Plu
 # ---------------------------------------------------------------- what came of it
 
 
-def report(ways: Sequence[Way], faults: Sequence[str], notes: Sequence[str], keys: Sequence[str]) -> Iterator[str]:
-    """All of it, for people."""
+def report(
+    ways: Sequence[Way],
+    faults: Sequence[str],
+    notes: Sequence[str],
+    keys: Sequence[str],
+    *,
+    limit: int | None,
+    again: bool = False,
+) -> Iterator[str]:
+    """All of it, for people; of a probe that is done ``again`` and again no table, but the time."""
     from k8slan_cli.cli.lan import text
 
-    limit = text.width()
     for note in notes:
         yield from text.paragraph(note, limit, "note: ", "      ")
-    if any(not _silent(way) for way in ways):
+    if any(not _silent(way) for way in ways) and not again:
         yield from (_by_class(ways, limit) if len(ways) <= _WIDE else _by_way(ways, limit))
         yield ""
     for way in ways:
         yield from _failures(way, limit)
     for fault in faults:
         yield from text.paragraph(fault, limit, "not probed: ", "  ")
+    now = f"{datetime.now():%H:%M:%S}  " if again else ""
     failed = {result.key for way in ways for result in way.results if not result.ok}
     if failed:
-        yield f"{len(failed)} of {len(keys)} frame classes failed"
+        yield f"{now}{len(failed)} of {len(keys)} frame classes failed"
     elif ways:
         frames = sum(result.sent for way in ways for result in way.results)
         classes = "the one class" if len(keys) == 1 else f"all {len(keys)} classes"
-        yield f"{classes} of frames passed on {text.plural(len(ways), 'way')} ({frames} frames)"
+        yield f"{now}{classes} of frames passed on {text.plural(len(ways), 'way')} ({frames} frames)"
 
 
 def _by_class(ways: Sequence[Way], limit: int | None) -> Iterator[str]:

@@ -7,10 +7,10 @@ it is made anew of what is there now. A spoke that a pod holds is not taken away
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from k8slan_cli.lan.model import Lan
     from k8slan_cli.plan.occupancy import Occupant
 
-_ATTEMPTS = 5
+ATTEMPTS = 5
+"""So often a change is made anew because somebody else has written meanwhile."""
 Spokes = tuple[str, ...]
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The LAN.", autocompletion=completion.lans)]
@@ -122,7 +123,8 @@ def _edit(text: str) -> str:
             subprocess.run([*shlex.split(editor), str(file)], check=True)  # noqa: S603 - the user's own choice
             return file.read_text()
         except (OSError, ValueError) as error:
-            raise K8slanError(f"the editor {editor!r} cannot be used: {error}", hint=hint) from error
+            reason = getattr(error, "strerror", None) or error
+            raise K8slanError(f"the editor {editor!r} cannot be used: {reason}", hint=hint) from error
         except subprocess.CalledProcessError as error:
             raise K8slanError(f"the editor failed with {error.returncode}; nothing is changed", hint=hint) from error
 
@@ -141,7 +143,7 @@ def _change(here: Here, name: str, wanted: Callable[[Lan], Spokes], dry_run: boo
     from k8slan_cli.inventory import lans
 
     here, name = here.lan(name)
-    for _ in range(_ATTEMPTS):
+    for _ in range(ATTEMPTS):
         found = lans.one(here.cluster, here.namespace, name)
         lan = lans.sound(found)
         spokes = wanted(lan)
@@ -151,8 +153,8 @@ def _change(here: Here, name: str, wanted: Callable[[Lan], Spokes], dry_run: boo
         if found.deleting:
             raise InUseError(f"LAN {lan.ref} is being deleted")
         _check_free(here, found, set(lan.spokes) - set(spokes))
-        _check_valid(here, replace(lan, spokes=spokes))
-        if _write(here, found, spokes, dry_run=dry_run):
+        check_valid(here, replace(lan, spokes=spokes))
+        if write(here, found, {"spokes": list(spokes)}, dry_run=dry_run):
             typer.echo(_words(lan, spokes, dry_run=dry_run))
             return
     raise K8slanError(f"others change LAN {here.namespace}/{name} all the time", hint="try again")
@@ -172,7 +174,8 @@ def _check_free(here: Here, found: Found, going: set[str]) -> None:
         raise InUseError(f"in LAN {found.ref} {which}", hint="delete what holds it first")
 
 
-def _check_valid(here: Here, lan: Lan) -> None:
+def check_valid(here: Here, lan: Lan) -> None:
+    """Raise Invalid if a LAN would break rules, or clash with another."""
     from k8slan_cli.inventory import lans
     from k8slan_cli.kube import client
     from k8slan_cli.lan import validate
@@ -188,12 +191,12 @@ def _check_valid(here: Here, lan: Lan) -> None:
         raise Invalid(f"LAN {lan.ref}", problems)
 
 
-def _write(here: Here, found: Found, spokes: Sequence[str], *, dry_run: bool) -> bool:
-    """Write the spokes; false if the object is not what was read any more."""
+def write(here: Here, found: Found, spec: Mapping[str, Any], *, dry_run: bool) -> bool:
+    """Write fields of the spec, None for one that is to go; false if the object is not what was read any more."""
     from k8slan_cli.inventory import lans
     from k8slan_cli.kube import apply, client
 
-    body = {"metadata": {"resourceVersion": found.version}, "spec": {"spokes": list(spokes)}}
+    body = {"metadata": {"resourceVersion": found.version}, "spec": dict(spec)}
     query = {"fieldManager": apply.FIELD_MANAGER} | ({"dryRun": "All"} if dry_run else {})
     path = lans.target(found.ref.namespace, found.ref.name).path
     try:

@@ -174,6 +174,16 @@ def strong(text: str) -> str:
     return f"{BOLD}{text}{PLAIN}" if _colours() else text
 
 
+def added(line: str) -> str:
+    """A line of a diff that is new."""
+    return f"{GREEN}{line}{PLAIN}" if _colours() else line
+
+
+def removed(line: str) -> str:
+    """A line of a diff that is no more."""
+    return f"{RED}{line}{PLAIN}" if _colours() else line
+
+
 def _colours() -> bool:
     """Whether a person sees colours here, and wants them (no-color.org, force-color.org)."""
     if os.environ.get("NO_COLOR"):
@@ -210,7 +220,11 @@ def age(since: str, now: datetime | None = None) -> str:
         then = datetime.fromisoformat(since)
     except ValueError:
         return ""
-    seconds = max(0, int(((now or datetime.now(UTC)) - then).total_seconds()))
+    return duration(max(0, int(((now or datetime.now(UTC)) - then).total_seconds())))
+
+
+def duration(seconds: int) -> str:
+    """Some time, in its two largest units at the most."""
     minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
     if seconds < 120:
         return f"{seconds}s"

@@ -123,7 +123,7 @@ def test_a_command_that_is_not_there() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["list", "-o", "cake"], "'cake' is not one of table, wide, json, yaml, name."),
+        (["list", "-o", "cake"], "'cake' is not one of table, wide, json, yaml, name, jsonpath=PATH"),
         (["create", "x", "--mtu", "big"], "'big' is not a whole number."),
         (["create", "x", "--mtu", "1.5"], "'1.5' is not a whole number."),
         (["create", "x", "--timeout", "soon"], "'soon' is not a number."),

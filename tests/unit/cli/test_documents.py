@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from k8slan_cli.agent.sources import read_documents
 from k8slan_cli.cli import documents
 from k8slan_cli.errors import K8slanError
 from tests.unit.render.command import call
@@ -28,6 +29,7 @@ def test_files_and_folders_in_the_order_of_the_command_line(tmp_path: Path) -> N
 def test_a_list_is_its_items(kind: str, tmp_path: Path) -> None:
     (tmp_path / "f").write_text(json.dumps({"kind": kind, "items": [{"a": 1}, {"a": 2}]}))
     assert [document for _, document in documents.read([str(tmp_path / "f")])] == [{"a": 1}, {"a": 2}]
+    assert read_documents((tmp_path / "f").read_text(), "f") == [{"a": 1}, {"a": 2}]
 
 
 @pytest.mark.parametrize(

@@ -102,12 +102,19 @@ def _port(lan: LanRef, short: Mapping[str, Any]) -> VtepPort:
 class Rig:
     """The loop, the objects, a wall clock that stands still unless it is set."""
 
-    def __init__(self, naming: Naming = DEFAULT_NAMING, api: FakeApi | None = None, vnis: range = DEFAULT_VNIS) -> None:
+    def __init__(
+        self,
+        naming: Naming = DEFAULT_NAMING,
+        api: FakeApi | None = None,
+        vnis: range = DEFAULT_VNIS,
+        *,
+        telling: bool = False,
+    ) -> None:
         self.api: Any = api or FakeApi()
         self.now = START
         self.is_fresh = True
         events = Events(self.api, "k8slan-controller", "me")
-        self.loop = Loop(self.api, events, lambda: self.is_fresh, lambda: self.now, naming, vnis)
+        self.loop = Loop(self.api, events, lambda: self.is_fresh, lambda: self.now, naming, vnis, telling=telling)
         self.world = self.loop.world
         self._informers = [Informer(self.api, KINDS[kind].path(), getattr(self.world, kind)) for kind in KINDS]
         self._tasks: list[asyncio.Task[None]] = []

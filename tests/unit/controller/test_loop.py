@@ -10,7 +10,7 @@ import pytest
 
 from k8slan_cli.kube.client import ApiError
 from k8slan_cli.kube.kinds import LANS, NADS
-from k8slan_cli.lan.model import LanRef
+from k8slan_cli.lan.model import LINKS_DOWN, LanRef
 from tests.unit.controller.rig import Rig, path
 from tests.unit.kube.fake_time import run as run_fast
 
@@ -294,3 +294,29 @@ def test_what_is_done_is_counted() -> None:
         assert rig.loop.done == wanted
 
     play(script)
+
+
+def test_who_comes_and_goes_is_told_many_at_once_in_one_event_and_nothing_of_before() -> None:
+    async def main() -> None:
+        rig = Rig(telling=True)
+        spec = {"vni": 5, "dynamic": True, "spokes": ["e1"]}
+        rig.change({"lans": {"a": {"spec": spec}}, "nodes": {"n1": {}}, "vteps": {"a@n1": {"ports": ["p0"]}}})
+        async with rig.running(), rig.looping():
+            await rig.settle()
+            for count in range(1, 30):
+                rig.change({"vteps": {"a@n1": {"ports": [f"p{number}" for number in range(count)]}}})
+                await rig.settle()
+            await asyncio.sleep(5)
+            rig.change({"vteps": {"a@n1": {"ports": ["p1"]}}})
+            rig.change({"lans": {"a": {"patch": {"metadata": {"annotations": {LINKS_DOWN: "e1"}}}}}})
+            await rig.settle()
+            await asyncio.sleep(5)
+            await rig.settle()
+        told = [found for at, found in rig.api.objects.items() if "/events/" in at]
+        assert sorted(found["reason"] for found in told) == ["Attached", "Attached", "Detached", "LinkDown"]
+        notes = " ".join(found["note"] for found in told)
+        assert "on node n1" in notes
+        assert "the link was pulled out: e1" in notes
+        assert rig.world.news == {}
+
+    run_fast(main())

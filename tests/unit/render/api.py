@@ -184,7 +184,8 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             before = api.objects.get(path, {})
             if self.headers["Content-Type"] == "application/merge-patch+json":
-                found = before | {"metadata": before["metadata"] | body["metadata"]}
+                spec = {k: v for k, v in ((before.get("spec") or {}) | body.get("spec", {})).items() if v is not None}
+                found = before | {"metadata": before["metadata"] | body["metadata"]} | ({"spec": spec} if spec else {})
             else:
                 assert query["fieldManager"] == "k8slan"
                 old = before.get("metadata", {})

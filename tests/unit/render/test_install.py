@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from k8slan_cli.cli.install import difference
 from k8slan_cli.kube import apply, kinds
 from k8slan_cli.render import manifests
 from k8slan_cli.render.settings import Settings
@@ -100,6 +101,18 @@ def test_a_dry_run_changes_nothing(api: Api, run: Any) -> None:
     assert done.stderr.count(" would be created\n") == len(PATHS)
     run("install")
     assert "would be" not in run("install", "--dry-run").stderr
+
+
+@pytest.mark.usefixtures("api")
+def test_a_dry_run_shows_what_would_be_other(run: Any) -> None:
+    run("install", "--no-wait")
+    assert run("install", "--dry-run").stdout == ""
+    shown = run("install", "--dry-run", "--agent-metrics-port", "9999").stdout
+    assert "--- DaemonSet k8slan-system/k8slan-node-agent\n" in shown
+    assert any(line.startswith("+") and "9999" in line for line in shown.splitlines())
+    assert any(line.startswith("-") and "9402" in line for line in shown.splitlines())
+    both = ({"data": {"k": value}, "status": {"at": value}} for value in ("one", "two"))
+    assert not list(difference(*both, "Secret k8slan-system/x"))
 
 
 def test_all_that_is_missing_is_said_before_anything_is_changed(api: Api, run: Any) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from k8slan_cli.cli.lan.capture import Spreading, choose
+from k8slan_cli.capture import pcapng
+from k8slan_cli.capture.pcapng import Direction, Interface
+from k8slan_cli.cli.lan.capture import Rotating, Spreading, choose
 from k8slan_cli.diagnose import protocol
 from k8slan_cli.diagnose.agents import Attachments
 from k8slan_cli.diagnose.client import AgentError
@@ -20,6 +23,7 @@ from k8slan_cli.kube.kinds import LANS, Ref
 from tests.support import scene
 from tests.support.scene import Object
 from tests.unit.diagnose.test_recording import Agent
+from tests.unit.render.command import call
 
 
 class Cluster:
@@ -128,6 +132,7 @@ def chosen(nodes: Nodes, cluster: Cluster, *what: str) -> tuple[dict[str, set[st
 def test_a_lan_goes_before_a_pod_and_no_agent_is_asked_who_is_on_it() -> None:
     nodes = Nodes(ITEMS)
     assert chosen(nodes, Cluster("blue"), "blue") == ({"lab/blue": {"w1"}}, [])
+    assert chosen(nodes, Cluster("blue"), "lab/blue") == ({"lab/blue": {"w1"}}, [])
     assert nodes.asked == []
 
 
@@ -187,3 +192,30 @@ def test_a_filter_that_is_none_is_refused_at_once() -> None:
     wrong = AgentError("node w2: filter: 'places: are no': syntax error", status=400)
     with pytest.raises(AgentError, match="syntax error"):
         spreading(Nodes(answers={"w1": Agent("a", 1), "w2": wrong})).begin({"w1", "w2"}, alone=True)
+
+
+def test_a_capture_goes_on_in_a_new_file_that_is_whole(tmp_path: Path) -> None:
+    head = pcapng.section("x") + pcapng.interface(Interface(name="a"))
+    frames = [pcapng.packet(0, at, bytes(200), 200, Direction.IN) for at in range(5)]
+    with Rotating(tmp_path / "blue.pcapng", len(head) + 2 * len(frames[0]), float("inf"), 2) as out:
+        out.write(head)
+        out.keep()
+        for frame in frames:
+            out.write(frame[:9])
+            out.write(frame[9:])
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
+        "blue-0002.pcapng": head + frames[2] + frames[3],
+        "blue-0003.pcapng": head + frames[4],
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--rotate", "10m"], "--rotate needs a file"),
+        (["--rotate", "10", "-w", "f"], "'10' is neither a size nor a time"),
+        (["--print", "-w", "-"], "would both write"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(words: list[str], said: str) -> None:
+    assert said in call("lan", "capture", "blue", *words, status=2).stderr

@@ -146,3 +146,50 @@ def test_what_a_terminal_is_too_narrow_for_is_told(
         assert any(line.startswith("Too narrow for") for line in lines) == (columns < 60 or words != ["list"])
         wide = k8slan("lan", *words, "-o", "wide")
         assert "Too narrow" not in wide.stdout + wide.stderr
+
+
+# ---------------------------------------------------------------- examples
+
+
+def test_an_example_names_its_lan_as_all_commands_do_and_no_interface_that_a_pod_has(k8slan: Workstation) -> None:
+    k8slan.put(scene.lan("blue", vni=7, dynamic=True))
+    for where in ("red/e1", "lab/red/e1", "blue", "lab/blue/"):
+        assert "kind: Pod" in k8slan("lan", "example", "pod", where).stdout
+    for taken in ("eth0", "lo"):
+        done = k8slan("lan", "example", "pod", "red/e1", "--interface", taken, status=2)
+        assert done.stderr == f"k8slan: --interface: a pod has {taken} already\n  take another, such as net1\n"
+
+
+# ---------------------------------------------------------------- set
+
+
+def test_fields_are_changed_and_taken_out(k8slan: Workstation) -> None:
+    def spec() -> dict[str, Any]:
+        return dict(k8slan.api.objects[f"{LANS}/red"]["spec"])
+
+    before = spec()
+    done = k8slan("lan", "set", "red", "--mtu", "1400", "--dry-run")
+    assert done.stdout == "LAN lab/red: mtu none → 1400 (dry run)\n"
+    assert spec() == before
+    words = ["--mtu", "1400", "--dynamic", "--underlay", "", "--node-underlay", "w1=eth2", "--allow-namespace", "b"]
+    done = k8slan("lan", "set", "lab/red", *words)
+    assert "defaultVxlanDev eth1 → none" in done.stdout
+    changed = {"mtu": 1400, "dynamic": True, "vxlanDevMap": {"w1": "eth2"}, "allowedNamespaces": ["b"]}
+    assert spec() == {key: value for key, value in before.items() if key != "defaultVxlanDev"} | changed
+    assert k8slan("lan", "set", "red", "--mtu", "1400").stdout == "LAN lab/red is so already\n"
+    k8slan("lan", "set", "red", "--mtu", "0", "--node-underlay", "w1=", "--allow-namespace", "", "--underlay", "eth1")
+    assert spec() == before | {"dynamic": True}
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        ([], 2, "say what to change"),
+        (["--mtu", "7"], 1, "LAN lab/red is not valid:\n  spec.mtu: "),
+        (["--node-underlay", "w1"], 2, "'w1' is not NODE=DEVICE"),
+        (["--port", "8472", "--multicast", "1.2.3.4"], 1, "spec.vxlanGrp: "),
+    ],
+)
+def test_what_cannot_be_set_is_refused(words: list[str], status: int, said: str, k8slan: Workstation) -> None:
+    k8slan.put(scene.lan("blue", vni=7, status=scene.status(scene.READY)))
+    assert said in k8slan("lan", "set", "red", *words, status=status).stderr

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import re
+import threading
 from dataclasses import dataclass, field
 
 import pytest
 
 from k8slan_cli.cli.exits import UsageError
-from k8slan_cli.cli.lan import probe
+from k8slan_cli.cli.lan import probe, text
 from k8slan_cli.diagnose.agents import Attachments
 from k8slan_cli.diagnose.exchange import Way
 from k8slan_cli.diagnose.protocol import Plugged
@@ -131,7 +133,7 @@ def way(src: str, dst: str, **bad: Verdict) -> Way:
 
 
 def told(*ways: Way, faults: tuple[str, ...] = (), notes: tuple[str, ...] = ()) -> str:
-    return "\n".join(probe.report(ways, faults, notes, KEYS))
+    return "\n".join(probe.report(ways, faults, notes, KEYS, limit=text.width()))
 
 
 def test_a_pair_is_told_by_class() -> None:
@@ -247,3 +249,31 @@ class NoAgents:
     def plugged(self, *_: object) -> Attachments:
         """Nobody."""
         return Attachments(())
+
+
+def test_of_very_many_pairs_several_are_probed_at_once_and_no_end_twice() -> None:
+    places = [plugged(f"lab/p{number}") for number in range(9)]
+    busy: set[Plugged] = set()
+    lock, two = threading.Lock(), threading.Event()
+
+    def cross(a: Plugged, b: Plugged) -> tuple[Way, Way]:
+        with lock:
+            assert busy.isdisjoint((a, b))
+            busy.update((a, b))
+            if len(busy) > 2:
+                two.set()
+        assert two.wait(10)
+        with lock:
+            busy.difference_update((a, b))
+        return way(a.name, b.name), way(b.name, a.name)
+
+    pairs = list(itertools.combinations(places, 2))
+    found = probe.across(pairs, cross, lambda item: item.name)
+    assert [each.src for each in found.ways[::2]] == [a.name for a, _ in pairs]
+
+
+def test_of_a_probe_that_goes_on_only_failures_and_a_line_with_the_time_are_told() -> None:
+    ways = [way("a", "b"), way("b", "a", lldp=Verdict.DROPPED)]
+    *failures, last = probe.report(ways, [], [], KEYS, limit=None, again=True)
+    assert [line.startswith("b → a: LLDP") for line in failures] == [True]
+    assert re.fullmatch(rf"\d\d:\d\d:\d\d  1 of {len(KEYS)} frame classes failed", last)

@@ -1,0 +1,81 @@
+"""What goes on until Ctrl-C: a text that is shown again whenever it is another, and what wakes it."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import typer
+
+from k8slan_cli.cli.terminal import past_filter
+
+if TYPE_CHECKING:
+    from k8slan_cli.kube.apply import Cluster, Selection
+
+_HOME, _END_OF_LINE, _END_OF_SCREEN, _CLEAR = "\x1b[H", "\x1b[K", "\x1b[J", "\x1b[2J"
+
+
+def screens(texts: Iterable[str]) -> None:
+    """Show texts until Ctrl-C or their end: on a terminal each in place of the one before, elsewhere one below it.
+
+    Elsewhere one that is the same as the one before is not shown.
+    """
+    live = sys.stdout.isatty()
+    before: str | None = None
+    try:
+        for text in texts:
+            if live:
+                _replace(text, first=before is None)
+            elif text != before:
+                typer.echo("\n" * (before is not None) + text)
+                sys.stdout.flush()
+            before = text
+    except KeyboardInterrupt:
+        return
+
+
+def _replace(text: str, *, first: bool) -> None:
+    """Draw a screen over the one before, which does not flicker; what is below its end is left out."""
+    stream, lines = past_filter(sys.stdout), text.splitlines()
+    room = height()
+    stream.write(_CLEAR * first + _HOME)
+    for line in lines[:room]:
+        sys.stdout.write(line)
+        stream.write(_END_OF_LINE + "\n")
+    stream.write(_END_OF_SCREEN)
+    stream.flush()
+
+
+def height() -> int:
+    """How many lines a screen has room for."""
+    return max(shutil.get_terminal_size().lines - 1, 5)
+
+
+def after_changes(cluster: Cluster, sources: Mapping[str, Selection], look: Callable[[], str]) -> Iterator[str]:
+    """Look now, and again after changes of objects; those that come while it looks count as one.
+
+    Raises:
+        K8slanError: they may not be watched.
+
+    """
+    with contextlib.closing(cluster.follow(sources, together=True)) as changes:
+        for _ in changes:
+            yield look()
+
+
+def sources(places: Iterable[tuple[str, str]]) -> dict[str, Selection]:
+    """What to follow of LANs, each a namespace and a name: the objects, and who is on them. No name: all there are."""
+    from k8slan_cli.kube import apply, kinds
+    from k8slan_cli.lan import vtep_codec
+    from k8slan_cli.lan.model import LanRef
+
+    found: dict[str, Selection] = {}
+    for namespace, name in places:
+        of_lan = vtep_codec.selector(LanRef(namespace=namespace, name=name)) if name else ""
+        field = f"metadata.name={name}" if name else ""
+        found[f"LAN {namespace}/{name}"] = apply.Selection(kinds.LANS, namespace, field)
+        found[f"VTEPs {namespace}/{name}"] = apply.Selection(kinds.VTEPS, namespace, label_selector=of_lan)
+    return found
