@@ -244,16 +244,16 @@ def settle(lans: Iterable[Lan], held: Mapping[LanRef, Lan] = MappingProxyType({}
         if former and not _taken(former, owners):
             had[lan.ref] = frozenset(_own(former, owners))
             found[lan.ref] = _as_it_was(lan, former)
-    for lan in ranked:
-        if lan.granted and not lan.leaving:
-            former = as_granted(lan)
-            had[lan.ref] = had.get(lan.ref, frozenset()).union(_own(former, owners))
-            if lan.ref not in found and not _taken(former, owners):
-                found[lan.ref] = former
     refused = [lan for lan in ranked if lan.ref in found or not lan.leaving]
     freed = True
-    while freed:  # what a LAN gives up may be what one before it waits for
+    while freed:  # what a LAN gives up may be what another was granted, or what one before it waits for
         waiting, refused, freed = refused, [], False
+        for lan in waiting:
+            if lan.granted and not lan.leaving:
+                former = as_granted(lan)
+                had[lan.ref] = had.get(lan.ref, frozenset()).union(_own(former, owners))
+                if lan.ref not in found and not _taken(former, owners):
+                    found[lan.ref] = former
         for lan in waiting:
             if _against(lan, found.get(lan.ref), owners):
                 refused.append(lan)
