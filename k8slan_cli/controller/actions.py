@@ -156,6 +156,20 @@ class Tell:
 
 
 @dataclass(frozen=True, slots=True)
+class RemoveLinks:
+    """Take entries out of ``spec.links`` that mean nothing any more."""
+
+    stage: ClassVar[int] = 3
+    ref: LanRef
+    uid: str
+    names: tuple[str, ...]
+
+    def describe(self) -> str:
+        """Describe the operation as logs, dry runs and status show it."""
+        return f"take what is over out of the links of LAN {self.ref}: {', '.join(self.names)}"
+
+
+@dataclass(frozen=True, slots=True)
 class RemoveFinalizers:
     """Take finalizers off; with the last one, a LAN that is being deleted is gone."""
 
@@ -181,6 +195,7 @@ Action = (
     | WriteNodes
     | WriteStatus
     | Tell
+    | RemoveLinks
     | RemoveFinalizers
 )
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from k8slan_cli.controller import absence, faults, first
+from k8slan_cli.controller import absence, faults, first, links
 from k8slan_cli.controller.absence import LOST_AFTER
 from k8slan_cli.controller.actions import (
     Action,
@@ -43,7 +43,8 @@ def decide(view: View) -> Decision:
     if view.found.uid:
         actions += tuple(_part(view, gone) if view.found.deleting else _keep(view, gone))
     ordered = sorted(actions, key=lambda action: action.stage)
-    return Decision(actions=tuple(ordered), again=absence.next_loss(view) if view.fresh else None)
+    times = (absence.next_loss(view) if view.fresh else None, links.next_over(view))
+    return Decision(actions=tuple(ordered), again=min(filter(None, times), default=None))
 
 
 def _keep(view: View, gone: list[str]) -> Iterator[Action]:
@@ -54,6 +55,7 @@ def _keep(view: View, gone: list[str]) -> Iterator[Action]:
         if found.lan and not view.clashes and PROTECTION not in found.finalizers:
             yield Protect(found.ref, found.uid)
         yield from _nads(view, foreign)
+        yield from links.over(view)
     yield from first.entries(view)
     yield from report(view, faults.found(view, foreign))
     absent = [f for f in view.node_finalizers if view.is_gone(node_of(f))]

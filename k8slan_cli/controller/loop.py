@@ -12,7 +12,9 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from datetime import UTC, datetime
+from itertools import islice
 
+from k8slan_cli.controller import links
 from k8slan_cli.controller.actions import (
     Action,
     CreateNad,
@@ -21,6 +23,7 @@ from k8slan_cli.controller.actions import (
     MarkLost,
     Protect,
     RemoveFinalizers,
+    RemoveLinks,
     RemoveNodes,
     RemoveVtep,
     RepairNad,
@@ -34,6 +37,7 @@ from k8slan_cli.controller.world import World
 from k8slan_cli.kube import lans, marks, nads
 from k8slan_cli.kube.client import ApiError, Client
 from k8slan_cli.kube.events import Events
+from k8slan_cli.kube.kinds import PODS
 from k8slan_cli.kube.lans import LanObject
 from k8slan_cli.kube.watch import Backoff
 from k8slan_cli.lan.model import LanRef
@@ -52,6 +56,10 @@ _NEWS_SECONDS = 2.0
 """Seconds between two tellings of who has attached to a LAN and detached from it."""
 _SOON = 0.01
 """The shortest timer, in seconds: one that came a hair too early must not be set again and again."""
+_PODS = 16
+"""Pods that are asked for at one look at a LAN."""
+_GOING_SECONDS = 10.0
+"""How long until a pod that is being deleted is looked for again."""
 _STATUS_STAGE = WriteStatus.stage
 
 
@@ -134,6 +142,7 @@ class Loop:
             if decision.again:
                 self._later(ref, (decision.again - view.now).total_seconds())
             actions = [action for action in decision.actions if not self._too_early(ref, action)]
+            actions += await self._links_of_the_gone(view)
             actions = sorted([*actions, *self._news(view.found)], key=lambda action: action.stage)
             await self._carry_out(ref, actions)
         except Exception:  # a fault of this program that one LAN brings out must not stop the others
@@ -145,6 +154,22 @@ class Loop:
 
     def _view(self, ref: LanRef, failure: str = "") -> View | None:
         return self.world.view(ref, self._now(), fresh=self._fresh(), failure=failure)
+
+    async def _links_of_the_gone(self, view: View) -> list[Action]:
+        """Return the removal of what was wanted of pods that are no more; a pod that goes is asked for again."""
+        gone: list[str] = []
+        for name, namespace, pod in islice(links.loose(view), _PODS):
+            try:
+                document = await self._client.call("GET", PODS.path(namespace, pod))
+            except ApiError as error:
+                if error.status == 404:
+                    gone.append(name)
+                elif not error.passing:
+                    log.warning("cannot see whether pod %s/%s is there: %s", namespace, pod, error)
+            else:
+                if "deletionTimestamp" in document["metadata"]:
+                    self._later(view.found.ref, _GOING_SECONDS)
+        return [RemoveLinks(view.found.ref, view.found.uid, tuple(gone))] if gone else []
 
     def _news(self, found: LanObject) -> list[Tell]:
         """Return what has happened to a LAN, to be told; after what was told just now it is gathered for a while."""
@@ -250,6 +275,9 @@ class Loop:
             case RemoveFinalizers(ref, uid, finalizers):
                 if document := await lans.remove_finalizers(client, ref, uid, frozenset(finalizers)):
                     world.lans.learn(document)
+            case RemoveLinks(ref, uid, names):
+                version = world.lans.version((ref.namespace, ref.name))
+                world.lans.learn(await lans.remove_links(client, ref, uid, version, names))
             case Tell(event):
                 await self._events.tell(event)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -47,12 +48,12 @@ class Found:
 
 
 def read(document: Mapping[str, Any]) -> Found:
-    """What an object says. It never raises for what is in it."""
+    """What an object says, but of links for which its time is over. It never raises for what is in it."""
     metadata, status = document["metadata"], plain(document.get("status"))
     lan: Lan | None = None
     problems: tuple[Problem, ...] = ()
     try:
-        lan = codec.decode({**document, "status": status}, strict=False)
+        lan = codec.decode({**document, "status": status}, strict=False).at(time.time())
     except Invalid as error:
         problems = error.problems
     return Found(

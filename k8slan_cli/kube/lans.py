@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from k8slan_cli.errors import Invalid, Problem
 from k8slan_cli.kube import status as lan_status
-from k8slan_cli.kube.client import JSON_PATCH, ApiError, Client, apply
+from k8slan_cli.kube.client import JSON_PATCH, MERGE, ApiError, Client, apply
 from k8slan_cli.kube.kinds import LANS, Document
 from k8slan_cli.kube.status import LanStatus
 from k8slan_cli.kube.watch import CROWD_SPREAD, Api, Cache, Informer, Key
@@ -229,6 +229,21 @@ async def _apply(
     metadata = {"name": ref.name, "namespace": ref.namespace, "uid": uid, **wanted.get("metadata", {})}
     document = {"apiVersion": API_VERSION, "kind": KIND, **wanted, "metadata": metadata}
     return await apply(client, LANS.path(ref.namespace, ref.name, part), document, by)
+
+
+async def remove_links(client: Client, ref: LanRef, uid: str, version: str, names: Iterable[str]) -> Document:
+    """Take entries out of ``spec.links`` of the version of a LAN that was looked at; return it as it is then.
+
+    Raises:
+        ApiError: it could not be done.
+
+    """
+    body = {
+        "metadata": {"uid": uid, "resourceVersion": version},
+        "spec": {"links": dict.fromkeys(names)},
+    }
+    path = LANS.path(ref.namespace, ref.name)
+    return await client.call("PATCH", path, body=body, content_type=MERGE)
 
 
 async def strip(

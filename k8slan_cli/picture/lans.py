@@ -79,6 +79,7 @@ def _remarks(item: Occupant, lan: Lan, on: Occupancy) -> Iterator[str]:
         yield {True: "migrating, runs here", False: f"runs on {item.end.other}", None: "migrating"}[item.end.runs]
     if item.removed:
         yield REMOVED
+    yield from filter(None, lan.link(item.port.spoke or None, item.plug).words.split("; "))
     if on.oversized(item):
         yield f"MTU {item.port.mtu}, the LAN has {on.mtu}"
 

@@ -48,7 +48,9 @@ class _Commands(Panels):
             f"{_HERE}.join:join_command",
             "Print the commands by which a Linux host outside the cluster joins a LAN.",
         ),
-        "link": Late(f"{_HERE}.link:link", "Pull a pod's or VM's cable out, or put it back."),
+        "link": Late(
+            f"{_HERE}.link:link", "Pull a pod's or VM's cable out, put it back, or make it slow, late or lossy."
+        ),
     }
     aliases = {"get": "list", "ls": "list", "describe": "inspect", "show": "inspect", "rm": "delete"}  # noqa: RUF012
     instead = {  # noqa: RUF012 - as the class above has it

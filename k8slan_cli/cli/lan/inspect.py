@@ -312,7 +312,8 @@ def state(item: Occupant, lan: Lan | None, on: Occupancy) -> str:
     if item.end:
         place = {True: ", runs here", False: f", runs on {item.end.other}", None: ""}
         return f"migrating{place[item.end.runs]}"
-    return "MTU too large" if on.oversized(item) else "attached"
+    shaped = lan.link(item.port.spoke or None, item.plug).words if lan else ""
+    return "MTU too large" if on.oversized(item) else f"attached, {shaped}" if shaped else "attached"
 
 
 def _events(events: Sequence[Event], limit: int | None, *, wide: bool, now: datetime | None) -> Iterator[str | Table]:

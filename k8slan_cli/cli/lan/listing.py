@@ -17,6 +17,7 @@ from k8slan_cli.cli.lan import output as out
 if TYPE_CHECKING:
     from k8slan_cli.cli.lan.text import Table
     from k8slan_cli.inventory.lans import Found
+    from k8slan_cli.lan.model import Lan
 
 _ONCE = datetime(1, 1, 1, tzinfo=UTC)
 """A time at which every LAN has the same age, so that rows differ by all else."""
@@ -147,7 +148,7 @@ def table(
         Column("READY"),
         Column("AGE", 3),
     ]
-    if wide or links or any(item.lan and item.lan.pulled for item in items):
+    if wide or links or any(item.lan and (item.lan.pulled or item.lan.links) for item in items):
         heads.append(Column("LINKS"))
     more = [Column("REASON"), Column("NETNS"), Column("UNDERLAY"), Column("FLOODING"), Column("MTU")]
     columns = [head for head in heads if head] + (more if wide else [])
@@ -170,7 +171,7 @@ def _row(item: Found, *, everywhere: bool, now: datetime | None = None, gone: bo
         str(status.nodes),
         state,
         text.age(item.created, now),
-        f"{len(lan.pulled)} down" if lan and lan.pulled else "-",
+        _links(lan),
     ]
     if lan is None:
         return [*cells, ready.reason if ready else "Invalid", "", "", "", ""]
@@ -183,6 +184,13 @@ def _row(item: Found, *, everywhere: bool, now: datetime | None = None, gone: bo
         str(lan.group) if lan.group else "unicast",
         str(lan.wanted_mtu or "largest"),
     ]
+
+
+def _links(lan: Lan | None) -> str:
+    """How many links are pulled out, and how many do more than pass frames on."""
+    shaped = sum(1 for _, link in lan.links if link.words) if lan else 0
+    told = [f"{len(lan.pulled)} down"] if lan and lan.pulled else []
+    return ", ".join([*told, *([f"{shaped} shaped"] if shaped else [])]) or "-"
 
 
 def _spokes(item: Found) -> str:

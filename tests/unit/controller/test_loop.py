@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from k8slan_cli.kube.client import ApiError
-from k8slan_cli.kube.kinds import LANS, NADS
+from k8slan_cli.kube.kinds import LANS, NADS, PODS
 from k8slan_cli.lan.model import LINKS_DOWN, LanRef
-from tests.unit.controller.rig import Rig, path
+from tests.unit.controller.rig import START, Rig, path
 from tests.unit.kube.fake_time import run as run_fast
 
 A = LANS.path("d", "a")
@@ -282,6 +283,43 @@ def test_a_message_without_end_is_cut_once_and_for_all() -> None:
         await rig.settle()
         assert len(conditions(rig)["Degraded"]) >= 32768
         assert rig.all_decisions() == {}
+
+    play(script)
+
+
+def wished(rig: Rig) -> set[str]:
+    return set(rig.api.objects[A]["spec"].get("links", {}))
+
+
+def test_links_whose_time_is_over_are_taken_out() -> None:
+    async def script(rig: Rig) -> None:
+        links = {"e1": {"state": "down", "until": "2026-01-01T12:01:00Z"}, "e2": {"delay": "1ms"}}
+        rig.change({"lans": {"a": {"spec": {"vni": 5, "spokes": ["e1", "e2"], "links": links}}}})
+        await rig.settle()
+        assert wished(rig) == {"e1", "e2"}
+        rig.now = START + timedelta(seconds=60)
+        await asyncio.sleep(60)
+        await rig.settle()
+        assert wished(rig) == {"e2"}
+        assert rig.all_decisions() == {}
+
+    play(script)
+
+
+def test_links_of_pods_that_are_gone_are_taken_out_and_of_others_not() -> None:
+    async def script(rig: Rig) -> None:
+        links = {f"d/{name}:net1": {"loss": "1%"} for name in ("here", "waits", "goes", "gone")}
+        spec = {"vni": 5, "dynamic": True, "links": links}
+        waits, goes = PODS.path("d", "waits"), PODS.path("d", "goes")
+        rig.api.put(waits, {"metadata": {}})
+        rig.api.put(goes, {"metadata": {"deletionTimestamp": "2026-01-01T12:00:00Z", "finalizers": ["x/y"]}})
+        rig.change({"lans": {"a": {"spec": spec}}, "nodes": {"n1": {}}, "vteps": {"a@n1": {"ports": ["here"]}}})
+        await rig.settle()
+        assert wished(rig) == {"d/here:net1", "d/waits:net1", "d/goes:net1"}
+        rig.api.put(goes, {"metadata": {"deletionTimestamp": "2026-01-01T12:00:00Z"}})  # nothing holds it any more
+        await asyncio.sleep(11)
+        await rig.settle()
+        assert wished(rig) == {"d/here:net1", "d/waits:net1"}
 
     play(script)
 

@@ -71,9 +71,9 @@ def test_nobody_is_asked_about_vms_that_stay() -> None:
     assert occupancy.running(FakeCluster(error=AssertionError()), alone) == alone  # type: ignore[arg-type]
 
 
-def test_its_name_means_the_end_at_which_it_runs() -> None:
-    assert link.named(users(FakeCluster("worker2")), "fw", "lab").node == "worker2"
-    assert link.named(users(FakeCluster("")), "fw", "lab").port.spoke == "vm1", "both ends are on the same spoke"
+def test_its_name_means_the_spoke_that_both_ends_are_on() -> None:
+    for runs in ("worker2", ""):
+        assert link.named(users(FakeCluster(runs)), (), "fw", "lab").name == "vm1", "both ends are on the same spoke"
 
 
 def test_only_who_takes_its_spoke_meanwhile_loses_it() -> None:

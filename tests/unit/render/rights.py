@@ -19,6 +19,7 @@ RIGHTS = {
         "events.events.k8s.io": "create patch",
     },
     ("ClusterRole", "k8slan-controller"): {
+        "pods": "get",
         "lans.lan.k8slan.io": "get list watch patch",
         "lans/status.lan.k8slan.io": "get patch",
         "vteps.lan.k8slan.io": "get list watch patch delete",

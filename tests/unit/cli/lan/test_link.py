@@ -2,32 +2,47 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
+from k8slan_cli.cli.exits import UsageError
 from k8slan_cli.cli.lan import link
-from k8slan_cli.cli.lan.link import State
+from k8slan_cli.cli.lan.link import End, State, Wish
 from k8slan_cli.errors import AbsentError
 from k8slan_cli.inventory import lans
 from k8slan_cli.inventory.lans import Found
 from k8slan_cli.inventory.occupancy import Users
-from k8slan_cli.plan.occupancy import Occupant
+from k8slan_cli.lan.links import Impairment, Link
+from k8slan_cli.lan.model import Lan
 from tests.support import scene
 
+RED = lans.read(scene.RED)
 DYNAMIC = lans.read(scene.lan("blue", dynamic=True, vni=7))
 CABLE = lans.read(scene.lan("cable", spokes=["left", "right"], vni=8))
+ITEMS = (RED, DYNAMIC, CABLE)
 PODS = [*scene.PODS, scene.pod("web-1", "k8slan-lan-blue@net1,k8slan-veth-left@net2", phase="Pending")]
 VTEPS = [*scene.VTEPS, scene.vtep("worker1", scene.port("web-1"), lan="blue")]
-USERS = Users(
-    by_lan={item.ref: scene.on(dict(item.document), VTEPS, PODS) for item in (lans.read(scene.RED), DYNAMIC, CABLE)}
-)
+USERS = Users(by_lan={item.ref: scene.on(dict(item.document), VTEPS, PODS) for item in ITEMS})
+SLOW, LOSSY = Impairment(delay=20_000), Impairment(loss=10_000)
+SOON = "2030-01-31T12:00:00Z"
 
 
-def named(text: str) -> Occupant:
-    return link.named(USERS, text, "lab")
+def named(text: str) -> End:
+    return link.named(USERS, ITEMS, text, "lab")
+
+
+def sound(item: Found, **changes: Any) -> Lan:
+    return replace(lans.sound(item), **changes)
+
+
+def wish(state: State | None = None, **more: Any) -> Wish:
+    return Wish(state=state, **{"properties": {}, **more})
 
 
 @pytest.mark.parametrize(
-    ("text", "plug"),
+    ("text", "name"),
     [
         ("router-a", "e1"),
         ("router-a:net1", "e1"),
@@ -36,10 +51,18 @@ def named(text: str) -> Occupant:
         ("virt-launcher-firewall-x7k2p:net1", "vm1"),
         ("web-1:net1", "lab/web-1:net1"),
         ("web-1:net2", "left"),
+        ("e1", "e1"),
+        ("right", "right"),
+        ("lab/left", "left"),
     ],
 )
-def test_a_word_means_the_link(text: str, plug: str) -> None:
-    assert link.plug(named(text)) == plug
+def test_a_word_means_the_link(text: str, name: str) -> None:
+    assert named(text).name == name
+
+
+def test_a_spoke_is_called_by_who_is_on_it() -> None:
+    assert named("e1") == named("router-a:net1")
+    assert named("right").who == "spoke right"
 
 
 @pytest.mark.parametrize(
@@ -47,8 +70,9 @@ def test_a_word_means_the_link(text: str, plug: str) -> None:
     [
         ("web-1", "more than once: say which of web-1:net1 .LAN blue., web-1:net2 .LAN cable."),
         ("router-c", "is on no LAN of namespace lab"),
-        ("other/router-a", "is on no LAN"),
+        ("other/router-a", "is on no LAN of namespace other"),
         ("router-a:net7", "did you mean router-a:net1"),
+        ("e1:net1", "is on no LAN"),
     ],
 )
 def test_what_means_no_link_or_several_is_told(text: str, words: str) -> None:
@@ -56,35 +80,100 @@ def test_what_means_no_link_or_several_is_told(text: str, words: str) -> None:
         named(text)
 
 
-def with_down(item: Found, *names: str) -> Found:
-    document = {**item.document, "metadata": {**item.document["metadata"]}}
-    document["metadata"]["annotations"] = {"lan.k8slan.io/links-down": ",".join(names)}
-    return lans.read(document)
-
-
 def test_links_are_added_and_taken_away_and_others_stay() -> None:
-    target = named("router-a")
-    red = with_down(lans.read(scene.RED), "e2")
-    assert link.wanted(red, target, USERS, down=True) == {"e1", "e2"}
-    assert link.wanted(with_down(red, "e1", "e2"), target, USERS, down=False) == {"e2"}
+    end, other = named("router-a"), ("e2", Link(down=True))
+    red = sound(RED, links=(other,))
+    down = link.wanted(red, end, USERS, wish(State.DOWN))
+    assert down.links == (("e1", Link(down=True)), other)
+    assert link.wanted(down, end, USERS, wish(State.UP)).links == (other,)
+
+
+def test_a_link_that_the_annotation_lists_comes_up_too() -> None:
+    red = sound(RED, down=frozenset({"e1", "e2"}))
+    assert link.wanted(red, named("router-a"), USERS, wish(State.UP)).down == {"e2"}
+    assert link.wanted(red, named("router-a"), USERS, wish(properties={"delay": 1})).down == {"e1", "e2"}
 
 
 def test_links_of_pods_that_are_no_more_are_forgotten_but_not_blindly() -> None:
-    target = named("web-1:net1")
-    blue = with_down(DYNAMIC, "lab/web-0:net1")
-    assert link.wanted(blue, target, USERS, down=True) == {"lab/web-1:net1"}
+    end, gone = named("web-1:net1"), ("lab/web-0:net1", Link(down=True))
+    blue = sound(DYNAMIC, links=(gone,), down=frozenset({"lab/web-0:net1"}))
+    after = link.wanted(blue, end, USERS, wish(State.DOWN))
+    assert (after.links, after.down) == (((end.name, Link(down=True)),), frozenset())
     blind = Users(by_lan=USERS.by_lan, blind=("pods of other namespaces cannot be seen",))
-    assert link.wanted(blue, target, blind, down=True) == {"lab/web-0:net1", "lab/web-1:net1"}
+    assert gone in link.wanted(blue, end, blind, wish(State.DOWN)).links
 
 
 @pytest.mark.parametrize(
-    ("item", "text", "state", "words"),
+    ("before", "asked", "after"),
     [
-        (DYNAMIC, "web-1:net1", State.DOWN, "net1 of pod lab/web-1 on LAN lab/blue is down"),
-        (CABLE, "web-1:net2", State.DOWN, "down, and so is the other end of the cable, spoke right"),
-        (CABLE, "web-1:net2", State.UP, "up, and so is the other end of the cable, spoke right"),
-        (with_down(CABLE, "right"), "web-1:net2", State.UP, "up, but the other end of the cable, spoke right, is down"),
+        (Link(), wish(properties={"delay": 20_000}), Link(to_pod=SLOW, from_pod=SLOW)),
+        (Link(), wish(properties={"loss": 10_000}, ways=frozenset({"to_pod"})), Link(to_pod=LOSSY)),
+        (
+            Link(to_pod=LOSSY),
+            wish(properties={"delay": 20_000}, ways=frozenset({"from_pod"})),
+            Link(to_pod=LOSSY, from_pod=SLOW),
+        ),
+        (Link(down=True, to_pod=SLOW, from_pod=LOSSY), wish(clear=True), Link(down=True)),
+        (Link(to_pod=SLOW, from_pod=LOSSY), wish(clear=True, ways=frozenset({"to_pod"})), Link(from_pod=LOSSY)),
+        (Link(to_pod=SLOW), wish(State.DOWN), Link(down=True, to_pod=SLOW)),
+        (Link(), wish(State.DOWN, until=SOON), Link(down=True, until=SOON)),
+        (Link(down=True, until=SOON), wish(State.UP), Link()),
+        (Link(down=True, until=SOON), wish(State.DOWN), Link(down=True)),
+        (
+            Link(to_pod=SLOW),
+            wish(properties={"loss": 10_000}, clear=True, ways=frozenset({"to_pod"}), until=SOON),
+            Link(to_pod=LOSSY, until=SOON),
+        ),
     ],
 )
-def test_it_is_said_what_has_been_done(item: Found, text: str, state: State, words: str) -> None:
-    assert link.words(item, named(text), state).endswith(words)
+def test_a_wish_changes_what_it_names_and_leaves_the_rest(before: Link, asked: Wish, after: Link) -> None:
+    assert link.changed(before, asked) == after
+
+
+def test_what_is_for_good_does_not_end_with_what_is_for_a_time() -> None:
+    with pytest.raises(UsageError, match="delay 20ms to pod for good"):
+        link.changed(Link(to_pod=SLOW), wish(State.DOWN, until=SOON))
+
+
+def test_what_cannot_be_is_refused_before_it_is_written() -> None:
+    with pytest.raises(UsageError, match="jitter is more than the delay"):
+        link.wanted(sound(RED), named("router-a"), USERS, wish(properties={"jitter": 5}))
+
+
+@pytest.mark.parametrize(
+    ("item", "changes", "text", "state", "words"),
+    [
+        (DYNAMIC, {}, "web-1:net1", State.DOWN, "net1 of pod lab/web-1 on LAN lab/blue is down"),
+        (CABLE, {}, "web-1:net2", State.DOWN, "down, and so is the other end of the cable, spoke right"),
+        (CABLE, {}, "web-1:net2", State.UP, "up, and so is the other end of the cable, spoke right"),
+        (
+            CABLE,
+            {"down": frozenset({"right"})},
+            "web-1:net2",
+            State.UP,
+            "up, but the other end of the cable, spoke right, is down",
+        ),
+        (CABLE, {}, "web-1:net2", None, "is up, and frames pass as they come"),
+        (
+            CABLE,
+            {"links": (("left", Link(down=True, to_pod=SLOW, until=SOON)),)},
+            "web-1:net2",
+            None,
+            f"is down; delay 20ms to pod, until {SOON}",
+        ),
+    ],
+)
+def test_it_is_said_what_has_been_done(
+    item: Found, changes: dict[str, Any], text: str, state: State | None, words: str
+) -> None:
+    assert link.words(replace(item, lan=sound(item, **changes)), named(text), state).endswith(words)
+
+
+def test_a_patch_replaces_all_of_an_entry() -> None:
+    old = {"a": {"delay": "1ms", "toPod": {"loss": "1%", "rate": "1Mbit"}}, "b": {"state": "down"}}
+    new = {"a": {"toPod": {"loss": "2%"}}, "c": {"state": "down"}}
+    assert link._merge(old, new) == {
+        "a": {"delay": None, "toPod": {"loss": "2%", "rate": None}},
+        "b": None,
+        "c": {"state": "down"},
+    }
