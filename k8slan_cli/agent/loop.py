@@ -29,6 +29,7 @@ from k8slan_cli.plan import desired as planner
 from k8slan_cli.plan.desired import Elsewhere
 from k8slan_cli.plan.moves import Move
 from k8slan_cli.plan.state import ALL_BUT_PAUSE, Attachment, Bridge, LanState, Port
+from k8slan_cli.plan.uplinks import opened_in
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,10 @@ class LanLoop:
         self.netns = netns
         self.lan: Lan | None = None
         self.around = Elsewhere()
+        self.opened: str | None = None
+        """The port of the uplink that is active here, "" for none; None: not known, so the one that is there stays."""
+        self.blocked = ""
+        """Why the uplink that would be active here is closed, if it is."""
         self.outcome: Outcome | None = None
         self._node = node
         self._me = me
@@ -191,6 +196,7 @@ class LanLoop:
             addressed=addressed,
             around=self.around,
             moves=moves,
+            opened=self.opened,
         )
         last = self.outcome
         if ports is None or last is None or last.trouble or self._watch is None:
@@ -258,11 +264,14 @@ class LanLoop:
         strange = [
             name
             for name, link in links.items()
-            if not _fits(self.lan, name, link, plan.bridge, plan.vxlan.link, members, self.around.losers)
+            if (
+                not _is_uplink(plan, name, link)
+                if name in plan.uplinks
+                else not _fits(self.lan, name, link, plan.bridge, plan.vxlan.link, members, self.around.losers)
+            )
         ]
-        strange += [
-            name for name, mask in masks.items() if mask != ALL_BUT_PAUSE and name in (*members, plan.vxlan.link.name)
-        ]
+        passing = (*members, opened_in(plan.uplinks.values()), plan.vxlan.link.name)
+        strange += [name for name, mask in masks.items() if mask != ALL_BUT_PAUSE and name in passing]
         ports = {names.port_of_stub(name) or name for name in strange}
         if not ports <= members.keys():  # bridge or VXLAN device, or a link that goes by another name now
             self.wake()
@@ -296,6 +305,14 @@ def _fits(
         losers = () if link.up else (name,)
     wanted = vxlan if owner is None else planner.port_of(lan, bridge, owner, losers)
     return observe.port_of(link, {link.master: bridge.name} if link.master else {}) == wanted
+
+
+def _is_uplink(plan: LanState, name: str, link: RawLink | None) -> bool:
+    """Return whether a link is the port of an uplink, as planned."""
+    if link is None or plan.bridge is None:
+        return False
+    by_index = {link.master: plan.bridge.name} if link.master else {}
+    return observe.uplink_of(link, by_index) == plan.uplinks[name]
 
 
 class _Watch:

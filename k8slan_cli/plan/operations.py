@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from k8slan_cli.lan.model import IpAddress
-from k8slan_cli.plan.state import Attachment, Bridge, Port, Stub, Tunnel
+from k8slan_cli.plan.state import Attachment, Bridge, Port, Stub, Tunnel, UplinkPort
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +163,43 @@ class SetPort:
 
 
 @dataclass(frozen=True, slots=True)
+class CreateUplink:
+    """Make the port of a NIC, or of a VLAN of it, straight in the LAN's namespace; it joins nothing yet."""
+
+    uplink: UplinkPort
+
+    def describe(self) -> str:
+        """Describe the operation as logs, dry runs and status show it."""
+        port, vlan = self.uplink.port, self.uplink.vlan
+        kind = f"vlan {port.name} (id {vlan}" if vlan else f"macvlan {port.name} (passthru"
+        return f"create {kind}, mtu {port.mtu}) for {port.owner}"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenUplink:
+    """Put the port of an uplink into the bridge."""
+
+    uplink: UplinkPort
+
+    def describe(self) -> str:
+        """Describe the operation as logs, dry runs and status show it."""
+        port = self.uplink.port
+        return f"set {port.owner} active: {port.name} in {port.bridge}, mtu {port.mtu}"
+
+
+@dataclass(frozen=True, slots=True)
+class CloseUplink:
+    """Take the port of an uplink out of the bridge."""
+
+    uplink: UplinkPort
+
+    def describe(self) -> str:
+        """Describe the operation as logs, dry runs and status show it."""
+        port = self.uplink.port
+        return f"set {port.owner} standby: {port.name} out of the bridge, mtu {port.mtu}"
+
+
+@dataclass(frozen=True, slots=True)
 class SetStub:
     """Bring the lower device of a macvtap up."""
 
@@ -225,6 +262,18 @@ class ForgetMac:
         return f"forget that {self.mac} is behind {f'{self.peer} at ' if self.peer else ''}{self.link}"
 
 
+@dataclass(frozen=True, slots=True)
+class ForgetPeer:
+    """Take out all that a VXLAN device, and its bridge with it, has learned from a VTEP: hardware is elsewhere now."""
+
+    vxlan: str
+    peer: IpAddress
+
+    def describe(self) -> str:
+        """Describe the operation as logs, dry runs and status show it."""
+        return f"forget what is behind {self.peer} at {self.vxlan}"
+
+
 Operation = (
     CreateNamespace
     | MountNamespace
@@ -238,9 +287,13 @@ Operation = (
     | GiveTap
     | ConfigurePod
     | SetPort
+    | CreateUplink
+    | OpenUplink
+    | CloseUplink
     | SetStub
     | DeleteLinks
     | AddPeer
     | RemovePeer
     | ForgetMac
+    | ForgetPeer
 )

@@ -187,6 +187,18 @@ class Stub:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UplinkPort:
+    """The port of an uplink: a macvlan over a NIC of the node or, with ``vlan``, a VLAN device of it.
+
+    ``lower`` is the NIC's link index on the node. Without a bridge the port joins nothing: another is active.
+    """
+
+    port: Port
+    lower: int
+    vlan: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LanState:
     """A LAN's part of a node, wanted or observed.
 
@@ -197,6 +209,7 @@ class LanState:
     ``ports``        bridge ports but the VXLAN device, by name; on the wanted side each with its attachment
     ``attachments``  by port name; empty on the observed side
     ``stubs``        lower devices of macvtap attachments, by name
+    ``uplinks``      ports of the node's NICs, by name
     ``taps``         the owners of macvtaps' device files, by link index; None where the agent may not give them away
     """
 
@@ -209,6 +222,7 @@ class LanState:
     ports: Mapping[str, Port] = field(default_factory=dict)
     attachments: Mapping[str, Attachment] = field(default_factory=dict)
     stubs: Mapping[str, Stub] = field(default_factory=dict)
+    uplinks: Mapping[str, UplinkPort] = field(default_factory=dict)
     taps: Mapping[int, Owner] | None = field(default_factory=dict)
 
 

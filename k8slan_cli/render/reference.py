@@ -73,7 +73,7 @@ def _rules(found: Mapping[str, Any], path: str) -> Iterator[Row]:
     for rule in found.get("x-kubernetes-validations", ()):
         yield Row(path=path + rule.get("fieldPath", "").lstrip("."), type="", meaning=_cell(rule["message"]))
     for name, field in found.get("properties", {}).items():
-        yield from _rules(field, name)
+        yield from _rules(field, f"{path}.{name}" if path else name)
     for suffix, key in (("[]", "items"), ("[node]", "additionalProperties")):
         if key in found:
             yield from _rules(found[key], path + suffix)

@@ -12,8 +12,9 @@ from functools import singledispatch
 
 from k8slan_cli.lan import names
 from k8slan_cli.plan import operations as op
+from k8slan_cli.plan import uplinks
 from k8slan_cli.plan.operations import Operation
-from k8slan_cli.plan.state import LanState, Owner, Port, Vxlan, absent
+from k8slan_cli.plan.state import LanState, Owner, Port, UplinkPort, Vxlan, absent
 
 
 def apply_all(operations: Iterable[Operation], state: LanState) -> LanState:
@@ -27,7 +28,7 @@ def links(state: LanState) -> frozenset[str]:
     """The names of all links of k8slan in the namespace."""
     single = [state.bridge.name] if state.bridge else []
     single += [state.vxlan.link.name] if state.vxlan else []
-    return frozenset([*single, *state.ports, *state.stubs])
+    return frozenset([*single, *state.ports, *state.stubs, *state.uplinks])
 
 
 @singledispatch
@@ -136,6 +137,35 @@ def _(operation: op.SetPort, state: LanState) -> LanState:
 
 
 @apply.register
+def _(operation: op.CreateUplink, state: LanState) -> LanState:
+    port = operation.uplink.port
+    _free(port.name, state)
+    return replace(state, uplinks={**state.uplinks, port.name: uplinks.closed(operation.uplink)})
+
+
+@apply.register
+def _(operation: op.OpenUplink, state: LanState) -> LanState:
+    name = operation.uplink.port.name
+    _pluggable(operation.uplink.port, state)
+    others = [other.port.name for other in state.uplinks.values() if other.port.bridge and other.port.name != name]
+    assert not others, f"{others} is active too"
+    return _with_uplink(operation.uplink, state)
+
+
+@apply.register
+def _(operation: op.CloseUplink, state: LanState) -> LanState:
+    assert operation.uplink.port.bridge is None
+    return _with_uplink(operation.uplink, state)
+
+
+def _with_uplink(uplink: UplinkPort, state: LanState) -> LanState:
+    found = state.uplinks.get(uplink.port.name)
+    assert found, f"there is no {uplink.port.name}"
+    assert (found.lower, found.vlan) == (uplink.lower, uplink.vlan), "its NIC cannot be changed"
+    return replace(state, uplinks={**state.uplinks, uplink.port.name: uplink})
+
+
+@apply.register
 def _(operation: op.SetStub, state: LanState) -> LanState:
     assert operation.stub.name in state.stubs, f"there is no {operation.stub.name}"
     return replace(state, stubs={**state.stubs, operation.stub.name: operation.stub})
@@ -156,7 +186,10 @@ def _(operation: op.DeleteLinks, state: LanState) -> LanState:
         ports = {name: replace(port, bridge=None) for name, port in ports.items()}
         vxlan = replace(vxlan, link=replace(vxlan.link, bridge=None)) if vxlan else None
     stubs = {name: stub for name, stub in state.stubs.items() if name not in gone}
-    return replace(state, bridge=bridge, vxlan=vxlan, ports=ports, stubs=stubs)
+    left = {name: uplink for name, uplink in state.uplinks.items() if name not in gone}
+    if bridge is None:
+        left = {name: uplinks.closed(uplink) for name, uplink in left.items()}
+    return replace(state, bridge=bridge, vxlan=vxlan, ports=ports, stubs=stubs, uplinks=left)
 
 
 @apply.register

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv6Address
 from hypothesis import strategies as st
 
 from k8slan_cli.lan import names, validate, vnis
-from k8slan_cli.lan.model import Lan, LanRef
+from k8slan_cli.lan.model import Lan, LanRef, Uplink
 
 _LOWER = string.ascii_lowercase + string.digits
 
@@ -43,6 +43,9 @@ groups = st.one_of(
 """Multicast addresses."""
 
 
+nics = st.sampled_from(["eth1", "enp129s0f1np1"])
+
+
 @st.composite
 def lans(draw: st.DrawFn) -> Lan:
     """Any valid LAN, without what only a cluster says of it (uid, creation, status)."""
@@ -69,6 +72,15 @@ def lans(draw: st.DrawFn) -> Lan:
                 st.lists(
                     st.ip_addresses(network="192.0.2.0/24") | st.ip_addresses(network="2001:db8::/64"),
                     max_size=3,
+                    unique=True,
+                )
+            )
+        ),
+        uplinks=tuple(
+            draw(
+                st.lists(
+                    st.builds(Uplink, node=subdomains, device=nics, vlan=st.integers(0, validate.MAX_VLAN)),
+                    max_size=2,
                     unique=True,
                 )
             )

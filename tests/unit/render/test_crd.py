@@ -12,7 +12,7 @@ import pytest
 
 from k8slan_cli.errors import Invalid
 from k8slan_cli.lan import codec, model, names, validate, vnis
-from k8slan_cli.lan.model import Lan, LanRef, NodeStatus
+from k8slan_cli.lan.model import Lan, LanRef, NodeStatus, Uplink
 from k8slan_cli.render import manifests, reference
 from k8slan_cli.render.settings import Settings
 from tests.unit.render.lans import BAD, GOOD, document
@@ -29,6 +29,7 @@ FULL = Lan(
     underlay="eth0",
     underlays=(("worker1", "eth1"),),
     remotes=(IPv6Address("2001:db8::9"),),
+    uplinks=(Uplink(node="worker1", device="eth2", vlan=100),),
     allowed_namespaces=("guests",),
     mtu=1400,
     spokes=("a",),
@@ -64,6 +65,7 @@ FIELDS = {
     "underlay": "defaultVxlanDev",
     "underlays": "vxlanDevMap",
     "remotes": "remotes",
+    "uplinks": "uplinks",
     "allowed_namespaces": "allowedNamespaces",
     "mtu": "mtu",
     "spokes": "spokes",
@@ -115,6 +117,7 @@ def test_every_field_of_a_nodes_status_is_in_the_schema() -> None:
         ("vxlanPort", {"minimum": 1, "maximum": 65535, "default": model.DEFAULT_PORT}),
         ("vxlanTTL", {"minimum": 1, "maximum": validate.MAX_TTL}),
         ("remotes", {"maxItems": validate.MAX_REMOTES, "x-kubernetes-list-type": "set"}),
+        ("uplinks", {"maxItems": validate.MAX_UPLINKS}),
         ("allowedNamespaces", {"maxItems": validate.MAX_NAMESPACES, "x-kubernetes-list-type": "set"}),
         ("mtu", {"minimum": validate.MIN_MTU, "maximum": validate.MAX_MTU}),
         ("ns", {"maxLength": names.MAX_NETNS}),
@@ -154,7 +157,7 @@ def test_everything_that_can_be_long_has_a_bound() -> None:
     for path, field in _walk(_schema()["spec"], ".spec"):
         limit = {"string": "maxLength", "array": "maxItems"}.get(field["type"])
         assert limit is None or limit in field, path
-        if field["type"] == "array":
+        if field["type"] == "array" and field["items"]["type"] == "string":
             assert "maxLength" in field["items"], path
         if "additionalProperties" in field:
             assert "maxProperties" in field, path
