@@ -253,7 +253,7 @@ def lans(cluster: Cluster, namespace: str) -> tuple[list[Found], Users, tuple[Ch
     users = occupancy.explained(cluster, occupancy.read(cluster, items))
     checks += [Check(what="attachments", state=WARN, words=sentence) for sentence in users.blind]
     checks += _attachments(items, users)
-    checks += [check for item in items if item.lan and item.lan.uplinks for check in _uplinks(item, users)]
+    checks += [check for item in items if item.lan and item.lan.uplinks for check in uplinks(item, users)]
     checks += [
         Check(what="attachments", state=WARN, words=words, advice=advice)
         for words, advice in _strangers(items, reading.pods(cluster, namespace).pods)
@@ -261,7 +261,7 @@ def lans(cluster: Cluster, namespace: str) -> tuple[list[Found], Users, tuple[Ch
     return items, users, tuple(checks)
 
 
-def _uplinks(item: Found, users: Users) -> Iterator[Check]:
+def uplinks(item: Found, users: Users) -> Iterator[Check]:
     """Which uplink of a LAN is active, if this user may see it."""
     what, active = "uplinks", item.status.uplink
     if active:

@@ -54,7 +54,9 @@ def test_a_vlan_of_a_nic_joins_alone_and_the_node_goes_on_using_the_nic(
             hardware.cable(one.namespace, "nic", "to1")
             one.namespace.ip("address", "add", "203.0.113.1/24", "dev", "nic")
             box = hardware.box
+            box.ip("link", "set", "eth1", "down")
             box.ip("link", "set", "eth1", "name", "trunk")
+            box.ip("link", "set", "trunk", "up")
             box.ip("link", "add", "eth1", "link", "trunk", "mtu", str(MTU), "type", "vlan", "id", "100")
             for device in ("trunk", "eth1"):
                 box.ip("link", "set", device, "up")

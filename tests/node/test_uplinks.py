@@ -19,6 +19,7 @@ from k8slan_cli.probe.frames import CLASSES
 from k8slan_cli.probe.run import Probe, cross
 from tests.node.fabric import Node, eventually, fabric, lan, reaches
 from tests.node.test_probe import quiet
+from tests.support.agents import Node as Machine
 from tests.support.netns import Namespace, veth
 from tests.unit.kube.fake_api import FakeApi
 
@@ -389,3 +390,23 @@ def test_the_lease_goes_with_the_uplinks_and_an_uplink_that_is_added_disturbs_no
                 assert (ports(nodes[0]), ports(nodes[1])) == (None, None)
 
     run(body())
+
+
+def test_from_files_the_node_that_is_named_first_has_it_and_keeps_it_over_a_crash() -> None:
+    with Machine.create() as node, Namespace.create("hw") as switch:
+        veth(node.namespace, "nic", switch, "port")
+        mine, others = {"node": node.name, "device": "nic"}, {"node": "other", "device": "nic"}
+        name = node.lan(spokes=["a"], uplinks=[mine, others])
+        with node.agent() as agent:
+            agent.log.wait("set uplink nic active: nicu in br0, mtu 1446")
+            agent.kill()
+        index = node.inside(name).links()["nicu"]["ifindex"]
+        with node.agent() as agent:
+            assert agent.log.operations() == []
+            assert node.inside(name).links()["nicu"]["master"] == "br0"
+            node.lan(name, spokes=["a"], uplinks=[others, mine])
+            agent.log.wait("set uplink nic standby: nicu out of the bridge")
+            assert node.inside(name).links()["nicu"]["ifindex"] == index
+            (node.files / f"{name}.yaml").unlink()
+            agent.log.wait(f"delete namespace {name}")
+        assert set(node.namespace.links()) == {"eth0", "wire", "nic"}

@@ -186,6 +186,7 @@ def clashes(*lans: Lan) -> dict[str, list[str]]:
         ({"netns": "n"}, ["spec.ns: n is in use by LAN lab/old"]),
         ({"vni": 1}, ["spec.vni: 1 is in use by LAN lab/old"]),
         ({"spokes": ("c", "b")}, ["spec.spokes[1]: b is in use by LAN lab/old"]),
+        ({"uplinks": (VLAN, NIC)}, ["spec.uplinks[1]: eth1 of node w1 is in use by LAN lab/old"]),
         ({"ref": LanRef(namespace="other", name="new"), "spokes": ("b",)}, []),
         (
             {"netns": "n", "vni": 1, "spokes": ("b", "a")},
@@ -201,7 +202,7 @@ def clashes(*lans: Lan) -> dict[str, list[str]]:
     ],
 )
 def test_the_younger_lan_is_out_and_is_told_all_it_shares(fields: dict[str, Any], expected: list[str]) -> None:
-    old = lan("old", spokes=("a", "b"), created="2026-01-01T00:00:00Z")
+    old = lan("old", spokes=("a", "b"), uplinks=(NIC,), created="2026-01-01T00:00:00Z")
     young = replace(lan("new", netns="m", vni=2, spokes=("c",), created="2026-01-02T00:00:00Z"), **fields)
     wanted = {"new": expected} if expected else {}
     assert clashes(old, young) == clashes(young, old) == wanted
