@@ -17,6 +17,7 @@ from tests.node.test_uplinks import (
     address,
     agents,
     api,
+    is_gone,
     nic,
     pods,
     ports,
@@ -77,7 +78,7 @@ def test_a_vlan_of_a_nic_joins_alone_and_the_node_goes_on_using_the_nic(
                 one.inside(LAN).run("ip", "link", "del", "nic.100u")
                 await eventually("healed", lambda: ports(one, "nic.100u") == "in")
                 uplinks(api)
-                await eventually("nothing is left", lambda: ports(one) is None and "n1" not in told(api))
+                await eventually("nothing is left", lambda: is_gone(one) and "n1" not in told(api))
                 await two.unplug(pod, "p1")
 
     run(body())

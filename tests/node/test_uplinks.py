@@ -105,9 +105,14 @@ def told(api: FakeApi) -> dict[str, list[str]]:
     return dict(sorted(words.items()))
 
 
+def is_gone(node: Node) -> bool:
+    """Whether a node has nothing of the LAN."""
+    return not (node.folder / "run" / "netns" / LAN).exists()
+
+
 def ports(node: Node, port: str = "nicu") -> str | None:
     """Whether a port is "in" the LAN's bridge, "out" of it, or not there."""
-    if not (node.folder / "run" / "netns" / LAN).exists():
+    if is_gone(node):
         return None
     link = node.inside(LAN).links().get(port)
     return None if link is None else "in" if link.get("master") == "br0" else "out"
@@ -135,6 +140,13 @@ def address(*found: tuple[Namespace, int]) -> None:
                 namespace.ip(
                     "neigh", "replace", f"198.51.100.{other}", "lladdr", mac, "dev", "eth1", "nud", "permanent"
                 )
+
+
+async def until_reached(sender: Namespace, receiver: Namespace, host: int) -> None:
+    """Send until something arrives: what is on its way when another uplink takes over may be lost."""
+    async with asyncio.timeout(10):
+        while not await reaches(sender, receiver, host):
+            pass
 
 
 def wrong(sender: Namespace, receiver: Namespace) -> dict[str, str]:
@@ -174,7 +186,7 @@ def test_hardware_joins_by_a_nic_with_all_its_frames_and_drift_is_healed(
                     await eventually(f"healed: {damage}", lambda: wanted(one))
                 assert await reaches(box, pod, POD)
                 uplinks(api)
-                await eventually("nothing is left", lambda: ports(one) is None and "n1" not in told(api))
+                await eventually("nothing is left", lambda: is_gone(one) and "n1" not in told(api))
                 assert (
                     "promiscuity" not in one.namespace.links()["nic"] or not one.namespace.links()["nic"]["promiscuity"]
                 )
@@ -203,7 +215,11 @@ def wanted(node: Node) -> bool:
         ("ip link add br9 type bridge; ip link set nic master br9", "ip link set nic nomaster", "nic is a port of br9"),
         ("ip link set nic down", "ip link set nic up", "nic is down: ip link set nic up"),
         ("ip link set nic mtu 1400", "ip link set nic mtu 1500", "nic has MTU 1400, the LAN 1446"),
-        ("ip link set nic name cin", "ip link set cin name nic", "there is no device nic"),
+        (
+            "ip link set nic down; ip link set nic name cin",
+            "ip link set cin name nic; ip link set nic up",
+            "there is no device nic",
+        ),
         ("ip link add mv link nic type macvlan", "ip link del mv", "the node has another device over this NIC"),
     ],
 )
@@ -234,9 +250,8 @@ def test_another_uplink_takes_over_within_three_seconds(api: FakeApi, pods: Call
                     "one is active", lambda: sorted(map(str, told(api).values())) == ["['active']", "['standby']"]
                 )
                 await nodes[2].plug(pod, "p1")
-                await eventually("peers", lambda: len(nodes[2].inside(LAN).peers()) == 2)
+                await eventually("peers", lambda: all(len(node.inside(LAN).peers()) == 2 for node in nodes))
                 address((pod, POD), (box, BOX))
-                await eventually("the VTEP", lambda: "n3" in told(api))
                 assert await reaches(box, pod, POD)
                 assert await reaches(pod, box, BOX)
                 for _ in range(2):
@@ -245,14 +260,10 @@ def test_another_uplink_takes_over_within_three_seconds(api: FakeApi, pods: Call
                     start = time.monotonic()
                     hardware.pull(f"to{active.number}")
                     await eventually("another", lambda other=other: ports(other) == "in")
-                    took = time.monotonic() - start
                     assert ports(active) == "out"
-                    while not await reaches(pod, box, BOX):
-                        pass
-                    both = time.monotonic() - start
-                    assert await reaches(box, pod, POD)
-                    print(f"taken over in {took:.2f} s, frames after {both:.2f} s")
-                    assert both < 3
+                    await until_reached(box, pod, POD)
+                    await until_reached(pod, box, BOX)
+                    assert time.monotonic() - start < 3
                     hardware.plug(f"to{active.number}")
                     await eventually("standby", lambda active=active: told(api)[active.name] == ["standby"])
 
@@ -320,11 +331,11 @@ def test_an_agent_that_is_gone_leaves_the_uplink_open_and_no_other_is_beside_it(
                 await eventually("another holds the Lease", lambda: holder(api) == "n2")
                 await eventually("it says why", lambda: "came back through the hardware" in str(told(api)["n2"]))
                 assert (ports(nodes[0]), ports(nodes[1])) == ("in", "out")
-                assert await reaches(pod, box, BOX)
+                await until_reached(pod, box, BOX)
                 async with nodes[0].agent():
                     await eventually("handed over", lambda: (ports(nodes[0]), ports(nodes[1])) == ("out", "in"))
                     await eventually("said", lambda: told(api)["n2"] == ["active"])
-                    assert await reaches(pod, box, BOX)
+                    await until_reached(pod, box, BOX)
 
     run(body())
 
@@ -387,7 +398,7 @@ def test_the_lease_goes_with_the_uplinks_and_an_uplink_that_is_added_disturbs_no
                 await eventually("both", lambda: told(api) == {"n1": ["active"], "n2": ["standby"]})
                 uplinks(api)
                 await eventually("nothing is left", lambda: not told(api) and not holder(api))
-                assert (ports(nodes[0]), ports(nodes[1])) == (None, None)
+                assert all(map(is_gone, nodes))
 
     run(body())
 
