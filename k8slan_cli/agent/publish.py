@@ -250,9 +250,9 @@ class Publisher:
         bridge, vxlan, underlay = outcome.desired.bridge, outcome.desired.vxlan, outcome.underlay
         address = (vxlan.tunnel.local if vxlan else None) or (underlay.addresses[0] if underlay else None)
         down = f"{underlay.name} is down" if underlay and not underlay.up else ""
-        uplinks = tuple(_uplinks(loop, outcome))
-        trouble = str(outcome.trouble or down) or "; ".join(uplink.message for uplink in uplinks if uplink.message)
         before = written or Vtep(lan=lan.ref, node=self._me)
+        uplinks = tuple(_uplinks(loop, outcome)) or (before.uplinks if self._agent.has_uplink(lan.ref) else ())
+        trouble = str(outcome.trouble or down) or "; ".join(uplink.message for uplink in uplinks if uplink.message)
         vms = {(port.name, port.pod): port.vm for port in before.ports}
         ports = sorted((self._port(attachment, vms) for attachment in attachments), key=lambda port: port.name)
         # What a pass could not find out is as it was: the other nodes go on sending here.

@@ -103,7 +103,7 @@ class Uplinks:
     def _after_pass(self, loop: LanLoop) -> None:
         if self._tasks is None:
             return
-        here = loop.lan is not None and loop.outcome is not None and bool(loop.outcome.uplinks)
+        here = loop.lan is not None and bool(loop.lan.uplinks_on(self._agent.me.name))
         guard = self._guards.get(loop)
         if here and guard is None:
             guard = self._guards[loop] = _Guard(self._agent, loop, self._leases)
@@ -149,7 +149,7 @@ class _Guard:
     def look(self) -> None:
         """Take in what a pass has found."""
         outcome, before = self._loop.outcome, self._port
-        if outcome:
+        if outcome and outcome.uplinks:  # else nothing could be read
             failed = {operation.uplink.port.name for operation, _ in outcome.failures if hasattr(operation, "uplink")}
             chosen = choose((each for each in outcome.uplinks if each.port not in failed), before)
             self._port = chosen.port if chosen else ""
@@ -171,7 +171,7 @@ class _Guard:
             while True:
                 self._news.clear()
                 if (body := self._body()) != current:
-                    self._keep = body not in (self._rest, None)
+                    self._keep = body != self._rest
                     await _end(task)
                     self._keep = False
                     current, task = body, asyncio.create_task(body(), name=f"uplink of LAN {self._loop.ref}")
@@ -190,20 +190,16 @@ class _Guard:
             return self._rest
         if alone(lan, me) or (self._leases is None and lan.uplinks[0].node == me):
             return self._lead
-        return self._contend if self._leases else self._rest
+        return self._stand if self._leases else self._rest
 
     async def _rest(self) -> None:
         """Have none open."""
         await self._open("")
 
-    async def _contend(self) -> None:
-        if self._leases:
-            await self._stand(self._leases)
-
-    async def _stand(self, leases: Leases) -> None:
+    async def _stand(self) -> None:
         """Stand for the Lease, and lead while it is held."""
-        while True:
-            candidate = self._candidate = leases.candidate(self._loop.ref)
+        while self._leases:
+            candidate = self._candidate = self._leases.candidate(self._loop.ref)
             running = asyncio.create_task(candidate.run(self._lead), name=f"Lease of LAN {self._loop.ref}")
             decided = asyncio.create_task(candidate.decided.wait())
             try:
@@ -227,6 +223,7 @@ class _Guard:
                     await self._watch_over()
                 except (K8slanError, OSError) as error:  # the port or the namespace is being made anew
                     log.info("LAN %s: the uplink is looked at again: %s", self._loop.ref, error)
+                self._stir.clear()
                 await self._pause(_SEND_SECONDS)
         finally:
             self._loop.blocked = ""

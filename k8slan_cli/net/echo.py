@@ -15,6 +15,7 @@ recorded is none.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from collections import deque
@@ -93,7 +94,8 @@ class Echo:
             OSError: it cannot be sent.
 
         """
-        for mac in map(mac_bytes, macs):
-            head = b"\xff" * 6 + mac + _RARP.to_bytes(2, "big")
-            frame = head + _RARP_REQUEST + mac + bytes(4) + mac + bytes(4)
-            self._socket.sendto(frame.ljust(_SHORTEST, b"\0"), (port, _RARP))
+        with contextlib.suppress(BlockingIOError):  # so many that the rest has to do without
+            for mac in map(mac_bytes, macs):
+                head = b"\xff" * 6 + mac + _RARP.to_bytes(2, "big")
+                frame = head + _RARP_REQUEST + mac + bytes(4) + mac + bytes(4)
+                self._socket.sendto(frame.ljust(_SHORTEST, b"\0"), (port, _RARP))
