@@ -29,7 +29,7 @@ from k8slan_cli.net.node import Node
 from k8slan_cli.net.sockets import Listener
 from k8slan_cli.plan import desired as planner
 from k8slan_cli.plan.desired import Elsewhere
-from k8slan_cli.plan.moves import moves
+from k8slan_cli.plan.moves import handovers, moves
 from k8slan_cli.plan.state import Attachment
 
 log = logging.getLogger(__name__)
@@ -81,11 +81,25 @@ class Agent:
         self.troubles = Troubles()
         self.migrates: Migrates = _none_migrates
         """Whether KubeVirt says of a pod that a VM is on its way into it, from the port given."""
+        self._uplinked = frozenset(filter(self.has_uplink, self.lans.all()))
         self._joining: Counter[LanRef] = Counter()
         self._host: _HostWatch | None = None
         self._mounts: _MountWatch | None = None
 
     # ------------------------------------------------------------ LANs
+
+    def has_uplink(self, ref: LanRef) -> bool:
+        """Return whether a LAN has an uplink on this node: then it is here without pods, too."""
+        lan = self.lans.get(ref)
+        return lan is not None and bool(lan.uplinks_on(self.me.name))
+
+    def uses(self, ref: LanRef) -> bool:
+        """Return whether this node takes part in a LAN: it has attachments or an uplink of it."""
+        return bool(self.attachments.of(ref)) or self.has_uplink(ref)
+
+    def used(self) -> Collection[LanRef]:
+        """Return the LANs in which this node takes part."""
+        return self.attachments.lans() | self._uplinked
 
     def loop_of(self, lan: Lan) -> LanLoop:
         """The loop of a LAN, made if there is none yet."""
@@ -117,6 +131,10 @@ class Agent:
         """Follow what the source sees now."""
         changed = self.lans.update(snapshot)
         self.underlays.update(self.lans.all(), changed)
+        uplinked = self._uplinked - changed | {ref for ref in changed if self.has_uplink(ref)}
+        if uplinked != self._uplinked:
+            self._uplinked = uplinked
+            self.take_part()
         for ref in changed:
             self._follow(ref)
         for callback in self.on_lans if changed else ():
@@ -136,9 +154,12 @@ class Agent:
             if owner == ref and (lan is None or lan.netns != name):
                 loop.lan = None
                 loop.wake()
-        if lan is None or not self.attachments.of(ref):
+        if lan is None:
             return
         known = self.loops.get((ref, lan.netns))
+        there = known is not None and known.outcome is not None and known.outcome.desired.exists
+        if not self.uses(ref) and not there:
+            return
         before = known.lan if known else None
         loop = self.loop_of(lan)
         if before and as_written(before) == as_written(lan):  # then at the most its peers have changed
@@ -153,7 +174,7 @@ class Agent:
         return {ref: await future for ref, future in futures.items()}
 
     def _present(self) -> list[Lan]:
-        in_use, there = self.attachments.lans(), self.node.present()
+        in_use, there = self.used(), self.node.present()
         return [lan for lan in self.lans.all().values() if lan.ref in in_use or lan.netns in there]
 
     async def remove_strays(self) -> None:
@@ -178,7 +199,7 @@ class Agent:
 
     def take_part(self) -> None:
         """Keep the VTEPs of the LANs in sight in which this node takes part."""
-        self.vteps.follow(self.attachments.lans() | self._joining.keys())
+        self.vteps.follow(frozenset(self.used()) | self._joining.keys())
 
     @asynccontextmanager
     async def joining(self, ref: LanRef) -> AsyncIterator[None]:
@@ -212,9 +233,11 @@ class Agent:
     def _vteps_changed(self, ref: LanRef, changes: Collection[Change]) -> None:
         lan = self.lans.get(ref)
         loop = self.loops.get((ref, lan.netns)) if lan else None
-        if lan and loop and self.attachments.of(ref):
+        if lan and loop and self.uses(ref):
             others = (change for change in changes if all(vtep is None or vtep.node != self.me.name for vtep in change))
-            loop.see(self.around(lan), [move for old, new in others for move in moves(old, new)])
+            moved = [move for old, new in others for move in moves(old, new)]
+            moved += handovers(changes, self.vteps.of(ref), self.me.name)
+            loop.see(self.around(lan), moved)
         elif lan and loop:
             loop.around = self.around(lan)
         for callback in self.on_vteps:
@@ -241,13 +264,22 @@ class Agent:
     def host_changed(self, heard: Heard) -> None:
         """Wake the LANs whose underlay events are about."""
         concerned = self.underlays.concerned(heard)
+        for loop in self.loops.values() if concerned or self._uplinked else ():
+            if loop.lan is None or not self.uses(loop.ref):
+                continue
+            if self.underlays.wanted(loop.lan) in concerned or self._is_about_uplinks(loop.lan, loop.outcome, heard):
+                loop.wake()
         if not concerned:
             return
-        for loop in self.loops.values():
-            if loop.lan and self.attachments.of(loop.ref) and self.underlays.wanted(loop.lan) in concerned:
-                loop.wake()
         for callback in self.on_underlays:
             callback(concerned)
+
+    def _is_about_uplinks(self, lan: Lan, outcome: Outcome | None, heard: Heard) -> bool:
+        devices = {uplink.device for uplink in lan.uplinks_on(self.me.name)}
+        known = {each.nic.index for each in outcome.uplinks if each.nic} if outcome else set()
+        return bool(devices) and (
+            heard.lost or not heard.names.isdisjoint(devices) or not known.isdisjoint(heard.indexes)
+        )
 
     async def close(self) -> None:
         """Let go of everything; what is on the node stays as it is."""

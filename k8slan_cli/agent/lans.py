@@ -265,4 +265,4 @@ def _wants(lan: Lan | None) -> frozenset[Hashable]:
 
 def _claims(lan: Lan) -> tuple[object, ...]:
     """Return what decides whether LANs clash at all."""
-    return lan.netns, lan.vni, lan.spokes, lan.granted, lan.deleting, lan.leaving
+    return lan.netns, lan.vni, lan.uplinks, lan.spokes, lan.granted, lan.deleting, lan.leaving

@@ -31,6 +31,7 @@ from k8slan_cli.plan import desired as planner
 from k8slan_cli.plan.desired import Elsewhere
 from k8slan_cli.plan.moves import Move
 from k8slan_cli.plan.state import ALL_BUT_PAUSE, Attachment, Bridge, LanState, Port
+from k8slan_cli.plan.uplinks import opened_in
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +63,10 @@ class LanLoop:
         self.netns = netns
         self.lan: Lan | None = None
         self.around = Elsewhere()
+        self.opened: str | None = None
+        """The port of the uplink that is active here, "" for none; None: not known, so the one that is there stays."""
+        self.blocked = ""
+        """Why the uplink that would be active here is closed, if it is."""
         self.outcome: Outcome | None = None
         self._node = node
         self._me = me
@@ -197,6 +202,7 @@ class LanLoop:
             addressed=addressed,
             around=self.around,
             moves=moves,
+            opened=self.opened,
         )
         last = self.outcome
         if ports is None or last is None or last.trouble or self._watch is None:
@@ -276,8 +282,17 @@ class LanLoop:
         joint = {plan.joint.port.name: plan.joint.port} if plan.joint else {}
         fixed = {plan.vxlan.link.name: plan.vxlan.link, **joint}
         dark = planner.without_carrier(lan, members.values(), self.around)
-        strange = [name for name, link in links.items() if not _fits(name, link, plan.bridge, fixed, members, dark)]
-        strange += [name for name, mask in masks.items() if mask != ALL_BUT_PAUSE and name in (*members, *fixed)]
+        strange = [
+            name
+            for name, link in links.items()
+            if (
+                not _is_uplink(plan, name, link)
+                if name in plan.uplinks
+                else not _fits(name, link, plan.bridge, fixed, members, dark)
+            )
+        ]
+        passing = (*members, opened_in(plan.uplinks.values()), *fixed)
+        strange += [name for name, mask in masks.items() if mask != ALL_BUT_PAUSE and name in passing]
         strange += [name for name in shaped if names.port_of(name) in members or (joint and name in fixed)]
         strange += features & members.keys()  # which they have only a look can tell, and that may wait for a lock
         ports = {names.port_of(name) for name in strange}
@@ -316,6 +331,14 @@ def _fits(
     up = link.up if dark is None else name not in dark
     wanted = fixed[name] if owner is None else planner.port_of(bridge, owner, up=up)
     return observe.port_of(link, {link.master: bridge.name} if link.master else {}) == wanted
+
+
+def _is_uplink(plan: LanState, name: str, link: RawLink | None) -> bool:
+    """Return whether a link is the port of an uplink, as planned."""
+    if link is None or plan.bridge is None:
+        return False
+    by_index = {link.master: plan.bridge.name} if link.master else {}
+    return observe.uplink_of(link, by_index) == plan.uplinks[name]
 
 
 class _Watch:

@@ -13,17 +13,19 @@ from dataclasses import dataclass, field, replace
 from k8slan_cli.agent.store import Key
 from k8slan_cli.errors import Invalid, K8slanError, KernelError, PodGone
 from k8slan_cli.lan import names
-from k8slan_cli.lan.model import IpAddress, Lan
+from k8slan_cli.lan.model import IpAddress, Lan, Uplink
 from k8slan_cli.net import fdb, observe, taps
 from k8slan_cli.net.execute import Context, execute
 from k8slan_cli.net.node import Node
 from k8slan_cli.plan import desired as planner
 from k8slan_cli.plan import operations as op
+from k8slan_cli.plan import uplinks
 from k8slan_cli.plan.desired import Elsewhere
 from k8slan_cli.plan.diff import diff
 from k8slan_cli.plan.moves import Move
 from k8slan_cli.plan.operations import Operation
 from k8slan_cli.plan.state import Attachment, LanState, Underlay, absent, tunnel_port
+from k8slan_cli.plan.uplinks import SeenUplink, opened_in
 
 log = logging.getLogger(__name__)
 
@@ -39,13 +41,17 @@ class Self:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What a pass did: the state it was after, its operations, those that failed, and why there was no plan, if so."""
+    """What a pass did: the state it was after, its operations, those that failed, and why there was no plan, if so.
+
+    ``uplinks`` are this node's uplinks of the LAN as they were found.
+    """
 
     desired: LanState
     underlay: Underlay | None = None
     operations: tuple[Operation, ...] = ()
     failures: tuple[tuple[Operation, KernelError], ...] = ()
     unplanned: K8slanError | None = None
+    uplinks: tuple[SeenUplink, ...] = ()
 
     def failure_of(self, key: Key) -> K8slanError | None:
         """Why an attachment does not work, if it does not: its own failure, or else one of the whole LAN."""
@@ -54,9 +60,9 @@ class Outcome:
             if isinstance(operation, op.ShapePort):
                 continue  # a link that is better than it should be keeps no pod away; the LAN says so
             attachment = getattr(operation, "attachment", None)
-            if attachment is None:
+            if attachment is None and not hasattr(operation, "uplink"):  # pods go on without hardware
                 whole = whole or error
-            elif attachment.key == key:
+            elif attachment is not None and attachment.key == key:
                 return error
         return whole
 
@@ -95,7 +101,8 @@ class Aim:
     """What a pass is about: a LAN (None: one that is gone) with its namespace, the node, and all attachments.
 
     ``addressed`` are those that have got addresses and routes since their interfaces were made. ``around`` is what
-    other nodes have of the LAN, and ``moves`` are the MAC addresses that have moved since the pass before.
+    other nodes have of the LAN, and ``moves`` are the MAC addresses that have moved since the pass before. ``opened``
+    is the port of the uplink that is active here, "" for none; with None that is not known yet, and stays as it is.
     """
 
     lan: Lan | None
@@ -105,6 +112,12 @@ class Aim:
     addressed: Collection[Key] = ()
     around: Elsewhere = field(default_factory=Elsewhere)
     moves: Collection[Move] = ()
+    opened: str | None = ""
+
+    @property
+    def uplinks(self) -> tuple[Uplink, ...]:
+        """Return this node's uplinks of the LAN."""
+        return self.lan.uplinks_on(self.me.name) if self.lan else ()
 
 
 def plan_pass(node: Node, aim: Aim) -> tuple[Outcome, LanState]:
@@ -115,15 +128,20 @@ def plan_pass(node: Node, aim: Aim) -> tuple[Outcome, LanState]:
 
     """
     observed = observe.lan_state(node, aim.netns, devices=_taps(aim.attachments))
-    if aim.lan is None or not aim.attachments:
+    if aim.lan is None or not (aim.attachments or aim.uplinks):
         return Outcome(desired=absent(aim.netns)), observed
+    nics = {uplink: observe.nic(node, uplink.device) for uplink in aim.uplinks}
+    opened = opened_in(observed.uplinks.values()) if aim.opened is None else aim.opened
     try:
         underlay = find_underlay(node, aim.lan, aim.me, aim.around)
         around = planner.as_heard(aim.around, aim.lan, aim.me.name, observed)
-        desired = planner.plan(aim.lan, underlay, aim.attachments, around)
+        desired = planner.plan(aim.lan, underlay, aim.attachments, around, nics=nics, opened=opened)
     except (Invalid, KernelError) as error:
-        return Outcome(desired=planner.without_underlay(observed, aim.attachments), unplanned=error), observed
-    return Outcome(desired=desired, underlay=underlay), observed
+        kept = planner.without_underlay(observed, aim.attachments, aim.uplinks, opened)
+        seen = tuple(uplinks.seen(uplink, nic, underlay=0, mtu=0) for uplink, nic in nics.items())
+        return Outcome(desired=kept, unplanned=error, uplinks=seen), observed
+    seen = planner.look_at(nics, underlay, desired.bridge.mtu if desired.bridge else 0)
+    return Outcome(desired=desired, underlay=underlay, uplinks=seen), observed
 
 
 def run_pass(node: Node, aim: Aim, pods: Mapping[Key, int]) -> Outcome:
@@ -153,7 +171,11 @@ def run_quick_pass(node: Node, aim: Aim, pods: Mapping[Key, int], ports: Collect
 
 def _run_quick_pass(node: Node, aim: Aim, pods: Mapping[Key, int], ports: Collection[str], last: Outcome) -> Outcome:
     before, underlay = last.desired, last.underlay
-    if aim.lan is None or not aim.attachments or underlay is None or before.vxlan is None or aim.lan.cable:
+    if aim.lan is None or not (aim.attachments or aim.uplinks) or underlay is None or before.vxlan is None:
+        return run_pass(node, aim, pods)
+    opened = opened_in(before.uplinks.values())
+    changed = aim.uplinks != tuple(each.uplink for each in last.uplinks) or aim.opened not in (None, opened)
+    if changed or aim.lan.cable:
         return run_pass(node, aim, pods)
     concerned = [a for a in aim.attachments if a.port in ports]
     on_way = {a.port for a in concerned if a.key in pods and a.key not in aim.addressed}
@@ -161,6 +183,7 @@ def _run_quick_pass(node: Node, aim: Aim, pods: Mapping[Key, int], ports: Collec
         return run_pass(node, aim, pods)  # only the port itself can tell whether it has lost its spoke
     around = planner.as_heard(aim.around, aim.lan, aim.me.name, before)
     desired = planner.plan(aim.lan, underlay, concerned, around, others=True)
+    desired = replace(desired, uplinks=before.uplinks)
     tunnel = replace(desired.vxlan, peers=before.vxlan.peers) if desired.vxlan else None
     if desired.vxlan is None or (tunnel, desired.joint) != (before.vxlan, before.joint):
         return run_pass(node, aim, pods)
@@ -174,8 +197,8 @@ def _run_quick_pass(node: Node, aim: Aim, pods: Mapping[Key, int], ports: Collec
         observed = observe.lan_state(node, aim.netns, only=looked_at, devices=_taps(concerned))
         if observed.bridge != desired.bridge:
             return run_pass(node, aim, pods)
-    observed = replace(observed, vxlan=before.vxlan, joint=before.joint)
-    outcome = Outcome(desired=desired, underlay=underlay)
+    observed = replace(observed, vxlan=before.vxlan, joint=before.joint, uplinks=before.uplinks)
+    outcome = Outcome(desired=desired, underlay=underlay, uplinks=last.uplinks)
     outcome = _carry_out(node, aim, pods, outcome, observed)
     lan_failed = any(not isinstance(error, PodGone) for _, error in outcome.failures)
     return run_pass(node, aim, pods) if lan_failed else outcome
@@ -214,15 +237,20 @@ def _execute(operations: Iterable[Operation], context: Context) -> list[tuple[Op
     failures: list[tuple[Operation, KernelError]] = []
     begun: set[Key] = set()
     failed: set[Key] = set()
+    unmade: set[str] = set()
     for operation in operations:
         attachment = getattr(operation, "attachment", None)
         if attachment is not None and attachment.key in failed:
+            continue
+        if isinstance(operation, op.OpenUplink) and operation.uplink.port.name in unmade:
             continue
         try:
             execute(operation, context)
         except KernelError as error:
             failures.append((operation, error))
             log.warning("%s: cannot %s", context.name, error)
+            if isinstance(operation, op.CreateUplink):
+                unmade.add(operation.uplink.port.name)
             if attachment is not None:
                 failed.add(attachment.key)
                 if attachment.key in begun:

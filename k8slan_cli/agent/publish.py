@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Protocol
 
@@ -28,9 +28,10 @@ from k8slan_cli.errors import K8slanError
 from k8slan_cli.kube.watch import Backoff
 from k8slan_cli.lan import names
 from k8slan_cli.lan.model import Lan, LanRef
-from k8slan_cli.lan.vtep import READY, PodRef, VmRef, Vtep, VtepPort, with_claims, with_known_claims
-from k8slan_cli.lan.vtep_codec import MAX_MESSAGE
+from k8slan_cli.lan.vtep import READY, PodRef, VmRef, Vtep, VtepPort, VtepUplink, with_claims, with_known_claims
+from k8slan_cli.lan.vtep_codec import MAX_MESSAGE, MAX_UPLINK_MESSAGE
 from k8slan_cli.plan.state import Attachment
+from k8slan_cli.plan.uplinks import opened_in
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +88,7 @@ class Publisher:
         agent.on_lans.append(self._touch)
         agent.on_vteps.append(self._heard)
         agent.refusals.on_change = self._touch
-        agent.troubles.on_change.append(lambda: self._touch(agent.attachments.lans()))
+        agent.troubles.on_change.append(lambda: self._touch(agent.used()))
 
     async def run(self) -> None:
         """Publish until cancelled."""
@@ -95,7 +96,7 @@ class Publisher:
             self._tasks = tasks
             tasks.create_task(self._take_over(), name="own VTEPs")
             mine = [lan.ref for lan in self._agent.lans.everything().values() if self._is_mentioned(lan)]
-            self._touch([*self._agent.attachments.lans(), *self._agent.refusals.lans(), *mine])
+            self._touch([*self._agent.used(), *self._agent.refusals.lans(), *mine])
             try:
                 await asyncio.get_running_loop().create_future()
             finally:
@@ -211,7 +212,7 @@ class Publisher:
         return bool(
             ref in self._written
             or ref in self._found
-            or self._agent.attachments.of(ref)
+            or self._agent.uses(ref)
             or self._agent.refusals.get(ref)
             or (lan and self._is_mentioned(lan))
         )
@@ -232,9 +233,10 @@ class Publisher:
         present = loop is not None and loop.outcome is not None and loop.outcome.desired.exists
         attachments = agent.attachments.of(ref) if lan else ()
         live = [a for a in attachments if loop is None or a.key not in loop.dead]
-        if lan and loop and loop.outcome and (live or (attachments and present)):
-            return self._value(lan, loop.outcome, live, written)
-        if live or present:
+        here = live or (attachments and present) or agent.has_uplink(ref)
+        if lan and loop and loop.outcome and here:
+            return self._value(lan, loop, loop.outcome, live, written)
+        if live or present or agent.has_uplink(ref):
             return written  # no pass has looked yet, or none has seen the namespace gone
         if refusal := agent.refusals.get(ref):
             return Vtep(lan=ref, node=self._me, state=DEGRADED, message=refusal[:MAX_MESSAGE])
@@ -242,12 +244,15 @@ class Publisher:
             return Vtep(lan=ref, node=self._me)
         return None
 
-    def _value(self, lan: Lan, outcome: Outcome, attachments: Collection[Attachment], written: Vtep | None) -> Vtep:
+    def _value(
+        self, lan: Lan, loop: LanLoop, outcome: Outcome, attachments: Collection[Attachment], written: Vtep | None
+    ) -> Vtep:
         bridge, vxlan, underlay = outcome.desired.bridge, outcome.desired.vxlan, outcome.underlay
         address = (vxlan.tunnel.local if vxlan else None) or (underlay.addresses[0] if underlay else None)
         down = f"{underlay.name} is down" if underlay and not underlay.up else ""
-        trouble = str(outcome.trouble or down)
         before = written or Vtep(lan=lan.ref, node=self._me)
+        uplinks = tuple(_uplinks(loop, outcome)) or (before.uplinks if self._agent.has_uplink(lan.ref) else ())
+        trouble = str(outcome.trouble or down) or "; ".join(uplink.message for uplink in uplinks if uplink.message)
         vms = {(port.name, port.pod): port.vm for port in before.ports}
         ports = sorted((self._port(attachment, vms) for attachment in attachments), key=lambda port: port.name)
         # What a pass could not find out is as it was: the other nodes go on sending here.
@@ -262,6 +267,7 @@ class Publisher:
             state=DEGRADED if trouble else READY,
             message=(trouble or str(self._agent.troubles))[:MAX_MESSAGE],
             ports=tuple(ports),
+            uplinks=uplinks,
         )
 
     def _port(self, attachment: Attachment, vms: Mapping[tuple[str, PodRef | None], VmRef | None]) -> VtepPort:
@@ -282,6 +288,21 @@ class Publisher:
             mtu=attachment.mtu,
             since=attachment.since,
             migrating=bool(attachment.vm_uid),
+        )
+
+
+def _uplinks(loop: LanLoop, outcome: Outcome) -> Iterator[VtepUplink]:
+    """Yield this node's uplinks. While a loop keeps the one that would be active closed, all with a carrier say so."""
+    opened = opened_in(outcome.desired.uplinks.values())
+    failed = {op.uplink.port.name: str(error) for op, error in outcome.failures if hasattr(op, "uplink")}
+    for each in outcome.uplinks:
+        message = each.fault or failed.get(each.port, "") or (loop.blocked if each.carrier else "")
+        yield VtepUplink(
+            device=each.uplink.device,
+            vlan=each.uplink.vlan,
+            carrier=each.carrier,
+            active=each.port == opened and not message,
+            message=message[:MAX_UPLINK_MESSAGE],
         )
 
 

@@ -212,11 +212,11 @@ async def preview(options: AgentOptions, source: Source, vteps: Vteps | None = N
     await source.close()
     lans = {lan.netns: lan for lan in agent.lans.all().values()}
     found: list[tuple[str, list[str]]] = []
-    for name in sorted(agent.node.present() | {n for n, lan in lans.items() if agent.attachments.of(lan.ref)}):
+    for name in sorted(agent.node.present() | {n for n, lan in lans.items() if agent.uses(lan.ref)}):
         lan = lans.get(name)
         complete = [a for a in agent.attachments.of(lan.ref) if a.complete] if lan else []
         around = agent.around(lan) if lan else Elsewhere()
-        aim = Aim(lan=lan, netns=name, me=options.me, attachments=complete, around=around)
+        aim = Aim(lan=lan, netns=name, me=options.me, attachments=complete, around=around, opened=None)
         outcome, observed = plan_pass(agent.node, aim)
         underlay = outcome.underlay.name if outcome.underlay else ""
         words = [operation.describe() for operation in diff(outcome.desired, observed, underlay=underlay)]

@@ -95,7 +95,7 @@ async def _on_folder(
     if dry_run:
         _show(await run.preview(options, source))
     else:
-        edges = [offer] if offer else []
+        edges = [*([offer] if offer else []), _keep_uplinks()]
         await run.run(options, source, [*edges, *_serve_diagnostics(diagnostics)])
 
 
@@ -115,7 +115,12 @@ async def _in_cluster(options: AgentOptions, offer: Edge, diagnostics: str, *, d
             _show(await run.preview(options, source, vteps))
         else:
             edges = [offer, _publish(VtepWriter(client, options.me.name))]
-            edges += [lambda _: vteps.run(), _tell_troubles(client), *_serve_diagnostics(diagnostics, client)]
+            edges += [
+                _keep_uplinks(client),
+                lambda _: vteps.run(),
+                _tell_troubles(client),
+                *_serve_diagnostics(diagnostics, client),
+            ]
             try:
                 await run.run(options, source, edges, vteps)
             finally:
@@ -132,6 +137,22 @@ def _publish(writer: VtepWriter) -> Edge:
         await Publisher(agent, writer).run()
 
     return publish
+
+
+def _keep_uplinks(client: Client | None = None) -> Edge:
+    """Open and close this node's uplinks; with a ``client``, by Leases."""
+
+    async def keep(agent: Agent) -> None:
+        from k8slan_cli.agent.uplinks import Uplinks
+
+        if client is None:
+            await Uplinks(agent).run()
+            return
+        from k8slan_cli.kube import lease, tokens
+
+        await Uplinks(agent, lease.UplinkLeases(client, tokens.own_namespace(), agent.me.name)).run()
+
+    return keep
 
 
 def _tell_troubles(client: Client) -> Edge:

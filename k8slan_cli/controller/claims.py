@@ -86,4 +86,4 @@ def _same(before: Lan, after: Lan) -> bool:
 
 def _standing(lan: Lan) -> tuple[object, ...]:
     right = (lan.created, lan.granted, lan.in_use, lan.deleting, lan.leaving)
-    return (lan.netns, lan.vni, lan.spokes, *right)
+    return (lan.netns, lan.vni, lan.uplinks, lan.spokes, *right)

@@ -86,8 +86,11 @@ def _part(view: View, gone: list[str]) -> Iterator[Action]:
 
 
 def _holds(vtep: Vtep) -> bool:
-    """Return whether a VTEP holds a deletion; one without ports does while its node takes the LAN down."""
-    return not vtep.lost and (bool(vtep.ports) or vtep.state in ("", READY))
+    """Return whether a VTEP holds a deletion; one without ports does while its node takes the LAN down.
+
+    One that has uplinks alone does not: they are there as long as the LAN is.
+    """
+    return not vtep.lost and (bool(vtep.ports) or (vtep.state in ("", READY) and not vtep.uplinks))
 
 
 def _why_still_there(held_by: list[Vtep], waiting: list[str], view: View) -> str:

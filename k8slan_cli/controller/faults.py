@@ -47,6 +47,7 @@ def _found(view: View, foreign: Collection[str]) -> Iterator[Fault]:
         yield from faults.removed(lan, view.vteps)
         yield from faults.too_small(lan, view.vteps, some)
         yield from faults.remote_nodes(lan, view.vteps)
+        yield from faults.uplinks(lan, view.vteps, some)
 
 
 def degraded(view: View) -> tuple[NodeTrouble, ...]:

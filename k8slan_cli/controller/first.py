@@ -20,7 +20,7 @@ def entries(view: View) -> Iterator[Action]:
     """Yield what is to be done about ``status.nodes``."""
     found = view.found
     told = {vtep.node for vtep in view.vteps}
-    wanted = {vtep.node: _entry(vtep) for vtep in view.vteps if vtep.ports} if view.old_agents else {}
+    wanted = {vtep.node: _entry(vtep) for vtep in view.vteps if vtep.takes_part} if view.old_agents else {}
     names = [entry.name for entry in found.entries]
     unwanted = [n for n in names if view.is_gone(n) or (view.fresh and n in told and n not in wanted)]
     if unwanted:

@@ -14,6 +14,7 @@ from k8slan_cli.kube.nodes import written
 from k8slan_cli.kube.status import DEGRADED, MAX_DEGRADED, MAX_MESSAGE, READY, Condition, LanStatus
 from k8slan_cli.lan.faults import Fault
 from k8slan_cli.lan.model import CONFLICT, LanRef
+from k8slan_cli.lan.vtep import active_uplink
 
 TERMINATING = "Terminating"
 
@@ -35,7 +36,8 @@ def report(view: View, wrong: tuple[Fault, ...] = (), ending: str = "") -> Itera
         generation=found.generation,
         spokes=len(found.lan.spokes) if found.lan else before.spokes,
         attached=sum(len(vtep.ports) for vtep in view.vteps),
-        nodes=sum(bool(vtep.ports) for vtep in view.vteps) + len(view.entries),
+        nodes=sum(vtep.takes_part for vtep in view.vteps) + len(view.entries),
+        uplink=active_uplink(view.vteps),
         degraded=faults.degraded(view)[:MAX_DEGRADED],
         forms=view.lan.forms if view.lan else before.forms,
         resources=tuple(sorted(view.lan.resources)) if view.lan else before.resources,

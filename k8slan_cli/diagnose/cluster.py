@@ -253,11 +253,26 @@ def lans(cluster: Cluster, namespace: str) -> tuple[list[Found], Users, tuple[Ch
     users = occupancy.explained(cluster, occupancy.read(cluster, items))
     checks += [Check(what="attachments", state=WARN, words=sentence) for sentence in users.blind]
     checks += _attachments(items, users)
+    checks += [check for item in items if item.lan and item.lan.uplinks for check in uplinks(item, users)]
     checks += [
         Check(what="attachments", state=WARN, words=words, advice=advice)
         for words, advice in _strangers(items, reading.pods(cluster, namespace).pods)
     ]
     return items, users, tuple(checks)
+
+
+def uplinks(item: Found, users: Users) -> Iterator[Check]:
+    """Which uplink of a LAN is active, if this user may see it."""
+    what, active = "uplinks", item.status.uplink
+    if active:
+        yield Check(what=what, state=OK, words=f"LAN {item.ref}: {active} is active")
+    elif not item.deleting:
+        said = [
+            f"{each.what} of node {vtep.node}: {each.state}" for vtep in users.of(item).vteps for each in vtep.uplinks
+        ]
+        words = f"LAN {item.ref} has no active uplink ({', '.join(said) or 'no node says that it has one'})"
+        advice = f"k8slan lan inspect {item.ref.name} -n {item.ref.namespace}"
+        yield Check(what=what, state=WARN, words=words, advice=advice)
 
 
 def _strangers(items: Sequence[Found], pods: Iterable[Pod]) -> Iterator[tuple[str, str]]:

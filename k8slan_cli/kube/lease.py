@@ -19,6 +19,8 @@ from typing import Any
 from k8slan_cli.kube.client import ApiError, Client
 from k8slan_cli.kube.kinds import LEASES, Document
 from k8slan_cli.kube.watch import Cache, Informer
+from k8slan_cli.lan import names
+from k8slan_cli.lan.model import LanRef
 
 log = logging.getLogger(__name__)
 
@@ -111,8 +113,12 @@ class Election:
     """One candidate for one Lease."""
 
     def __init__(self, client: Client, namespace: str, name: str, me: str) -> None:
-        """``me`` tells this process from every other, also from one before it in the same pod."""
+        """``me`` tells this candidate from every other; usually from one before it in the same pod, too."""
         self.leading = False
+        self.keep = False
+        """Whether the lease stays held at the end, for this candidate's successor of the same name."""
+        self.decided = asyncio.Event()
+        """Set once it is known whether this one leads or another does."""
         self._client = client
         self._namespace, self._name = namespace, name
         self._me = me
@@ -165,6 +171,7 @@ class Election:
         now = self._clock()
         match step(sight, self._me, now):
             case Wait(until):
+                self.decided.set()
                 return until
             case Lost(why):
                 log.warning("leads no more: %s", why)
@@ -197,6 +204,7 @@ class Election:
         self._trouble = ""
         # What counts is when it was asked for: others count from when they see the answer, which is later.
         self.leading, self._renewed = True, now
+        self.decided.set()
         return now + RENEW_AFTER
 
     async def _write(self, spec: dict[str, Any]) -> None:
@@ -226,7 +234,7 @@ class Election:
             self._changed.set()
 
     async def _release(self) -> None:
-        if self._renewed is None:
+        if self._renewed is None or self.keep:
             return
         self.leading, self._renewed = False, None
         lease = self._cache.get((self._namespace, self._name))
@@ -236,6 +244,36 @@ class Election:
         with contextlib.suppress(ApiError, TimeoutError):  # then the next has to wait until it runs out
             async with asyncio.timeout(RENEW_BEFORE - RENEW_AFTER):
                 await self._write(spec)
+
+
+class UplinkLeases:
+    """The Leases by which nodes settle whose uplink of a LAN is active, in one namespace, which tenants cannot write.
+
+    A node's agent has the node's name as a candidate, so that a new one goes on where the one before it has ended.
+    """
+
+    def __init__(self, client: Client, namespace: str, node: str) -> None:
+        self._client = client
+        self._namespace = namespace
+        self._node = node
+
+    def candidate(self, lan: LanRef) -> Election:
+        """Return a candidate for a LAN's Lease."""
+        return Election(self._client, self._namespace, names.uplink_lease(lan.namespace, lan.name), self._node)
+
+    async def remove(self, lan: LanRef) -> None:
+        """Delete the Lease of a LAN that has no uplinks any more.
+
+        Raises:
+            ApiError: it could not be done.
+
+        """
+        try:
+            name = names.uplink_lease(lan.namespace, lan.name)
+            await self._client.call("DELETE", LEASES.path(self._namespace, name))
+        except ApiError as error:
+            if error.status != 404:
+                raise
 
 
 async def _end(task: asyncio.Task[None] | None) -> None:

@@ -45,7 +45,10 @@ class NodeTrouble:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LanStatus:
-    """What the controller says of a LAN: ``vni``, ``granted``, ``forms``, ``resources``, ``bare`` are as in ``Lan``."""
+    """What the controller says of a LAN: ``vni``, ``granted``, ``forms``, ``resources``, ``bare`` are as in ``Lan``.
+
+    ``uplink`` is the one that is active, for people: ``eth1 of node worker1``.
+    """
 
     vni: int = 0
     granted: Grant | None = None
@@ -53,6 +56,7 @@ class LanStatus:
     spokes: int = 0
     attached: int = 0
     nodes: int = 0
+    uplink: str = ""
     degraded: tuple[NodeTrouble, ...] = ()
     forms: Forms = Forms.SHORT
     resources: tuple[tuple[str, str], ...] = ()
@@ -77,6 +81,7 @@ def decode(status: object) -> LanStatus:
         spokes=spokes,
         attached=attached,
         nodes=nodes,
+        uplink=str(said.get("uplink", "")),
         degraded=tuple(
             NodeTrouble(name=str(item.get("name", "")), message=str(item.get("message", "")))
             for item in _items(said, "degradedNodes")
@@ -122,6 +127,7 @@ def encode(status: LanStatus) -> dict[str, Any]:
         "spokeCount": status.spokes,
         "attached": status.attached,
         "nodeCount": status.nodes,
+        **({"uplink": status.uplink} if status.uplink else {}),
         **({"degradedNodes": degraded} if degraded else {}),
         **({"names": str(status.forms)} if status.forms is not Forms.SHORT else {}),
         **({"resources": dict(status.resources)} if status.resources else {}),

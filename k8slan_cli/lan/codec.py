@@ -29,6 +29,7 @@ from k8slan_cli.lan.model import (
     Lan,
     LanRef,
     NodeStatus,
+    Uplink,
 )
 from k8slan_cli.lan.names import Forms
 from k8slan_cli.lan.vnis import MAX_VNI
@@ -48,6 +49,7 @@ _SPEC = frozenset(
         "defaultVxlanDev",
         "vxlanDevMap",
         "remotes",
+        "uplinks",
         "allowedNamespaces",
         "mtu",
         "fragment",
@@ -59,6 +61,7 @@ _SPEC = frozenset(
     }
 )
 _LINK = frozenset({"state", "until", "toPod", "fromPod", *links.PROPERTIES})
+_UPLINK = frozenset({"node", "device", "vlan"})
 _WORDS = {str: "text", int: "a whole number", bool: "true or false", dict: "a mapping", list: "a list"}
 T = TypeVar("T")
 
@@ -136,6 +139,24 @@ class _Reader:
                 found.append(address)
         return tuple(found)
 
+    def uplinks(self, value: object, field: str) -> tuple[Uplink, ...]:
+        found = []
+        for position, item in enumerate(self.typed(list, value, field, [])):
+            place = f"{field}[{position}]"
+            entry = self.mapping(item, place)
+            for key in ("node", "device"):
+                if entry.get(key) is None:
+                    self.complain(f"{place}.{key}", "is missing")
+            uplink = Uplink(
+                node=self.typed(str, entry.get("node"), f"{place}.node", ""),
+                device=self.typed(str, entry.get("device"), f"{place}.device", ""),
+                vlan=self.typed(int, entry.get("vlan"), f"{place}.vlan", 0),
+            )
+            if entry.get("vlan") == 0:
+                self.complain(f"{place}.vlan", "0 is not in 1..4094: leave it out for the device as it is")
+            found.append(uplink)
+        return tuple(found)
+
     def moment(self, value: object, field: str) -> str:
         """A time as RFC 3339 writes it; YAML makes a value of its own of one without quotes."""
         if isinstance(value, date):
@@ -180,6 +201,8 @@ def decode(document: object, *, strict: bool = True) -> Lan:
     spec = read.mapping(top.get("spec"), "spec")
     read.unknown(top, _TOP, "")
     read.unknown(spec, _SPEC, "spec.")
+    for position, item in enumerate(uplinks if isinstance(uplinks := spec.get("uplinks"), list) else ()):
+        read.unknown(item if isinstance(item, dict) else {}, _UPLINK, f"spec.uplinks[{position}].")
     if top.get("apiVersion") != API_VERSION:
         read.complain("apiVersion", f"must be {API_VERSION}, not {_shown(top.get('apiVersion'))}")
     if top.get("kind") != KIND:
@@ -234,6 +257,7 @@ def _lan(read: _Reader, top: dict[str, Any], metadata: dict[str, Any], spec: dic
             (node, read.typed(str, device, validate.device_field(node), "")) for node, device in sorted(devices.items())
         ),
         remotes=read.hosts(spec.get("remotes"), "spec.remotes"),
+        uplinks=read.uplinks(spec.get("uplinks"), "spec.uplinks"),
         allowed_namespaces=read.texts(spec.get("allowedNamespaces"), "spec.allowedNamespaces"),
         mtu=read.typed(int, spec["mtu"], "spec.mtu", 0) if spec.get("mtu") is not None else None,
         fragment=read.typed(bool, spec.get("fragment"), "spec.fragment", False),
@@ -339,6 +363,11 @@ def grant(found: object, known: Collection[str] = ()) -> Grant | None:
             for spoke in (spokes if isinstance(spokes, list) else [])
             if isinstance(spoke, str) and (spoke in good or not names.label_fault(spoke, names.MAX_INTERFACE))
         ),
+        uplinks=tuple(
+            uplink
+            for uplink in _Reader().uplinks(found.get("uplinks"), "")
+            if not names.subdomain_fault(uplink.node) and not names.interface_fault(uplink.device, 15)
+        ),
     )
 
 
@@ -347,7 +376,8 @@ def encode_grant(granted: Grant | None) -> dict[str, Any]:
     if granted is None:
         return {}
     vni = {"vni": granted.vni} if granted.vni else {}
-    return {"ns": granted.netns, **vni, **({"spokes": list(granted.spokes)} if granted.spokes else {})}
+    lists = {"spokes": list(granted.spokes), "uplinks": list(map(_encode_uplink, granted.uplinks))}
+    return {"ns": granted.netns, **vni, **{key: found for key, found in lists.items() if found}}
 
 
 def _allotted(status: object) -> int:
@@ -419,6 +449,7 @@ def encode(lan: Lan) -> dict[str, Any]:
         "defaultVxlanDev": lan.underlay,
         "vxlanDevMap": dict(lan.underlays) or None,
         "remotes": list(map(str, lan.remotes)) or None,
+        "uplinks": [_encode_uplink(uplink) for uplink in lan.uplinks] or None,
         "allowedNamespaces": list(lan.allowed_namespaces) or None,
         "mtu": lan.mtu,
         "fragment": lan.fragment or None,
@@ -433,6 +464,11 @@ def encode(lan: Lan) -> dict[str, Any]:
     if lan.down:
         metadata["annotations"] = {LINKS_DOWN: ",".join(sorted(lan.down))}
     return {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": spec}
+
+
+def _encode_uplink(uplink: Uplink) -> dict[str, Any]:
+    vlan = {"vlan": uplink.vlan} if uplink.vlan else {}
+    return {"node": uplink.node, "device": uplink.device, **vlan}
 
 
 def encode_node(node: NodeStatus) -> dict[str, Any]:

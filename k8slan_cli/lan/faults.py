@@ -85,7 +85,7 @@ def too_large(vteps: Collection[Vtep], named: Named) -> Iterator[Fault]:
     least = least_mtu(vteps)
     large = tuple(holder for holder in holders(vteps) if least and holder.port.mtu > least)
     if large:
-        node = next(vtep.node for vtep in vteps if vtep.ports and vtep.mtu == least)
+        node = next(vtep.node for vtep in vteps if vtep.takes_part and vtep.mtu == least)
         pods = named([f"{holder.place} has {holder.port.mtu}" for holder in large])
         yield Fault(
             reason="MtuTooLarge",
@@ -98,7 +98,7 @@ def too_large(vteps: Collection[Vtep], named: Named) -> Iterator[Fault]:
 
 def too_small(lan: Lan, vteps: Iterable[Vtep], named: Named) -> Iterator[Fault]:
     """Yield one fault if underlays leave too little for IPv6, which hosts give up without a word; a wish is none."""
-    small = sorted((vtep.mtu, vtep.node, vtep) for vtep in vteps if vtep.ports and 0 < vtep.mtu < LEAST_IPV6_MTU)
+    small = sorted((vtep.mtu, vtep.node, vtep) for vtep in vteps if vtep.takes_part and 0 < vtep.mtu < LEAST_IPV6_MTU)
     if small and not (lan.mtu and lan.mtu < LEAST_IPV6_MTU):
         where = [f"{vtep.device or 'the underlay'} of node {node} (now {mtu} inside)" for mtu, node, vtep in small]
         needed = LEAST_IPV6_MTU + max(overhead(vtep.address.version if vtep.address else 4) for _, _, vtep in small)
@@ -130,6 +130,15 @@ def remote_nodes(lan: Lan, vteps: Iterable[Vtep]) -> Iterator[Fault]:
                 message=f"{field} is {remote}, which is node {nodes[remote]}: name hosts outside the cluster alone",
                 ready=True,
             )
+
+
+def uplinks(lan: Lan, vteps: Collection[Vtep], named: Named) -> Iterator[Fault]:
+    """Yield one fault if hardware cannot reach the LAN, as no NIC has a carrier; what else is wrong nodes say."""
+    found = [uplink for vtep in vteps if not vtep.lost for uplink in vtep.uplinks]
+    if found and not any(uplink.message or uplink.carrier for uplink in found):
+        where = named([str(uplink) for uplink in lan.uplinks])
+        message = f"no uplink has a carrier, so hardware does not reach the LAN: look at the cables of {where}"
+        yield Fault(reason="NoUplink", about="no uplink", message=message, ready=True)
 
 
 def removed(lan: Lan, vteps: Iterable[Vtep]) -> Iterator[Fault]:

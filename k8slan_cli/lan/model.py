@@ -100,6 +100,23 @@ class NodeStatus:
     message: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Uplink:
+    """A NIC of a node as a port of the LAN there, or with ``vlan`` that VLAN of it; 0 is the NIC as it is."""
+
+    node: str
+    device: str
+    vlan: int = 0
+
+    @property
+    def what(self) -> str:
+        """Return device and VLAN for people: ``eth1``, ``eth1 VLAN 100``."""
+        return f"{self.device} VLAN {self.vlan}" if self.vlan else self.device
+
+    def __str__(self) -> str:
+        return f"{self.what} of node {self.node}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
     """What the controller has granted to a LAN, in ``status.granted``: edits of the LAN leave it as it is.
@@ -111,6 +128,7 @@ class Grant:
     netns: str
     vni: int = 0
     spokes: tuple[str, ...] = ()
+    uplinks: tuple[Uplink, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +144,7 @@ class Lan:
     ``underlay``   device that carries VXLAN where ``underlays`` does not name one; None: the node's own choice
     ``underlays``  (node name or host name, device) pairs
     ``remotes``    VTEPs outside the cluster, to which every node that takes part sends as to other nodes
+    ``uplinks``    NICs of nodes through which hardware joins; one at a time is active
     ``allowed_namespaces``  whose pods may attach besides those of the LAN's own namespace; ``*`` means all
     ``mtu``        wanted MTU inside the LAN in bytes; None: as large as the underlay allows, or ``FRAGMENTED_MTU``
     ``fragment``   outer packets that do not fit the underlay are fragmented, so that ``mtu`` holds whatever that has
@@ -155,6 +174,7 @@ class Lan:
     underlay: str | None = None
     underlays: tuple[tuple[str, str], ...] = ()
     remotes: tuple[IpAddress, ...] = ()
+    uplinks: tuple[Uplink, ...] = ()
     allowed_namespaces: tuple[str, ...] = ()
     mtu: int | None = None
     fragment: bool = False
@@ -198,6 +218,10 @@ class Lan:
         """
         devices = dict(self.underlays)
         return next((devices[name] for name in node_names if name in devices), self.underlay)
+
+    def uplinks_on(self, *node_names: str) -> tuple[Uplink, ...]:
+        """Return the uplinks of a node known by any of ``node_names``."""
+        return tuple(uplink for uplink in self.uplinks if uplink.node in node_names)
 
     def admits(self, namespace: str) -> bool:
         """Whether pods of a namespace may attach. A LAN that is in no cluster has no uid, and admits all."""

@@ -1,9 +1,9 @@
 """Every name that is derived from another, and the bounds that names have. No other module glues names together.
 
 A bridge port is named after its attachment: a spoke ``vm`` has the port ``vmp`` and, if a VM is on it, the stub
-``vms`` below its macvtap; an attachment without a spoke has a port like ``3f9a0c1d7be2d``. The last letter tells them
-apart, so no two can meet, whatever the spoke is called. All fit into the 15 bytes of IFNAMSIZ because a spoke has
-13 at the most.
+``vms`` below its macvtap; an attachment without a spoke has a port like ``3f9a0c1d7be2d``, an uplink one like
+``eth1.100u``. The last letter tells them apart, so no two can meet, whatever the spoke is called. All fit into the 15
+bytes of IFNAMSIZ because a spoke has 13 at the most.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from collections.abc import Iterable, Iterator
 
 MAX_INTERFACE = 13
 """Longest interface name in a LAN object, as in the seed's API: a derived name needs room for a letter."""
+MAX_DEVICE = 15
+"""Longest name of a link (Linux, IFNAMSIZ - 1)."""
 MAX_LABEL = 63
 MAX_NETNS = 128
 MAX_SUBDOMAIN = 253
@@ -34,6 +36,7 @@ JOINT, JOINT_END = "bridge-to-vxlan", "vxlan-to-bridge"
 
 RESOURCE_DOMAIN = "macvtap.k8slan.io"
 FINALIZER_PREFIX = "finalizer.k8slan.io/"
+LEASE_PREFIX = "k8slan-uplink-"
 _TAP_BASE = 1 << 24
 _TAP_RANGE = (1 << 31) - 1 - _TAP_BASE
 
@@ -118,6 +121,18 @@ def port(spoke: str) -> str:
 def dynamic_port(container: str, ifname: str) -> str:
     """The bridge port of an attachment without a spoke."""
     return f"{_digest(container, ifname)[:12]}d"
+
+
+def uplink(device: str, vlan: int = 0) -> str:
+    """The bridge port of a node's NIC, or of a VLAN of it: readable where that fits into a name."""
+    plain = f"{device}.{vlan}u" if vlan else f"{device}u"
+    return plain if len(plain) <= MAX_DEVICE else f"{_digest('uplink', device, str(vlan))[:12]}u"
+
+
+def uplink_lease(namespace: str, name: str) -> str:
+    """The Lease that the node with a LAN's active uplink holds."""
+    plain = f"{LEASE_PREFIX}{namespace}-{name[:100].rstrip('-.')}"
+    return f"{plain}-{_digest('uplink', namespace, name)[:8]}"
 
 
 def sets(spokes: Iterable[str]) -> Iterator[str]:

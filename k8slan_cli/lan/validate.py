@@ -23,6 +23,10 @@ TOLERATED_SPOKES = 4095
 """As many as lists of before have: they go on, as only the ports in use count, but a new list is not as long."""
 MAX_REMOTES = 64
 """Each frame without a known place is sent to each of them, by each node."""
+MAX_UPLINKS = 16
+"""One is active; more than a few to take its place are a mistake."""
+MAX_VLAN = 4094
+"""IEEE 802.1Q, 9.6: 0 and 4095 are no VLANs."""
 MAX_TTL = 255
 MIN_MTU, MAX_MTU = 68, 65535 - 74
 """RFC 791 demands 68 bytes of every link; a packet has 65,535 at the most, VXLAN's own headers included."""
@@ -64,6 +68,7 @@ def _rules(lan: Lan) -> Iterator[Problem]:
         yield from _fault(device_field(node), names.subdomain_fault(node.lower()))
         yield from _fault(device_field(node), names.interface_fault(device, 15))
     yield from _remotes(lan)
+    yield from _uplinks(lan)
     yield from _allowed_namespaces(lan)
     if lan.mtu is not None and not MIN_MTU <= lan.mtu <= MAX_MTU:
         yield Problem(field="spec.mtu", message=f"{lan.mtu} is not in {MIN_MTU}..{MAX_MTU}")
@@ -89,6 +94,35 @@ def _remotes(lan: Lan) -> Iterator[Problem]:
             yield Problem(field=remote_field(position), message=f"{address} is no address of another host")
         elif (first := lan.remotes.index(address)) != position:
             yield Problem(field=remote_field(position), message=f"{address} is spec.remotes[{first}] already")
+
+
+def _uplinks(lan: Lan) -> Iterator[Problem]:
+    if len(lan.uplinks) > MAX_UPLINKS:
+        yield Problem(field="spec.uplinks", message=f"has {len(lan.uplinks)} entries, {MAX_UPLINKS} at the most")
+    for position, uplink in enumerate(lan.uplinks):
+        field = uplink_field(position)
+        yield from _fault(f"{field}.node", names.subdomain_fault(uplink.node))
+        fault = names.interface_fault(uplink.device, names.MAX_DEVICE)
+        if not fault and uplink.device in _KERNELS_OWN:
+            fault = f"{uplink.device!r} is a name that the kernel keeps for itself"
+        yield from _fault(f"{field}.device", fault)
+        if not 0 <= uplink.vlan <= MAX_VLAN:
+            yield Problem(field=f"{field}.vlan", message=f"{uplink.vlan} is not in 1..{MAX_VLAN}")
+        if (first := lan.uplinks.index(uplink)) != position:
+            yield Problem(field=field, message=f"{uplink} is {uplink_field(first)} already")
+        elif not fault and not uplink.vlan and uplink.device == lan.underlay_on(uplink.node):
+            text = (
+                f"{uplink.device} carries the LAN's VXLAN on node {uplink.node}: name another device, or a VLAN of it"
+            )
+            yield Problem(field=f"{field}.device", message=text)
+        elif (port := names.uplink(uplink.device, uplink.vlan)) in (lan.bridge, lan.vxlan):
+            text = f"its port {port!r} has the name of the LAN's bridge or VXLAN device"
+            yield Problem(field=f"{field}.device", message=text)
+
+
+def uplink_field(position: int) -> str:
+    """Return the path of an uplink in the document."""
+    return f"spec.uplinks[{position}]"
 
 
 def _allowed_namespaces(lan: Lan) -> Iterator[Problem]:
@@ -175,7 +209,7 @@ def gain(old: Lan, new: Lan) -> tuple[Problem, ...]:
 # ---------------------------------------------------------------- several LANs
 
 Claim = str | int
-"""A namespace's name; a VNI; a NAD's name with its namespace, which has a "/"."""
+"""A namespace's name; a VNI; a NAD's name with its namespace, which has a "/"; an uplink, which has a space."""
 _Owners = dict[Claim, LanRef]
 
 
@@ -209,6 +243,8 @@ def claims(lan: Lan) -> Iterator[tuple[Claim, str, str]]:
     yield lan.netns, "spec.ns", lan.netns
     if lan.vni:
         yield lan.vni, "spec.vni", str(lan.vni)
+    for position, uplink in enumerate(lan.uplinks):
+        yield str(uplink), uplink_field(position), str(uplink)
     for position, spoke in enumerate(lan.spokes):
         yield nad_claim(lan.ref.namespace, names.veth_nad(spoke)), spoke_field(position), spoke
         if lan.forms is not Forms.SHORT:
@@ -280,13 +316,13 @@ def as_newest(lan: Lan) -> Lan:
 
 def grant(lan: Lan) -> Grant:
     """Return what is to be granted to a LAN for it to be as it is wanted."""
-    return Grant(netns=lan.netns, vni=lan.vni, spokes=lan.spokes)
+    return Grant(netns=lan.netns, vni=lan.vni, spokes=lan.spokes, uplinks=lan.uplinks)
 
 
 def as_granted(lan: Lan) -> Lan:
     """Return a LAN with what has been granted to it, instead of what it wants."""
     had = lan.granted
-    return replace(lan, netns=had.netns, vni=had.vni, spokes=had.spokes) if had else lan
+    return replace(lan, netns=had.netns, vni=had.vni, spokes=had.spokes, uplinks=had.uplinks) if had else lan
 
 
 def _own(lan: Lan, owners: _Owners) -> list[Claim]:
@@ -319,6 +355,7 @@ def _as_it_was(lan: Lan, former: Lan) -> Lan:
         vxlan=former.vxlan,
         vni=former.vni,
         allotted=former.allotted,
+        uplinks=former.uplinks,
         spokes=former.spokes,
         dynamic=former.dynamic,
     )

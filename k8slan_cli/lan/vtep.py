@@ -6,7 +6,7 @@
 
 From the VTEPs of a LAN everybody works out the same things with the functions below: which addresses frames are sent
 to (``peers``), who holds a spoke (``holdings``), which ports share a MAC address (``same_mac``), and the MTU that
-frames may have everywhere (``least_mtu``). A VTEP without ports takes no part: it may report a failure.
+frames may have everywhere (``least_mtu``). A VTEP without ports and uplinks takes no part: it may report a failure.
 
 Pure values. How they are written down is in ``vtep_codec``.
 """
@@ -84,6 +84,34 @@ class VtepPort:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VtepUplink:
+    """An uplink of a LAN on one node.
+
+    ``carrier``  whether its NIC has a link to the hardware
+    ``active``   whether it is the one that joins the hardware to the LAN
+    ``message``  why it cannot be, "" if it can
+    """
+
+    device: str
+    vlan: int = 0
+    carrier: bool = False
+    active: bool = False
+    message: str = ""
+
+    @property
+    def what(self) -> str:
+        """Return device and VLAN for people: ``eth1``, ``eth1 VLAN 100``."""
+        return f"{self.device} VLAN {self.vlan}" if self.vlan else self.device
+
+    @property
+    def state(self) -> str:
+        """Return how it is, in a few words."""
+        if self.active:
+            return "active"
+        return "blocked" if self.message else "standby" if self.carrier else "no carrier"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Vtep:
     """One node's part of a LAN.
 
@@ -93,6 +121,7 @@ class Vtep:
     ``vni``      that frames of the LAN have on this node; 0 where its agent does not say
     ``mtu``      inside the LAN on this node, in bytes; 0 while unknown
     ``state``    ``Ready``, or one word for what is wrong; ``message`` is the sentence
+    ``uplinks``  NICs of the node that are ports of the LAN, or stand by; with one, a node takes part without pods
     ``lost``     the controller's word that the node has not been ready for a minute: its ports hold no spoke and no
                  deletion, but frames are still sent to it (a kubelet that is down does not stop them); False once that
                  has been taken back, None before
@@ -109,10 +138,16 @@ class Vtep:
     state: str = READY
     message: str = ""
     ports: tuple[VtepPort, ...] = ()
+    uplinks: tuple[VtepUplink, ...] = ()
     lost: bool | None = None
     uid: str = ""
     version: int = 0
     deleting: bool = False
+
+    @property
+    def takes_part(self) -> bool:
+        """Return whether frames are to come here: it has ports, or an uplink."""
+        return bool(self.ports or self.uplinks)
 
     def claim_of(self, port: VtepPort) -> int:
         """Return the version of the write by which ``port`` came into this VTEP.
@@ -155,13 +190,23 @@ def _plug(port: VtepPort) -> object:
 
 
 def peers(vteps: Iterable[Vtep], node: str) -> frozenset[IpAddress]:
-    """Return the addresses to which ``node`` replicates frames: those of all other nodes that have ports."""
-    return frozenset(vtep.address for vtep in vteps if vtep.ports and vtep.address and vtep.node != node)
+    """Return the addresses to which ``node`` replicates frames: those of all other nodes that take part."""
+    return frozenset(vtep.address for vtep in vteps if vtep.takes_part and vtep.address and vtep.node != node)
 
 
 def least_mtu(vteps: Iterable[Vtep]) -> int:
     """Return the MTU that frames may have on every node that takes part, in bytes; 0 if no node does."""
-    return min((vtep.mtu for vtep in vteps if vtep.ports and vtep.mtu), default=0)
+    return min((vtep.mtu for vtep in vteps if vtep.takes_part and vtep.mtu), default=0)
+
+
+def active_uplink(vteps: Iterable[Vtep]) -> str:
+    """Return which uplink is active, ``eth1 of node worker1``, "" if none is.
+
+    Of two that say so it is the one that said something last: a node that has gone says so until it is back.
+    """
+    found = [vtep for vtep in vteps if not vtep.lost and any(uplink.active for uplink in vtep.uplinks)]
+    last = max(found, key=attrgetter("version"), default=None)
+    return next((f"{uplink.what} of node {last.node}" for uplink in last.uplinks if uplink.active), "") if last else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

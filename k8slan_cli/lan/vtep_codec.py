@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from k8slan_cli.lan import names
 from k8slan_cli.lan.model import API_VERSION, GROUP, IpAddress, LanRef
-from k8slan_cli.lan.vtep import VTEP_KIND, PodRef, VmRef, Vtep, VtepPort
+from k8slan_cli.lan.vtep import VTEP_KIND, PodRef, VmRef, Vtep, VtepPort, VtepUplink
 
 LAN_LABEL, NODE_LABEL = f"{GROUP}/lan", f"{GROUP}/node"
 """Labels of every VTEP, with the names of its LAN and node, or digests of such as are longer than a label's value."""
@@ -20,6 +20,8 @@ HELD = f"{GROUP}/in-use"
 """The finalizer of a VTEP that has ports: no deletion takes it from under running pods."""
 MAX_MESSAGE = 4096
 """Characters of ``status.message``, as the CRD has it."""
+MAX_UPLINK_MESSAGE = 512
+"""Characters of an uplink's message, as the CRD has it."""
 MAX_ADDRESSES = 64
 """Addresses of a port that are told, as the CRD has it."""
 T = TypeVar("T")
@@ -42,6 +44,7 @@ def decode(document: Mapping[str, Any]) -> Vtep | None:
         state=_text(status, "state"),
         message=_text(status, "message"),
         ports=tuple(_ports(status.get("ports"))),
+        uplinks=tuple(_uplinks(status.get("uplinks"))),
         lost=lost if isinstance(lost := status.get("lost"), bool) else None,
         uid=_text(metadata, "uid"),
         version=int(version) if (version := _text(metadata, "resourceVersion")).isdecimal() else 0,
@@ -72,6 +75,18 @@ def _ports(found: object) -> Iterator[VtepPort]:
         )
 
 
+def _uplinks(found: object) -> Iterator[VtepUplink]:
+    for item in _typed(list, found, []):
+        if isinstance(item, dict) and (device := _text(item, "device")):
+            yield VtepUplink(
+                device=device,
+                vlan=_number(item, "vlan"),
+                carrier=item.get("carrier") is True,
+                active=item.get("active") is True,
+                message=_text(item, "message"),
+            )
+
+
 def encode(vtep: Vtep) -> dict[str, Any]:
     """Return the document by which an agent makes or replaces its VTEP; ``lost`` is the controller's, and not in it."""
     finalizers = [HELD] if vtep.ports else []
@@ -94,6 +109,7 @@ def encode(vtep: Vtep) -> dict[str, Any]:
             state=vtep.state,
             message=vtep.message[:MAX_MESSAGE],
             ports=[_encode_port(port) for port in vtep.ports],
+            uplinks=[_encode_uplink(uplink) for uplink in vtep.uplinks],
         )
         | {"portCount": len(vtep.ports)},
     }
@@ -123,6 +139,16 @@ def _encode_port(port: VtepPort) -> dict[str, Any]:
         since=port.since,
         migrating=port.migrating,
         claim=port.claim,
+    )
+
+
+def _encode_uplink(uplink: VtepUplink) -> dict[str, Any]:
+    return _filled(
+        device=uplink.device,
+        vlan=uplink.vlan,
+        carrier=uplink.carrier,
+        active=uplink.active,
+        message=uplink.message[:MAX_UPLINK_MESSAGE],
     )
 
 

@@ -17,7 +17,7 @@ from k8slan_cli.net.node import Handle, Node
 from k8slan_cli.net.sockets import Netlink
 from k8slan_cli.plan import operations as op
 from k8slan_cli.plan.operations import Operation
-from k8slan_cli.plan.state import Attachment, Port
+from k8slan_cli.plan.state import Attachment, Port, UplinkPort
 
 _GONE = frozenset({errno.ENODEV})
 _CARRIER_SECONDS, _LOOK_SECONDS = 1.0, 0.001
@@ -241,6 +241,43 @@ def _(operation: op.SetOffload, context: Context) -> None:
 
 
 @execute.register
+def _(operation: op.CreateUplink, context: Context) -> None:
+    handle, wanted, doing = context.handle(), operation.uplink, operation.describe()
+    port = wanted.port
+    if wanted.vlan:
+        message = netlink.vlan(port.name, lower=wanted.lower, number=wanted.vlan, mtu=port.mtu, netns_fd=handle.fd)
+    else:
+        message = netlink.macvlan(port.name, lower=wanted.lower, mtu=port.mtu, netns_fd=handle.fd)
+    try:
+        context.node.netlink.apply([message], doing=doing)
+    except KernelError as error:
+        raise KernelError(error.errno, error.message, hint=_uplink_advice(error.errno, wanted)) from error
+    # Out of the bridge it is not promiscuous, and has to hear the frame that finds loops nonetheless.
+    change = netlink.set_link(port.name, up=True, silent=True, ifalias=port.owner.encode())
+    handle.netlink.apply([change], doing=doing)
+
+
+def _uplink_advice(code: int, wanted: UplinkPort) -> str:
+    if code == errno.EOPNOTSUPP:
+        return f"the node's kernel lacks it: modprobe {'8021q' if wanted.vlan else 'macvlan'}"
+    if code in (errno.EEXIST, errno.EBUSY, errno.EINVAL):
+        return "the node has another device over this NIC: see ip -d link, and delete it or take another NIC"
+    return ""
+
+
+@execute.register
+def _(operation: op.OpenUplink, context: Context) -> None:
+    _set_port(context, operation.uplink.port, operation.describe())
+
+
+@execute.register
+def _(operation: op.CloseUplink, context: Context) -> None:
+    port = operation.uplink.port
+    change = netlink.set_link(port.name, up=True, master=0, mtu=port.mtu, ifalias=port.owner.encode())
+    context.handle().netlink.apply([change], doing=operation.describe())
+
+
+@execute.register
 def _(operation: op.SetStub, context: Context) -> None:
     stub = operation.stub
     change = netlink.set_link(stub.name, mtu=stub.mtu, up=True)
@@ -366,3 +403,8 @@ def _(operation: op.RemovePeer, context: Context) -> None:
 @execute.register
 def _(operation: op.ForgetMac, context: Context) -> None:
     fdb.forget(context.handle(), operation)
+
+
+@execute.register
+def _(operation: op.ForgetPeer, context: Context) -> None:
+    fdb.forget_peer(context.handle(), operation)

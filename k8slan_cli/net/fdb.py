@@ -12,16 +12,17 @@ from collections.abc import Iterable, Iterator
 from pyroute2.netlink import nlmsg
 
 from k8slan_cli.errors import KernelError
+from k8slan_cli.lan.model import IpAddress
 from k8slan_cli.net import netlink, sockets
 from k8slan_cli.net.node import Handle
-from k8slan_cli.plan.moves import Learned, Move, stale
-from k8slan_cli.plan.operations import ForgetMac
+from k8slan_cli.plan.moves import ANY_MAC, Learned, Move, stale
+from k8slan_cli.plan.operations import ForgetMac, ForgetPeer
 
 _GONE = frozenset({errno.ENOENT, errno.ENODEV})
 """There is no such entry (any more), or no such link."""
 
 
-def look(handle: Handle, moves: Iterable[Move], bridge: str, vxlan: str, port: str) -> Iterator[ForgetMac]:
+def look(handle: Handle, moves: Iterable[Move], bridge: str, vxlan: str, port: str) -> Iterator[ForgetMac | ForgetPeer]:
     """Return what is to be forgotten after moves; ``port`` is the bridge port behind which other nodes are.
 
     Raises:
@@ -30,6 +31,10 @@ def look(handle: Handle, moves: Iterable[Move], bridge: str, vxlan: str, port: s
     """
     names: dict[int, str] = {}
     for move in moves:
+        if move.mac == ANY_MAC:
+            if move.address and any(_behind(handle, vxlan, move.address)):
+                yield ForgetPeer(vxlan, move.address, port)
+            continue
         at_bridge = _learned(handle, netlink.get_bridge_entry(handle.index(bridge), move.mac))
         at_tunnel = _learned(handle, netlink.get_tunnel_entry(handle.index(vxlan), move.mac))
         learned = Learned(
@@ -37,6 +42,28 @@ def look(handle: Handle, moves: Iterable[Move], bridge: str, vxlan: str, port: s
             peer=netlink.peer_of(at_tunnel) if at_tunnel else None,
         )
         yield from stale(move, learned, vxlan, port)
+
+
+def _behind(handle: Handle, vxlan: str, peer: IpAddress) -> Iterator[nlmsg]:
+    """Yield what a VXLAN device has learned from a VTEP."""
+    found = handle.netlink.ask(netlink.get_fdb(handle.index(vxlan)), doing="read the FDB")
+    mine = (entry for entry in found if entry["ifindex"] == handle.index(vxlan))
+    return (entry for entry in mine if netlink.is_learned(entry) and netlink.peer_of(entry) == peer)
+
+
+def forget_peer(handle: Handle, operation: ForgetPeer) -> None:
+    """Carry the operation out.
+
+    Raises:
+        KernelError: the kernel refused.
+
+    """
+    messages = []
+    port = handle.index(operation.port)
+    for entry in _behind(handle, operation.vxlan, operation.peer):
+        messages.append(netlink.remove_tunnel_entry(entry))
+        messages.append(netlink.remove_bridge_entry(port, entry.get_attr("NDA_LLADDR")))
+    handle.netlink.apply(messages, doing=operation.describe(), ignore=_GONE)
 
 
 def _learned(handle: Handle, question: nlmsg) -> nlmsg | None:

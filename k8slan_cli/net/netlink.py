@@ -54,6 +54,7 @@ from pyroute2.netlink.rtnl.ifinfmsg import (
     ifinfmsg,
     protinfo_bridge,
 )
+from pyroute2.netlink.rtnl.ifinfmsg.plugins.vlan import vlan as vlan_data
 from pyroute2.netlink.rtnl.ifinfmsg.plugins.vxlan import vxlan as vxlan_data
 from pyroute2.netlink.rtnl.ndmsg import NTF_EXT_LEARNED, NTF_MASTER, NTF_SELF, NUD_NOARP, NUD_PERMANENT, ndmsg
 from pyroute2.netlink.rtnl.rtmsg import RT_SCOPE_LINK, rtmsg
@@ -236,6 +237,17 @@ def macvtap(name: str, *, index: int, lower: int, mac: str, mtu: int, netns_fd: 
     return _new_link(name, "macvtap", mode, index=index, link=lower, mtu=mtu, address=mac, net_ns_fd=netns_fd)
 
 
+def macvlan(name: str, *, lower: int, mtu: int, netns_fd: int) -> nlmsg:
+    """Create a macvlan in passthru mode, up, over a link of the socket's namespace, straight in another namespace."""
+    mode = ["IFLA_MACVLAN_MODE", "passthru"]
+    return _new_link(name, "macvlan", mode, link=lower, mtu=mtu, net_ns_fd=netns_fd)
+
+
+def vlan(name: str, *, lower: int, number: int, mtu: int, netns_fd: int) -> nlmsg:
+    """Create an 802.1Q device over a link of the socket's namespace, straight in another namespace."""
+    return _new_link(name, "vlan", ["IFLA_VLAN_ID", number], link=lower, mtu=mtu, net_ns_fd=netns_fd)
+
+
 # ---------------------------------------------------------------- links: what is read
 
 _HEADER = struct.Struct("".join(form for _, form in nla.header))
@@ -274,12 +286,16 @@ class _Bridge(_Sparse, ifinfmsg.ifinfo.bridge_data):  # type: ignore[misc]
     )
 
 
+class _Vlan(_Sparse, vlan_data):  # type: ignore[misc]
+    read = _reading(vlan_data, "IFLA_VLAN_ID")
+
+
 class _BridgePort(_Sparse, protinfo_bridge):  # type: ignore[misc]
     read = _reading(protinfo_bridge, "IFLA_BRPORT_GROUP_FWD_MASK")
 
 
 def _info_data(*, parent: Any, **where: Any) -> Any:
-    kinds = {"bridge": _Bridge, "vxlan": vxlan_data}
+    kinds = {"bridge": _Bridge, "vxlan": vxlan_data, "vlan": _Vlan}
     return kinds.get(parent.get_attr("IFLA_INFO_KIND"), nlmsg_atoms.none)(parent=parent, **where)
 
 
@@ -422,6 +438,11 @@ def vxlan_options(raw: RawLink) -> tuple[int, int, int, IpAddress | None, IpAddr
         ip_address(group) if group else None,
         told("IFLA_VXLAN_TTL", 0),
     )
+
+
+def vlan_id(raw: RawLink) -> int:
+    """The number of an 802.1Q device's VLAN, 0 for what is none."""
+    return int(raw.info.get("IFLA_VLAN_ID", 0))
 
 
 def forwarding_mask(raw: RawLink) -> int:

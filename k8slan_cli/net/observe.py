@@ -12,7 +12,8 @@ from k8slan_cli.lan.model import IpAddress
 from k8slan_cli.net import joint, netlink, netns, offload, sockets, taps, tc
 from k8slan_cli.net.netlink import OURS, RawLink
 from k8slan_cli.net.node import Handle, Node
-from k8slan_cli.plan.state import Bridge, Joint, LanState, Port, Stub, Tunnel, Underlay, Vxlan
+from k8slan_cli.plan.state import Bridge, Joint, LanState, Port, Stub, Tunnel, Underlay, UplinkPort, Vxlan
+from k8slan_cli.plan.uplinks import Nic
 
 
 def lan_state(node: Node, name: str, *, only: Collection[str] | None = None, devices: Collection[int] = ()) -> LanState:
@@ -37,6 +38,7 @@ def lan_state(node: Node, name: str, *, only: Collection[str] | None = None, dev
     ports: dict[str, Port] = {}
     stubs: dict[str, Stub] = {}
     filled = offload.without(handle.fd, [link.name for link in links if _is_port(link)])
+    uplinks: dict[str, UplinkPort] = {}
     for link in links:
         if link.group != OURS:
             continue
@@ -50,6 +52,8 @@ def lan_state(node: Node, name: str, *, only: Collection[str] | None = None, dev
             continue  # with the port
         elif link.kind == "veth" and names.port_of_stub(link.name):
             stubs[link.name] = stub_of(link)
+        elif link.kind in ("macvlan", "vlan"):
+            uplinks[link.name] = uplink_of(link, by_index)
         elif _is_port(link):
             ports[link.name] = port_of(link, by_index, offload=link.name not in filled)
     return LanState(
@@ -62,6 +66,7 @@ def lan_state(node: Node, name: str, *, only: Collection[str] | None = None, dev
         ports=ports,
         stubs=stubs,
         shapes=tc.observe(handle.netlink, links),
+        uplinks=uplinks,
         taps=taps.owners(node.host_root, devices),
     )
 
@@ -91,6 +96,33 @@ def port_of(link: RawLink, by_index: Mapping[int, str], *, offload: bool = True)
         forwards=netlink.forwarding_mask(link),
         owner=link.alias,
         offload=offload,
+    )
+
+
+def uplink_of(link: RawLink, by_index: Mapping[int, str]) -> UplinkPort:
+    """A link as the port of an uplink."""
+    return UplinkPort(port=port_of(link, by_index), lower=link.link, vlan=netlink.vlan_id(link))
+
+
+def nic(node: Node, device: str) -> Nic | None:
+    """A device of the node, with what the node itself does with it; None if it is not there."""
+    link = sockets.link(node.netlink, device)
+    if link is None:
+        return None
+    addresses = netlink.parse_addresses(node.netlink.ask(netlink.get_addresses(), doing="list addresses"))
+    replies = node.netlink.ask(netlink.get_routes(), doing="list routes")
+    routes = [route for reply in replies if (route := netlink.parse_route(reply)) and route.index == link.index]
+    master = sockets.link(node.netlink, link.master) if link.master else None
+    return Nic(
+        index=link.index,
+        mtu=link.mtu,
+        up=link.up,
+        carrier=link.carrier,
+        addresses=tuple(
+            str(each.address) for each in addresses if each.index == link.index and not each.address.is_link_local
+        ),
+        routes=tuple(route.destination for route in routes if not route.destination.startswith("fe80:")),
+        master=master.name if master else "",
     )
 
 

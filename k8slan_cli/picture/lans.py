@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from k8slan_cli.lan.model import Lan
-from k8slan_cli.lan.vtep import READY, Vtep
+from k8slan_cli.lan.vtep import READY, Vtep, VtepUplink
 from k8slan_cli.picture import Link, Member, NodePart, Topology
 from k8slan_cli.plan.occupancy import REMOVED, Occupancy, Occupant, natural, pulled, some, takes_part
 
@@ -31,6 +31,7 @@ def topology(lan: Lan, on: Occupancy, *, ready: bool) -> Topology:
 def _node(lan: Lan, name: str, vtep: Vtep | None, on: Occupancy) -> NodePart:
     there = vtep is not None and takes_part(vtep)
     members = tuple(_member(item, lan, on) for item in (*on.attached, *on.waiting) if item.node == name)
+    members += tuple(map(_hardware, vtep.uplinks)) if vtep else ()
     return NodePart(
         name=name,
         bridge=lan.bridge if there or members else "",
@@ -64,6 +65,12 @@ def _member(item: Occupant, lan: Lan, on: Occupancy) -> Member:
         vm=port.vm is not None,
         link=Link.WAITING if item.vtep is None else Link.DOWN if down else Link.UP,
     )
+
+
+def _hardware(uplink: VtepUplink) -> Member:
+    """Return what is behind an uplink, which waits as long as another is active."""
+    link = Link.UP if uplink.active else Link.WAITING if uplink.carrier and not uplink.message else Link.DOWN
+    return Member(name="hardware", port="uplink", lines=(uplink.what, uplink.state), link=link)
 
 
 def _remarks(item: Occupant, lan: Lan, on: Occupancy) -> Iterator[str]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import IPv6Address
+from types import MappingProxyType
 
 from k8slan_cli.errors import Invalid, Problem
 from k8slan_cli.lan import names
-from k8slan_cli.lan.model import IpAddress, Lan, NodeStatus, overhead
+from k8slan_cli.lan.model import IpAddress, Lan, NodeStatus, Uplink, overhead
 from k8slan_cli.lan.validate import MIN_MTU
 from k8slan_cli.lan.vtep import Holder, Vtep, holdings, least_mtu, peers
+from k8slan_cli.plan import uplinks
 from k8slan_cli.plan.shaping import shaping
 from k8slan_cli.plan.state import (
     UNSHAPED,
@@ -27,6 +29,7 @@ from k8slan_cli.plan.state import (
     Vxlan,
     absent,
 )
+from k8slan_cli.plan.uplinks import Nic, SeenUplink
 
 # ---------------------------------------------------------------- what follows from the other nodes' VTEPs
 
@@ -179,17 +182,20 @@ def plan(
     around: Elsewhere,
     *,
     others: bool = False,
+    nics: Mapping[Uplink, Nic | None] = MappingProxyType({}),
+    opened: str = "",
 ) -> LanState:
-    """What the node should have for ``lan``: nothing at all without attachments.
+    """What the node should have for ``lan``: nothing at all without attachments and uplinks.
 
     ``others`` says that there are attachments beside these, so that a plan for some of them is not a plan to remove.
+    ``nics`` are the devices of this node's uplinks as they are, ``opened`` is the port of the one that is active.
 
     Raises:
         Invalid: the LAN cannot be had on this node (an MTU that does not fit, no address for VXLAN).
 
     """
     members = {a.port: a for a in attachments}
-    if not members and not others:
+    if not members and not others and not nics:
         return absent(lan.netns)
     known = remote_addresses(lan, around).difference(underlay.addresses)  # lists serve on all nodes
     local = choose_local(lan, underlay, known)
@@ -227,17 +233,31 @@ def plan(
         attachments=members,
         stubs={stub.name: stub for a in members.values() if (stub := stub_of(a))},
         shapes={name: shape for name, shape in shapes.items() if shape != UNSHAPED},
+        uplinks=uplinks.ports(bridge, look_at(nics, underlay, mtu), opened),
         taps={a.tap: a.tap_owner for a in members.values() if a.kind is AttachmentKind.MACVTAP},
     )
 
 
-def without_underlay(observed: LanState, attachments: Iterable[Attachment]) -> LanState:
-    """What the node can keep of a LAN while it cannot be planned: all but ports without an attachment."""
+def look_at(nics: Mapping[Uplink, Nic | None], underlay: Underlay, mtu: int) -> tuple[SeenUplink, ...]:
+    """Return this node's uplinks, in the order of the LAN's, with what is wrong with each."""
+    return tuple(uplinks.seen(uplink, nic, underlay.index, mtu) for uplink, nic in nics.items())
+
+
+def without_underlay(
+    observed: LanState, attachments: Iterable[Attachment], wanted: Collection[Uplink] = (), opened: str | None = None
+) -> LanState:
+    """What the node can keep of a LAN while it cannot be planned: all but ports without an attachment.
+
+    Uplinks that are ``wanted`` stay, but no other than the one ``opened`` in the bridge; None: as they are.
+    """
     owners = {a.port: a.owner for a in attachments}
-    if not owners:
+    if not owners and not wanted:
         return absent(observed.netns)
     ports = {name: port for name, port in observed.ports.items() if owners.get(name) == port.owner}
-    return replace(observed, ports=ports)
+    kept = {name: port for name, port in observed.uplinks.items() if name in map(uplinks.port_name, wanted)}
+    if opened is not None:
+        kept = {name: port if name == opened else uplinks.closed(port) for name, port in kept.items()}
+    return replace(observed, ports=ports, uplinks=kept)
 
 
 def without_carrier(lan: Lan, attachments: Iterable[Attachment], around: Elsewhere) -> frozenset[str] | None:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from k8slan_cli.lan import names
 from k8slan_cli.plan import operations as op
 from k8slan_cli.plan.operations import Operation
-from k8slan_cli.plan.state import UNSHAPED, Attachment, AttachmentKind, LanState, Port
+from k8slan_cli.plan.state import UNSHAPED, Attachment, AttachmentKind, LanState, Port, UplinkPort
 
 
 def diff(desired: LanState, observed: LanState, *, underlay: str = "") -> tuple[Operation, ...]:
@@ -28,7 +28,7 @@ def _remove(observed: LanState) -> Iterator[Operation]:
         return
     # The links go first and by name: a namespace is emptied by the kernel some time later, and until then its VNI
     # would still be taken and the pods' ends of its veths would still be there.
-    links = [*observed.ports, *_lone_stubs(observed), *_ifbs(observed, observed.shapes)]
+    links = [*observed.ports, *observed.uplinks, *_lone_stubs(observed), *_ifbs(observed, observed.shapes)]
     if observed.joint:
         links.append(observed.joint.port.name)
     if observed.vxlan:
@@ -58,6 +58,7 @@ def _realise(desired: LanState, observed: LanState, underlay: str) -> Iterator[O
         yield op.CreateBridge(desired.bridge) if create else op.SetBridge(desired.bridge)
     yield from _tunnel(desired, observed, doomed, underlay)
     yield from _joint(desired, observed, doomed)
+    yield from _uplinks(desired, observed, doomed)
     for name, port in desired.ports.items():
         stub = desired.stubs.get(names.stub(name))
         if name in observed.ports and name not in doomed:
@@ -97,6 +98,7 @@ def _doomed(desired: LanState, observed: LanState) -> tuple[str, ...]:
     doomed = [name for name, port in observed.ports.items() if not _same_plug(name, port, desired, observed)]
     doomed += _lone_stubs(observed)
     doomed += _ifbs(observed, (port for port in observed.shapes if port not in observed.ports or port in doomed))
+    doomed += [name for name, found in observed.uplinks.items() if not _same_nic(found, desired.uplinks.get(name))]
     found, wanted = observed.vxlan, desired.vxlan
     if found and wanted and (found.tunnel != wanted.tunnel or found.link.name != wanted.link.name):
         doomed.append(found.link.name)
@@ -122,6 +124,24 @@ def _same_plug(name: str, port: Port, desired: LanState, observed: LanState) -> 
     """Whether an observed port has the owner and the kind of device behind it that it should have."""
     wanted, stub = desired.ports.get(name), names.stub(name)
     return wanted is not None and wanted.owner == port.owner and (stub in desired.stubs) == (stub in observed.stubs)
+
+
+def _same_nic(found: UplinkPort, wanted: UplinkPort | None) -> bool:
+    return wanted is not None and (wanted.lower, wanted.vlan) == (found.lower, found.vlan)
+
+
+def _uplinks(desired: LanState, observed: LanState, doomed: tuple[str, ...]) -> Iterator[Operation]:
+    """Ports of NICs; those that are to be out of the bridge are taken out before another goes in."""
+    opened = [each for each in desired.uplinks.values() if each.port.bridge]
+    there = {name: found for name, found in observed.uplinks.items() if name not in doomed}
+    for name, wanted in desired.uplinks.items():
+        if name not in there:
+            yield op.CreateUplink(wanted)
+        elif there[name] != wanted and wanted not in opened:
+            yield op.CloseUplink(wanted)
+    for wanted in opened:
+        if there.get(wanted.port.name) != wanted:
+            yield op.OpenUplink(wanted)
 
 
 def _tunnel(desired: LanState, observed: LanState, doomed: tuple[str, ...], underlay: str) -> Iterator[Operation]:

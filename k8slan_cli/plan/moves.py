@@ -8,12 +8,15 @@ and where its frames come from is the only truth about that.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from k8slan_cli.lan.model import IpAddress
 from k8slan_cli.lan.vtep import Vtep
 from k8slan_cli.plan.operations import ForgetMac
+
+ANY_MAC = ""
+"""In a ``Move``: all addresses that were learned from a place."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +54,20 @@ def moves(old: Vtep | None, new: Vtep | None) -> tuple[Move, ...]:
         if before.get(mac) != address and mac not in coming
     ]
     return (*left, *come)
+
+
+def handovers(changes: Iterable[tuple[Vtep | None, Vtep | None]], vteps: Iterable[Vtep], node: str) -> tuple[Move, ...]:
+    """Return what has moved if changes of VTEPs say that another uplink is active now.
+
+    That is all hardware: what was learned from nodes whose uplinks are not the active one is forgotten.
+    """
+    came = {new.node for old, new in changes if new and _is_active(new) and not _is_active(old)}
+    left = (vtep.address for vtep in vteps if vtep.uplinks and vtep.node not in {*came, node}) if came else ()
+    return tuple(Move(mac=ANY_MAC, address=address, left=True) for address in left if address)
+
+
+def _is_active(vtep: Vtep | None) -> bool:
+    return vtep is not None and any(uplink.active for uplink in vtep.uplinks)
 
 
 def _places(vtep: Vtep | None) -> dict[str, IpAddress]:

@@ -163,7 +163,7 @@ class Occupancy:
 
 def takes_part(vtep: Vtep) -> bool:
     """Return whether frames are sent to a node: it has ports, or is of 0.1.0 and says so."""
-    return bool(vtep.ports) or not vtep.uid
+    return vtep.takes_part or not vtep.uid
 
 
 def some(items: Iterable[str], limit: int = _MORE) -> str:

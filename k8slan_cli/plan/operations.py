@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from k8slan_cli.lan.model import IpAddress
 from k8slan_cli.plan import shaping
-from k8slan_cli.plan.state import UNSHAPED, Attachment, Bridge, Port, Shaping, Stub, Tunnel
+from k8slan_cli.plan.state import UNSHAPED, Attachment, Bridge, Port, Shaping, Stub, Tunnel, UplinkPort
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +201,43 @@ class SetOffload:
 
 
 @dataclass(frozen=True, slots=True)
+class CreateUplink:
+    """Make the port of a NIC, or of a VLAN of it, straight in the LAN's namespace; it joins nothing yet."""
+
+    uplink: UplinkPort
+
+    def describe(self) -> str:
+        """Describe the operation as logs, dry runs and status show it."""
+        port, vlan = self.uplink.port, self.uplink.vlan
+        kind = f"vlan {port.name} (id {vlan}" if vlan else f"macvlan {port.name} (passthru"
+        return f"create {kind}, mtu {port.mtu}) for {port.owner}"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenUplink:
+    """Put the port of an uplink into the bridge."""
+
+    uplink: UplinkPort
+
+    def describe(self) -> str:
+        """Describe the operation as logs, dry runs and status show it."""
+        port = self.uplink.port
+        return f"set {port.owner} active: {port.name} in {port.bridge}, mtu {port.mtu}"
+
+
+@dataclass(frozen=True, slots=True)
+class CloseUplink:
+    """Take the port of an uplink out of the bridge."""
+
+    uplink: UplinkPort
+
+    def describe(self) -> str:
+        """Describe the operation as logs, dry runs and status show it."""
+        port = self.uplink.port
+        return f"set {port.owner} standby: {port.name} out of the bridge, mtu {port.mtu}"
+
+
+@dataclass(frozen=True, slots=True)
 class SetStub:
     """Bring the lower device of a macvtap up."""
 
@@ -276,6 +313,22 @@ class ForgetMac:
         return f"forget that {self.mac} is behind {f'{self.peer} at ' if self.peer else ''}{self.link}"
 
 
+@dataclass(frozen=True, slots=True)
+class ForgetPeer:
+    """Take out all that a VXLAN device, and its bridge with it, has learned from a VTEP: hardware is elsewhere now.
+
+    ``port`` is the bridge port behind which other nodes are.
+    """
+
+    vxlan: str
+    peer: IpAddress
+    port: str
+
+    def describe(self) -> str:
+        """Describe the operation as logs, dry runs and status show it."""
+        return f"forget what is behind {self.peer} at {self.vxlan}"
+
+
 Operation = (
     CreateNamespace
     | MountNamespace
@@ -292,10 +345,14 @@ Operation = (
     | ConfigurePod
     | SetPort
     | SetOffload
+    | CreateUplink
+    | OpenUplink
+    | CloseUplink
     | SetStub
     | ShapePort
     | DeleteLinks
     | AddPeer
     | RemovePeer
     | ForgetMac
+    | ForgetPeer
 )

@@ -247,6 +247,18 @@ class Stub:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UplinkPort:
+    """The port of an uplink: a macvlan over a NIC of the node or, with ``vlan``, a VLAN device of it.
+
+    ``lower`` is the NIC's link index on the node. Without a bridge the port joins nothing: another is active.
+    """
+
+    port: Port
+    lower: int
+    vlan: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LanState:
     """A LAN's part of a node, wanted or observed.
 
@@ -259,6 +271,7 @@ class LanState:
     ``attachments``  by port name; empty on the observed side
     ``stubs``        lower devices of macvtap attachments, by name
     ``shapes``       what is done to frames at ports, by port name; ports at which nothing is done are left out
+    ``uplinks``      ports of the node's NICs, by name
     ``taps``         the owners of macvtaps' device files, by link index; None where the agent may not give them away
     """
 
@@ -273,6 +286,7 @@ class LanState:
     attachments: Mapping[str, Attachment] = field(default_factory=dict)
     stubs: Mapping[str, Stub] = field(default_factory=dict)
     shapes: Mapping[str, Shaping] = field(default_factory=dict)
+    uplinks: Mapping[str, UplinkPort] = field(default_factory=dict)
     taps: Mapping[int, Owner] | None = field(default_factory=dict)
 
 

@@ -80,6 +80,7 @@ def _constants() -> dict[str, Any]:
             "kind": model.KIND,
             "vtep": vtep.VTEP_KIND,
             "finalizer": names.FINALIZER_PREFIX,
+            "uplink_lease": names.LEASE_PREFIX,
             "any": model.ANY,
             "underlay_fields": list(model.UNDERLAY_FIELDS),
             "port": model.DEFAULT_PORT,
@@ -91,10 +92,12 @@ def _constants() -> dict[str, Any]:
         "quantities": links.QUANTITIES,
         "bounds": {
             "interface": names.MAX_INTERFACE,
-            "device": 15,
+            "device": names.MAX_DEVICE,
             "netns": names.MAX_NETNS,
             "vni": vnis.MAX_VNI,
             "remotes": validate.MAX_REMOTES,
+            "uplinks": validate.MAX_UPLINKS,
+            "vlan": validate.MAX_VLAN,
             "namespaces": validate.MAX_NAMESPACES,
             "spokes": validate.MAX_SPOKES,
             "links": links.MAX_LINKS,
@@ -106,6 +109,7 @@ def _constants() -> dict[str, Any]:
             "max_mtu": validate.MAX_MTU,
             "ports": validate.MAX_SPOKES + 1,
             "vtep_message": vtep_codec.MAX_MESSAGE,
+            "uplink_message": vtep_codec.MAX_UPLINK_MESSAGE,
         },
     }
 

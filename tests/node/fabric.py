@@ -21,10 +21,12 @@ from k8slan_cli.agent.attach import Attacher
 from k8slan_cli.agent.passes import Self
 from k8slan_cli.agent.paths import Paths
 from k8slan_cli.agent.publish import Publisher
+from k8slan_cli.agent.uplinks import Uplinks
 from k8slan_cli.cni import request as cni
 from k8slan_cli.kube.client import ApiError
 from k8slan_cli.kube.kinds import LANS
 from k8slan_cli.kube.lans import ApiSource
+from k8slan_cli.kube.lease import UplinkLeases
 from k8slan_cli.kube.vteps import VtepWatch, VtepWriter
 from k8slan_cli.net import netns
 from tests.support import names
@@ -91,7 +93,10 @@ class Node:
         writer: Any = VtepWriter(self.line, self.name)  # type: ignore[arg-type]
         self.running.migrates = writer.migrates
         publisher = Publisher(self.running, writer, lambda seconds: asyncio.sleep(min(seconds, 0.1)))
-        tasks = [asyncio.create_task(self.running.follow(source)), asyncio.create_task(publisher.run())]
+        leases = UplinkLeases(self.line, "system", self.name)  # type: ignore[arg-type]
+        uplinks = Uplinks(self.running, leases)
+        parts = (self.running.follow(source), publisher.run(), uplinks.run())
+        tasks = [asyncio.create_task(part) for part in parts]
         try:
             if not self.line.cut:
                 await self.running.lans.heard.wait()

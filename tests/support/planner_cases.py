@@ -7,12 +7,15 @@ A case is one file; its first comment says what happens. Its keys:
 ``nodes``        VTEP addresses by node, as in the LAN's status; this node is ``w1``
 ``underlay``     the device: ``name``, ``index``, ``mtu``, ``up``, ``addresses``; or ``gone``
 ``vteps``        VTEPs by node, with ``address``, ``lost``, ``version`` and ``ports``: claims by spoke (0 for none)
+``nics``         devices of this node by name, each with the fields of ``Nic`` that matter, or null for one that is not
+                 there; those that ``lan: uplinks`` names are looked at
+``opened``       the port of the uplink that is active here
 ``attachments``  who is plugged in: ``spoke`` or ``port``, ``kind``, ``container``, ``ifname``, ``pod``, …
 ``before``       what was wanted, and made, the last time: any of the keys above in place of the case's own, or ``{}``
                  for the same. Without it nothing is there.
 ``damage``       what has happened to it since: ``mounted``, ``quiet``, ``bridge``, ``vxlan``, ``joint``, ``ports``,
-                 ``stubs``, ``shapes``, each with the fields that are different now, or null for what is gone; and
-                 ``taps``, all there are, or null where /dev is not the agent's
+                 ``stubs``, ``shapes``, ``uplinks``, each with the fields that are different now, or null for what is
+                 gone; and ``taps``, all there are, or null where /dev is not the agent's
 ``operations``   what is to be done, in the words of the log
 ``problem``      or why the LAN cannot be had on this node
 ``noop``         the case's twin: keys in place of the case's own, with which nothing is to be done, and ``why``
@@ -43,12 +46,14 @@ from k8slan_cli.plan.state import (
     Shaping,
     Stub,
     Underlay,
+    UplinkPort,
     Vxlan,
     absent,
 )
+from k8slan_cli.plan.uplinks import Nic
 
 NODE = "w1"
-_WANTED = ("lan", "nodes", "vteps", "underlay", "attachments")
+_WANTED = ("lan", "nodes", "vteps", "underlay", "attachments", "nics", "opened")
 _KEYS = frozenset({*_WANTED, "before", "damage", "operations", "problem", "noop"})
 _DEFAULTS: dict[str, Any] = {"ns": "blue", "bridge": "br0", "vxlan": "vx0", "vni": 7, "spokes": ["a", "b", "c"]}
 T = TypeVar("T")
@@ -133,7 +138,10 @@ def _wanted(keys: Mapping[str, Any], observed: LanState) -> LanState:
     if underlay == "gone":
         return desired.without_underlay(observed, attachments)
     lan = _lan(keys)
-    return desired.plan(lan, _underlay(underlay), attachments, desired.elsewhere(lan, NODE, _vteps(keys)))
+    around = desired.elsewhere(lan, NODE, _vteps(keys))
+    nics = {uplink: _nic(keys.get("nics", {}).get(uplink.device)) for uplink in lan.uplinks_on(NODE)}
+    opened = keys.get("opened", "")
+    return desired.plan(lan, _underlay(underlay), attachments, around, nics=nics, opened=opened)
 
 
 def _lan(keys: Mapping[str, Any]) -> Lan:
@@ -173,6 +181,13 @@ def _underlay(entry: Mapping[str, Any]) -> Underlay:
     return Underlay(**{**fields, "addresses": tuple(ip_address(text) for text in fields["addresses"])})
 
 
+def _nic(entry: Mapping[str, Any] | None) -> Nic | None:
+    if entry is None:
+        return None
+    listed = {key: tuple(entry[key]) for key in ("addresses", "routes") if key in entry}
+    return Nic(**{"index": 5, "mtu": 1500, **entry, **listed})
+
+
 def _attachment(entry: Mapping[str, Any]) -> Attachment:
     spoke = entry.get("spoke")
     fields: dict[str, Any] = {
@@ -197,7 +212,8 @@ def _attachment(entry: Mapping[str, Any]) -> Attachment:
 
 
 def _damaged(state: LanState, damage: Mapping[str, Any]) -> LanState:
-    if unknown := damage.keys() - {"mounted", "quiet", "bridge", "vxlan", "joint", "ports", "stubs", "shapes", "taps"}:
+    known = {"mounted", "quiet", "bridge", "vxlan", "joint", "ports", "stubs", "shapes", "uplinks", "taps"}
+    if unknown := damage.keys() - known:
         raise ValueError(f"damage: unknown {sorted(unknown)}")
     changes: dict[str, Any] = {key: damage[key] for key in ("mounted", "quiet") if key in damage}
     if "bridge" in damage:
@@ -211,6 +227,8 @@ def _damaged(state: LanState, damage: Mapping[str, Any]) -> LanState:
     if "taps" in damage:
         taps = damage["taps"]
         changes["taps"] = None if taps is None else {tap: tuple(owner) for tap, owner in taps.items()}
+    if "uplinks" in damage:
+        changes["uplinks"] = dict(_uplinks(state.uplinks, damage["uplinks"]))
     if "stubs" in damage:
         changes["stubs"] = _some(state.stubs, damage["stubs"], Stub, {"mtu": 1500})
     if "shapes" in damage:
@@ -225,6 +243,15 @@ def _shape(shape: Shaping, damage: Mapping[str, Any]) -> Shaping:
         way: replace(_there(getattr(shape, way)), **damage[way]) for way in ("to_pod", "from_pod") if way in damage
     }
     return replace(shape, **{**damage, **queues})
+
+
+def _uplinks(found: Mapping[str, UplinkPort], damage: Mapping[str, Any]) -> Iterator[tuple[str, UplinkPort]]:
+    for name, uplink in found.items():
+        fields = damage.get(name, {})
+        if fields is not None:
+            lower = fields.get("lower", uplink.lower)
+            port = {key: value for key, value in fields.items() if key != "lower"}
+            yield name, replace(uplink, lower=lower, port=replace(uplink.port, **port))
 
 
 def _there(value: T | None) -> T:

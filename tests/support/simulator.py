@@ -12,8 +12,20 @@ from functools import singledispatch
 
 from k8slan_cli.lan import names
 from k8slan_cli.plan import operations as op
+from k8slan_cli.plan import uplinks
 from k8slan_cli.plan.operations import Operation
-from k8slan_cli.plan.state import UNSHAPED, Joint, LanState, Owner, Port, Queue, Shaping, Vxlan, absent
+from k8slan_cli.plan.state import (
+    UNSHAPED,
+    Joint,
+    LanState,
+    Owner,
+    Port,
+    Queue,
+    Shaping,
+    UplinkPort,
+    Vxlan,
+    absent,
+)
 
 
 def apply_all(operations: Iterable[Operation], state: LanState) -> LanState:
@@ -29,7 +41,7 @@ def links(state: LanState) -> frozenset[str]:
     single += [state.vxlan.link.name] if state.vxlan else []
     single += [state.joint.port.name] if state.joint else []
     ifbs = [names.ifb(port) for port, shape in state.shapes.items() if shape.from_pod is not None]
-    return frozenset([*single, *state.ports, *state.stubs, *ifbs])
+    return frozenset([*single, *state.ports, *state.stubs, *ifbs, *state.uplinks])
 
 
 @singledispatch
@@ -162,6 +174,35 @@ def _(operation: op.SetOffload, state: LanState) -> LanState:
 
 
 @apply.register
+def _(operation: op.CreateUplink, state: LanState) -> LanState:
+    port = operation.uplink.port
+    _free(port.name, state)
+    return replace(state, uplinks={**state.uplinks, port.name: uplinks.closed(operation.uplink)})
+
+
+@apply.register
+def _(operation: op.OpenUplink, state: LanState) -> LanState:
+    name = operation.uplink.port.name
+    _pluggable(operation.uplink.port, state)
+    others = [other.port.name for other in state.uplinks.values() if other.port.bridge and other.port.name != name]
+    assert not others, f"{others} is active too"
+    return _with_uplink(operation.uplink, state)
+
+
+@apply.register
+def _(operation: op.CloseUplink, state: LanState) -> LanState:
+    assert operation.uplink.port.bridge is None
+    return _with_uplink(operation.uplink, state)
+
+
+def _with_uplink(uplink: UplinkPort, state: LanState) -> LanState:
+    found = state.uplinks.get(uplink.port.name)
+    assert found, f"there is no {uplink.port.name}"
+    assert (found.lower, found.vlan) == (uplink.lower, uplink.vlan), "its NIC cannot be changed"
+    return replace(state, uplinks={**state.uplinks, uplink.port.name: uplink})
+
+
+@apply.register
 def _(operation: op.SetStub, state: LanState) -> LanState:
     assert operation.stub.name in state.stubs, f"there is no {operation.stub.name}"
     return replace(state, stubs={**state.stubs, operation.stub.name: operation.stub})
@@ -187,7 +228,11 @@ def _(operation: op.DeleteLinks, state: LanState) -> LanState:
         joint = replace(joint, port=replace(joint.port, bridge=None)) if joint else None
     stubs = {name: stub for name, stub in state.stubs.items() if name not in gone}
     shapes = {port: shape for port, each in state.shapes.items() if (shape := _without(port, each, gone)) != UNSHAPED}
-    return replace(state, bridge=bridge, vxlan=vxlan, joint=joint, ports=ports, stubs=stubs, shapes=shapes)
+    left = {name: uplink for name, uplink in state.uplinks.items() if name not in gone}
+    if bridge is None:
+        left = {name: uplinks.closed(uplink) for name, uplink in left.items()}
+    state = replace(state, shapes=shapes, uplinks=left)
+    return replace(state, bridge=bridge, vxlan=vxlan, joint=joint, ports=ports, stubs=stubs)
 
 
 def _without(port: str, shape: Shaping, gone: set[str]) -> Shaping:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
@@ -34,6 +35,7 @@ class LanOptions:
     underlay: str = ""
     node_underlays: tuple[str, ...] = ()
     remotes: tuple[str, ...] = ()
+    uplinks: tuple[str, ...] = ()
     allowed_namespaces: tuple[str, ...] = ()
     mtu: int | None = None
     fragment: bool = False
@@ -66,6 +68,14 @@ def create(
     remote: Annotated[
         list[str] | None,
         typer.Option(metavar="IP", help="A VTEP outside the cluster; repeatable. See lan join-command."),
+    ] = None,
+    uplink: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NODE=DEV[:VLAN]",
+            help="A node's NIC, or a VLAN of it, by which hardware joins; repeatable.",
+            autocompletion=completion.nodes,
+        ),
     ] = None,
     allow_namespace: Annotated[
         list[str] | None,
@@ -120,6 +130,7 @@ def create(
         underlay=underlay,
         node_underlays=tuple(node_underlay or ()),
         remotes=tuple(remote or ()),
+        uplinks=tuple(uplink or ()),
         allowed_namespaces=tuple(allow_namespace or ()),
         mtu=mtu,
         fragment=fragment,
@@ -202,6 +213,13 @@ def spec_of(options: LanOptions) -> tuple[dict[str, Any], list[Problem]]:
             problems.append(Problem(field="--node-underlay", message=f"{item!r} is not NODE=DEVICE"))
         elif devices.setdefault(node, device) != device:
             problems.append(Problem(field="--node-underlay", message=f"{node} is given two devices"))
+    uplinks = []
+    for item in options.uplinks:
+        if found := re.fullmatch(r"([^=:]+)=([^=:]+)(?::([0-9]{1,9}))?", item):
+            vlan = {"vlan": int(found[3])} if found[3] else {}
+            uplinks.append({"node": found[1], "device": found[2], **vlan})
+        else:
+            problems.append(Problem(field="--uplink", message=f"{item!r} is not NODE=DEVICE or NODE=DEVICE:VLAN"))
     fields = {
         "vni": options.vni,
         "ns": options.netns,
@@ -212,6 +230,7 @@ def spec_of(options: LanOptions) -> tuple[dict[str, Any], list[Problem]]:
         "defaultVxlanDev": options.underlay,
         "vxlanDevMap": devices,
         "remotes": list(options.remotes),
+        "uplinks": uplinks,
         "allowedNamespaces": list(options.allowed_namespaces),
         "mtu": options.mtu,
         "fragment": options.fragment,
@@ -348,7 +367,8 @@ def _taken(found: Found) -> str:
 
 
 def _strange_nodes(lan: Lan, nodes: frozenset[str] | None) -> Iterator[str]:
-    for node, _ in lan.underlays:
+    named = (*(node for node, _ in lan.underlays), *(uplink.node for uplink in lan.uplinks))
+    for node in dict.fromkeys(named):
         if nodes is not None and node not in nodes:
             hint = near(node, nodes)
             yield f"there is no node {node!r} in the cluster{f': {hint}' if hint else ''}"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from k8slan_cli.diagnose.lan import Event, LanDetails
     from k8slan_cli.diagnose.protocol import Plugged, Traffic
     from k8slan_cli.inventory.lans import Found
-    from k8slan_cli.lan.model import Lan
+    from k8slan_cli.lan.model import Lan, Uplink
     from k8slan_cli.lan.vtep import Vtep
     from k8slan_cli.plan.occupancy import Clash, Occupancy, Occupant
 
@@ -128,10 +128,19 @@ def _spec(view: LanDetails, now: datetime | None) -> Iterator[tuple[str, str]]:
     yield "Dynamic", "any number of pods may attach" if lan.dynamic else ""
     yield "Underlay", ", ".join(_underlays(lan))
     yield "Remotes", ", ".join(map(str, lan.remotes))
+    yield "Uplinks", ", ".join(f"{uplink} ({_uplink_state(uplink, on)})" for uplink in lan.uplinks)
     yield "Open to", "all namespaces" if ANY in lan.allowed_namespaces else ", ".join(lan.allowed_namespaces)
     yield "MTU", _mtu(lan, on.mtu)
     yield "On a node", f"network namespace {lan.netns}, bridge {lan.bridge}, VXLAN device {lan.vxlan}"
     yield "Age", text.age(found.created, now)
+
+
+def _uplink_state(uplink: Uplink, on: Occupancy) -> str:
+    here = [vtep for vtep in on.vteps if vtep.node == uplink.node]
+    told = [each for vtep in here for each in vtep.uplinks if (each.device, each.vlan) == (uplink.device, uplink.vlan)]
+    if here and here[0].lost:
+        return "node lost"
+    return told[0].state if told else "not seen by its node"
 
 
 def _mtu(lan: Lan, reached: int) -> str:
@@ -403,6 +412,16 @@ def _node(vtep: Vtep) -> dict[str, Any]:
         "message": vtep.message,
         "lost": bool(vtep.lost),
         "ports": len(vtep.ports),
+        "uplinks": [
+            {
+                "device": each.device,
+                "vlan": each.vlan,
+                "state": each.state,
+                "carrier": each.carrier,
+                "message": each.message,
+            }
+            for each in vtep.uplinks
+        ],
     }
 
 

@@ -79,7 +79,9 @@ def commands(lan: Lan, vteps: Collection[Vtep], own: IpAddress, *, device: str =
     carried = [f"dev {device}"] if device and (lan.group or not lan.fragment) else []
     way = [f"group {lan.group}", *([f"ttl {lan.ttl}"] if lan.ttl else [])] if lan.group else [f"local {own}"]
     yield " ".join(["ip link add", name, "type vxlan id", str(lan.vni), *way, *carried, "dstport", str(lan.port)])
-    others = [(vtep.address, f"node {vtep.node}") for vtep in vteps if vtep.ports and vtep.address and not lan.group]
+    others = [
+        (vtep.address, f"node {vtep.node}") for vtep in vteps if vtep.takes_part and vtep.address and not lan.group
+    ]
     others += [(remote, "another remote") for remote in lan.remotes if remote != own]
     for peer, who in sorted(others, key=lambda other: str(other[0])):
         if peer.version == own.version:

@@ -150,7 +150,7 @@ def table(
     ]
     if wide or links or any(item.lan and (item.lan.pulled or item.lan.links) for item in items):
         heads.append(Column("LINKS"))
-    more = [Column("REASON"), Column("NETNS"), Column("UNDERLAY"), Column("FLOODING"), Column("MTU")]
+    more = [Column("REASON"), Column("NETNS"), Column("UNDERLAY"), Column("FLOODING"), Column("MTU"), Column("UPLINK")]
     columns = [head for head in heads if head] + (more if wide else [])
     rows = [_row(item, everywhere=everywhere, now=now) for item in items]
     return Table(columns, [row[: len(columns)] for row in rows], None if wide else limit)
@@ -174,7 +174,7 @@ def _row(item: Found, *, everywhere: bool, now: datetime | None = None, gone: bo
         _links(lan),
     ]
     if lan is None:
-        return [*cells, ready.reason if ready else "Invalid", "", "", "", ""]
+        return [*cells, ready.reason if ready else "Invalid", "", "", "", "", ""]
     devices = [lan.underlay or "node's own", *(f"{node}={device}" for node, device in lan.underlays)]
     return [
         *cells,
@@ -183,6 +183,7 @@ def _row(item: Found, *, everywhere: bool, now: datetime | None = None, gone: bo
         ",".join(devices),
         str(lan.group) if lan.group else "unicast",
         str(lan.wanted_mtu or "largest"),
+        status.uplink or ("none active" if lan.uplinks else "-"),
     ]
 
 

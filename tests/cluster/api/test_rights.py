@@ -11,10 +11,13 @@ from typing import Any
 import pytest
 
 from k8slan_cli.kube import lans
-from k8slan_cli.kube.client import Client
+from k8slan_cli.kube.client import ApiError, Client
+from k8slan_cli.kube.kinds import LEASES
 from k8slan_cli.kube.kubeconfig import access
+from k8slan_cli.kube.lease import UplinkLeases
 from k8slan_cli.kube.transport import Asynchronous
-from k8slan_cli.lan.model import NodeStatus
+from k8slan_cli.lan import names
+from k8slan_cli.lan.model import LanRef, NodeStatus
 from tests.cluster.api.conftest import As
 from tests.cluster.harness import Kubectl, KubectlError
 from tests.unit.render.lans import SEED, document
@@ -140,6 +143,66 @@ def test_the_controller_enters_nodes_for_agents_of_the_first_version_and_takes_t
     assert after.entries == (told, NodeStatus(name="worker2", state="Ready"))
     asyncio.run(act(lambda client: lans.remove_nodes(client, before.ref, before.uid, frozenset({"worker1"}))))
     assert [node.name for node in lans.read_object(kubectl.get("lan", "example")).entries] == ["worker2"]
+
+
+def test_an_agent_holds_the_lease_of_an_uplink_for_its_own_node_alone(as_: As, rights: str) -> None:
+    lan = LanRef(namespace="lab", name="blue")
+    name = names.uplink_lease(lan.namespace, lan.name)
+
+    async def by(node: str, method: str, holder: str = "", which: str = name) -> str:
+        """Try a write as an agent; returns what the API server has against it."""
+        client = Client(Asynchronous(access(str(as_("node-agent", node).kubeconfig))), "test")
+        metadata = {"name": which, "namespace": rights}
+        body = {
+            "apiVersion": LEASES.api_version,
+            "kind": "Lease",
+            "metadata": metadata,
+            "spec": {"holderIdentity": holder},
+        }
+        try:
+            if method == "PUT":
+                listed = await client.call("GET", LEASES.path(rights))
+                (metadata["resourceVersion"],) = (
+                    item["metadata"]["resourceVersion"] for item in listed["items"] if item["metadata"]["name"] == which
+                )
+            path = LEASES.path(rights, "" if method == "POST" else which)
+            await client.call(method, path, body=None if method == "DELETE" else body)
+        except ApiError as error:
+            return error.message
+        finally:
+            await client.close()
+        return ""
+
+    async def elect(node: str) -> None:
+        """Hold it as an agent does, and let it go."""
+        client = Client(Asynchronous(access(str(as_("node-agent", node).kubeconfig))), "test")
+        held = asyncio.Event()
+
+        async def lead() -> None:
+            held.set()
+            await asyncio.Event().wait()
+
+        leases = UplinkLeases(client, rights, node)
+        running = asyncio.create_task(leases.candidate(lan).run(lead))
+        await asyncio.wait_for(held.wait(), 10)
+        running.cancel()
+        await asyncio.wait({running})
+        await leases.remove(lan)
+        await client.close()
+
+    async def body() -> None:
+        own, other, foreign = "for its own node only", "let go of no other", "of uplinks only"
+        assert await by("worker1", "POST", "worker1") == ""
+        assert own in await by("worker2", "PUT", "worker1")
+        assert other in await by("worker2", "PUT")
+        assert foreign in await by("worker1", "POST", "worker1", "k8slan-controller")
+        assert foreign in await by("", "PUT", "")
+        assert await by("worker2", "PUT", "worker2") == "", "as when it has run out"
+        assert await by("worker2", "PUT") == ""
+        assert await by("worker1", "DELETE") == ""
+        await elect("worker1")
+
+    asyncio.run(body())
 
 
 @pytest.mark.usefixtures("lan")

@@ -24,6 +24,7 @@ OTHER: dict[str, Any] = {
     "defaultVxlanDev": "eth9",
     "vxlanDevMap": {"worker1": "eth9"},
     "remotes": ["192.0.2.9"],
+    "uplinks": [{"node": "worker1", "device": "eth9", "vlan": 7}],
     "allowedNamespaces": ["*"],
 }
 """Another value of each field that may be changed at all: all but ns, vni and fragment."""
@@ -32,6 +33,7 @@ FULL = SEED | {
     "vxlanGrp": "ff02::14",
     "vxlanTTL": 3,
     "remotes": ["192.0.2.8"],
+    "uplinks": [{"node": "worker1", "device": "eth9"}],
     "allowedNamespaces": ["guests"],
 }
 # A field that is new in the schema has to be tried here, too.

@@ -22,10 +22,11 @@ from k8slan_cli.kube.client import ApiError
 from k8slan_cli.kube.kinds import PODS, VTEPS
 from k8slan_cli.kube.vteps import VtepWatch, VtepWriter
 from k8slan_cli.lan import names, vtep_codec
-from k8slan_cli.lan.model import Grant, Lan, LanRef, NodeStatus, Snapshot
-from k8slan_cli.lan.vtep import READY, PodRef, VmRef, Vtep
+from k8slan_cli.lan.model import Grant, Lan, LanRef, NodeStatus, Snapshot, Uplink
+from k8slan_cli.lan.vtep import READY, PodRef, VmRef, Vtep, VtepUplink
 from k8slan_cli.plan import desired
 from k8slan_cli.plan.state import Attachment, AttachmentKind, LanState, Underlay, absent
+from k8slan_cli.plan.uplinks import Nic
 from tests.unit.kube import fake_time
 from tests.unit.kube.fake_api import FakeApi
 
@@ -179,6 +180,39 @@ def test_a_vtep_tells_of_the_node_and_of_its_ports(play: Callable[[Play], None])
         assert (port.name, port.spoke, port.kind, port.interface) == ("ap", "a", "veth", "eth1")
         assert (port.mac, port.addresses, port.mtu) == ("02:00:00:00:00:0a", ("192.0.2.1/24",), 1446)
         assert port.since == "2026-01-01T00:00:00Z"
+
+    play(body)
+
+
+def test_an_uplink_is_told_without_a_pod_and_stays_while_nothing_can_be_read(play: Callable[[Play], None]) -> None:
+    eth1, eth2 = Uplink(node="n1", device="eth1"), Uplink(node="n1", device="eth2", vlan=7)
+    nics = {eth1: Nic(index=5, mtu=1500), eth2: Nic(index=6, mtu=1300)}
+
+    async def body(rig: Rig) -> None:
+        rig.see(uplinks=(eth1, eth2, Uplink(node="n2", device="eth1")))
+        await rig.settle()
+        assert rig.vtep is None, "no pass has looked yet"
+        plan = desired.plan(rig.lan, UNDERLAY, (), desired.Elsewhere(), nics=nics, opened="eth1u")
+        rig.passed(desired=plan, uplinks=desired.look_at(nics, UNDERLAY, 1446))
+        await rig.settle()
+        fault = "eth2 has MTU 1300, the LAN 1446: raise it, or set spec.mtu"
+        told = (
+            VtepUplink(device="eth1", carrier=True, active=True),
+            VtepUplink(device="eth2", vlan=7, carrier=True, message=fault),
+        )
+        assert (rig.there.uplinks, rig.there.ports, rig.there.takes_part) == (told, (), True)
+        assert (rig.there.state, rig.there.message) == (DEGRADED, fault)
+        rig.passed(desired=LanState(netns="blue"), underlay=None, unplanned=KernelError(5, "x"))
+        await rig.settle()
+        assert rig.there.uplinks == told
+        rig.agent.loops.clear()  # as before the first pass of an agent that starts
+        rig.see(down=frozenset({"a"}))
+        await rig.settle()
+        assert rig.there.uplinks == told
+        rig.see(uplinks=())
+        rig.passed(desired=absent("blue"))
+        await rig.settle()
+        assert rig.vtep is None
 
     play(body)
 

@@ -19,7 +19,7 @@ from k8slan_cli.lan import names, vtep_codec
 from k8slan_cli.lan.model import LanRef
 from k8slan_cli.lan.resources import DEFAULT_NAMING, Naming
 from k8slan_cli.lan.vnis import DEFAULT_VNIS
-from k8slan_cli.lan.vtep import PodRef, VmRef, Vtep, VtepPort
+from k8slan_cli.lan.vtep import PodRef, VmRef, Vtep, VtepPort, VtepUplink
 from tests.unit.kube.fake_api import FakeApi
 
 KINDS: dict[str, Kind] = {"lans": LANS, "nads": NADS, "vteps": VTEPS, "nodes": NODES, "old_agents": PODS}
@@ -75,6 +75,7 @@ def _vtep(lan: LanRef, name: str, short: Mapping[str, Any]) -> dict[str, Any]:
             state=short.get("state", "Ready"),
             message=short.get("message", ""),
             ports=tuple(_port(lan, each) for each in ports),
+            uplinks=tuple(VtepUplink(**each) for each in short.get("uplinks", ())),
         )
     )
     if short.get("lost"):

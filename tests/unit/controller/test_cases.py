@@ -71,7 +71,8 @@ def check(rig: Rig, case: dict[str, Any]) -> None:
             if text is not None:
                 shown = f"{condition['status']} {condition['reason']}: {condition['message']}".removesuffix(": ")
                 assert shown == text
-        for key in set(wanted) & {"attached", "granted", "spokeCount", "nodeCount", "observedGeneration"}:
+        told = {"attached", "granted", "spokeCount", "nodeCount", "observedGeneration", "uplink"}
+        for key in set(wanted) & told:
             assert status.get(key) == wanted[key], key
         if "degradedNodes" in wanted:
             said = [f"{node['name']}: {node['message']}" for node in status.get("degradedNodes", ())]

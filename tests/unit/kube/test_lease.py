@@ -145,6 +145,25 @@ def test_a_clean_end_hands_over_at_once() -> None:
     assert diary[2][2] - diary[1][2] < 0.1
 
 
+def test_a_lease_that_is_kept_at_the_end_is_the_successors_of_the_same_name() -> None:
+    async def script(api: FakeApi, diary: list[tuple[str, str, float]]) -> None:
+        one, two = Candidate(api, "one", diary), Candidate(api, "two", diary)
+        await asyncio.sleep(1)
+        assert [each.election.decided.is_set() for each in (one, two)] == [True, True]
+        assert (one.election.leading, two.election.leading) == (True, False)
+        one.election.keep = True
+        await one.stop()
+        await asyncio.sleep(13)
+        assert api.objects[PATH]["spec"]["holderIdentity"] == "one"
+        again = Candidate(api, "one", diary)
+        await asyncio.sleep(30)
+        assert [entry[:2] for entry in diary] == [("one", "leads"), ("one", "ends"), ("one", "leads")]
+        await two.stop()
+        await again.stop()
+
+    play(script)
+
+
 def test_a_leader_that_vanishes_is_followed_when_its_lease_has_run_out() -> None:
     async def script(api: FakeApi, diary: list[tuple[str, str, float]]) -> None:
         lease = {"spec": {"holderIdentity": "gone", "leaseDurationSeconds": 15, "renewTime": "2026-01-01T00:00:00Z"}}

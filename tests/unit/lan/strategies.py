@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from k8slan_cli.lan import names, validate, vnis
 from k8slan_cli.lan.links import MAX_BURST, MAX_DELAY, MAX_LIMIT, MAX_RATE, MIN_RATE, WHOLE, Impairment, Link
-from k8slan_cli.lan.model import Lan, LanRef
+from k8slan_cli.lan.model import Lan, LanRef, Uplink
 
 _LOWER = string.ascii_lowercase + string.digits
 
@@ -42,6 +42,9 @@ groups = st.one_of(
     st.integers(int(IPv6Address("ff00::")), int(IPv6Address("ffff::"))).map(IPv6Address),
 )
 """Multicast addresses."""
+
+
+nics = st.sampled_from(["eth1", "enp129s0f1np1"])
 
 
 @st.composite
@@ -97,6 +100,15 @@ def lans(draw: st.DrawFn) -> Lan:
                 st.lists(
                     st.ip_addresses(network="192.0.2.0/24") | st.ip_addresses(network="2001:db8::/64"),
                     max_size=3,
+                    unique=True,
+                )
+            )
+        ),
+        uplinks=tuple(
+            draw(
+                st.lists(
+                    st.builds(Uplink, node=subdomains, device=nics, vlan=st.integers(0, validate.MAX_VLAN)),
+                    max_size=2,
                     unique=True,
                 )
             )

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from k8slan_cli.errors import Invalid
 from k8slan_cli.lan import codec, names, validate
-from k8slan_cli.lan.model import Grant, Lan, LanRef, NodeStatus
+from k8slan_cli.lan.model import Grant, Lan, LanRef, NodeStatus, Uplink
 from tests.unit.lan import strategies
 
 SEED = """
@@ -101,6 +101,7 @@ def test_every_field_is_read() -> None:
         defaultVxlanDev="eth0",
         vxlanDevMap={"w2": "eth2", "w1": "eth1"},
         remotes=["192.0.2.9", "2001:db8::9"],
+        uplinks=[{"node": "w1", "device": "eth3"}, {"node": "w2", "device": "eth3", "vlan": 100}],
         allowedNamespaces=["guests", "*"],
         mtu=1400,
         spokes=["x", "y"],
@@ -122,6 +123,7 @@ def test_every_field_is_read() -> None:
         underlay="eth0",
         underlays=(("w1", "eth1"), ("w2", "eth2")),
         remotes=(ip_address("192.0.2.9"), ip_address("2001:db8::9")),
+        uplinks=(Uplink(node="w1", device="eth3"), Uplink(node="w2", device="eth3", vlan=100)),
         allowed_namespaces=("guests", "*"),
         mtu=1400,
         spokes=("x", "y"),
@@ -174,7 +176,9 @@ def test_it_does_so_through_json_and_yaml_too(lan: Lan) -> None:
 @given(strategies.lans())
 def test_encoding_says_nothing_that_is_a_default_anyway(lan: Lan) -> None:
     plain = replace(lan, port=4789, group=None, mtu=None, underlay=None, underlays=(), remotes=(), dynamic=False)
-    plain = replace(plain, allowed_namespaces=(), ttl=0, offload=True, cable=False, links=(), fragment=False)
+    plain = replace(
+        plain, allowed_namespaces=(), ttl=0, offload=True, cable=False, links=(), fragment=False, uplinks=()
+    )
     spec = codec.encode(plain)["spec"]
     assert set(spec) <= {"ns", "bridge", "vxlan", "vni", "spokes"}
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 from ipaddress import ip_address
 
 from k8slan_cli.lan import faults, names
-from k8slan_cli.lan.model import Lan, LanRef
-from k8slan_cli.lan.vtep import PodRef, VmRef, Vtep, VtepPort, holdings
+from k8slan_cli.lan.model import Lan, LanRef, Uplink
+from k8slan_cli.lan.vtep import PodRef, VmRef, Vtep, VtepPort, VtepUplink, holdings
 
 BLUE = LanRef(namespace="lab", name="blue")
 LAN = Lan(ref=BLUE, netns="blue", bridge="br0", vxlan="vxlan0", vni=7, spokes=("a",))
@@ -67,6 +67,20 @@ def test_what_an_agent_cannot_do_beside_lans_leaves_them_ready() -> None:
     assert fault.message == "agents have trouble: node n1: metrics: cannot listen"
     assert fault.ready
     assert list(faults.agents([replace(vteps[0], lost=True)], ", ".join)) == []
+
+
+def test_a_lan_whose_uplinks_have_no_carrier_is_ready_and_says_so() -> None:
+    lan = replace(LAN, uplinks=(Uplink(node="n1", device="eth1", vlan=7),))
+    dark = VtepUplink(device="eth1", vlan=7)
+    vtep = replace(on("n1", "l1", "fw", 3), uplinks=(dark,))
+    (fault,) = faults.uplinks(lan, [vtep], ", ".join)
+    assert fault.message == (
+        "no uplink has a carrier, so hardware does not reach the LAN: look at the cables of eth1 VLAN 7 of node n1"
+    )
+    assert fault.ready
+    for other in (replace(dark, carrier=True), replace(dark, message="refused, which the node says itself")):
+        assert list(faults.uplinks(lan, [vtep, replace(vtep, node="n2", uplinks=(other,))], ", ".join)) == []
+    assert list(faults.uplinks(lan, [], ", ".join)) == [], "nothing has been said yet"
 
 
 def test_a_node_that_is_lost_disturbs_nobody_by_its_mac() -> None:

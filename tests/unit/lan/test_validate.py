@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from k8slan_cli.lan import names, validate
-from k8slan_cli.lan.model import PROTECTION, Grant, Lan, LanRef, NodeStatus
+from k8slan_cli.lan.model import PROTECTION, Grant, Lan, LanRef, NodeStatus, Uplink
 from tests.unit.lan import strategies
 
+NIC, VLAN = Uplink(node="w1", device="eth1"), Uplink(node="w1", device="eth1", vlan=7)
 REMOTE = IPv4Address("192.0.2.9")
 
 
@@ -58,6 +59,20 @@ def broken(**fields: Any) -> list[str]:
         ({"remotes": (ip_address("127.0.0.1"),)}, "spec.remotes[0]: 127.0.0.1 is no address of another host"),
         ({"remotes": (REMOTE, REMOTE)}, "spec.remotes[1]: 192.0.2.9 is spec.remotes[0] already"),
         ({"remotes": tuple(REMOTE + i for i in range(65))}, "spec.remotes: has 65 addresses, 64 at the most"),
+        ({"uplinks": (Uplink(node="W_1", device="e"),)}, "spec.uplinks[0].node: 'W_1' is not a DNS name"),
+        ({"uplinks": (Uplink(node="w1", device="a/b"),)}, "spec.uplinks[0].device: 'a/b' is not an interface name"),
+        ({"uplinks": (Uplink(node="w1", device="e" * 16),)}, "spec.uplinks[0].device"),
+        ({"uplinks": (Uplink(node="w1", device="lo"),)}, "spec.uplinks[0].device: 'lo' is a name that the kernel"),
+        ({"uplinks": (Uplink(node="w1", device="e", vlan=4095),)}, "spec.uplinks[0].vlan: 4095 is not in 1..4094"),
+        ({"uplinks": (Uplink(node="w1", device="e", vlan=-1),)}, "spec.uplinks[0].vlan: -1 is not in 1..4094"),
+        ({"uplinks": (NIC, VLAN, NIC)}, "spec.uplinks[2]: eth1 of node w1 is spec.uplinks[0] already"),
+        ({"uplinks": (NIC,), "underlay": "eth1"}, "spec.uplinks[0].device: eth1 carries the LAN's VXLAN on node w1"),
+        ({"uplinks": (NIC,), "underlays": (("w1", "eth1"),)}, "spec.uplinks[0].device: eth1 carries the LAN's VXLAN"),
+        ({"uplinks": (NIC,), "vxlan": "eth1u"}, "spec.uplinks[0].device: its port 'eth1u' has the name of the LAN's"),
+        (
+            {"uplinks": tuple(Uplink(node="w1", device="e", vlan=i) for i in range(1, 18))},
+            "spec.uplinks: has 17 entries, 16 at the most",
+        ),
         ({"allowed_namespaces": ("a", "B")}, "spec.allowedNamespaces[1]: 'B' is not a DNS label"),
         ({"allowed_namespaces": ("a", "a")}, "spec.allowedNamespaces[1]: 'a' is spec.allowedNamespaces[0] already"),
         (
@@ -106,6 +121,8 @@ def test_each_rule_names_the_field_that_breaks_it(fields: dict[str, Any], expect
         {"underlay": "lo"},
         {"underlays": (("Worker-1.example", "a" * 15),)},
         {"remotes": tuple(REMOTE + i for i in range(64))},
+        {"uplinks": (NIC, VLAN, Uplink(node="w2", device="e" * 15, vlan=4094)), "underlays": (("w2", "eth1"),)},
+        {"uplinks": (VLAN,), "underlay": "eth1"},
         {"allowed_namespaces": ("*", *(f"n{i}" for i in range(255)))},
         {"mtu": 68},
         {"mtu": 65461},
@@ -174,6 +191,7 @@ def clashes(*lans: Lan) -> dict[str, list[str]]:
         ({"netns": "n"}, ["spec.ns: n is in use by LAN lab/old"]),
         ({"vni": 1}, ["spec.vni: 1 is in use by LAN lab/old"]),
         ({"spokes": ("c", "b")}, ["spec.spokes[1]: b is in use by LAN lab/old"]),
+        ({"uplinks": (VLAN, NIC)}, ["spec.uplinks[1]: eth1 of node w1 is in use by LAN lab/old"]),
         ({"ref": LanRef(namespace="other", name="new"), "spokes": ("b",)}, []),
         (
             {"netns": "n", "vni": 1, "spokes": ("b", "a")},
@@ -189,7 +207,7 @@ def clashes(*lans: Lan) -> dict[str, list[str]]:
     ],
 )
 def test_the_younger_lan_is_out_and_is_told_all_it_shares(fields: dict[str, Any], expected: list[str]) -> None:
-    old = lan("old", spokes=("a", "b"), created="2026-01-01T00:00:00Z")
+    old = lan("old", spokes=("a", "b"), uplinks=(NIC,), created="2026-01-01T00:00:00Z")
     young = replace(lan("new", netns="m", vni=2, spokes=("c",), created="2026-01-02T00:00:00Z"), **fields)
     wanted = {"new": expected} if expected else {}
     assert clashes(old, young) == clashes(young, old) == wanted

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from k8slan_cli.lan import names, vtep, vtep_codec
 from k8slan_cli.lan.model import LanRef
-from k8slan_cli.lan.vtep import PodRef, VmRef, Vtep, VtepPort
+from k8slan_cli.lan.vtep import PodRef, VmRef, Vtep, VtepPort, VtepUplink
 
 BLUE = LanRef(namespace="lab", name="blue")
 
@@ -49,6 +49,20 @@ def test_peers_are_the_other_nodes_that_have_ports() -> None:
     idle = on("n4", address="10.0.0.4")  # it reports a failure, and takes no part
     assert vtep.peers([*vteps, idle], "n1") == {ip_address("10.0.0.2")}
     assert vtep.peers([*vteps, idle], "n4") == {ip_address("10.0.0.1"), ip_address("10.0.0.2")}
+
+
+def test_a_node_with_an_uplink_takes_part_without_ports() -> None:
+    spare = replace(on("n2", address="10.0.0.2", mtu=1400), uplinks=(VtepUplink(device="eth1"),))
+    assert vtep.peers([on("n1", port("a"), address="10.0.0.1"), spare], "n1") == {ip_address("10.0.0.2")}
+    assert vtep.least_mtu([on("n1", port("a"), mtu=1446), spare]) == 1400
+
+
+def test_of_two_uplinks_that_are_said_to_be_active_the_one_that_was_said_last_is() -> None:
+    active = (VtepUplink(device="eth1"), VtepUplink(device="eth2", vlan=7, active=True))
+    dead, new = replace(on("n1", version=5), uplinks=active), replace(on("n2", version=9), uplinks=active)
+    assert vtep.active_uplink([dead, new]) == vtep.active_uplink([new, dead]) == "eth2 VLAN 7 of node n2"
+    assert vtep.active_uplink([dead, replace(new, lost=True)]) == "eth2 VLAN 7 of node n1"
+    assert vtep.active_uplink([replace(dead, uplinks=active[:1]), on("n3", port("a"))]) == ""
 
 
 def test_the_lan_carries_what_the_least_of_its_nodes_carries() -> None:
@@ -172,6 +186,14 @@ ports = st.builds(
     since=st.sampled_from(["", "2026-01-01T00:00:00Z"]),
     claim=st.integers(0, 1 << 60),
 )
+uplinks = st.builds(
+    VtepUplink,
+    device=text,
+    vlan=st.integers(0, 4094),
+    carrier=st.booleans(),
+    active=st.booleans(),
+    message=st.text(max_size=20),
+)
 vteps = st.builds(
     Vtep,
     lan=st.builds(LanRef, namespace=text, name=text),
@@ -183,6 +205,7 @@ vteps = st.builds(
     state=st.sampled_from(["Ready", "Degraded"]),
     message=st.text(max_size=20),
     ports=st.lists(ports, max_size=3).map(tuple),
+    uplinks=st.lists(uplinks, max_size=3).map(tuple),
 )
 
 

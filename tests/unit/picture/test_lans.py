@@ -101,3 +101,14 @@ def test_names_are_in_the_order_that_people_count_in() -> None:
     assert [node.name for node in nodes] == [f"w{n}" for n in range(11)]
     (node,) = topology(scene.lan(spokes=spokes), scene.vtep("w", *ports)).nodes
     assert [member.port for member in node.members] == spokes
+
+
+def test_hardware_behind_an_uplink_is_drawn_and_waits_while_another_is_active() -> None:
+    found = [{"device": "eth1", "carrier": True}, {"device": "eth1", "vlan": 7, "carrier": True, "active": True}]
+    (node,) = topology(scene.lan(spokes=["a"]), scene.vtep("w", uplinks=[*found, {"device": "eth2"}])).nodes
+    assert [(each.name, each.port, each.lines, each.link) for each in node.members] == [
+        ("hardware", "uplink", ("eth1", "standby"), Link.WAITING),
+        ("hardware", "uplink", ("eth1 VLAN 7", "active"), Link.UP),
+        ("hardware", "uplink", ("eth2", "no carrier"), Link.DOWN),
+    ]
+    assert (node.bridge, node.tunnel) == ("br0", "vxlan0")

@@ -12,8 +12,8 @@ from ipaddress import ip_address
 from hypothesis import strategies as st
 
 from k8slan_cli.lan import names
-from k8slan_cli.lan.model import Lan, LanRef, NodeStatus
-from k8slan_cli.plan import desired
+from k8slan_cli.lan.model import Lan, LanRef, NodeStatus, Uplink
+from k8slan_cli.plan import desired, uplinks
 from k8slan_cli.plan.state import (
     Attachment,
     AttachmentKind,
@@ -24,12 +24,16 @@ from k8slan_cli.plan.state import (
     Port,
     Stub,
     Underlay,
+    UplinkPort,
     absent,
 )
+from k8slan_cli.plan.uplinks import Nic
 
 REF = LanRef(namespace="lab", name="blue")
 SPOKES = ("a", "b", "c", "d")
 ADDRESSES = tuple(map(ip_address, ("10.0.0.1", "10.0.0.2", "10.0.0.3", "fd00::1", "fd00::2", "fe80::1", "fe80::2")))
+UPLINKS = (Uplink(node="n0", device="e1"), Uplink(node="n0", device="e1", vlan=7), Uplink(node="n0", device="e2"))
+NICS = (Nic(index=5, mtu=1500), Nic(index=6, mtu=9000), Nic(index=5, mtu=9000, master="bond0"), None)
 GROUPS = (ip_address("239.0.0.1"), ip_address("ff02::14"))
 
 
@@ -127,7 +131,15 @@ def damaged(draw: st.DrawFn, state: LanState) -> LanState:
     if joint:
         joined = vxlan == state.vxlan and draw(st.booleans())
         joint = Joint(port=_port(draw, joint.port, bridge), joined=joined)
+    nics = {name: _uplink(draw, uplink, bridge) for name, uplink in state.uplinks.items() if draw(st.integers(0, 4))}
+    state = replace(state, uplinks=nics)
     return replace(state, bridge=bridge, vxlan=vxlan, joint=joint, ports=ports, stubs=stubs)
+
+
+def _uplink(draw: st.DrawFn, uplink: UplinkPort, bridge: Bridge | None) -> UplinkPort:
+    if bridge is None:
+        uplink = uplinks.closed(uplink)
+    return replace(uplink, port=_port(draw, uplink.port, bridge), lower=draw(st.sampled_from([uplink.lower] * 3 + [9])))
 
 
 def _port(draw: st.DrawFn, port: Port, bridge: Bridge | None) -> Port:
@@ -157,17 +169,23 @@ class Pair:
     planned: bool = True
 
 
+def _plan(draw: st.DrawFn, lan: Lan, underlay: Underlay, members: list[Attachment]) -> LanState:
+    nics = draw(st.dictionaries(st.sampled_from(UPLINKS), st.sampled_from(NICS), max_size=3))
+    opened = draw(st.sampled_from(["", *map(uplinks.port_name, UPLINKS)]))
+    return desired.plan(lan, underlay, members, desired.elsewhere(lan, "n0", ()), nics=nics, opened=opened)
+
+
 @st.composite
 def pairs(draw: st.DrawFn) -> Pair:
     """What is wanted now, and what has become of what was wanted before."""
     lan, underlay, members = draw(lans()), draw(underlays()), draw(attachments())
     if draw(st.integers(0, 3)):
-        before = desired.plan(lan, underlay, members, desired.elsewhere(lan, "n0", ()))
+        before = _plan(draw, lan, underlay, members)
     else:
         other = draw(lans())
-        before = desired.plan(other, draw(underlays()), draw(attachments()), desired.elsewhere(other, "n0", ()))
+        before = _plan(draw, other, draw(underlays()), draw(attachments()))
     observed = draw(damaged(before))
-    wanted = desired.plan(lan, underlay, members, desired.elsewhere(lan, "n0", ()))
+    wanted = _plan(draw, lan, underlay, members)
     observed = replace(observed, taps=draw(_taps(wanted)))
     match draw(st.integers(0, 9)):
         case 0:

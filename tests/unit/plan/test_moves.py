@@ -8,8 +8,8 @@ from ipaddress import ip_address
 import pytest
 
 from k8slan_cli.lan.model import LanRef
-from k8slan_cli.lan.vtep import Vtep, VtepPort
-from k8slan_cli.plan.moves import Learned, Move, moves, stale
+from k8slan_cli.lan.vtep import Vtep, VtepPort, VtepUplink
+from k8slan_cli.plan.moves import ANY_MAC, Learned, Move, handovers, moves, stale
 from k8slan_cli.plan.operations import ForgetMac
 
 OLD, NEW, THIRD = (ip_address(f"10.0.0.{n}") for n in (1, 2, 3))
@@ -33,6 +33,19 @@ def test_a_port_that_comes_or_goes_is_a_move_and_what_else_changes_is_none() -> 
     assert moves(VTEP, replace(VTEP, address=NEW)) == (GONE, THERE)
     assert moves(VTEP, replace(VTEP, version=2, message="x", lost=True)) == ()
     assert moves(replace(VTEP, address=None), replace(VTEP, ports=())) == ()
+
+
+def test_another_active_uplink_is_a_move_of_all_that_was_behind_the_others() -> None:
+    standby = replace(VTEP, uplinks=(VtepUplink(device="eth1", carrier=True),))
+    active = replace(standby, uplinks=(VtepUplink(device="eth1", carrier=True, active=True),))
+    old, new, third = active, replace(active, node="w2", address=NEW), replace(VTEP, node="w3", address=THIRD)
+    came = [(replace(new, uplinks=standby.uplinks), new)]
+    everything = (Move(mac=ANY_MAC, address=OLD, left=True),)
+    assert handovers(came, [old, new, third], "w3") == everything, "also if the node before has said nothing more"
+    assert handovers(came, [old, new, third], "w2") == everything
+    assert handovers([(None, new)], [old, new, third], "w3") == everything
+    assert handovers([(old, standby)], [standby, new, third], "w3") == ()
+    assert handovers([(new, replace(new, version=9))], [old, new, third], "w3") == ()
 
 
 def test_a_vm_that_migrates_has_not_moved_until_it_says_so_itself() -> None:

@@ -41,6 +41,14 @@ GOOD: dict[str, dict[str, Any]] = {
     "IPv6 multicast that ends in zeros": SMALLEST | {"vxlanGrp": "FF05:1:2:3:4:5:6::"},
     "outer packets in fragments": SMALLEST | {"mtu": 1500, "fragment": True, "vxlanGrp": "239.255.0.1"},
     "remotes of both families": SMALLEST | {"remotes": ["192.0.2.9", "2001:DB8::9"]},
+    "uplinks of two nodes": SMALLEST
+    | {
+        "uplinks": [
+            {"node": "worker1", "device": "eth1"},
+            {"node": "worker1", "device": "eth1", "vlan": 1},
+            {"node": "node.b", "device": "e" * 15, "vlan": 4094},
+        ]
+    },
     "open to some": SMALLEST | {"allowedNamespaces": ["guests", "lab-2"]},
     "open to all": SMALLEST | {"allowedNamespaces": ["*"]},
     "as many spokes as there may be": {"vni": 7, "spokes": [f"s{number}" for number in range(1022)]},
@@ -86,6 +94,23 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "port 65536": (SMALLEST | {"vxlanPort": 65536}, "spec.vxlanPort in body should be less than or equal to 65535"),
     "a remote that is no address": (SMALLEST | {"remotes": ["host.example"]}, r"spec.remotes\[0\]"),
     "a remote twice": (SMALLEST | {"remotes": ["192.0.2.9"] * 2}, r"spec.remotes\[1\]: Duplicate value"),
+    "an uplink without a device": (SMALLEST | {"uplinks": [{"node": "w"}]}, r"spec.uplinks\[0\].device: Required"),
+    "an uplink's VLAN of 4095": (
+        SMALLEST | {"uplinks": [{"node": "w", "device": "e", "vlan": 4095}]},
+        r"spec.uplinks\[0\].vlan in body should be less than or equal to 4094",
+    ),
+    "an uplink's node with capitals": (
+        SMALLEST | {"uplinks": [{"node": "W", "device": "e"}]},
+        r"spec.uplinks\[0\].node: .*'W' is not the name of a node",
+    ),
+    "an uplink's device with a slash": (
+        SMALLEST | {"uplinks": [{"node": "w", "device": "a/b"}]},
+        r"spec.uplinks\[0\].device: .*'a/b' is not an interface name",
+    ),
+    "an uplink twice": (
+        SMALLEST | {"uplinks": [{"node": "w", "device": "e"}] * 2},
+        "spec.uplinks: .*has the same NIC or VLAN of a node twice",
+    ),
     "a namespace with capitals": (
         SMALLEST | {"allowedNamespaces": ["a", "B"]},
         r"spec.allowedNamespaces\[1\]: .*'B' is not a DNS label.*; '\*' allows all",

@@ -17,6 +17,7 @@ RIGHTS = {
     },
     ("Role", "k8slan-node-agent"): {
         "events.events.k8s.io": "create patch",
+        "leases.coordination.k8s.io": "list watch create update delete",
     },
     ("ClusterRole", "k8slan-controller"): {
         "pods": "get",

@@ -13,7 +13,7 @@ import pytest
 from k8slan_cli.errors import Invalid
 from k8slan_cli.lan import codec, links, model, names, validate, vnis
 from k8slan_cli.lan.links import Link
-from k8slan_cli.lan.model import Lan, LanRef, NodeStatus
+from k8slan_cli.lan.model import Lan, LanRef, NodeStatus, Uplink
 from k8slan_cli.render import manifests, reference
 from k8slan_cli.render.settings import Settings
 from tests.unit.render.lans import BAD, GOOD, document
@@ -30,6 +30,7 @@ FULL = Lan(
     underlay="eth0",
     underlays=(("worker1", "eth1"),),
     remotes=(IPv6Address("2001:db8::9"),),
+    uplinks=(Uplink(node="worker1", device="eth2", vlan=100),),
     allowed_namespaces=("guests",),
     mtu=1400,
     fragment=True,
@@ -68,6 +69,7 @@ FIELDS = {
     "underlay": "defaultVxlanDev",
     "underlays": "vxlanDevMap",
     "remotes": "remotes",
+    "uplinks": "uplinks",
     "allowed_namespaces": "allowedNamespaces",
     "mtu": "mtu",
     "fragment": "fragment",
@@ -122,6 +124,7 @@ def test_every_field_of_a_nodes_status_is_in_the_schema() -> None:
         ("vxlanPort", {"minimum": 1, "maximum": 65535, "default": model.DEFAULT_PORT}),
         ("vxlanTTL", {"minimum": 1, "maximum": validate.MAX_TTL}),
         ("remotes", {"maxItems": validate.MAX_REMOTES, "x-kubernetes-list-type": "set"}),
+        ("uplinks", {"maxItems": validate.MAX_UPLINKS}),
         ("allowedNamespaces", {"maxItems": validate.MAX_NAMESPACES, "x-kubernetes-list-type": "set"}),
         ("mtu", {"minimum": validate.MIN_MTU, "maximum": validate.MAX_MTU}),
         ("ns", {"maxLength": names.MAX_NETNS}),
@@ -164,7 +167,7 @@ def test_everything_that_can_be_long_has_a_bound() -> None:
     for path, field in _walk(_schema()["spec"], ".spec"):
         limit = {"string": "maxLength", "array": "maxItems"}.get(field["type"])
         assert limit is None or {limit, "enum", "format"} & field.keys(), path
-        if field["type"] == "array":
+        if field["type"] == "array" and field["items"]["type"] == "string":
             assert "maxLength" in field["items"], path
         if "additionalProperties" in field:
             assert "maxProperties" in field, path

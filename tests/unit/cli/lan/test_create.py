@@ -33,6 +33,13 @@ def test_a_node_has_one_device() -> None:
     assert [problem.message for problem in problems] == ["a is given two devices"]
 
 
+def test_uplinks_by_node_device_and_vlan() -> None:
+    spec, problems = spec_of(LanOptions(name="red", uplinks=("w1=eth1", "w2=eth1:100", "w2", "w2=:7", "w2=e:x")))
+    assert spec["uplinks"] == [{"node": "w1", "device": "eth1"}, {"node": "w2", "device": "eth1", "vlan": 100}]
+    said = [f"--uplink: {item!r} is not NODE=DEVICE or NODE=DEVICE:VLAN" for item in ("w2", "w2=:7", "w2=e:x")]
+    assert list(map(str, problems)) == said
+
+
 def test_zero_is_a_wish_too() -> None:
     spec, _ = spec_of(LanOptions(name="red", mtu=0, port=0, vni=0))
     assert (spec["mtu"], spec["vxlanPort"], spec["vni"]) == (0, 0, 0)

@@ -223,6 +223,28 @@ def test_a_spoke_on_two_nodes_is_said_once() -> None:
     assert "False  2d   -      SpokeShared" in list(table.lines())[1]
 
 
+def test_uplinks_are_shown_each_with_its_state() -> None:
+    uplinks = [
+        {"node": "w1", "device": "eth1"},
+        {"node": "w1", "device": "eth1", "vlan": 7},
+        {"node": "w2", "device": "e"},
+    ]
+    lan = scene.lan("red", vni=7, spokes=["a"], uplinks=[*uplinks, {"node": "w3", "device": "e"}])
+    lan["status"] = scene.status(scene.READY) | {"uplink": "eth1 of node w1"}
+    told = [
+        scene.vtep("w1", uplinks=[{"device": "eth1", "carrier": True, "active": True}, {"device": "eth1", "vlan": 7}]),
+        scene.vtep("w2", uplinks=[{"device": "e", "carrier": True, "message": "e has the address 192.0.2.1"}]),
+    ]
+    what = view(lan, told)
+    assert (
+        "Uplinks    eth1 of node w1 (active), eth1 VLAN 7 of node w1 (no carrier), e of node w2 (blocked), "
+        "e of node w3 (not seen by its node)"
+    ) in report(what, None)
+    assert [node["uplinks"][0]["state"] for node in inspect.as_document(what)["nodes"]] == ["active", "blocked"]
+    (row,) = list(listing.table([lans.read(lan)], everywhere=False, wide=True, limit=None, now=NOW).lines())[1:]
+    assert row.endswith("eth1 of node w1")
+
+
 def test_a_link_that_is_down_is_shown() -> None:
     pulled = scene.lan(spokes=["e1", "e2", "vm1"], status=scene.RED["status"])
     pulled["metadata"]["annotations"] = {"lan.k8slan.io/links-down": "e1"}
@@ -342,6 +364,7 @@ def test_all_of_it_is_there_for_programs() -> None:
         "message": "",
         "lost": False,
         "ports": 2,
+        "uplinks": [],
     }
     assert (document["mtu"], document["waiting"], document["shared"]) == (1446, [], [])
 
@@ -385,12 +408,12 @@ lab        leaving  12     0         Deleting
 lab        new      13     0         unknown
 """
 LIST_WIDE = """\
-NAME     VNI    SPOKES   ATTACHED  NODES  READY     AGE  LINKS  REASON    NETNS             UNDERLAY    FLOODING  MTU
-red      10000  3        3         2      True      2d   -      AsWanted  red-8c4b8679      eth1        unicast   most
+NAME     VNI    SPOKES   ATTACHED  NODES  READY     AGE  LINKS  REASON    NETNS             UNDERLAY    FLOODING  MTU   UPLINK
+red      10000  3        3         2      True      2d   -      AsWanted  red-8c4b8679      eth1        unicast   most  -
 broken   x      0        0         0      unknown   2d   -      Invalid
-leaving  12     dynamic  0         0      Deleting  2d   -      NotSeen   leaving-8aa9e474  node's own  unicast   most
-new      13     1        0         0      unknown   2d   -      NotSeen   new-5d616c85      node's own  unicast   most
-""".replace("most", "largest")
+leaving  12     dynamic  0         0      Deleting  2d   -      NotSeen   leaving-8aa9e474  node's own  unicast   most  -
+new      13     1        0         0      unknown   2d   -      NotSeen   new-5d616c85      node's own  unicast   most  -
+""".replace("MTU   ", "MTU      ").replace("most", "largest")  # noqa: E501 - a wide table
 
 
 def _lans() -> list[lans.Found]:
