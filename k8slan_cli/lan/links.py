@@ -202,7 +202,7 @@ QUANTITIES: Mapping[str, Quantity] = {
         "1B..1024MiB",
         1,
         MAX_BURST,
-        "How much may pass at any speed after a silence; at least a frame. Default, a millisecond of the rate.",
+        "How much may pass at any speed after a silence; at least a frame. Default, 4 ms of the rate, or two frames.",
     ),
 }
 PROPERTIES = tuple(field.name for field in fields(Impairment))

@@ -21,6 +21,8 @@ _SMALL_FRAME = 512
 _WAIT = 100_000
 """Microseconds that a frame waits at the most because of the rate, in a queue of frames of that size."""
 _FEWEST = 100
+_LATE = 4_000
+"""Microseconds that a timer of a busy machine may be late; with less of a burst the rate is not reached then."""
 
 
 def ticks(rate: int, burst: int) -> int:
@@ -50,7 +52,7 @@ def _queue(wanted: Impairment, rate: int, wanted_burst: int, mtu: int) -> Queue:
     rate -= rate % 8  # the kernel counts whole bytes
     shaped: dict[str, Any] = {}
     if rate:
-        size = max(wanted_burst or rate // 8_000, frame)  # a millisecond, and at least what one frame takes
+        size = max(wanted_burst, frame) if wanted_burst else max(_bytes(rate, _LATE), 2 * frame)
         room = wanted.limit * frame or max(_bytes(rate, _WAIT), 10 * frame)
         shaped = {"rate": rate, "burst": burst(rate, ticks(rate, size)), "room": room}
     impaired: dict[str, Any] = {

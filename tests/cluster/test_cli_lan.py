@@ -162,6 +162,7 @@ def test_every_option_arrives(cli: Cli) -> None:
         "mtu": 1400,
         "spokes": ["e1", "e2"],
         "dynamic": True,
+        "cable": False,
     }
 
 

@@ -65,12 +65,12 @@ def test_all_faults_are_said_at_once(lans: Kubectl, namespace: str) -> None:
 
 def test_the_seeds_lan_is_stored_as_written_with_defaults(lans: Kubectl, namespace: str) -> None:
     lans.create(document(SEED, namespace=namespace))
-    assert lans.get("lan", "example")["spec"] == SEED | {"vxlanPort": 4789, "dynamic": False}
+    assert lans.get("lan", "example")["spec"] == SEED | {"vxlanPort": 4789, "dynamic": False, "cable": False}
 
 
 def test_the_least_lan_gets_names(lans: Kubectl, namespace: str) -> None:
     lans.create(document(SMALLEST, namespace=namespace))
-    wanted = SMALLEST | {"bridge": "br0", "vxlan": "vxlan0", "vxlanPort": 4789, "dynamic": False}
+    wanted = SMALLEST | {"bridge": "br0", "vxlan": "vxlan0", "vxlanPort": 4789, "dynamic": False, "cable": False}
     assert lans.get("lan", "example")["spec"] == wanted
 
 

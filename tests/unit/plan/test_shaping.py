@@ -21,9 +21,13 @@ def test_nothing_wanted_is_nothing_done() -> None:
 
 
 def test_a_burst_holds_a_frame_of_the_largest_size_however_slow_the_link() -> None:
-    assert queue(Impairment(rate=1000)).burst >= 1518
-    assert queue(Impairment(rate=1000), mtu=9000).burst >= 9018
-    assert queue(Impairment(rate=8_000_000_000)).burst == 1_000_000
+    assert queue(Impairment(rate=1000, burst=1)).burst >= 1518
+    assert queue(Impairment(rate=1000, burst=1), mtu=9000).burst >= 9018
+
+
+def test_a_burst_makes_good_what_a_late_timer_loses() -> None:
+    assert queue(Impairment(rate=8_000_000_000)).burst == 4_000_000
+    assert queue(Impairment(rate=8_000)).burst >= 2 * 1518
 
 
 def test_more_frames_may_wait_the_longer_they_are_late() -> None:
