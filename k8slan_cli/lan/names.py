@@ -36,6 +36,10 @@ JOINT, JOINT_END = "bridge-to-vxlan", "vxlan-to-bridge"
 
 RESOURCE_DOMAIN = "macvtap.k8slan.io"
 FINALIZER_PREFIX = "finalizer.k8slan.io/"
+LAB_LABEL = "lab.k8slan.io/name"
+"""The lab that an object belongs to."""
+LAB_NODE_LABEL = "lab.k8slan.io/node"
+"""Which of the lab's nodes a pod or a VM is."""
 LEASE_PREFIX = "k8slan-uplink-"
 _TAP_BASE = 1 << 24
 _TAP_RANGE = (1 << 31) - 1 - _TAP_BASE
