@@ -114,6 +114,7 @@ def _words(cluster: Cluster) -> str:
     try:
         pods = cluster.kubectl("get", "pods", "-A", "-o", "wide", timeout=10)
         events = cluster.kubectl("get", "events", "-A", "--sort-by=.lastTimestamp", timeout=10)
+        own = product.said(cluster, lines=60)
     except Exception as error:  # noqa: BLE001 - a report must not fail because the cluster did
         return f"the API server does not answer: {error}"
-    return f"{pods}\n{events}"
+    return f"{pods}\n{events}\n{own}"

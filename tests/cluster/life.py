@@ -57,8 +57,8 @@ class Lan:
         """Wait for a state of the object."""
         return self.kubectl.until("lan", self.name, holds=holds, timeout=timeout, what=what)
 
-    def until_ready(self, timeout: float = 30) -> None:
-        """Wait until the controller says that it is Ready as it is wanted now."""
+    def until_ready(self, timeout: float = 60) -> None:
+        """Wait until the controller says that it is Ready as it is wanted now, be one of its requests lost (30 s)."""
         generation = self.get()["metadata"]["generation"]
 
         def ready(lan: Object) -> bool:
