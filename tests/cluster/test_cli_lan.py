@@ -325,7 +325,7 @@ def test_list(cli: Cli) -> None:
 def test_list_in_every_form(cli: Cli) -> None:
     wide = cli("lan", "list", "-o", "wide").stdout.splitlines()
     assert wide[0].split()[-6:] == ["REASON", "NETNS", "UNDERLAY", "FLOODING", "MTU", "UPLINK"]
-    assert wide[1].split()[8:11:2] == ["AsWanted", "eth1"]
+    assert wide[1].split()[8:11:2] == ["Ready", "eth1"]
     assert cli("lan", "list", "-o", "name").stdout == "lan.lan.k8slan.io/red\n"
     for form, load in (("json", json.loads), ("yaml", yaml.safe_load)):
         found = load(cli("lan", "list", "-o", form).stdout)

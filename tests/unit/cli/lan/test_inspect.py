@@ -431,7 +431,7 @@ lab        new      13     0         unknown
 """
 LIST_WIDE = """\
 NAME     VNI    SPOKES   ATTACHED  NODES  READY     AGE  LINKS  REASON    NETNS             UNDERLAY    FLOODING  MTU   UPLINK
-red      10000  3        3         2      True      2d   -      AsWanted  red-8c4b8679      eth1        unicast   most  -
+red      10000  3        3         2      True      2d   -      Ready  red-8c4b8679      eth1        unicast   most  -
 broken   x      0        0         0      unknown   2d   -      Invalid
 leaving  12     dynamic  0         0      Deleting  2d   -      NotSeen   leaving-8aa9e474  node's own  unicast   most  -
 new      13     1        0         0      unknown   2d   -      NotSeen   new-5d616c85      node's own  unicast   most  -
