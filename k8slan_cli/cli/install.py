@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from k8slan_cli.cli.dry_run import DryRun, DryRunOption
 from k8slan_cli.cli.exits import InUseError, LateError
 from k8slan_cli.cli.render import with_settings
 from k8slan_cli.errors import K8slanError
@@ -24,9 +25,6 @@ PART_OF = {"app.kubernetes.io/part-of": "k8slan"}
 Kubeconfig = Annotated[str | None, typer.Option(help="kubeconfig file; $KUBECONFIG or ~/.kube/config otherwise")]
 Context = Annotated[str | None, typer.Option(help="context of the kubeconfig")]
 Timeout = Annotated[float, typer.Option(help="seconds to wait, all in all", min=1)]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="let the cluster check it all, print what would be other, and change nothing")
-]
 
 
 def _say(text: str) -> None:
@@ -42,7 +40,7 @@ def install(
     kubeconfig: Kubeconfig = None,
     context: Context = None,
     timeout: Timeout = 300,
-    dry_run: DryRun = False,
+    dry_run: DryRunOption = DryRun.NONE,
     wait: Annotated[bool, typer.Option(help="wait until every agent and the controller are ready")] = True,
     checks: Annotated[bool, typer.Option(help="look for multus, the version and the rights first")] = True,
     kubevirt: Annotated[
@@ -65,8 +63,8 @@ def install(
     if checks:
         _check_cluster(cluster, wanted, documents, virtual)
     _apply(cluster, [*documents, *(virt.registered(found.ref) for found in virtual)], deadline, dry_run=dry_run)
-    if dry_run:
-        _say("nothing was changed: this was a dry run")
+    if not dry_run.changes:
+        _say(f"nothing was changed{dry_run.words}")
     elif wait:
         _wait_ready(cluster, wanted, deadline)
         _say("k8slan is ready")
@@ -142,7 +140,7 @@ def _serves(cluster: Cluster, api_version: str) -> bool:
     return True
 
 
-def _apply(cluster: Cluster, documents: Iterable[dict[str, Any]], deadline: float, *, dry_run: bool) -> None:
+def _apply(cluster: Cluster, documents: Iterable[dict[str, Any]], deadline: float, *, dry_run: DryRun) -> None:
     from k8slan_cli.kube import kinds
 
     absent: set[str] = set()
@@ -150,7 +148,7 @@ def _apply(cluster: Cluster, documents: Iterable[dict[str, Any]], deadline: floa
         target = kinds.ref(document)
         if target.kind == kinds.NAMESPACES:
             found = cluster.get(target)
-            if found and "deletionTimestamp" in found["metadata"] and not dry_run:
+            if found and "deletionTimestamp" in found["metadata"] and dry_run.changes:
                 _say(f"  {target} is still being deleted: waiting")
                 if cluster.gone([target], deadline - time.monotonic()):
                     raise LateError(f"{target} is not gone in time")
@@ -160,16 +158,20 @@ def _apply(cluster: Cluster, documents: Iterable[dict[str, Any]], deadline: floa
             elif not _ours(found):
                 # Somebody else's: it gets what agents need there, but not the mark by which uninstall removes it.
                 document["metadata"]["labels"].pop("app.kubernetes.io/part-of")
-        if dry_run and target.namespace in absent:
+        if not dry_run.changes and target.namespace in absent:
             _say(f"  {target} would be created")  # the cluster cannot check it before its namespace is there
             continue
-        before, after = cluster.applied(document, dry_run=dry_run)
+        if dry_run is DryRun.CLIENT:
+            there = cluster.get(target) is not None
+            _say(f"  {target} would be {'applied over what is there' if there else 'created'}")
+            continue
+        before, after = cluster.applied(document, dry_run=not dry_run.changes)
         outcome = "created" if before is None else "unchanged" if before == after else "changed"
         _say(f"  {target} {_would(outcome, dry_run)}")
-        if dry_run and before is not None:
+        if not dry_run.changes and before is not None:
             for line in difference(before, after, str(target)):
                 typer.echo(line)
-        if target.kind == kinds.CRDS and not dry_run:
+        if target.kind == kinds.CRDS and dry_run.changes:
             _wait_established(cluster, target, deadline)
 
 
@@ -191,8 +193,8 @@ def _shown(document: Document) -> Document:
     return {key: "…" if key in ("data", "stringData") else value for key, value in document.items() if key != "status"}
 
 
-def _would(outcome: str, dry_run: bool) -> str:
-    return f"would be {outcome}" if dry_run and outcome != "unchanged" else outcome
+def _would(outcome: str, dry_run: DryRun) -> str:
+    return f"would be {outcome}" if not dry_run.changes and outcome != "unchanged" else outcome
 
 
 def _ours(found: Document) -> bool:
@@ -270,7 +272,7 @@ def uninstall(
     kubeconfig: Kubeconfig = None,
     context: Context = None,
     timeout: Timeout = 300,
-    dry_run: DryRun = False,
+    dry_run: DryRunOption = DryRun.NONE,
     force: Annotated[bool, typer.Option("--force", help="delete all LANs too, also those in use")] = False,
 ) -> None:
     """Remove k8slan from a cluster. As long as there are LANs it refuses, and names them.
@@ -293,14 +295,14 @@ def uninstall(
             "there are LANs:\n" + "\n".join(f"  - {_lan(lan)}" for lan in lans),
             hint="delete them first, or give --force; what is attached loses its LAN then",
         )
-    if lans and not dry_run:
+    if lans and dry_run.changes:
         _delete_lans(cluster, lans, deadline)
     _withdraw(cluster, deadline, dry_run=dry_run)
     for target in targets:
-        if target.kind == kinds.CRDS and not dry_run:  # agents are gone by now
+        if target.kind == kinds.CRDS and dry_run.changes:  # agents are gone by now
             _free_vteps(cluster)
         _remove(cluster, target, deadline, dry_run=dry_run)
-    _say("nothing was changed: this was a dry run" if dry_run else "k8slan is removed")
+    _say("k8slan is removed" if dry_run.changes else f"nothing was changed{dry_run.words}")
 
 
 def _check_rights_to_remove(cluster: Cluster, targets: Iterable[Ref], *, force: bool) -> None:
@@ -359,7 +361,7 @@ def _merge(cluster: Cluster, target: Ref, metadata: dict[str, object]) -> None:
             raise
 
 
-def _withdraw(cluster: Cluster, deadline: float, *, dry_run: bool) -> None:
+def _withdraw(cluster: Cluster, deadline: float, *, dry_run: DryRun) -> None:
     """Take the network binding back that ``install --kubevirt`` has registered."""
     from k8slan_cli.kube import client, kubevirt
 
@@ -373,7 +375,7 @@ def _withdraw(cluster: Cluster, deadline: float, *, dry_run: bool) -> None:
     _apply(cluster, [kubevirt.withdrawn(one.ref) for one in found if one.ours], deadline, dry_run=dry_run)
 
 
-def _remove(cluster: Cluster, target: Ref, deadline: float, *, dry_run: bool) -> None:
+def _remove(cluster: Cluster, target: Ref, deadline: float, *, dry_run: DryRun) -> None:
     from k8slan_cli.kube import kinds
 
     if target.kind == kinds.NAMESPACES:
@@ -381,9 +383,14 @@ def _remove(cluster: Cluster, target: Ref, deadline: float, *, dry_run: bool) ->
         if found is not None and not _ours(found):
             _say(f"  {target} stays: it was there before k8slan")
             return
-    if not cluster.delete(target, dry_run=dry_run):
+    there = (
+        cluster.get(target) is not None
+        if dry_run is DryRun.CLIENT
+        else cluster.delete(target, dry_run=bool(dry_run.query))
+    )
+    if not there:
         return
-    if dry_run:
+    if not dry_run.changes:
         _say(f"  {target} would be deleted")
         return
     if cluster.gone([target], deadline - time.monotonic()):

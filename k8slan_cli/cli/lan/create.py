@@ -11,6 +11,7 @@ import typer
 
 from k8slan_cli.cli import completion
 from k8slan_cli.cli.context import in_cluster
+from k8slan_cli.cli.dry_run import DryRun, DryRunOption
 from k8slan_cli.cli.exits import InUseError, UsageError
 from k8slan_cli.cli.here import Here
 from k8slan_cli.cli.lan import output as out
@@ -104,9 +105,7 @@ def create(
             "--file", "-f", metavar="FILE", help="LANs to create instead: a file, a folder or - (stdin); repeatable."
         ),
     ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check it all, print the document, and create nothing.")
-    ] = False,
+    dry_run: DryRunOption = DryRun.NONE,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until it is ready.")] = False,
     timeout: Annotated[float, typer.Option(metavar="SECONDS", help="How long to wait.", min=0)] = 60,
     output: out.DryRunOutput = "",
@@ -145,16 +144,20 @@ def create(
         raise UsageError("-f cannot be combined with NAME or LAN options")
     if not file and not name:
         raise UsageError("a LAN needs a name", hint="k8slan lan create NAME, or -f FILE")
-    plan = from_files(here, file) if file else from_options(here, options)
-    for warning in (*plan.warnings, *_nowhere(here, plan.documents)):
+    if dry_run is DryRun.CLIENT:
+        plan = from_files(here, file, Surroundings()) if file else from_options(here, options, Surroundings())
+    else:
+        plan = from_files(here, file) if file else from_options(here, options)
+        plan = replace(plan, warnings=(*plan.warnings, *_nowhere(here, plan.documents)))
+    for warning in plan.warnings:
         typer.echo(f"warning: {warning}", err=True)
     made = _create(here, plan, dry_run=dry_run)
-    if dry_run:
+    if not dry_run.changes:
         shown = [{key: value for key, value in item.items() if key != "status"} for item in plan.documents]
         form = wanted if wanted and wanted.for_programs else out.Output(out.Format.YAML)
         many = form.form is out.Format.YAML and len(shown) > 1
         typer.echo("---\n".join(map(out.yaml_text, shown)) if many else form.objects(_one_or_all(shown)), nl=False)
-        typer.echo("nothing was created: this was a dry run", err=True)
+        typer.echo(f"nothing was created{dry_run.words}", err=True)
         return
     if wanted and wanted.for_programs:
         typer.echo(wanted.objects(_one_or_all(made)), nl=False)
@@ -189,14 +192,14 @@ class Plan:
     forms: Forms = Forms.SHORT
 
 
-def from_options(here: Here, options: LanOptions) -> Plan:
-    """What the options of a command line ask for.
+def from_options(here: Here, options: LanOptions, seen: Surroundings | None = None) -> Plan:
+    """What the options of a command line ask for; ``seen`` is what to compare with, if not the cluster.
 
     Raises:
         Invalid: with all problems.
 
     """
-    seen = Surroundings.of(here)
+    seen = seen or Surroundings.of(here)
     spec, problems = spec_of(options)
     metadata = {"name": options.name, "namespace": here.namespace}
     document = {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": spec}
@@ -240,8 +243,8 @@ def spec_of(options: LanOptions) -> tuple[dict[str, Any], list[Problem]]:
     return {key: value for key, value in fields.items() if value or (value == 0 and value is not False)}, problems
 
 
-def from_files(here: Here, files: Sequence[str]) -> Plan:
-    """What files ask for.
+def from_files(here: Here, files: Sequence[str], seen: Surroundings | None = None) -> Plan:
+    """What files ask for; ``seen`` is what to compare with, if not the cluster.
 
     Raises:
         K8slanError: one cannot be read, or is no YAML.
@@ -263,7 +266,7 @@ def from_files(here: Here, files: Sequence[str]) -> Plan:
                 message = f"is {metadata['namespace']}, but -n says {here.namespace}"
                 problems.append(Problem(field="metadata.namespace", message=message))
         drafts.append((document, subject, problems))
-    return checked(drafts, Surroundings.of(here))
+    return checked(drafts, seen or Surroundings.of(here))
 
 
 # ---------------------------------------------------------------- what is wrong with it
@@ -411,16 +414,18 @@ def _raise(problems: Mapping[str, Iterable[Problem]]) -> None:
 # ---------------------------------------------------------------- creating
 
 
-def _create(here: Here, plan: Plan, *, dry_run: bool) -> list[Document]:
+def _create(here: Here, plan: Plan, *, dry_run: DryRun) -> list[Document]:
     """Let the cluster check all of it, then create it; returns what was made."""
+    if dry_run is DryRun.CLIENT:
+        return []
     for document in plan.documents:
-        _post(here, document, dry_run=True)
-    if dry_run:
+        _post(here, document, DryRun.SERVER)
+    if not dry_run.changes:
         return []
     made: list[Document] = []
     for document in plan.documents:
         try:
-            made.append(_post(here, document, dry_run=False))
+            made.append(_post(here, document, DryRun.NONE))
         except K8slanError:
             for item in made:
                 typer.echo(f"LAN {item['metadata']['namespace']}/{item['metadata']['name']} is created", err=True)
@@ -428,13 +433,12 @@ def _create(here: Here, plan: Plan, *, dry_run: bool) -> list[Document]:
     return made
 
 
-def _post(here: Here, document: Document, *, dry_run: bool) -> Document:
+def _post(here: Here, document: Document, dry_run: DryRun) -> Document:
     from k8slan_cli.inventory.lans import as_error
     from k8slan_cli.kube import apply, client, kinds
 
     metadata = document["metadata"]
-    query = {"fieldManager": apply.FIELD_MANAGER, "fieldValidation": "Strict"}
-    query |= {"dryRun": "All"} if dry_run else {}
+    query = {"fieldManager": apply.FIELD_MANAGER, "fieldValidation": "Strict"} | dry_run.query
     try:
         return here.cluster.call("POST", kinds.LANS.path(metadata["namespace"]), query=query, body=document)
     except client.ApiError as error:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _EVENTS = 10  # how many are shown
 _UNSEEN = "cannot be seen"
-_LIVE = (("LINK", 0), ("SENT", 3), ("RECEIVED", 3), ("FRAMES", 10), ("DROPPED", 3), ("ERRORS", 4))
+_LIVE = (("LINK", 0), ("SENT", 3), ("RECEIVED", 3), ("FRAMES", 10), ("DROPPED", 2), ("ERRORS", 4))
 """Columns of what agents say of attachments, and how soon a narrow terminal loses each."""
 
 

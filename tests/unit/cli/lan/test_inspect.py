@@ -283,25 +283,25 @@ Attached
 """
 TRAFFIC_120 = """\
 Attached
-  WHO               NODE     SPOKE  INTERFACE  MAC                LINK        SENT  RECEIVED  DROPPED  STATE
-  pod lab/router-a  worker1  e1     net1       02:a1:00:00:00:01  up          60 B  18.1 MB   7        attached
-  pod lab/router-b  worker2  e2     lan0       02:a1:00:00:00:02  no carrier  0 B   0 B       2        attached
-  VM lab/firewall   worker2  vm1    net1       02:a1:00:00:00:03  broken      0 B   0 B       0        attached
+  WHO               NODE     SPOKE  INTERFACE  MAC                LINK        SENT  RECEIVED  DROPPED  ERRORS  STATE
+  pod lab/router-a  worker1  e1     net1       02:a1:00:00:00:01  up          60 B  18.1 MB   7        1       attached
+  pod lab/router-b  worker2  e2     lan0       02:a1:00:00:00:02  no carrier  0 B   0 B       2        0       attached
+  VM lab/firewall   worker2  vm1    net1       02:a1:00:00:00:03  broken      0 B   0 B       0        0       attached
 
 """
 TRAFFIC_40 = """\
 Attached
-  WHO            SPOKE  LINK     STATE
-  pod la…uter-a  e1     up       attach…
-  pod la…uter-b  e2     no car…  attach…
-  VM lab/…ewall  vm1    broken   attach…
+  WHO        SPOKE  LINK        STATE
+  pod …er-a  e1     up          attached
+  pod …er-b  e2     no carrier  attached
+  VM l…wall  vm1    broken      attached
 
 """
 COUNTERS = """\
-LINK        SENT  RECEIVED  FRAMES                   DROPPED  ERRORS  STATE
-up          60 B  18.1 MB   1 sent, 12000 received   7        1       attached
-no carrier  0 B   0 B       0 sent, 0 received       2        0       attached
-broken      0 B   0 B       0 sent, 0 received       0        0       attached
+LINK        SENT  RECEIVED  FRAMES                  DROPPED  ERRORS  STATE
+up          60 B  18.1 MB   1 sent, 12000 received  7        1       attached
+no carrier  0 B   0 B       0 sent, 0 received      2        0       attached
+broken      0 B   0 B       0 sent, 0 received      0        0       attached
 """
 
 
@@ -430,11 +430,11 @@ lab        leaving  12     0         Deleting
 lab        new      13     0         unknown
 """
 LIST_WIDE = """\
-NAME     VNI    SPOKES   ATTACHED  NODES  READY     AGE  LINKS  REASON    NETNS             UNDERLAY    FLOODING  MTU   UPLINK
-red      10000  3        3         2      True      2d   -      Ready  red-8c4b8679      eth1        unicast   most  -
+NAME     VNI    SPOKES   ATTACHED  NODES  READY     AGE  LINKS  REASON   NETNS             UNDERLAY    FLOODING  MTU   UPLINK
+red      10000  3        3         2      True      2d   -      Ready    red-8c4b8679      eth1        unicast   most  -
 broken   x      0        0         0      unknown   2d   -      Invalid
-leaving  12     dynamic  0         0      Deleting  2d   -      NotSeen   leaving-8aa9e474  node's own  unicast   most  -
-new      13     1        0         0      unknown   2d   -      NotSeen   new-5d616c85      node's own  unicast   most  -
+leaving  12     dynamic  0         0      Deleting  2d   -      NotSeen  leaving-8aa9e474  node's own  unicast   most  -
+new      13     1        0         0      unknown   2d   -      NotSeen  new-5d616c85      node's own  unicast   most  -
 """.replace("MTU   ", "MTU      ").replace("most", "largest")  # noqa: E501 - a wide table
 
 
