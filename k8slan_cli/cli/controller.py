@@ -41,7 +41,12 @@ def controller(
     context: Annotated[str | None, typer.Option(help="Context of the kubeconfig.")] = None,
     log_level: Annotated[str, typer.Option(envvar="K8SLAN_LOG_LEVEL", help="debug, info, warning or error.")] = "info",
 ) -> None:
-    """Reconcile NADs, status and finalizers; serve the admission webhook."""
+    """Reconcile NADs, status and finalizers; serve the admission webhook.
+
+    Examples:
+      # Beside a cluster, for trying something out
+      k8slan controller --kubeconfig ~/.kube/config --log-level debug
+    """
     import asyncio
 
     from k8slan_cli.controller import run

@@ -22,9 +22,13 @@ if TYPE_CHECKING:
 
 PART_OF = {"app.kubernetes.io/part-of": "k8slan"}
 
-Kubeconfig = Annotated[str | None, typer.Option(help="kubeconfig file; $KUBECONFIG or ~/.kube/config otherwise")]
-Context = Annotated[str | None, typer.Option(help="context of the kubeconfig")]
-Timeout = Annotated[float, typer.Option(help="seconds to wait, all in all", min=1)]
+Kubeconfig = Annotated[
+    str | None, typer.Option(metavar="FILE", help="The kubeconfig (default: $KUBECONFIG or ~/.kube/config).")
+]
+Context = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Context of the kubeconfig (default: the current one).")
+]
+Timeout = Annotated[float, typer.Option(metavar="SECONDS", help="How long to wait, all in all.", min=1)]
 
 
 def _say(text: str) -> None:
@@ -41,16 +45,22 @@ def install(
     context: Context = None,
     timeout: Timeout = 300,
     dry_run: DryRunOption = DryRun.NONE,
-    wait: Annotated[bool, typer.Option(help="wait until every agent and the controller are ready")] = True,
-    checks: Annotated[bool, typer.Option(help="look for multus, the version and the rights first")] = True,
+    wait: Annotated[bool, typer.Option(help="Wait until every agent and the controller are ready.")] = True,
+    checks: Annotated[bool, typer.Option(help="Look for multus, the version and the rights first.")] = True,
     kubevirt: Annotated[
-        bool, typer.Option("--kubevirt", help="register the network binding macvtap in KubeVirt, for VMs")
+        bool, typer.Option("--kubevirt", help="Register the network binding macvtap in KubeVirt, for VMs.")
     ] = False,
 ) -> None:
     """Install k8slan into a cluster, or bring an installation to this version and these settings.
 
     Exit status: 0 installed and ready, 1 refused or wrong settings, 3 something is missing (kubeconfig, cluster,
     rights, multus, KubeVirt), 4 not ready in time.
+
+    Examples:
+      k8slan install --image registry.example/k8slan:0.1.0
+
+      # What it would change
+      k8slan install --image registry.example/k8slan:0.1.0 --dry-run
     """
     from k8slan_cli.kube import apply
     from k8slan_cli.kube import kubevirt as virt
@@ -268,12 +278,12 @@ def _waiting(state: State, *, quiet: bool = False) -> Iterator[str]:
 
 
 def uninstall(
-    namespace: Annotated[str, typer.Option(help="namespace of k8slan itself")] = "k8slan-system",
+    namespace: Annotated[str, typer.Option(metavar="NAME", help="Namespace of k8slan itself.")] = "k8slan-system",
     kubeconfig: Kubeconfig = None,
     context: Context = None,
     timeout: Timeout = 300,
     dry_run: DryRunOption = DryRun.NONE,
-    force: Annotated[bool, typer.Option("--force", help="delete all LANs too, also those in use")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Delete all LANs too, also those in use.")] = False,
 ) -> None:
     """Remove k8slan from a cluster. As long as there are LANs it refuses, and names them.
 
@@ -281,6 +291,9 @@ def uninstall(
 
     Exit status: 0 removed, 1 refused, 3 something is missing (kubeconfig, cluster, rights), 4 not gone in time, 5 there
     are LANs.
+
+    Examples:
+      k8slan uninstall
     """
     from k8slan_cli.kube import apply, kinds
 

@@ -52,7 +52,7 @@ def create(
     here: Here,
     name: Annotated[str, typer.Argument(metavar="NAME", help="The LAN's name.", show_default=False)] = "",
     vni: Annotated[
-        int | None, typer.Option(metavar="N", help="VXLAN network identifier; one that is free otherwise.")
+        int | None, typer.Option(metavar="N", help="VXLAN network identifier (default: a free one).")
     ] = None,
     spoke: Annotated[
         list[str] | None,
@@ -115,11 +115,15 @@ def create(
     The controller allots it a free VNI, and without spokes any number of pods may attach. All errors are reported
     together, and nothing is created then.
 
-    Any number of pods: k8slan lan create blue
+    Examples:
+      # For any number of pods
+      k8slan lan create blue
 
-    A cable between two places: k8slan lan create trunk --spoke left,right --wait
+      # A cable between two places
+      k8slan lan create trunk --spoke left,right --wait
 
-    From files: k8slan lan create -f lab.yaml -f more/
+      # What files say, only checked
+      k8slan lan create -f lab.yaml -f more/ --dry-run=client
     """
     options = LanOptions(
         name=name,

@@ -45,7 +45,14 @@ def delete(
 
     A LAN in use stays, and works, until the last pod or VM has left it; what holds it is said.
 
-    What files created: k8slan lan delete -f lab.yaml
+    Examples:
+      k8slan lan delete blue
+
+      # What files created
+      k8slan lan delete -f lab.yaml
+
+      # Who would be in the way
+      k8slan lan delete blue --dry-run
     """
     from k8slan_cli.inventory import occupancy
 

@@ -38,7 +38,11 @@ def inspect(
 ) -> None:
     """Show a LAN: what it should be, what it is on every node, who is on it, and why it is not ready.
 
-    k8slan lan inspect blue -o json | jq .attached
+    Examples:
+      k8slan lan inspect blue
+
+      # Who is attached, for a program
+      k8slan lan inspect blue -o json | jq .attached
     """
     from k8slan_cli.cli import live
 

@@ -113,11 +113,15 @@ def link(
     A pod that is pulled out sees its carrier go. On a LAN of exactly two spokes the other end loses its carrier too, on
     whatever node it is. All of it stays so until it is undone, over restarts of agents and of the pod.
 
-    k8slan lan link router:eth1 down --for 30s
+    Examples:
+      # Pull a cable out for half a minute
+      k8slan lan link router:eth1 down --for 30s
 
-    k8slan lan link router:eth1 --delay 20ms --jitter 2ms --loss 1% --to-pod
+      # Make it slow and lossy, one way
+      k8slan lan link router:eth1 --delay 20ms --jitter 2ms --loss 1% --to-pod
 
-    k8slan lan link router:eth1 --clear
+      # Take that back
+      k8slan lan link router:eth1 --clear
     """
     from k8slan_cli.inventory import lans, occupancy
 

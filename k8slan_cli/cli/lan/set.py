@@ -61,9 +61,11 @@ def set_(
 
     ns, vni, bridge and vxlan are those of a LAN for as long as it is there.
 
-    k8slan lan set blue --mtu 1400
+    Examples:
+      k8slan lan set blue --mtu 1400
 
-    k8slan lan set blue --no-dynamic --allow-namespace ''
+      # Close it to pods of other namespaces
+      k8slan lan set blue --allow-namespace ''
     """
     from k8slan_cli.inventory import lans
     from k8slan_cli.lan import codec

@@ -42,7 +42,8 @@ def add_spoke(
 ) -> None:
     """Add spokes to a LAN. What is attached to the others is not disturbed.
 
-    k8slan lan add-spoke blue firewall router
+    Examples:
+      k8slan lan add-spoke blue firewall router
     """
     _change(here, name, lambda lan: (*lan.spokes, *(s for s in dict.fromkeys(spoke) if s not in lan.spokes)), dry_run)
 
@@ -56,7 +57,8 @@ def remove_spoke(
 ) -> None:
     """Remove spokes from a LAN; refused while a pod or VM holds one of them.
 
-    k8slan lan remove-spoke blue firewall
+    Examples:
+      k8slan lan remove-spoke blue firewall
     """
 
     def rest(lan: Lan) -> Spokes:
@@ -72,7 +74,8 @@ def remove_spoke(
 def edit_spokes(here: Here, name: Name, dry_run: DryRunOption = DryRun.NONE) -> None:
     """Edit the spokes of a LAN in your editor ($VISUAL, $EDITOR), one on each line.
 
-    EDITOR=nano k8slan lan edit-spokes blue
+    Examples:
+      EDITOR=nano k8slan lan edit-spokes blue
     """
     from k8slan_cli.inventory import lans, occupancy
 
