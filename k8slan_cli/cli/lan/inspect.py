@@ -56,9 +56,9 @@ def inspect(
 
 
 def _shown(here: Here, places: Sequence[tuple[str, str]], wanted: out.Output) -> str:
-    from k8slan_cli.diagnose.lan import look
+    from k8slan_cli.diagnose.lan import look_at
 
-    views = [look(here.cluster, *place) for place in places]
+    views = look_at(here.cluster, places)
     if wanted.for_programs:
         found = [as_document(view) for view in views]
         names = [out.lan_name(view.found.document) for view in views]
