@@ -20,7 +20,7 @@ def controller(
     webhook: Annotated[str, typer.Option(help="HOST:PORT of the admission webhook; empty for none.")] = "",
     webhook_host: Annotated[
         list[str] | None,
-        typer.Option(help="A host name of the webhook, beside that of its Service; may be given several times."),
+        typer.Option(help="A host name of the webhook, beside that of its Service; repeatable."),
     ] = None,
     namespace: Annotated[
         str, typer.Option(envvar="POD_NAMESPACE", help="Namespace of the Lease and of the webhook's Secret.")

@@ -66,6 +66,8 @@ def install(
     from k8slan_cli.kube import kubevirt as virt
 
     wanted = settings()
+    if wanted.image == Settings().image and wanted.pull_policy != "Never":
+        _say(f"warning: no node can pull {wanted.image}: push an image to a registry, and name it by --image")
     cluster = apply.connect(kubeconfig, context)
     deadline = time.monotonic() + timeout
     documents = _documents(wanted)

@@ -221,7 +221,7 @@ def _serve_diagnostics(address: str, client: Client | None = None) -> list[Edge]
 
 def _show(plan: list[tuple[str, list[str]]]) -> None:
     if not plan:
-        typer.echo("nothing to do: no LAN has attachments on this node, nor anything left of it")
+        typer.echo("nothing to do: no LAN has attachments on this node, and nothing is left of any")
     for name, words in plan:
         typer.echo(f"{name}: " + ("nothing to do" if not words else f"{len(words)} operations"))
         for text in words:

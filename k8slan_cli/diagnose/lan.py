@@ -201,7 +201,7 @@ def _why(view: LanDetails) -> Iterator[str]:
         yield f"Its spec is not valid: {'; '.join(map(str, found.problems))}."
     if ready is None or found.status.generation < found.generation:
         what = "it" if ready is None else "its last change"
-        yield f"k8slan's controller has not seen {what}: is it running? See: {SEE_SYSTEM}"
+        yield f"Waiting for the controller to see {what}: is it running? See: {SEE_SYSTEM}"
     elif not ready.status:
         yield f"{ready.reason}: {ready.message}"
     yield from (f"{sentence}." for sentence in view.nowhere)

@@ -322,6 +322,7 @@ def checked(drafts: Sequence[Draft], seen: Surroundings) -> Plan:
     new: dict[LanRef, tuple[Document, Lan, str]] = {}
     there: list[Document] = []
     taken: dict[str, str] = {}
+    clashing: list[LanRef] = []
     known = {found.ref: found for found in seen.lans}
     for document, subject, wrong in drafts:
         problems[subject] = list(wrong)
@@ -339,6 +340,7 @@ def checked(drafts: Sequence[Draft], seen: Surroundings) -> Plan:
             there.append(dict(found.document))
         elif found is not None:
             taken[subject] = _taken(found)
+            clashing.append(found.ref)
         elif lan.ref in new:
             problems[subject].append(Problem(field="metadata.name", message=f"is that of {new[lan.ref][2]} too"))
         else:
@@ -348,7 +350,7 @@ def checked(drafts: Sequence[Draft], seen: Surroundings) -> Plan:
         if ref in new:
             problems[new[ref][2]] += clashes
     if taken and not any(problems.values()):
-        raise InUseError("; ".join(taken.values()), hint="see: k8slan lan inspect NAME")
+        raise InUseError("; ".join(taken.values()), hint=f"see: k8slan lan inspect {' '.join(map(str, clashing))}")
     for subject, words in taken.items():
         problems[subject].append(Problem(field="metadata.name", message=words))
     _raise(problems)
@@ -483,7 +485,7 @@ def _advice(document: Document, here: Here, forms: Forms) -> Iterator[str]:
     from k8slan_cli.plan import pods
 
     lan = sound(read(document))
-    place = f" -n {lan.ref.namespace}" if here.given else ""
+    place = f" -n {lan.ref.namespace}" if here.given or lan.ref.namespace != here.namespace else ""
     before = forms.of(lan.ref.name)[0]
     nad = names.veth_nad(lan.spokes[0], before) if lan.spokes else names.lan_nad(lan.ref.name)
     where = f"{lan.ref.name}/{lan.spokes[0]}" if lan.spokes else lan.ref.name
@@ -518,8 +520,11 @@ def _wait(here: Here, created: Sequence[Mapping[str, Any]], seconds: float) -> N
                 typer.echo(f"LAN {name}: {why or 'ready'}", err=True)
         if not any(said.values()):
             return
-    late = "; ".join(f"LAN {name}: {why}" for name, why in said.items() if why) or "the cluster says nothing"
-    raise LateError(f"not ready within {seconds:g} s: {late}", hint="see: k8slan lan inspect NAME")
+    waiting = {name: why for name, why in said.items() if why}
+    late = "; ".join(f"LAN {name}: {why}" for name, why in waiting.items()) or "the cluster says nothing"
+    raise LateError(
+        f"not ready within {seconds:g} s: {late}", hint=f"see: k8slan lan inspect {' '.join(waiting or sources)}"
+    )
 
 
 def _waits_for(item: Found) -> str:

@@ -90,7 +90,8 @@ def test_a_changed_setting_is_said(api: Api, run: Any) -> None:
     run("install")
     done = run("install", "--replicas=2", "--no-wait")
     assert [line for line in done.stderr.splitlines() if not line.endswith("unchanged")] == [
-        "  Deployment k8slan-system/k8slan-controller changed"
+        f"warning: no node can pull {Settings().image}: push an image to a registry, and name it by --image",
+        "  Deployment k8slan-system/k8slan-controller changed",
     ]
     assert api.objects[CONTROLLER]["spec"]["replicas"] == 2
 
