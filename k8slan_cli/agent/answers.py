@@ -149,7 +149,8 @@ class Answers:
             words = f"addresses of {len(owed)} interfaces are not released, first of {owed[0].who}: {owed[0].why}"
             advice = "mend the plugin: it is asked again within five minutes"
             ill.append(Check(what="IPAM", state=WARN, words=words, advice=advice))
-        return lambda: _facts(agent, reaches, ill).encode()
+        shaped = any(loop.lan and (loop.lan.links or loop.lan.fragment) for loop in agent.loops.values())
+        return lambda: _facts(agent, reaches, ill, shaped=shaped).encode()
 
     # ------------------------------------------------------------ streams
 
@@ -210,9 +211,9 @@ class Answers:
         return "" if now and now.netns_id == attachment.netns_id else f"{attachment.who} is detached"
 
 
-def _facts(agent: Agent, reaches: list[Reach], ill: list[Check]) -> NodeFacts:
+def _facts(agent: Agent, reaches: list[Reach], ill: list[Check], *, shaped: bool) -> NodeFacts:
     node, address = agent.node, agent.me.address
-    found = [*checks.kernel(node), *checks.netfilter(), *checks.multus(agent.host_root)]
+    found = [*checks.kernel(node, shaped=shaped), *checks.netfilter(), *checks.multus(agent.host_root)]
     found += [*checks.run_directory(agent.paths.run), *ill]
     underlays: dict[str, protocol.UnderlayFacts] = {}
     for reach in reaches:

@@ -106,7 +106,11 @@ def main(
 
 
 def cni() -> None:
-    """Answer a CNI call (environment and stdin as the CNI spec has it) through the node's agent."""
+    """Answer a CNI call (environment and stdin as the CNI spec has it) through the node's agent.
+
+    Examples:
+      CNI_COMMAND=VERSION k8slan cni < net.conf
+    """
     from k8slan_cli.cli.cni import main as answer
 
     raise typer.Exit(answer())

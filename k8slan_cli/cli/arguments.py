@@ -1,7 +1,7 @@
 """Words of a command line as kubectl takes them, put the way that typer takes them.
 
-kubectl's global options may stand anywhere, also before the command, and its ``--dry-run`` has a value. Every dry run
-here asks the API server where there is something to ask, so ``client`` and ``server`` are the same.
+kubectl's global options may stand anywhere, also before the command, and the value of its ``--dry-run`` may be left
+out.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from collections.abc import Sequence
 
 _GLOBAL = ("-n", "--namespace", "--context", "--kubeconfig", "--as")
 _GROUPS = ("lan",)
-_DRY_RUNS = {"--dry-run=client": ["--dry-run"], "--dry-run=server": ["--dry-run"], "--dry-run=none": []}
+_OPERATIONS_ALONE = "node-agent"
+"""The command whose ``--dry-run`` has no value: it has nothing that an API server could check."""
 
 
 def usual(words: Sequence[str]) -> list[str]:
-    """Return the words with global options behind the command, and ``--dry-run`` without a value."""
+    """Return the words with global options behind the command, and a value behind ``--dry-run``."""
     rest = list(words)
     before: list[str] = []
     command: list[str] = []
@@ -29,5 +30,6 @@ def usual(words: Sequence[str]) -> list[str]:
         else:
             break
     end = rest.index("--") if "--" in rest else len(rest)
-    options = [item for word in rest[:end] for item in _DRY_RUNS.get(word, [word])]
+    valued = rest[:1] != [_OPERATIONS_ALONE]
+    options = ["--dry-run=server" if valued and word == "--dry-run" else word for word in rest[:end]]
     return [*command, *options, *before, *rest[end:]]

@@ -31,11 +31,15 @@ class Shell(enum.StrEnum):
 def completion(shell: Annotated[Shell, typer.Argument(help="Your shell.")]) -> None:
     """Print what completes k8slan's commands at TAB in a shell.
 
-    bash, in ~/.bashrc: source <(k8slan completion bash)
+    Examples:
+      # bash, in ~/.bashrc
+      source <(k8slan completion bash)
 
-    zsh, in ~/.zshrc: source <(k8slan completion zsh)
+      # zsh, in ~/.zshrc
+      source <(k8slan completion zsh)
 
-    fish: k8slan completion fish > ~/.config/fish/completions/k8slan.fish
+      # fish
+      k8slan completion fish > ~/.config/fish/completions/k8slan.fish
     """
     from typer._completion_shared import get_completion_script
 

@@ -12,7 +12,7 @@ import typer
 from k8slan_cli.cli import completion
 from k8slan_cli.cli.here import Here
 
-_OPTIONS: dict[str, Any] = {
+OPTIONS: dict[str, Any] = {
     "namespace": Annotated[
         str | None,
         typer.Option(
@@ -49,14 +49,14 @@ def in_cluster(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def wrapper(**given: Any) -> None:
-        where = {name: given.pop(name) for name in _OPTIONS}
+        where = {name: given.pop(name) for name in OPTIONS}
         command(Here(where["kubeconfig"], where["context"], where["namespace"], where["as_user"]), **given)
 
     shared = [
         inspect.Parameter(
             name, inspect.Parameter.KEYWORD_ONLY, default=False if name == "debug" else None, annotation=annotation
         )
-        for name, annotation in _OPTIONS.items()
+        for name, annotation in OPTIONS.items()
     ]
     wrapper.__signature__ = signature.replace(parameters=[*own, *shared])  # type: ignore[attr-defined]
     wrapper.__annotations__ = {}

@@ -20,7 +20,7 @@ def controller(
     webhook: Annotated[str, typer.Option(help="HOST:PORT of the admission webhook; empty for none.")] = "",
     webhook_host: Annotated[
         list[str] | None,
-        typer.Option(help="A host name of the webhook, beside that of its Service; may be given several times."),
+        typer.Option(help="A host name of the webhook, beside that of its Service; repeatable."),
     ] = None,
     namespace: Annotated[
         str, typer.Option(envvar="POD_NAMESPACE", help="Namespace of the Lease and of the webhook's Secret.")
@@ -41,7 +41,12 @@ def controller(
     context: Annotated[str | None, typer.Option(help="Context of the kubeconfig.")] = None,
     log_level: Annotated[str, typer.Option(envvar="K8SLAN_LOG_LEVEL", help="debug, info, warning or error.")] = "info",
 ) -> None:
-    """Reconcile NADs, status and finalizers; serve the admission webhook."""
+    """Reconcile NADs, status and finalizers; serve the admission webhook.
+
+    Examples:
+      # Beside a cluster, for trying something out
+      k8slan controller --kubeconfig ~/.kube/config --log-level debug
+    """
     import asyncio
 
     from k8slan_cli.controller import run

@@ -54,6 +54,13 @@ def demo(
     Nodes, pods and a VM are processes and namespaces of their own, with real agents and CNI calls.
 
     Nothing of it stays, not even after kill -9. Exit status 1 if any class of frame does not pass.
+
+    Examples:
+      k8slan demo --nodes 3 --svg lan.svg
+
+      # Leave it up, and remove it later
+      k8slan demo --keep
+      k8slan demo --down
     """
     with _interruptible():
         from k8slan_cli.cli import tables

@@ -26,6 +26,12 @@ def doctor(
 
     Nodes try out what their kernels can do, and send each other VXLAN frames of full size. Exit status 1 if a check
     fails.
+
+    Examples:
+      k8slan doctor
+
+      # Only what is not in order
+      k8slan doctor -q
     """
     from k8slan_cli.diagnose.doctor import examine
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from k8slan_cli.cli.dry_run import DryRun, DryRunOption
 from k8slan_cli.cli.exits import InUseError, LateError
 from k8slan_cli.cli.render import with_settings
 from k8slan_cli.errors import K8slanError
@@ -21,12 +22,13 @@ if TYPE_CHECKING:
 
 PART_OF = {"app.kubernetes.io/part-of": "k8slan"}
 
-Kubeconfig = Annotated[str | None, typer.Option(help="kubeconfig file; $KUBECONFIG or ~/.kube/config otherwise")]
-Context = Annotated[str | None, typer.Option(help="context of the kubeconfig")]
-Timeout = Annotated[float, typer.Option(help="seconds to wait, all in all", min=1)]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="let the cluster check it all, print what would be other, and change nothing")
+Kubeconfig = Annotated[
+    str | None, typer.Option(metavar="FILE", help="The kubeconfig (default: $KUBECONFIG or ~/.kube/config).")
 ]
+Context = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Context of the kubeconfig (default: the current one).")
+]
+Timeout = Annotated[float, typer.Option(metavar="SECONDS", help="How long to wait, all in all.", min=1)]
 
 
 def _say(text: str) -> None:
@@ -42,22 +44,30 @@ def install(
     kubeconfig: Kubeconfig = None,
     context: Context = None,
     timeout: Timeout = 300,
-    dry_run: DryRun = False,
-    wait: Annotated[bool, typer.Option(help="wait until every agent and the controller are ready")] = True,
-    checks: Annotated[bool, typer.Option(help="look for multus, the version and the rights first")] = True,
+    dry_run: DryRunOption = DryRun.NONE,
+    wait: Annotated[bool, typer.Option(help="Wait until every agent and the controller are ready.")] = True,
+    checks: Annotated[bool, typer.Option(help="Look for multus, the version and the rights first.")] = True,
     kubevirt: Annotated[
-        bool, typer.Option("--kubevirt", help="register the network binding macvtap in KubeVirt, for VMs")
+        bool, typer.Option("--kubevirt", help="Register the network binding macvtap in KubeVirt, for VMs.")
     ] = False,
 ) -> None:
     """Install k8slan into a cluster, or bring an installation to this version and these settings.
 
     Exit status: 0 installed and ready, 1 refused or wrong settings, 3 something is missing (kubeconfig, cluster,
     rights, multus, KubeVirt), 4 not ready in time.
+
+    Examples:
+      k8slan install --image registry.example/k8slan:0.1.0
+
+      # What it would change
+      k8slan install --image registry.example/k8slan:0.1.0 --dry-run
     """
     from k8slan_cli.kube import apply
     from k8slan_cli.kube import kubevirt as virt
 
     wanted = settings()
+    if wanted.image == Settings().image and wanted.pull_policy != "Never":
+        _say(f"warning: no node can pull {wanted.image}: push an image to a registry, and name it by --image")
     cluster = apply.connect(kubeconfig, context)
     deadline = time.monotonic() + timeout
     documents = _documents(wanted)
@@ -65,8 +75,8 @@ def install(
     if checks:
         _check_cluster(cluster, wanted, documents, virtual)
     _apply(cluster, [*documents, *(virt.registered(found.ref) for found in virtual)], deadline, dry_run=dry_run)
-    if dry_run:
-        _say("nothing was changed: this was a dry run")
+    if not dry_run.changes:
+        _say(f"nothing was changed{dry_run.words}")
     elif wait:
         _wait_ready(cluster, wanted, deadline)
         _say("k8slan is ready")
@@ -142,7 +152,7 @@ def _serves(cluster: Cluster, api_version: str) -> bool:
     return True
 
 
-def _apply(cluster: Cluster, documents: Iterable[dict[str, Any]], deadline: float, *, dry_run: bool) -> None:
+def _apply(cluster: Cluster, documents: Iterable[dict[str, Any]], deadline: float, *, dry_run: DryRun) -> None:
     from k8slan_cli.kube import kinds
 
     absent: set[str] = set()
@@ -150,7 +160,7 @@ def _apply(cluster: Cluster, documents: Iterable[dict[str, Any]], deadline: floa
         target = kinds.ref(document)
         if target.kind == kinds.NAMESPACES:
             found = cluster.get(target)
-            if found and "deletionTimestamp" in found["metadata"] and not dry_run:
+            if found and "deletionTimestamp" in found["metadata"] and dry_run.changes:
                 _say(f"  {target} is still being deleted: waiting")
                 if cluster.gone([target], deadline - time.monotonic()):
                     raise LateError(f"{target} is not gone in time")
@@ -160,16 +170,20 @@ def _apply(cluster: Cluster, documents: Iterable[dict[str, Any]], deadline: floa
             elif not _ours(found):
                 # Somebody else's: it gets what agents need there, but not the mark by which uninstall removes it.
                 document["metadata"]["labels"].pop("app.kubernetes.io/part-of")
-        if dry_run and target.namespace in absent:
+        if not dry_run.changes and target.namespace in absent:
             _say(f"  {target} would be created")  # the cluster cannot check it before its namespace is there
             continue
-        before, after = cluster.applied(document, dry_run=dry_run)
+        if dry_run is DryRun.CLIENT:
+            there = cluster.get(target) is not None
+            _say(f"  {target} would be {'applied over what is there' if there else 'created'}")
+            continue
+        before, after = cluster.applied(document, dry_run=not dry_run.changes)
         outcome = "created" if before is None else "unchanged" if before == after else "changed"
         _say(f"  {target} {_would(outcome, dry_run)}")
-        if dry_run and before is not None:
+        if not dry_run.changes and before is not None:
             for line in difference(before, after, str(target)):
                 typer.echo(line)
-        if target.kind == kinds.CRDS and not dry_run:
+        if target.kind == kinds.CRDS and dry_run.changes:
             _wait_established(cluster, target, deadline)
 
 
@@ -191,8 +205,8 @@ def _shown(document: Document) -> Document:
     return {key: "…" if key in ("data", "stringData") else value for key, value in document.items() if key != "status"}
 
 
-def _would(outcome: str, dry_run: bool) -> str:
-    return f"would be {outcome}" if dry_run and outcome != "unchanged" else outcome
+def _would(outcome: str, dry_run: DryRun) -> str:
+    return f"would be {outcome}" if not dry_run.changes and outcome != "unchanged" else outcome
 
 
 def _ours(found: Document) -> bool:
@@ -266,12 +280,12 @@ def _waiting(state: State, *, quiet: bool = False) -> Iterator[str]:
 
 
 def uninstall(
-    namespace: Annotated[str, typer.Option(help="namespace of k8slan itself")] = "k8slan-system",
+    namespace: Annotated[str, typer.Option(metavar="NAME", help="Namespace of k8slan itself.")] = "k8slan-system",
     kubeconfig: Kubeconfig = None,
     context: Context = None,
     timeout: Timeout = 300,
-    dry_run: DryRun = False,
-    force: Annotated[bool, typer.Option("--force", help="delete all LANs too, also those in use")] = False,
+    dry_run: DryRunOption = DryRun.NONE,
+    force: Annotated[bool, typer.Option("--force", help="Delete all LANs too, also those in use.")] = False,
 ) -> None:
     """Remove k8slan from a cluster. As long as there are LANs it refuses, and names them.
 
@@ -279,6 +293,9 @@ def uninstall(
 
     Exit status: 0 removed, 1 refused, 3 something is missing (kubeconfig, cluster, rights), 4 not gone in time, 5 there
     are LANs.
+
+    Examples:
+      k8slan uninstall
     """
     from k8slan_cli.kube import apply, kinds
 
@@ -293,14 +310,14 @@ def uninstall(
             "there are LANs:\n" + "\n".join(f"  - {_lan(lan)}" for lan in lans),
             hint="delete them first, or give --force; what is attached loses its LAN then",
         )
-    if lans and not dry_run:
+    if lans and dry_run.changes:
         _delete_lans(cluster, lans, deadline)
     _withdraw(cluster, deadline, dry_run=dry_run)
     for target in targets:
-        if target.kind == kinds.CRDS and not dry_run:  # agents are gone by now
+        if target.kind == kinds.CRDS and dry_run.changes:  # agents are gone by now
             _free_vteps(cluster)
         _remove(cluster, target, deadline, dry_run=dry_run)
-    _say("nothing was changed: this was a dry run" if dry_run else "k8slan is removed")
+    _say("k8slan is removed" if dry_run.changes else f"nothing was changed{dry_run.words}")
 
 
 def _check_rights_to_remove(cluster: Cluster, targets: Iterable[Ref], *, force: bool) -> None:
@@ -359,7 +376,7 @@ def _merge(cluster: Cluster, target: Ref, metadata: dict[str, object]) -> None:
             raise
 
 
-def _withdraw(cluster: Cluster, deadline: float, *, dry_run: bool) -> None:
+def _withdraw(cluster: Cluster, deadline: float, *, dry_run: DryRun) -> None:
     """Take the network binding back that ``install --kubevirt`` has registered."""
     from k8slan_cli.kube import client, kubevirt
 
@@ -373,7 +390,7 @@ def _withdraw(cluster: Cluster, deadline: float, *, dry_run: bool) -> None:
     _apply(cluster, [kubevirt.withdrawn(one.ref) for one in found if one.ours], deadline, dry_run=dry_run)
 
 
-def _remove(cluster: Cluster, target: Ref, deadline: float, *, dry_run: bool) -> None:
+def _remove(cluster: Cluster, target: Ref, deadline: float, *, dry_run: DryRun) -> None:
     from k8slan_cli.kube import kinds
 
     if target.kind == kinds.NAMESPACES:
@@ -381,9 +398,14 @@ def _remove(cluster: Cluster, target: Ref, deadline: float, *, dry_run: bool) ->
         if found is not None and not _ours(found):
             _say(f"  {target} stays: it was there before k8slan")
             return
-    if not cluster.delete(target, dry_run=dry_run):
+    there = (
+        cluster.get(target) is not None
+        if dry_run is DryRun.CLIENT
+        else cluster.delete(target, dry_run=bool(dry_run.query))
+    )
+    if not there:
         return
-    if dry_run:
+    if not dry_run.changes:
         _say(f"  {target} would be deleted")
         return
     if cluster.gone([target], deadline - time.monotonic()):

@@ -27,6 +27,9 @@ def install_cni(
     """Install the CNI executables into a folder of the node.
 
     Exit status: 0 installed or up to date, 1 not.
+
+    Examples:
+      k8slan install-cni /opt/cni/bin --source ./k8slan-cni
     """
     from k8slan_cli.plan.objects import PLUGINS
 

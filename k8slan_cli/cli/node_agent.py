@@ -56,7 +56,15 @@ def node_agent(
     log_level: Annotated[str, typer.Option(envvar="K8SLAN_LOG_LEVEL", help="debug, info, warning or error.")] = "info",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done now, and do nothing.")] = False,
 ) -> None:
-    """Reconcile this node's LANs and serve CNI requests."""
+    """Reconcile this node's LANs and serve CNI requests.
+
+    Examples:
+      # Without a cluster, by the LANs of a folder
+      k8slan node-agent --lan-dir /etc/k8slan --node-ip 192.0.2.1
+
+      # What it would do now
+      k8slan node-agent --lan-dir /etc/k8slan --node-ip 192.0.2.1 --dry-run
+    """
     logs.begin(log_level)
     options = _options(node_name, node_ip, run_dir, host_root, http, handover)
     if lan_dir is not None:
@@ -213,7 +221,7 @@ def _serve_diagnostics(address: str, client: Client | None = None) -> list[Edge]
 
 def _show(plan: list[tuple[str, list[str]]]) -> None:
     if not plan:
-        typer.echo("nothing to do: no LAN has attachments on this node, nor anything left of it")
+        typer.echo("nothing to do: no LAN has attachments on this node, and nothing is left of any")
     for name, words in plan:
         typer.echo(f"{name}: " + ("nothing to do" if not words else f"{len(words)} operations"))
         for text in words:

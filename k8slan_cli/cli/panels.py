@@ -42,6 +42,8 @@ class Late:
         return get_command(found)
 
 
+EXAMPLES = "\n\nExamples:\n"
+"""What stands before the examples at the end of a command's docstring, each after a line that says what it is for."""
 _TYPE = re.compile("<([^>]*)>")
 _EXTRA = re.compile(r"  \[([^\]]*)\]$|^\[([^\]]*)\]$")
 """What typer puts behind a parameter's help: ``[default: 60; x>=0; required]``."""
@@ -55,12 +57,23 @@ class Plain(TyperCommand):
         arguments = [each for each in self.get_params(ctx) if each.param_type_name == "argument"]
         return [*(_called(each) if each.required else f"[{_called(each)}]" for each in arguments), "[OPTIONS]"]
 
+    def format_help_text(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - as the class above has it
+        """Write what it does, wrapped, and its examples as they are."""
+        text, _, examples = (self.help or "").partition(EXAMPLES)
+        formatter.write_paragraph()
+        with formatter.indentation():
+            formatter.write_text(text)
+        if examples:
+            with formatter.section("Examples"):
+                for line in examples.rstrip().splitlines():
+                    formatter.write(f"{line}\n")
+
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the lists of arguments and options."""
         rows: dict[str, list[tuple[str, str]]] = {"argument": [], "option": []}
         for each in self.get_params(ctx):
             if record := each.get_help_record(ctx):
-                rows[each.param_type_name].append(_row(each, *record))
+                rows[each.param_type_name].append(row(each, *record))
         for kind, found in rows.items():
             if found:
                 with formatter.section(f"{kind.capitalize()}s"):
@@ -71,7 +84,7 @@ def _called(parameter: Any) -> str:
     return str(parameter.metavar or parameter.name.upper())
 
 
-def _row(parameter: Any, left: str, right: str) -> tuple[str, str]:
+def row(parameter: Any, left: str, right: str) -> tuple[str, str]:
     """A parameter's row, of the one that typer makes."""
     if parameter.param_type_name == "argument":
         left = _called(parameter)
@@ -80,7 +93,12 @@ def _row(parameter: Any, left: str, right: str) -> tuple[str, str]:
     extra = _EXTRA.search(right)
     parts = (extra[1] or extra[2]).split("; ") if extra else []
     kept = [f"({part})" for part in parts if part.startswith("default: ") and not left.startswith("--no-")]
-    return left, "  ".join(filter(None, (_EXTRA.sub("", right), *kept)))
+    if "/ --no-" in left:
+        kept = [part.replace("default: ", "default: --") for part in kept]
+    text = _EXTRA.sub("", right)
+    if kept and text.endswith("."):
+        return left, f"{text[:-1]} {kept[0]}."
+    return left, "  ".join(filter(None, (text, *kept)))
 
 
 class Panels(TyperGroup):
@@ -121,8 +139,8 @@ class Panels(TyperGroup):
         return super().resolve_command(ctx, args)
 
     def get_params(self, ctx: Any) -> Any:
-        """The options of the group itself."""
-        found = super().get_params(ctx)
+        """The options of the group itself, without typer's own for completion: k8slan has a command for that."""
+        found = [each for each in super().get_params(ctx) if not each.name.endswith("_completion")]
         read_ourselves(found)
         return found
 

@@ -60,7 +60,9 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
         "distribution",
         inspect.Parameter.KEYWORD_ONLY,
         default="kubernetes",
-        annotation=Annotated[str, typer.Option(help=f"where it runs: {known}", rich_help_panel=_PANEL)],
+        annotation=Annotated[
+            str, typer.Option(metavar="NAME", help=f"Where it runs: {known}.", rich_help_panel=_PANEL)
+        ],
     )
     options = [distribution, *(_option(name) for name in _names())]
 
@@ -88,7 +90,15 @@ def _option(name: str) -> inspect.Parameter:
     kind: Any = type(default) if isinstance(default, bool | int | str) else str
     flag = values.option(name)
     flags = (f"{flag}/--no-{flag[2:]}",) if kind is bool else (flag,)
-    info = typer.Option(*flags, help=values.HELP[name], show_default=_shown(default), rich_help_panel=_PANEL)
+    shown = _shown(default)
+    help_text = f"{values.HELP[name].removesuffix('.')} (default: {shown})." if shown else values.HELP[name]
+    info = typer.Option(
+        *flags,
+        metavar=values.METAVARS.get(name.rpartition("_")[2]),
+        help=help_text,
+        show_default=False,
+        rich_help_panel=_PANEL,
+    )
     hint: Any = list[str] | None if name in values.REPEATED else kind | None
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[hint, info])
 
@@ -98,7 +108,7 @@ def _shown(default: object) -> str:
         return "on" if default else "off"
     if not isinstance(default, tuple):
         return str(default)
-    return ",".join(str(item) if isinstance(item, values.Toleration) else "=".join(item) for item in default) or "none"
+    return ",".join(str(item) if isinstance(item, values.Toleration) else "=".join(item) for item in default)
 
 
 def build(distribution: str, chosen: dict[str, Any]) -> Settings:
@@ -137,23 +147,30 @@ def _typed(name: str, value: Any) -> object:
 @with_settings
 def render(
     settings: Callable[[], Settings],
-    what: Annotated[What, typer.Argument(help="what to render")] = What.ALL,
+    what: Annotated[What, typer.Argument(help="What to render: all manifests, some of them, or nads.")] = What.ALL,
     file: Annotated[
         list[str] | None,
         typer.Option(
-            "--file", "-f", metavar="FILE", help="for nads: a file, a folder or - (stdin) of LANs; repeatable"
+            "--file", "-f", metavar="FILE", help="For nads: a file, a folder or - (stdin) of LANs; repeatable."
         ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="folder to write files to, instead of printing")
+        Path | None, typer.Option("--output", "-o", metavar="FOLDER", help="Write files to it instead of printing.")
     ] = None,
     check: Annotated[
-        Path | None, typer.Option(help="write nothing; fail if this file is not what would be rendered")
+        Path | None,
+        typer.Option(metavar="FILE", help="Write nothing; fail if this file is not what would be rendered."),
     ] = None,
 ) -> None:
     """Print the manifests of k8slan, or the NetworkAttachmentDefinitions of a LAN.
 
     Exit status: 0 done, 1 wrong settings, a wrong LAN document, or a file that --check found stale.
+
+    Examples:
+      k8slan render all --image registry.example/k8slan:0.1.0 > k8slan.yaml
+
+      # The NADs of LANs, for agents without a cluster
+      k8slan render nads -f lan.yaml
     """
     if what is What.NADS and not file:
         raise UsageError("nads needs the LAN they are for", hint="k8slan render nads -f lan.yaml")

@@ -31,7 +31,14 @@ def version(
     client: Annotated[bool, typer.Option("--client", help="Ask no cluster.")] = False,
     output: out.Option = "table",
 ) -> None:
-    """Print the versions of this command, of Kubernetes, and of k8slan's controller and agents in the cluster."""
+    """Print the versions of this command, of Kubernetes, and of k8slan's controller and agents in the cluster.
+
+    Examples:
+      k8slan version
+
+      # Of this command alone
+      k8slan version --client
+    """
     from k8slan_cli.diagnose import summary
 
     wanted = out.Output.read(output, named=False)
@@ -86,6 +93,12 @@ def status(here: Here, output: out.Option = "table") -> None:
     """Show on one screen how k8slan is in the cluster: its parts, its LANs, and what needs a look.
 
     Exit status 1 if the controller or an agent is not at work. More, and slower: k8slan doctor
+
+    Examples:
+      k8slan status
+
+      # For a program
+      k8slan status -o json
     """
     from k8slan_cli.diagnose.summary import summary
 
@@ -148,6 +161,9 @@ def sysdump(
 
     There are no secrets in it: none is asked for, and environments of containers are left out. There are names and
     addresses in it: look through it before you give it away.
+
+    Examples:
+      k8slan sysdump -w report.tar.gz
     """
     from k8slan_cli.cli import files
     from k8slan_cli.cli.lan.text import plural, progress

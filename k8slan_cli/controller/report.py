@@ -59,7 +59,7 @@ def _joined(wrong: Iterable[Fault]) -> Fault | None:
 
 
 def _condition(
-    view: View, kind: str, fault: Fault | None, *, reason: str = "AsWanted", good: str = "", holds: bool = True
+    view: View, kind: str, fault: Fault | None, *, reason: str = "Ready", good: str = "", holds: bool = True
 ) -> Condition:
     """Return a condition; ``holds`` is what it is with a fault, ``reason`` and ``good`` are its words without one."""
     before, status = view.found.status.condition(kind), holds == (fault is not None)

@@ -19,7 +19,7 @@ from k8slan_cli.diagnose.protocol import FAIL, OK, WARN, Check, Reach
 from k8slan_cli.errors import K8slanError, KernelError
 from k8slan_cli.lan.faults import LEAST_IPV6_MTU
 from k8slan_cli.lan.model import IpAddress, overhead
-from k8slan_cli.net import holders, netlink, sockets, taps
+from k8slan_cli.net import holders, netlink, sockets, taps, tc
 from k8slan_cli.net.netlink import End
 from k8slan_cli.net.node import Node
 from k8slan_cli.net.sockets import Netlink
@@ -30,11 +30,14 @@ _MAC = "02:6b:38:00:00:01"
 _MTU = 1446
 _SCARCE_BYTES, _ENOUGH_BYTES = 1 << 20, 16 << 20
 _USUAL_MTU = 1500
-_MODULES = "load the kernel module {0} on the node (modprobe {0}), and see that it is loaded at every start"
+_MODULES = "on the node: modprobe -a {0}, now and at every start (/etc/modules-load.d)"
 
 
-def kernel(node: Node) -> Iterator[Check]:
-    """Whether the kernel has what LANs are made of, each thing made once."""
+def kernel(node: Node, *, shaped: bool) -> Iterator[Check]:
+    """Whether the kernel has what LANs are made of, each thing made once.
+
+    ``shaped`` is whether a LAN here has frames delayed, lost, limited or cut to pieces, which not all kernels can do.
+    """
     made: list[str] = []
     try:
         with scratch.namespace() as (fd, inside):
@@ -43,6 +46,7 @@ def kernel(node: Node) -> Iterator[Check]:
                 made.append(kind)
             yield Check(what="kernel", state=OK, words=f"Linux {platform.release()} makes bridges and veth links")
             yield from _forwarding(inside)
+            yield from _shaping(inside, wanted=shaped)
             yield from _macvtap(node, inside, fd)
     except KernelError as error:
         missing = "veth" if made else "bridge"
@@ -78,6 +82,24 @@ def _forwarding(inside: Netlink) -> Iterator[Check]:
     else:
         words = f"a bridge port passes only the link-local groups {mask:#x} of {ALL_BUT_PAUSE:#x}"
         yield Check(what=what, state=FAIL, words=words, advice="use Linux 4.16 or newer on the node")
+
+
+def _shaping(inside: Netlink, *, wanted: bool) -> Iterator[Check]:
+    """What ``spec.links`` and ``spec.fragment`` need."""
+    what = "traffic control"
+    try:
+        modules = list(tc.lacking(inside, "port"))
+    except KernelError as error:
+        yield Check(what=what, state=WARN, words=error.message, advice="spec.links and spec.fragment need it")
+        return
+    if not modules:
+        yield Check(what=what, state=OK, words="the kernel can delay, lose, limit and redirect frames, as LANs may ask")
+        return
+    words = f"the kernel lacks {', '.join(modules)}, for spec.links and spec.fragment"
+    if wanted:
+        yield Check(what=what, state=WARN, words=words, advice=_MODULES.format(" ".join(modules).replace(" and ", " ")))
+    else:
+        yield Check(what=what, state=OK, words=f"{words}: no LAN here has these")
 
 
 def _macvtap(node: Node, inside: Netlink, fd: int) -> Iterator[Check]:

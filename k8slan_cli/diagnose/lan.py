@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +21,7 @@ from k8slan_cli.lan.model import Lan
 from k8slan_cli.plan.occupancy import Occupancy, Occupant, some
 
 _MANY = 10  # names that hold a deletion, in a sentence
+_AT_A_TIME = 8  # LANs
 _PATIENCE = 3.0  # seconds for the agents, without whom the rest is shown
 
 
@@ -68,28 +69,40 @@ def look(cluster: Cluster, namespace: str, name: str) -> LanDetails:
 
     """
     found = lans.one(cluster, namespace, name)
-    users = occupancy.explained(cluster, occupancy.read(cluster, [found]))
-    on, blind = users.of(found), list(users.blind)
-    query = {"fieldSelector": f"involvedObject.kind={kinds.LANS.name},involvedObject.name={name}"}
-    events: list[Event] = []
-    try:
-        documents = cluster.call("GET", kinds.CORE_EVENTS.path(namespace), query=query)["items"]
-        events = sorted(map(_event, documents), key=lambda event: event.last)
-    except client.ApiError as error:
-        if error.status != 403:
-            raise
-        blind.append(f"events cannot be seen: {error.message}")
-    plugged, reached, unseen = _ask_agents(cluster, found, on)
+    with ThreadPoolExecutor(1) as beside:
+        told = beside.submit(_events, cluster, namespace, name)
+        users = occupancy.explained(cluster, occupancy.read(cluster, [found]))
+        on = users.of(found)
+        plugged, reached, unseen = _ask_agents(cluster, found, on)
+        events, no_events = told.result()
     return LanDetails(
         found=found,
         on=on,
         plugged=plugged,
         reached=reached,
-        events=tuple(events),
-        blind=(*blind, *unseen),
+        events=events,
+        blind=(*users.blind, *no_events, *unseen),
         nowhere=() if on.nodes else nowhere(cluster, found.lan),
         hidden=users.hidden,
     )
+
+
+def look_at(cluster: Cluster, places: Sequence[tuple[str, str]]) -> list[LanDetails]:
+    """Ask the cluster about several LANs, a few at a time. Raises as ``look`` does."""
+    with ThreadPoolExecutor(_AT_A_TIME) as pool:
+        return list(pool.map(lambda place: look(cluster, *place), places))
+
+
+def _events(cluster: Cluster, namespace: str, name: str) -> tuple[tuple[Event, ...], list[str]]:
+    """The events of a LAN, and why they cannot be seen if so."""
+    query = {"fieldSelector": f"involvedObject.kind={kinds.LANS.name},involvedObject.name={name}"}
+    try:
+        documents = cluster.call("GET", kinds.CORE_EVENTS.path(namespace), query=query)["items"]
+    except client.ApiError as error:
+        if error.status != 403:
+            raise
+        return (), [f"events cannot be seen: {error.message}"]
+    return tuple(sorted(map(_event, documents), key=lambda event: event.last)), []
 
 
 def _ask_agents(
@@ -188,7 +201,7 @@ def _why(view: LanDetails) -> Iterator[str]:
         yield f"Its spec is not valid: {'; '.join(map(str, found.problems))}."
     if ready is None or found.status.generation < found.generation:
         what = "it" if ready is None else "its last change"
-        yield f"k8slan's controller has not seen {what}: is it running? See: {SEE_SYSTEM}"
+        yield f"Waiting for the controller to see {what}: is it running? See: {SEE_SYSTEM}"
     elif not ready.status:
         yield f"{ready.reason}: {ready.message}"
     yield from (f"{sentence}." for sentence in view.nowhere)

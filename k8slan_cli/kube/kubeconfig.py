@@ -1,9 +1,10 @@
 """The way to an API server: a kubeconfig, or the service account of the pod that this runs in.
 
-``kubernetes.config`` makes of it what both halves of the package take. Done here is what it lacks, or does otherwise
-than kubectl: of several files the first counts, a token file or plugin's token is fetched again in time, an ``exec``
-plugin that fails is an error (the package logs it and sends the request without credentials), and impersonation is
-not ignored.
+It fills in the ``Configuration`` that both halves of the ``kubernetes`` package take. The package reads kubeconfigs
+too (``kubernetes.config``), but otherwise than kubectl: here the first of several files counts, a token file or a
+plugin's token is fetched again in time, an ``exec`` plugin that fails is an error (the package logs it and sends the
+request without credentials), impersonation is not ignored, and a key is in no file longer than it takes to read it.
+What would be left to the package costs a command 0.1 s, for libraries of a way to sign in that Kubernetes has no more.
 (Kubernetes reference: "Config (v1)", "client-go credential plugins".)
 """
 
@@ -17,7 +18,7 @@ import ssl
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -76,8 +77,8 @@ class Access:
     """Where an API server is, and how it knows us.
 
     ``url`` has no slash at its end. ``namespace`` and ``context`` are what the kubeconfig says; a pod's account has no
-    context. ``headers`` go with every request. ``cluster`` and ``user`` are the sections as the package reads them;
-    ``token`` replaces theirs.
+    context. ``headers`` go with every request. ``cluster`` and ``user`` are sections of the kubeconfig; ``token``
+    replaces theirs.
     """
 
     url: str
@@ -95,34 +96,59 @@ class Access:
             MissingError: what the kubeconfig names cannot be used.
 
         """
-        from kubernetes.config import ConfigException
-        from kubernetes.config.kube_config import KubeConfigLoader
-
-        user = {**self.user, **({"token": self.token.value} if self.token else {})}
-        document = {
-            "clusters": [{"name": "it", "cluster": {**self.cluster, "server": self.url}}],
-            "users": [{"name": "it", "user": user}],
-            "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
-        }
+        configuration.host = self.url
+        configuration.verify_ssl = not self.cluster.get("insecure-skip-tls-verify")
+        configuration.tls_server_name = self.cluster.get("tls-server-name")
+        if key := self._authorization():
+            configuration.api_key["BearerToken"] = key
+        if proxy := self.cluster.get("proxy-url"):
+            configuration.proxy = proxy
+            configuration.no_proxy = ""  # that is for the environment's proxies
         try:
-            KubeConfigLoader(document, "it", config_base_path="").load_and_set(configuration)
-            if self.cluster.get("proxy-url"):
-                configuration.no_proxy = ""  # that is for the environment's proxies
-            return _tls(configuration) if self.url.startswith("https:") else None
-        except (OSError, ValueError, ConfigException) as error:  # ssl.SSLError is an OSError
+            return self._tls() if self.url.startswith("https:") else None
+        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError, binascii.Error a ValueError
             raise _unusable(_words(error), self.context) from error
 
+    def _authorization(self) -> str:
+        """What the header says; "" for nothing."""
+        if token := self.token.value if self.token else self.user.get("token"):
+            return f"Bearer {token}"
+        if name := self.user.get("username"):
+            pair = f"{name}:{self.user.get('password') or ''}"
+            return f"Basic {base64.b64encode(pair.encode()).decode()}"
+        return ""
 
-def _tls(configuration: Any) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
-    # Many a cluster's authority lacks the extensions that Python 3.13 began to demand.
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    if not configuration.verify_ssl:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if configuration.cert_file:
-        context.load_cert_chain(configuration.cert_file, configuration.key_file)
-    return context
+    def _tls(self) -> ssl.SSLContext:
+        """Raises OSError or ValueError for what cannot be used."""
+        with _files(self.cluster, "certificate-authority") as (authority,):
+            context = ssl.create_default_context(cafile=authority)
+        # Many a cluster's authority lacks the extensions that Python 3.13 began to demand.
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        if self.cluster.get("insecure-skip-tls-verify"):
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        with _files(self.user, "client-certificate", "client-key") as (certificate, key):
+            if certificate:
+                context.load_cert_chain(certificate, key)
+        return context
+
+
+@contextlib.contextmanager
+def _files(section: Mapping[str, Any], *keys: str) -> Iterator[list[str | None]]:
+    """Files of what a section has under some keys, in a file or in itself, for the length of a block."""
+    import tempfile
+
+    with contextlib.ExitStack() as stack:
+        found: list[str | None] = []
+        for key in keys:
+            if data := section.get(f"{key}-data"):
+                file = stack.enter_context(tempfile.NamedTemporaryFile(prefix="k8slan-"))  # for this user's eyes alone
+                file.write(base64.b64decode(data))
+                file.flush()
+                found.append(file.name)
+            else:
+                found.append(section.get(key) or None)
+        yield found
 
 
 def access(kubeconfig: str | None = None, context: str | None = None, as_user: str | None = None) -> Access:

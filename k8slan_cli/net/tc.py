@@ -15,7 +15,7 @@ tc-mirred(8).
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from socket import htons
 from typing import Any
 
@@ -42,6 +42,7 @@ from k8slan_cli.net.sockets import Netlink
 from k8slan_cli.plan import shaping
 from k8slan_cli.plan.state import UNSHAPED, Queue, Shaping
 
+_CREATE = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL
 _ROOT, _CHILD = 1 << 16, 2 << 16
 """Handles 1: and 2:, of a device's queue and of the one in it."""
 _PLACES = ((TC_H_ROOT, _ROOT), (_ROOT + 1, _CHILD))
@@ -54,6 +55,7 @@ _TICK = 64  # nanoseconds (PSCHED_SHIFT)
 _CERTAIN = (1 << 32) - 1
 _NONE = frozenset({"", "noqueue", "noop"})
 _MODULES = {"tbf": "sch_tbf", "netem": "sch_netem", "clsact": "sch_ingress", "u32": "cls_u32 and act_mirred"}
+_IFB = "ifb"
 _GONE = frozenset({errno.ENOENT, errno.EINVAL, errno.ENODEV})
 """What a kernel says to who takes away what is not there."""
 _ABSENT = frozenset({errno.ENOENT, errno.EOPNOTSUPP})
@@ -208,15 +210,14 @@ def _create_ifb(lan: Netlink, name: str) -> None:
         lan.apply([netlink.ifb(name)], doing=f"create {name}")
     except KernelError as error:
         if error.errno in _ABSENT:
-            raise _lacks(error, "ifb") from error
+            raise _lacks(error, _IFB) from error
         raise
 
 
 def _lead(lan: Netlink, port: int, ifb: int) -> None:
     """Lead all that comes in at a port through a device, and nothing else anywhere."""
     _stop_leading(lan, port)
-    create = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL
-    hook = _message(RTM_NEWQDISC, create, port, [["TCA_KIND", "clsact"]], parent=TC_H_CLSACT, handle=_CLSACT)
+    _hook(lan, port)
     redirect = {"eaction": MIRRED_EACTIONS["egress", "redirect"], "ifindex": ifb, "action": tc_actions["stolen"]}
     action = {
         "attrs": [
@@ -229,8 +230,13 @@ def _lead(lan: Netlink, port: int, ifb: int) -> None:
     options = [["TCA_U32_SEL", {"keys": []}], ["TCA_U32_ACT", {"attrs": [["TCA_ACT_PRIO_1", action]]}]]
     attributes: list[list[Any]] = [["TCA_KIND", "u32"], ["TCA_OPTIONS", {"attrs": options}]]
     info = 1 << 16 | htons(_ETH_P_ALL)
-    _apply(lan, hook, "clsact")
-    _apply(lan, _message(RTM_NEWTFILTER, create, port, attributes, parent=_INGRESS, info=info), "u32")
+    _apply(lan, _message(RTM_NEWTFILTER, _CREATE, port, attributes, parent=_INGRESS, info=info), "u32")
+
+
+def _hook(lan: Netlink, port: int) -> None:
+    """Give a port the place where filters of what comes in hang."""
+    message = _message(RTM_NEWQDISC, _CREATE, port, [["TCA_KIND", "clsact"]], parent=TC_H_CLSACT, handle=_CLSACT)
+    _apply(lan, message, "clsact")
 
 
 def _stop_leading(lan: Netlink, port: int) -> None:
@@ -253,6 +259,46 @@ def _is_led(lan: Netlink, port: int, ifb: int) -> bool:
         if error.errno not in _GONE:
             raise
     return targets == [ifb]
+
+
+# ---------------------------------------------------------------- what a kernel lacks
+
+_TRIALS = {"tbf": Queue(rate=1_000_000, burst=10_000, room=10_000), "netem": Queue(delay=1000, limit=10)}
+
+
+def lacking(lan: Netlink, port: str) -> Iterator[str]:
+    """Yield the modules that the kernel lacks of those that shaping takes, each tried at a port; nothing stays there.
+
+    Raises:
+        KernelError: the kernel refused for another reason.
+
+    """
+    index = sockets.existing_link(lan, port).index
+    for kind, queue in _TRIALS.items():
+        if _does(lambda queue=queue: _set_queue(lan, index, Queue(), queue)):  # type: ignore[misc]
+            _set_queue(lan, index, queue, Queue())
+        else:
+            yield _MODULES[kind]
+    if _does(lambda: _create_ifb(lan, names.ifb(port))):
+        lan.apply([netlink.delete_link(names.ifb(port))], doing=f"delete {names.ifb(port)}")
+    else:
+        yield _IFB
+    if not _does(lambda: _hook(lan, index)):
+        yield _MODULES["clsact"]
+    elif not _does(lambda: _lead(lan, index, index)):
+        yield _MODULES["u32"]
+    _stop_leading(lan, index)
+
+
+def _does(act: Callable[[], None]) -> bool:
+    """Whether the kernel has what something takes."""
+    try:
+        act()
+    except KernelError as error:
+        if error.errno in _ABSENT:
+            return False
+        raise
+    return True
 
 
 # ---------------------------------------------------------------- ports

@@ -46,80 +46,81 @@ class Settings:
     """One installation of k8slan."""
 
     image: str = field(
-        default=f"localhost/k8slan:{__version__}", metadata=_setting("image of controller and node agent")
+        default=f"localhost/k8slan:{__version__}", metadata=_setting("Image of controller and node agent.")
     )
     pull_policy: str = field(
-        default="IfNotPresent", metadata=_setting(f"when nodes pull it: {', '.join(PULL_POLICIES)}")
+        default="IfNotPresent", metadata=_setting(f"When nodes pull it: {', '.join(PULL_POLICIES)}.")
     )
-    pull_secrets: tuple[str, ...] = field(
-        default=(), metadata=_setting("Secret to pull the image with, may be given several times")
-    )
-    namespace: str = field(default="k8slan-system", metadata=_setting("namespace of k8slan itself"))
+    pull_secrets: tuple[str, ...] = field(default=(), metadata=_setting("Secret to pull the image with; repeatable."))
+    namespace: str = field(default="k8slan-system", metadata=_setting("Namespace of k8slan itself."))
     kubelet_dir: str = field(
-        default="/var/lib/kubelet", metadata=_setting("the kubelet's folder on the nodes: device-plugins is below")
+        default="/var/lib/kubelet", metadata=_setting("The kubelet's folder on the nodes: device-plugins is below.")
     )
     cni_bin_dir: str = field(
-        default="/opt/cni/bin", metadata=_setting("folder on the nodes where the container runtime finds CNI plugins")
+        default="/opt/cni/bin", metadata=_setting("Folder on the nodes where the container runtime finds CNI plugins.")
     )
-    replicas: int = field(default=1, metadata=_setting("controllers; one leads, the others stand by"))
-    log_level: str = field(default="info", metadata=_setting(", ".join(LOG_LEVELS)))
+    replicas: int = field(default=1, metadata=_setting("Controllers; one leads, the others stand by."))
+    log_level: str = field(default="info", metadata=_setting(f"Of controller and agents: {', '.join(LOG_LEVELS)}."))
     node_selector: Pairs = field(
-        default=(("kubernetes.io/os", "linux"),), metadata=_setting("nodes that get an agent, key=value,…")
+        default=(("kubernetes.io/os", "linux"),), metadata=_setting("Nodes that get an agent, by their labels.")
     )
     agent_tolerations: tuple[Toleration, ...] = field(
         default=(Toleration(),),
-        metadata=_setting("taint the agent tolerates, [key[=value]][:effect]; ':' is every"),
+        metadata=_setting("Taint the agent tolerates, [key[=value]][:effect]; ':' is every."),
     )
     controller_tolerations: tuple[Toleration, ...] = field(
         default=(Toleration(key="node-role.kubernetes.io/control-plane", effect="NoSchedule"),),
-        metadata=_setting("taint the controller tolerates"),
+        metadata=_setting("Taint the controller tolerates."),
     )
     agent_requests: Pairs = field(
-        default=(("cpu", "100m"), ("memory", "64Mi")), metadata=_setting("resources reserved for each agent")
+        default=(("cpu", "100m"), ("memory", "64Mi")), metadata=_setting("Resources reserved for each agent.")
     )
-    agent_limits: Pairs = field(default=(("memory", "512Mi"),), metadata=_setting("the most each agent may use"))
+    agent_limits: Pairs = field(default=(("memory", "512Mi"),), metadata=_setting("The most each agent may use."))
     controller_requests: Pairs = field(
-        default=(("cpu", "10m"), ("memory", "64Mi")), metadata=_setting("resources reserved for each controller")
+        default=(("cpu", "10m"), ("memory", "64Mi")), metadata=_setting("Resources reserved for each controller.")
     )
     controller_limits: Pairs = field(
-        default=(("memory", "1Gi"),), metadata=_setting("the most each controller may use")
+        default=(("memory", "1Gi"),), metadata=_setting("The most each controller may use.")
     )
     names: str = field(
         default=Forms.SHORT.value,
-        metadata=_setting(f"names of NADs and resources, without or with the LAN's: {', '.join(Forms)} (costs twice)"),
+        metadata=_setting(f"Names of NADs and resources, without or with the LAN's: {', '.join(Forms)} (costs twice)."),
     )
     max_resources: int = field(
-        default=MAX_RESOURCES, metadata=_setting("resources that nodes offer at the most; further spokes have none")
+        default=MAX_RESOURCES, metadata=_setting("Resources that nodes offer at the most; further spokes have none.")
     )
-    max_pods: int = field(default=MAX_PODS, metadata=_setting("pods that a node takes, the kubelet's maxPods"))
+    max_pods: int = field(default=MAX_PODS, metadata=_setting("Pods that a node takes, the kubelet's maxPods."))
     vni_range: str = field(
         default=vnis.shown(vnis.DEFAULT_VNIS),
-        metadata=_setting("VNIs, FIRST-LAST, of which a LAN gets one that names none"),
+        metadata=_setting("VNIs, FIRST-LAST, of which a LAN gets one that names none."),
     )
     agent_metrics_port: int = field(
-        default=9402, metadata=_setting("TCP port of each agent's metrics and health, on its node")
+        default=9402, metadata=_setting("TCP port of each agent's metrics and health, on its node.")
     )
     agent_diagnostics_port: int = field(
-        default=9403, metadata=_setting("TCP port of each agent's diagnostics, on its node's loopback address")
+        default=9403, metadata=_setting("TCP port of each agent's diagnostics, on its node's loopback address.")
     )
     controller_metrics_port: int = field(
-        default=9404, metadata=_setting("TCP port of the controller's metrics and health, in its pod")
+        default=9404, metadata=_setting("TCP port of the controller's metrics and health, in its pod.")
     )
-    webhook_port: int = field(default=9443, metadata=_setting("TCP port of the controller's webhook, in its pod"))
-    webhook: bool = field(default=True, metadata=_setting("refuse bad and clashing LANs when they are written"))
+    webhook_port: int = field(default=9443, metadata=_setting("TCP port of the controller's webhook, in its pod."))
+    webhook: bool = field(default=True, metadata=_setting("Refuse bad and clashing LANs when they are written."))
     network_policy: bool = field(
         default=True,
-        metadata=_setting("limit who reaches the controller; network plugins that know no policies do not"),
+        metadata=_setting("Limit who reaches the controller; network plugins that know no policies do not."),
     )
     api_servers: tuple[str, ...] = field(
         default=(),
-        metadata=_setting("network that the API server calls the webhook from, ADDRESS/LENGTH; any otherwise"),
+        metadata=_setting(
+            "Network that the API server calls the webhook from, ADDRESS/LENGTH; repeatable (default: any)."
+        ),
     )
     metrics_namespaces: tuple[str, ...] = field(
-        default=(), metadata=_setting("namespace whose pods may read the controller's metrics; all otherwise")
+        default=(),
+        metadata=_setting("Namespace whose pods may read the controller's metrics; repeatable (default: all)."),
     )
     service_monitor: bool = field(
-        default=False, metadata=_setting("add ServiceMonitors, and serve the agents' metrics on the node's address")
+        default=False, metadata=_setting("Add ServiceMonitors, and serve the agents' metrics on the node's address.")
     )
 
 
@@ -227,6 +228,27 @@ def option(name: str) -> str:
 
 REPEATED = ("pull_secrets", "agent_tolerations", "controller_tolerations", "api_servers", "metrics_namespaces")
 """Fields whose option may be given several times, once for each of them."""
+
+METAVARS = {
+    "port": "PORT",
+    "tolerations": "TAINT",
+    "requests": "NAME=AMOUNT,…",
+    "limits": "NAME=AMOUNT,…",
+    "dir": "FOLDER",
+    "namespace": "NAME",
+    "namespaces": "NAME",
+    "secrets": "NAME",
+    "servers": "NETWORK",
+    "range": "FIRST-LAST",
+    "resources": "N",
+    "pods": "N",
+    "replicas": "N",
+    "policy": "WHEN",
+    "level": "LEVEL",
+    "selector": "KEY=VALUE,…",
+    "names": "|".join(Forms),
+}
+"""What help calls the value of a field, by the last word of the field's name."""
 
 HELP = {f.name: str(f.metadata["help"]) for f in fields(Settings)}
 

@@ -188,7 +188,7 @@ def test_all_problems_are_said_at_once_and_nothing_is_written(cli: Cli) -> None:
 def test_a_dry_run_prints_what_can_be_created(cli: Cli) -> None:
     done = cli("lan", "create", "red", "--spoke", "e1", "--dry-run")
     assert cli.lan("red") is None
-    assert "nothing was created: this was a dry run" in done.stderr
+    assert "nothing was created (server dry run)" in done.stderr
     again = cli("lan", "create", "-f", "-", stdin=done.stdout)
     assert again.stdout.startswith(f"LAN {cli.namespace}/red is created: spoke e1\n")
 
@@ -325,7 +325,7 @@ def test_list(cli: Cli) -> None:
 def test_list_in_every_form(cli: Cli) -> None:
     wide = cli("lan", "list", "-o", "wide").stdout.splitlines()
     assert wide[0].split()[-6:] == ["REASON", "NETNS", "UNDERLAY", "FLOODING", "MTU", "UPLINK"]
-    assert wide[1].split()[8:11:2] == ["AsWanted", "eth1"]
+    assert wide[1].split()[8:11:2] == ["Ready", "eth1"]
     assert cli("lan", "list", "-o", "name").stdout == "lan.lan.k8slan.io/red\n"
     for form, load in (("json", json.loads), ("yaml", yaml.safe_load)):
         found = load(cli("lan", "list", "-o", form).stdout)

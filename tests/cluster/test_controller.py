@@ -59,7 +59,7 @@ class Lab:
         return self.api.get(self.path(name))
 
     def condition(self, name: str, kind: str = "Ready") -> str:
-        """A condition of a LAN: ``True AsWanted: message``; "" if there is none."""
+        """A condition of a LAN: ``True Ready: message``; "" if there is none."""
         conditions = ((self.get(name) or {}).get("status") or {}).get("conditions") or ()
         found = next((c for c in conditions if c["type"] == kind), None)
         return f"{found['status']} {found['reason']}: {found['message']}" if found else ""
@@ -175,7 +175,7 @@ def lab(api: Api, namespace: str) -> Iterator[Lab]:
 def test_a_lan_gets_its_nads_and_says_so(lab: Lab, start: Start) -> None:
     start()
     made = lab.lan("a", vni=100, spokes=["s1", "s2"], dynamic=True)
-    lab.until("a", "True AsWanted: the LAN is as specified")
+    lab.until("a", "True Ready: the LAN is as specified")
     assert lab.nads() == ["k8slan-lan-a", "k8slan-mac-s1", "k8slan-mac-s2", "k8slan-veth-s1", "k8slan-veth-s2"]
     found = lab.get("a")
     assert found["metadata"]["finalizers"] == [PROTECTION]

@@ -37,7 +37,8 @@ CHANGING = (
     (r"\bfe80:[0-9a-f:]*[0-9a-f]\b", "LINKLOCAL"),
     (r"\b\d+(\.\d+){3}\b", "ADDRESS"),
     (r"\b\d+(\.\d+)?( ms|[smhd](\d+[smhd])?)(?!\w)", "TIME"),
-    (r"\b\d+ frames?, \d+(\.\d+)? [kMGT]?B\b", "TRAFFIC"),
+    (r"\b\d+(\.\d+)? [kMGT]?B\b", "BYTES"),
+    (r"\b\d+ sent, \d+ received\b", "FRAMES"),
     (r"\btap\d+\b", "TAP"),
     (r"-[b-z0-9]{6,10}-[b-z0-9]{5}\b", "-POD"),
     (r"(  +\d+)+$", " NUMBERS"),
@@ -180,7 +181,7 @@ def test_the_tutorial_shows_every_command_of_a_user() -> None:
         ("pod b-5b4d849457-xbjjz at 8a:e5:e3:20:a4:5f\n", "pod b-7444bdb594-98hdz at ea:f4:8a:a1:af:15\n", True),
         ("time=1.5 ms\n", "time=12.31 ms\n", True),
         ("LLDP  50   51\n", "LLDP  1150 x\n", False),
-        ("up  9 frames, 766 B  1 frame, 60 B  0  0\n", "up  12 frames, 1.2 kB  0 frames, 0 B  0  0\n", True),
+        ("up  766 B  60 B  9 sent, 1 received  0  0\n", "up  1.2 kB  0 B  12 sent, 0 received  0  0\n", True),
         ("", "a warning\n", False),
     ],
 )

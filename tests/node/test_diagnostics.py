@@ -294,6 +294,7 @@ def test_the_node_is_examined_and_nothing_of_it_stays(scene: Scene) -> None:
     states = {check.what: check.state for check in facts.checks}
     for what in ("kernel", "control frames", "macvtap", "underlay eth0", "VXLAN at UDP port 4789"):
         assert states[what] == OK, facts.checks
+    assert states["traffic control"] == OK  # what the kernel lacks of it no LAN here needs
     assert states["run directory"] in (OK, "warn")  # /tmp is a disk, here and there
     assert str(facts.underlays["eth0"].vtep) == "192.0.2.1"
     assert facts.underlays["eth0"].mtu == 1500

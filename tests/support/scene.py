@@ -133,7 +133,7 @@ TWICE = [
 ]
 """Two pods on one spoke, of which the second one holds it."""
 
-READY = condition("Ready", True, "AsWanted", "the LAN is as specified")
+READY = condition("Ready", True, "Ready", "the LAN is as specified")
 
 RED = lan(
     spokes=["e1", "e2", "vm1"],

@@ -62,15 +62,20 @@ def capture(
 ) -> None:
     """Capture frames at attachments of pods and VMs, as pcapng.
 
-    To see them live: k8slan lan capture router | wireshark -k -i -, or k8slan lan capture router --print
-
-    The last hour of a LAN: k8slan lan capture blue -w blue.pcapng --rotate 10m --keep 6
-
     Each attachment is an interface of its own in the file, with the direction of every frame as the pod or VM sees it.
     A LAN goes before a pod of the same name; with an interface it is always a pod.
 
     Press Ctrl-C to stop. A capture of pods also ends with the last of them. A capture of a LAN includes interfaces that
     attach later, on any node, and waits for the first one.
+
+    Examples:
+      # Live
+      k8slan lan capture router --print
+
+      k8slan lan capture router | wireshark -k -i -
+
+      # The last hour of a LAN
+      k8slan lan capture blue -w blue.pcapng --rotate 10m --keep 6
     """
     from k8slan_cli.cli import files
     from k8slan_cli.cli.exits import UsageError

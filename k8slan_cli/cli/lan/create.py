@@ -11,6 +11,7 @@ import typer
 
 from k8slan_cli.cli import completion
 from k8slan_cli.cli.context import in_cluster
+from k8slan_cli.cli.dry_run import DryRun, DryRunOption
 from k8slan_cli.cli.exits import InUseError, UsageError
 from k8slan_cli.cli.here import Here
 from k8slan_cli.cli.lan import output as out
@@ -51,7 +52,7 @@ def create(
     here: Here,
     name: Annotated[str, typer.Argument(metavar="NAME", help="The LAN's name.", show_default=False)] = "",
     vni: Annotated[
-        int | None, typer.Option(metavar="N", help="VXLAN network identifier; one that is free otherwise.")
+        int | None, typer.Option(metavar="N", help="VXLAN network identifier (default: a free one).")
     ] = None,
     spoke: Annotated[
         list[str] | None,
@@ -104,9 +105,7 @@ def create(
             "--file", "-f", metavar="FILE", help="LANs to create instead: a file, a folder or - (stdin); repeatable."
         ),
     ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check it all, print the document, and create nothing.")
-    ] = False,
+    dry_run: DryRunOption = DryRun.NONE,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until it is ready.")] = False,
     timeout: Annotated[float, typer.Option(metavar="SECONDS", help="How long to wait.", min=0)] = 60,
     output: out.DryRunOutput = "",
@@ -116,11 +115,15 @@ def create(
     The controller allots it a free VNI, and without spokes any number of pods may attach. All errors are reported
     together, and nothing is created then.
 
-    Any number of pods: k8slan lan create blue
+    Examples:
+      # For any number of pods
+      k8slan lan create blue
 
-    A cable between two places: k8slan lan create trunk --spoke left,right --wait
+      # A cable between two places
+      k8slan lan create trunk --spoke left,right --wait
 
-    From files: k8slan lan create -f lab.yaml -f more/
+      # What files say, only checked
+      k8slan lan create -f lab.yaml -f more/ --dry-run=client
     """
     options = LanOptions(
         name=name,
@@ -145,16 +148,20 @@ def create(
         raise UsageError("-f cannot be combined with NAME or LAN options")
     if not file and not name:
         raise UsageError("a LAN needs a name", hint="k8slan lan create NAME, or -f FILE")
-    plan = from_files(here, file) if file else from_options(here, options)
-    for warning in (*plan.warnings, *_nowhere(here, plan.documents)):
+    if dry_run is DryRun.CLIENT:
+        plan = from_files(here, file, Surroundings()) if file else from_options(here, options, Surroundings())
+    else:
+        plan = from_files(here, file) if file else from_options(here, options)
+        plan = replace(plan, warnings=(*plan.warnings, *_nowhere(here, plan.documents)))
+    for warning in plan.warnings:
         typer.echo(f"warning: {warning}", err=True)
     made = _create(here, plan, dry_run=dry_run)
-    if dry_run:
+    if not dry_run.changes:
         shown = [{key: value for key, value in item.items() if key != "status"} for item in plan.documents]
         form = wanted if wanted and wanted.for_programs else out.Output(out.Format.YAML)
         many = form.form is out.Format.YAML and len(shown) > 1
         typer.echo("---\n".join(map(out.yaml_text, shown)) if many else form.objects(_one_or_all(shown)), nl=False)
-        typer.echo("nothing was created: this was a dry run", err=True)
+        typer.echo(f"nothing was created{dry_run.words}", err=True)
         return
     if wanted and wanted.for_programs:
         typer.echo(wanted.objects(_one_or_all(made)), nl=False)
@@ -189,14 +196,14 @@ class Plan:
     forms: Forms = Forms.SHORT
 
 
-def from_options(here: Here, options: LanOptions) -> Plan:
-    """What the options of a command line ask for.
+def from_options(here: Here, options: LanOptions, seen: Surroundings | None = None) -> Plan:
+    """What the options of a command line ask for; ``seen`` is what to compare with, if not the cluster.
 
     Raises:
         Invalid: with all problems.
 
     """
-    seen = Surroundings.of(here)
+    seen = seen or Surroundings.of(here)
     spec, problems = spec_of(options)
     metadata = {"name": options.name, "namespace": here.namespace}
     document = {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": spec}
@@ -240,8 +247,8 @@ def spec_of(options: LanOptions) -> tuple[dict[str, Any], list[Problem]]:
     return {key: value for key, value in fields.items() if value or (value == 0 and value is not False)}, problems
 
 
-def from_files(here: Here, files: Sequence[str]) -> Plan:
-    """What files ask for.
+def from_files(here: Here, files: Sequence[str], seen: Surroundings | None = None) -> Plan:
+    """What files ask for; ``seen`` is what to compare with, if not the cluster.
 
     Raises:
         K8slanError: one cannot be read, or is no YAML.
@@ -263,7 +270,7 @@ def from_files(here: Here, files: Sequence[str]) -> Plan:
                 message = f"is {metadata['namespace']}, but -n says {here.namespace}"
                 problems.append(Problem(field="metadata.namespace", message=message))
         drafts.append((document, subject, problems))
-    return checked(drafts, Surroundings.of(here))
+    return checked(drafts, seen or Surroundings.of(here))
 
 
 # ---------------------------------------------------------------- what is wrong with it
@@ -315,6 +322,7 @@ def checked(drafts: Sequence[Draft], seen: Surroundings) -> Plan:
     new: dict[LanRef, tuple[Document, Lan, str]] = {}
     there: list[Document] = []
     taken: dict[str, str] = {}
+    clashing: list[LanRef] = []
     known = {found.ref: found for found in seen.lans}
     for document, subject, wrong in drafts:
         problems[subject] = list(wrong)
@@ -332,6 +340,7 @@ def checked(drafts: Sequence[Draft], seen: Surroundings) -> Plan:
             there.append(dict(found.document))
         elif found is not None:
             taken[subject] = _taken(found)
+            clashing.append(found.ref)
         elif lan.ref in new:
             problems[subject].append(Problem(field="metadata.name", message=f"is that of {new[lan.ref][2]} too"))
         else:
@@ -341,7 +350,7 @@ def checked(drafts: Sequence[Draft], seen: Surroundings) -> Plan:
         if ref in new:
             problems[new[ref][2]] += clashes
     if taken and not any(problems.values()):
-        raise InUseError("; ".join(taken.values()), hint="see: k8slan lan inspect NAME")
+        raise InUseError("; ".join(taken.values()), hint=f"see: k8slan lan inspect {' '.join(map(str, clashing))}")
     for subject, words in taken.items():
         problems[subject].append(Problem(field="metadata.name", message=words))
     _raise(problems)
@@ -411,16 +420,18 @@ def _raise(problems: Mapping[str, Iterable[Problem]]) -> None:
 # ---------------------------------------------------------------- creating
 
 
-def _create(here: Here, plan: Plan, *, dry_run: bool) -> list[Document]:
+def _create(here: Here, plan: Plan, *, dry_run: DryRun) -> list[Document]:
     """Let the cluster check all of it, then create it; returns what was made."""
+    if dry_run is DryRun.CLIENT:
+        return []
     for document in plan.documents:
-        _post(here, document, dry_run=True)
-    if dry_run:
+        _post(here, document, DryRun.SERVER)
+    if not dry_run.changes:
         return []
     made: list[Document] = []
     for document in plan.documents:
         try:
-            made.append(_post(here, document, dry_run=False))
+            made.append(_post(here, document, DryRun.NONE))
         except K8slanError:
             for item in made:
                 typer.echo(f"LAN {item['metadata']['namespace']}/{item['metadata']['name']} is created", err=True)
@@ -428,13 +439,12 @@ def _create(here: Here, plan: Plan, *, dry_run: bool) -> list[Document]:
     return made
 
 
-def _post(here: Here, document: Document, *, dry_run: bool) -> Document:
+def _post(here: Here, document: Document, dry_run: DryRun) -> Document:
     from k8slan_cli.inventory.lans import as_error
     from k8slan_cli.kube import apply, client, kinds
 
     metadata = document["metadata"]
-    query = {"fieldManager": apply.FIELD_MANAGER, "fieldValidation": "Strict"}
-    query |= {"dryRun": "All"} if dry_run else {}
+    query = {"fieldManager": apply.FIELD_MANAGER, "fieldValidation": "Strict"} | dry_run.query
     try:
         return here.cluster.call("POST", kinds.LANS.path(metadata["namespace"]), query=query, body=document)
     except client.ApiError as error:
@@ -475,7 +485,7 @@ def _advice(document: Document, here: Here, forms: Forms) -> Iterator[str]:
     from k8slan_cli.plan import pods
 
     lan = sound(read(document))
-    place = f" -n {lan.ref.namespace}" if here.given else ""
+    place = f" -n {lan.ref.namespace}" if here.given or lan.ref.namespace != here.namespace else ""
     before = forms.of(lan.ref.name)[0]
     nad = names.veth_nad(lan.spokes[0], before) if lan.spokes else names.lan_nad(lan.ref.name)
     where = f"{lan.ref.name}/{lan.spokes[0]}" if lan.spokes else lan.ref.name
@@ -510,8 +520,11 @@ def _wait(here: Here, created: Sequence[Mapping[str, Any]], seconds: float) -> N
                 typer.echo(f"LAN {name}: {why or 'ready'}", err=True)
         if not any(said.values()):
             return
-    late = "; ".join(f"LAN {name}: {why}" for name, why in said.items() if why) or "the cluster says nothing"
-    raise LateError(f"not ready within {seconds:g} s: {late}", hint="see: k8slan lan inspect NAME")
+    waiting = {name: why for name, why in said.items() if why}
+    late = "; ".join(f"LAN {name}: {why}" for name, why in waiting.items()) or "the cluster says nothing"
+    raise LateError(
+        f"not ready within {seconds:g} s: {late}", hint=f"see: k8slan lan inspect {' '.join(waiting or sources)}"
+    )
 
 
 def _waits_for(item: Found) -> str:

@@ -9,6 +9,7 @@ import typer
 
 from k8slan_cli.cli import completion
 from k8slan_cli.cli.context import in_cluster
+from k8slan_cli.cli.dry_run import DryRun, DryRunOption
 from k8slan_cli.cli.exits import InUseError, LateError, UsageError
 from k8slan_cli.cli.here import Here
 from k8slan_cli.lan.model import KIND
@@ -36,7 +37,7 @@ def delete(
     force: Annotated[
         bool, typer.Option("--force", help="Take it from under the pods and VMs that use it; they lose it at once.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say who holds it, and delete nothing.")] = False,
+    dry_run: DryRunOption = DryRun.NONE,
     wait: Annotated[bool, typer.Option(help="Wait until it is gone from every node.")] = True,
     timeout: Annotated[float, typer.Option(metavar="SECONDS", help="How long to wait.", min=0)] = 120,
 ) -> None:
@@ -44,7 +45,14 @@ def delete(
 
     A LAN in use stays, and works, until the last pod or VM has left it; what holds it is said.
 
-    What files created: k8slan lan delete -f lab.yaml
+    Examples:
+      k8slan lan delete blue
+
+      # What files created
+      k8slan lan delete -f lab.yaml
+
+      # Who would be in the way
+      k8slan lan delete blue --dry-run
     """
     from k8slan_cli.inventory import occupancy
 
@@ -62,12 +70,13 @@ def delete(
     held = {str(item.ref): users.of(item).holders for item in items}
     for item in items:
         words = _held(held[str(item.ref)], force=force)
-        if dry_run:
+        if dry_run is not DryRun.CLIENT:
+            _ask(here, item, force=force, dry_run=dry_run)
+        if not dry_run.changes:
             typer.echo(f"LAN {item.ref} would be deleted{words}")
             continue
-        _ask(here, item, force=force)
         typer.echo(f"LAN {item.ref} is being deleted{words}", err=True)
-    if wait and not dry_run:
+    if wait and dry_run.changes:
         try:
             _wait(here, items, held, timeout)
         except KeyboardInterrupt:
@@ -113,7 +122,7 @@ def _names(holders: Iterable[Occupant]) -> str:
     return some((item.who for item in holders), _MANY)
 
 
-def _ask(here: Here, item: Found, *, force: bool) -> None:
+def _ask(here: Here, item: Found, *, force: bool, dry_run: DryRun) -> None:
     """Ask for the deletion of just this object, not of one that has been made anew meanwhile."""
     from k8slan_cli.inventory import lans
     from k8slan_cli.kube import client
@@ -126,8 +135,10 @@ def _ask(here: Here, item: Found, *, force: bool) -> None:
 
             # With another object's uid the API server refuses it.
             body = {"metadata": {"uid": uid, "annotations": {FORCE: "true"}}}
-            here.cluster.call("PATCH", path, body=body, content_type="application/merge-patch+json")
-        here.cluster.call("DELETE", path, body={"preconditions": {"uid": uid}})
+            here.cluster.call(
+                "PATCH", path, query=dry_run.query, body=body, content_type="application/merge-patch+json"
+            )
+        here.cluster.call("DELETE", path, query=dry_run.query, body={"preconditions": {"uid": uid}})
     except client.ApiError as error:
         if error.status != 404:  # somebody was quicker
             raise

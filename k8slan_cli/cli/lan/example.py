@@ -52,7 +52,7 @@ def example(
             autocompletion=completion.places,
         ),
     ],
-    interface: Annotated[str, typer.Option(metavar="NAME", help="Its interface in the pod; net1 otherwise.")] = "",
+    interface: Annotated[str, typer.Option(metavar="NAME", help="Its interface in the pod (default: net1).")] = "",
     ip: Annotated[
         list[str] | None,
         typer.Option(
@@ -63,7 +63,14 @@ def example(
         str, typer.Option(metavar="IMAGE", help=f"Its image; {_IMAGE}, or for a VM {_DISK}.", show_default=False)
     ] = "",
 ) -> None:
-    """Print a manifest that is plugged into a LAN, to change and to apply with kubectl."""
+    """Print a manifest that is plugged into a LAN, to change and to apply with kubectl.
+
+    Examples:
+      k8slan lan example pod blue/router | kubectl apply -f -
+
+      # With an address, on a dynamic LAN
+      k8slan lan example deployment blue --ip 10.97.0.1/24
+    """
     from k8slan_cli.inventory import lans
 
     place, name, spoke = _where(where)

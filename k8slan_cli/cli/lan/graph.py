@@ -51,7 +51,11 @@ def graph(
 ) -> None:
     """Draw LANs: nodes, who is plugged in where, and what joins them. Without a name, all of the namespace.
 
-    An HTML page needs nothing beside it: k8slan lan graph -A -o html > lans.html
+    Examples:
+      k8slan lan graph blue
+
+      # A page that needs nothing beside it
+      k8slan lan graph -A -o html > lans.html
     """
     from k8slan_cli.cli import live
 

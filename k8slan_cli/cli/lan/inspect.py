@@ -17,7 +17,7 @@ from k8slan_cli.cli.lan import output as out
 if TYPE_CHECKING:
     from k8slan_cli.cli.lan.text import Table
     from k8slan_cli.diagnose.lan import Event, LanDetails
-    from k8slan_cli.diagnose.protocol import Plugged, Traffic
+    from k8slan_cli.diagnose.protocol import Plugged
     from k8slan_cli.inventory.lans import Found
     from k8slan_cli.lan.model import Lan, Uplink
     from k8slan_cli.lan.vtep import Vtep
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _EVENTS = 10  # how many are shown
 _UNSEEN = "cannot be seen"
+_LIVE = (("LINK", 0), ("SENT", 3), ("RECEIVED", 3), ("FRAMES", 10), ("DROPPED", 2), ("ERRORS", 4))
+"""Columns of what agents say of attachments, and how soon a narrow terminal loses each."""
 
 
 @in_cluster
@@ -36,7 +38,11 @@ def inspect(
 ) -> None:
     """Show a LAN: what it should be, what it is on every node, who is on it, and why it is not ready.
 
-    k8slan lan inspect blue -o json | jq .attached
+    Examples:
+      k8slan lan inspect blue
+
+      # Who is attached, for a program
+      k8slan lan inspect blue -o json | jq .attached
     """
     from k8slan_cli.cli import live
 
@@ -50,9 +56,9 @@ def inspect(
 
 
 def _shown(here: Here, places: Sequence[tuple[str, str]], wanted: out.Output) -> str:
-    from k8slan_cli.diagnose.lan import look
+    from k8slan_cli.diagnose.lan import look_at
 
-    views = [look(here.cluster, *place) for place in places]
+    views = look_at(here.cluster, places)
     if wanted.for_programs:
         found = [as_document(view) for view in views]
         names = [out.lan_name(view.found.document) for view in views]
@@ -81,7 +87,6 @@ def report(view: LanDetails, *, limit: int | None, wide: bool, now: datetime | N
         ("Nodes", _nodes(view, limit, wide=wide)),
         ("Attached", _attachments(view, limit, wide=wide, now=now)),
         *([("Waiting", _waiting(view, limit, wide=wide))] if view.on.waiting else []),
-        *([("Traffic", _traffic(view, limit, wide=wide))] if view.plugged else []),
         ("Events", _events(view.events, limit, wide=wide, now=now)),
     )
     narrow: list[str] = []
@@ -210,15 +215,16 @@ def _attachments(view: LanDetails, limit: int | None, *, wide: bool, now: dateti
         yield _UNSEEN if view.hidden else "no attachments"
         return
     columns = [
-        Column("WHO"),
-        Column("NODE", 1),
+        Column("WHO", middle=True),
+        Column("NODE", 2),
         Column("SPOKE"),
-        Column("KIND", 3),
-        Column("INTERFACE"),
-        Column("MAC", 2),
-        Column("ADDRESSES", 4),
-        Column("MTU", 5),
-        Column("SINCE", 6),
+        Column("KIND", 6),
+        Column("INTERFACE", 1),
+        Column("MAC", 5),
+        Column("ADDRESSES", 7),
+        Column("MTU", 8),
+        Column("SINCE", 9),
+        *(Column(*each) for each in _LIVE if view.plugged),
         Column("STATE"),
     ]
     rows = [
@@ -232,6 +238,7 @@ def _attachments(view: LanDetails, limit: int | None, *, wide: bool, now: dateti
             ",".join(item.port.addresses) or "-",
             str(item.port.mtu or "-"),
             age(item.port.since, now) or "-",
+            *(_counters(view.plugged_at(item)) if view.plugged else ()),
             state(item, view.found.lan, view.on),
         ]
         for item in view.on.attached
@@ -264,28 +271,20 @@ def _waiting(view: LanDetails, limit: int | None, *, wide: bool) -> Iterator[str
     yield Table(columns, rows, _inside(limit, wide=wide))
 
 
-def _traffic(view: LanDetails, limit: int | None, *, wide: bool) -> Iterator[str | Table]:
-    from k8slan_cli.cli.lan.text import Column, Table
+def _counters(plugged: Plugged | None) -> list[str]:
+    """What an agent says of an attachment, a cell for each of ``_LIVE``; dashes if it cannot be seen."""
+    from k8slan_cli.cli.lan.text import size
 
-    columns = [
-        Column("WHO"),
-        Column("INTERFACE", 2),
-        Column("LINK"),
-        Column("SENT", 1),
-        Column("RECEIVED", 1),
-        Column("DROPPED"),
-        Column("ERRORS", 3),
+    if plugged is None:
+        return ["-"] * len(_LIVE)
+    both = (plugged.sent, plugged.received)
+    return [
+        link(plugged),
+        *(size(way.bytes) for way in both),
+        f"{plugged.sent.packets} sent, {plugged.received.packets} received",
+        str(sum(way.dropped for way in both)),
+        str(sum(way.errors for way in both)),
     ]
-    rows = []
-    for item in view.on.attached:
-        plugged = view.plugged_at(item)
-        cells = ["-"] * 5
-        if plugged:
-            both = (plugged.sent, plugged.received)
-            counts = (sum(way.dropped for way in both), sum(way.errors for way in both))
-            cells = [link(plugged), *map(_amount, both), *map(str, counts)]
-        rows.append([item.who, item.port.interface, *cells])
-    yield Table(columns, rows, _inside(limit, wide=wide))
 
 
 def link(plugged: Plugged) -> str:
@@ -295,13 +294,6 @@ def link(plugged: Plugged) -> str:
     if not plugged.up:
         return "down"
     return "up" if plugged.carrier else "no carrier"
-
-
-def _amount(way: Traffic) -> str:
-    """``1 frame, 60 B``."""
-    from k8slan_cli.cli.lan.text import plural, size
-
-    return f"{plural(way.packets, 'frame')}, {size(way.bytes)}"
 
 
 def state(item: Occupant, lan: Lan | None, on: Occupancy) -> str:

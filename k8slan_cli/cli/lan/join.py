@@ -37,6 +37,10 @@ def join_command(
 
     They are for the nodes that take part now. Where others do later, run this again and what it prints, which first
     removes what was made before.
+
+    Examples:
+      # Joined to a bridge of the host
+      k8slan lan join-command blue --device eth0 --bridge br0
     """
     from k8slan_cli.errors import K8slanError
     from k8slan_cli.inventory import lans, occupancy

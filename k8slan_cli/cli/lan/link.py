@@ -17,6 +17,7 @@ import typer
 
 from k8slan_cli.cli import completion
 from k8slan_cli.cli.context import in_cluster
+from k8slan_cli.cli.dry_run import DryRun, DryRunOption
 from k8slan_cli.cli.exits import UsageError
 from k8slan_cli.cli.here import Here
 from k8slan_cli.lan import links
@@ -105,17 +106,22 @@ def link(
             "--for", metavar="30s", help="For how long, in s, m or h; then it is as without. Default: for good."
         ),
     ] = None,
+    dry_run: DryRunOption = DryRun.NONE,
 ) -> None:
     """Pull a pod's or VM's cable out, put it back, or make it slow, late or lossy. Without a wish, say how it is.
 
     A pod that is pulled out sees its carrier go. On a LAN of exactly two spokes the other end loses its carrier too, on
     whatever node it is. All of it stays so until it is undone, over restarts of agents and of the pod.
 
-    k8slan lan link router:eth1 down --for 30s
+    Examples:
+      # Pull a cable out for half a minute
+      k8slan lan link router:eth1 down --for 30s
 
-    k8slan lan link router:eth1 --delay 20ms --jitter 2ms --loss 1% --to-pod
+      # Make it slow and lossy, one way
+      k8slan lan link router:eth1 --delay 20ms --jitter 2ms --loss 1% --to-pod
 
-    k8slan lan link router:eth1 --clear
+      # Take that back
+      k8slan lan link router:eth1 --clear
     """
     from k8slan_cli.inventory import lans, occupancy
 
@@ -129,21 +135,19 @@ def link(
     end = named(users, items, pod, here.namespace)
     item = next(item for item in items if item.ref == end.lan)
     if wish is None:
-        typer.echo(words(item, end, None))
+        typer.echo(words(lans.sound(item), end, None))
         return
     for _ in range(_ATTEMPTS):
-        if _write(here, item, end, users, wish):
+        lan = wanted(lans.sound(item), end, users, wish)
+        if _write(here, item, lan, dry_run):
             break
         item = lans.one(here.cluster, item.ref.namespace, item.ref.name)
     else:
         from k8slan_cli.errors import K8slanError
 
         raise K8slanError(f"LAN {item.ref} is being changed by somebody else all the time", hint="try again")
-    typer.echo(
-        words(
-            lans.one(here.cluster, item.ref.namespace, item.ref.name), end, wish.state if wish.of_state_alone else None
-        )
-    )
+    said = words(lan, end, wish.state if wish.of_state_alone else None, dry_run)
+    typer.echo(f"{said}{dry_run.words}")
 
 
 def _wish(
@@ -271,15 +275,14 @@ def _stays(name: str, lan: Lan, alive: Collection[str] | None) -> bool:
     return alive is None or name in lan.spokes or name in alive
 
 
-def _write(here: Here, item: Found, end: End, users: Users, wish: Wish) -> bool:
-    """Write it on the LAN; false if the LAN has been changed meanwhile."""
+def _write(here: Here, item: Found, after: Lan, dry_run: DryRun) -> bool:
+    """Write the links of ``after`` on the LAN; false if the LAN has been changed meanwhile."""
     from k8slan_cli.inventory import lans
     from k8slan_cli.kube.client import ApiError
     from k8slan_cli.lan.model import LINKS_DOWN
 
     before = lans.sound(item)
-    after = wanted(before, end, users, wish)
-    if (after.links, after.down) == (before.links, before.down):
+    if dry_run is DryRun.CLIENT or (after.links, after.down) == (before.links, before.down):
         return True
     metadata: dict[str, Any] = {"resourceVersion": item.version}
     if after.down != before.down:
@@ -293,6 +296,7 @@ def _write(here: Here, item: Found, end: End, users: Users, wish: Wish) -> bool:
         here.cluster.call(
             "PATCH",
             lans.target(item.ref.namespace, item.ref.name).path,
+            query=dry_run.query,
             body=body,
             content_type="application/merge-patch+json",
         )
@@ -312,22 +316,19 @@ def _merge(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def words(item: Found, end: End, state: State | None) -> str:
+def words(lan: Lan, end: End, state: State | None, dry_run: DryRun = DryRun.NONE) -> str:
     """What has been done: that the link is ``state`` now, or else all that it is."""
-    from k8slan_cli.inventory import lans
-
-    lan = lans.sound(item)
-    where = f"{end.who} on LAN {item.ref}"
+    where = f"{end.who} on LAN {lan.ref} {'is' if dry_run.changes else 'would be'}"
     if state is None:
         found = dict(lan.links).get(end.name) or Link()
         down = ["down"] if end.name in lan.pulled else []
         told = "; ".join(filter(None, [*down, found.words])) or "up, and frames pass as they come"
-        return f"{where} is {told}{f', until {found.until}' if found.until else ''}"
+        return f"{where} {told}{f', until {found.until}' if found.until else ''}"
     other = lan.other_end(end.name)
     if other is None:
-        return f"{where} is {state}"
+        return f"{where} {state}"
     if state is State.DOWN:
-        return f"{where} is down, and so is the other end of the cable, spoke {other}"
+        return f"{where} down, and so is the other end of the cable, spoke {other}"
     if other in lan.pulled:
-        return f"{where} is up, but the other end of the cable, spoke {other}, is down"
-    return f"{where} is up, and so is the other end of the cable, spoke {other}"
+        return f"{where} up, but the other end of the cable, spoke {other}, is down"
+    return f"{where} up, and so is the other end of the cable, spoke {other}"

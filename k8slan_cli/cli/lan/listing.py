@@ -43,9 +43,12 @@ def listing(
 ) -> None:
     """List LANs.
 
-    With a label, in all namespaces: k8slan lan list -A -l lab=one
+    Examples:
+      # Those with a label, in all namespaces
+      k8slan lan list -A -l lab=one
 
-    One field alone: k8slan lan list blue -o jsonpath=.status.vni
+      # One field alone
+      k8slan lan list blue -o jsonpath=.status.vni
     """
     from k8slan_cli.cli.lan import text
     from k8slan_cli.inventory import lans

@@ -32,7 +32,11 @@ def macs(
 
     Pods and VMs may send with any; an address that is at two places moves, or two have it.
 
-    k8slan lan macs blue --flush
+    Examples:
+      k8slan lan macs blue
+
+      # Have all nodes learn anew where an address is
+      k8slan lan macs blue --mac 02:a1:00:00:00:01 --flush
     """
     from k8slan_cli.cli.exits import UsageError
     from k8slan_cli.diagnose import protocol

@@ -69,11 +69,15 @@ def probe(
     The nodes' agents send and listen at the pods' own interfaces; nothing runs in the pods. No host acts on the frames,
     so a LAN can be probed while it is in use. Exit status 1 if a class fails.
 
-    Between two pods: k8slan lan probe blue --from router --to firewall
+    Examples:
+      # Between two pods
+      k8slan lan probe blue --from router --to firewall
 
-    One class, between all: k8slan lan probe blue --all --class lacp
+      # One class, between all
+      k8slan lan probe blue --all --class lacp
 
-    What passes while something is changed: k8slan lan probe blue -w
+      # What passes while something is changed
+      k8slan lan probe blue -w
     """
     from k8slan_cli.diagnose import exchange
     from k8slan_cli.diagnose.agents import Agents

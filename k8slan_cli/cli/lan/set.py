@@ -9,9 +9,10 @@ import typer
 
 from k8slan_cli.cli import completion
 from k8slan_cli.cli.context import in_cluster
+from k8slan_cli.cli.dry_run import DryRun, DryRunOption
 from k8slan_cli.cli.exits import InUseError, UsageError
 from k8slan_cli.cli.here import Here
-from k8slan_cli.cli.lan.spokes import ATTEMPTS, DryRun, Name, check_valid, write
+from k8slan_cli.cli.lan.spokes import ATTEMPTS, Name, check_valid, write
 from k8slan_cli.errors import Invalid, K8slanError
 
 _NONE = "0 takes the field out"
@@ -54,15 +55,17 @@ def set_(
         bool | None,
         typer.Option("--offload/--no-offload", help="Leave checksums and large frames to who receives them."),
     ] = None,
-    dry_run: DryRun = False,
+    dry_run: DryRunOption = DryRun.NONE,
 ) -> None:
     """Change fields of a LAN. What is attached stays so.
 
     ns, vni, bridge and vxlan are those of a LAN for as long as it is there.
 
-    k8slan lan set blue --mtu 1400
+    Examples:
+      k8slan lan set blue --mtu 1400
 
-    k8slan lan set blue --no-dynamic --allow-namespace ''
+      # Close it to pods of other namespaces
+      k8slan lan set blue --allow-namespace ''
     """
     from k8slan_cli.inventory import lans
     from k8slan_cli.lan import codec
@@ -98,7 +101,7 @@ def set_(
             raise Invalid(f"LAN {found.ref}", error.problems) from error
         if write(here, found, patch, dry_run=dry_run):
             changes = ", ".join(f"{key} {_shown(before.get(key))} → {_shown(value)}" for key, value in patch.items())
-            typer.echo(f"LAN {found.ref}: {changes}{' (dry run)' * dry_run}")
+            typer.echo(f"LAN {found.ref}: {changes}{dry_run.words}")
             return
     raise K8slanError(f"others change LAN {here.namespace}/{name} all the time", hint="try again")
 

@@ -16,6 +16,7 @@ import typer
 
 from k8slan_cli.cli import completion
 from k8slan_cli.cli.context import in_cluster
+from k8slan_cli.cli.dry_run import DryRun, DryRunOption
 from k8slan_cli.cli.exits import InUseError
 from k8slan_cli.cli.here import Here
 from k8slan_cli.errors import AbsentError, Invalid, K8slanError, Problem
@@ -30,7 +31,6 @@ ATTEMPTS = 5
 Spokes = tuple[str, ...]
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The LAN.", autocompletion=completion.lans)]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Check it, and change nothing.")]
 
 
 @in_cluster
@@ -38,11 +38,12 @@ def add_spoke(
     here: Here,
     name: Name,
     spoke: Annotated[list[str], typer.Argument(metavar="SPOKE…", help="Its new spokes.")],
-    dry_run: DryRun = False,
+    dry_run: DryRunOption = DryRun.NONE,
 ) -> None:
     """Add spokes to a LAN. What is attached to the others is not disturbed.
 
-    k8slan lan add-spoke blue firewall router
+    Examples:
+      k8slan lan add-spoke blue firewall router
     """
     _change(here, name, lambda lan: (*lan.spokes, *(s for s in dict.fromkeys(spoke) if s not in lan.spokes)), dry_run)
 
@@ -52,11 +53,12 @@ def remove_spoke(
     here: Here,
     name: Name,
     spoke: Annotated[list[str], typer.Argument(metavar="SPOKE…", autocompletion=completion.spokes)],
-    dry_run: DryRun = False,
+    dry_run: DryRunOption = DryRun.NONE,
 ) -> None:
     """Remove spokes from a LAN; refused while a pod or VM holds one of them.
 
-    k8slan lan remove-spoke blue firewall
+    Examples:
+      k8slan lan remove-spoke blue firewall
     """
 
     def rest(lan: Lan) -> Spokes:
@@ -69,10 +71,11 @@ def remove_spoke(
 
 
 @in_cluster
-def edit_spokes(here: Here, name: Name, dry_run: DryRun = False) -> None:
+def edit_spokes(here: Here, name: Name, dry_run: DryRunOption = DryRun.NONE) -> None:
     """Edit the spokes of a LAN in your editor ($VISUAL, $EDITOR), one on each line.
 
-    EDITOR=nano k8slan lan edit-spokes blue
+    Examples:
+      EDITOR=nano k8slan lan edit-spokes blue
     """
     from k8slan_cli.inventory import lans, occupancy
 
@@ -132,7 +135,7 @@ def _edit(text: str) -> str:
 # ---------------------------------------------------------------- the change
 
 
-def _change(here: Here, name: str, wanted: Callable[[Lan], Spokes], dry_run: bool) -> None:
+def _change(here: Here, name: str, wanted: Callable[[Lan], Spokes], dry_run: DryRun) -> None:
     """Give a LAN the spokes that ``wanted`` makes of it.
 
     Raises:
@@ -191,13 +194,15 @@ def check_valid(here: Here, lan: Lan) -> None:
         raise Invalid(f"LAN {lan.ref}", problems)
 
 
-def write(here: Here, found: Found, spec: Mapping[str, Any], *, dry_run: bool) -> bool:
+def write(here: Here, found: Found, spec: Mapping[str, Any], *, dry_run: DryRun) -> bool:
     """Write fields of the spec, None for one that is to go; false if the object is not what was read any more."""
+    if dry_run is DryRun.CLIENT:
+        return True
     from k8slan_cli.inventory import lans
     from k8slan_cli.kube import apply, client
 
     body = {"metadata": {"resourceVersion": found.version}, "spec": dict(spec)}
-    query = {"fieldManager": apply.FIELD_MANAGER} | ({"dryRun": "All"} if dry_run else {})
+    query = {"fieldManager": apply.FIELD_MANAGER} | dry_run.query
     path = lans.target(found.ref.namespace, found.ref.name).path
     try:
         here.cluster.call("PATCH", path, query=query, body=body, content_type="application/merge-patch+json")
@@ -208,15 +213,15 @@ def write(here: Here, found: Found, spec: Mapping[str, Any], *, dry_run: bool) -
     return True
 
 
-def _words(lan: Lan, spokes: Sequence[str], *, dry_run: bool) -> str:
+def _words(lan: Lan, spokes: Sequence[str], *, dry_run: DryRun) -> str:
     added = [spoke for spoke in spokes if spoke not in lan.spokes]
     removed = [spoke for spoke in lan.spokes if spoke not in spokes]
     if not added and not removed:
-        return f"LAN {lan.ref}: its spokes {'would have' if dry_run else 'have'} another order{' (dry run)' * dry_run}"
-    done = "would be " if dry_run else ""
+        return f"LAN {lan.ref}: its spokes {'have' if dry_run.changes else 'would have'} another order{dry_run.words}"
+    done = "" if dry_run.changes else "would be "
     what = [
         f"spoke{'s' * (len(names) > 1)} {', '.join(names)} {done}{verb}"
         for names, verb in ((added, "added"), (removed, "removed"))
         if names
     ]
-    return f"LAN {lan.ref}: {', '.join(what)}{' (dry run)' * dry_run}"
+    return f"LAN {lan.ref}: {', '.join(what)}{dry_run.words}"

@@ -37,7 +37,7 @@ def top(
     here: Here,
     name: Annotated[
         list[str] | None,
-        typer.Argument(metavar="NAME…", help="LANs; all of the namespace otherwise.", autocompletion=completion.lans),
+        typer.Argument(metavar="NAME…", help="LANs (default: all of the namespace).", autocompletion=completion.lans),
     ] = None,
     every: Annotated[int, typer.Option(metavar="SECONDS", min=1, max=60, help="From one look to the next.")] = 2,
     count: Annotated[
@@ -48,9 +48,12 @@ def top(
 ) -> None:
     """Show what goes through the attachments of LANs, again and again: rates, drops, links.
 
-    All LANs of the namespace, the busiest attachments first: k8slan lan top
+    Examples:
+      # All LANs of the namespace, the busiest attachments first
+      k8slan lan top
 
-    One look for a program: k8slan lan top blue -o json
+      # One look for a program
+      k8slan lan top blue -o json
     """
     from k8slan_cli.cli import live
     from k8slan_cli.diagnose.agents import Agents

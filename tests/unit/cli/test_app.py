@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from typer.main import get_command
 
 from k8slan_cli.__main__ import main
 from k8slan_cli.cli.app import app
+from k8slan_cli.cli.arguments import usual
 from k8slan_cli.cli.lan.app import app as lan
 from tests.unit.render.command import call
 
@@ -205,6 +207,28 @@ def test_an_encoding_without_arrows_has_the_nearest() -> None:
 def test_completion_of_each_shell(name: str, words: str) -> None:
     assert words in call("completion", name).stdout
     assert "not one of bash, zsh, fish" in call("completion", "tcsh", status=2).stderr
+
+
+def test_a_shell_is_told_what_goes_on() -> None:
+    asked = "COMP_WORDS='k8slan lan cr' COMP_CWORD=2 _K8SLAN_COMPLETE=complete_bash k8slan"
+    assert shell(asked).stdout == "create\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [pytest.param(name, each, id=name) for name, _, each in commands() if not hasattr(each, "list_commands")],
+)
+def test_the_help_of_every_command_has_examples_that_it_takes(name: str, command: Any) -> None:
+    place = ["lan", name] if name in LAN.late else [name]  # type: ignore[attr-defined]
+    text = call(*place, "--help").stdout
+    block = text.partition("\nExamples:\n")[2].partition("\n\nArguments:")[0].partition("\n\nOptions:")[0]
+    lines = [line.strip() for line in block.splitlines() if line.strip() and not line.strip().startswith("#")]
+    assert lines, text
+    for line in lines:
+        _, found, rest = re.split(r" [|><] |\)$", line)[0].partition(f"k8slan {' '.join(place)}")
+        if found:
+            command.make_context(name, usual([*place, *shlex.split(rest)])[len(place) :])
+    assert not re.search(r"<\w+>|list\[|\[default|x>=|\(default: \(", text)
 
 
 def test_what_is_no_kubeconfig_and_no_file(tmp_path: Path) -> None:

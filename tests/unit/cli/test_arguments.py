@@ -16,10 +16,11 @@ from tests.unit.render.command import call
         ("-n ux lan list -o wide", "lan list -o wide -n ux"),
         ("--context=a lan --namespace ux inspect b", "lan inspect b --context=a --namespace ux"),
         ("--kubeconfig f doctor -q", "doctor -q --kubeconfig f"),
-        ("lan create x --dry-run=server", "lan create x --dry-run"),
-        ("lan delete x --dry-run=client --all", "lan delete x --dry-run --all"),
-        ("lan create x --dry-run=none", "lan create x"),
-        ("-n ux lan delete -- --dry-run=client", "lan delete -n ux -- --dry-run=client"),
+        ("lan create x --dry-run=server", "lan create x --dry-run=server"),
+        ("lan delete x --dry-run --all", "lan delete x --dry-run=server --all"),
+        ("lan create x --dry-run=none", "lan create x --dry-run=none"),
+        ("node-agent --dry-run", "node-agent --dry-run"),
+        ("-n ux lan delete -- --dry-run", "lan delete -n ux -- --dry-run"),
         ("lan capture lan -n ux", "lan capture lan -n ux"),
         ("--version", "--version"),
         ("-n", "-n"),
@@ -30,8 +31,10 @@ def test_options_before_the_command_go_behind_it(given: str, taken: str) -> None
     assert usual(given.split()) == taken.split()
 
 
-def test_a_dry_run_that_is_none_is_refused() -> None:
-    assert "'--dry-run' does not take a value" in call("lan", "create", "x", "--dry-run=maybe", status=2).stderr
+def test_a_dry_run_of_another_kind_is_refused() -> None:
+    assert (
+        "'maybe' is not one of none, client, server" in call("lan", "create", "x", "--dry-run=maybe", status=2).stderr
+    )
 
 
 def test_a_command_takes_them_before_itself(k8slan: Workstation) -> None:

@@ -28,11 +28,11 @@ BOTH = {"items": [BLUE, scene.RED]}
         (r"{.metadata.annotations.lan\.k8slan\.io/links-down}", "a,b"),
         ("{.metadata['name']}/{['metadata'].namespace}", "blue/lab"),
         ("VNI={.spec.vni}{'\\n'}", "VNI=7\n"),
-        ('{.status.conditions[?(@.type=="Ready")].reason}', "AsWanted"),
+        ('{.status.conditions[?(@.type=="Ready")].reason}', "Ready"),
         ("{.status.conditions[?(@.status == 'False')].reason}{.nothing.at.all}", ""),
         ("{.status.conditions[?(@.observedGeneration>=1)].type}", "Ready"),
         ("{.status.conditions[?(@.message)].type}{.status.conditions[?(@.type>1)].type}", "Ready"),
-        ("{..reason}", "AsWanted"),
+        ("{..reason}", "Ready"),
         ("{.spec.*}", "br0 vxlan0 4789 7 " + '["a","b","c"]'),
     ],
 )

@@ -56,7 +56,7 @@ def test_one_file_in_two_namespaces_and_what_is_decided_stays() -> None:
             assert (resource(rig, "b"), resource(rig, "a")) == (PLAIN, LONG)
             assert status(rig, "a")["resources"] == {"k8slan-mac-r1": LONG}
             assert "resources" not in status(rig, "b")
-            assert condition(rig, "Ready", "a") == "True AsWanted: the LAN is as specified"
+            assert condition(rig, "Ready", "a") == "True Ready: the LAN is as specified"
             rig = successor(rig)
             await lead(rig)
         gone = {f"{namespace}/k8slan-{kind}-r1": None for namespace in "ab" for kind in ("mac", "veth")}

@@ -15,11 +15,11 @@ def test_nothing_is_wrong_with_a_lan_that_is_ready() -> None:
 
 def test_nobody_has_looked_at_it() -> None:
     (reason,) = why(view(scene.lan(spokes=["e1"]), []))
-    assert reason.startswith("k8slan's controller has not seen it: is it running?")
+    assert reason.startswith("Waiting for the controller to see it: is it running?")
     changed = scene.lan(spokes=["e1"], status=scene.status(scene.READY))
     changed["metadata"]["generation"] = 2
     (reason,) = why(view(changed, []))
-    assert reason.startswith("k8slan's controller has not seen its last change")
+    assert reason.startswith("Waiting for the controller to see its last change")
 
 
 def test_a_conflict_is_said_in_the_controllers_words() -> None:

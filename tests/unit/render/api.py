@@ -21,12 +21,13 @@ Object = dict[str, Any]
 
 
 class Api:
-    """Objects by path, and every event that ever was."""
+    """Objects by path, and every event that ever was; ``tries`` are the writes that were dry runs."""
 
     def __init__(self) -> None:
         self.objects: dict[str, Object] = {}
         self.events: list[tuple[int, str, str, Object]] = []
         self.writes: list[str] = []
+        self.tries: list[str] = []
         self.serves = {"/apis/k8s.cni.cncf.io/v1"}
         self.denied: set[tuple[str, str]] = set()
         self.refuse: dict[str, tuple[int, str]] = {}
@@ -132,7 +133,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._answer(200, api.objects[path])
             elif path in api.serves:
                 self._answer(200, {"kind": "APIResourceList"})
-            elif path.rpartition("/")[2].endswith("s") and not path.startswith("/apis/k8s.cni.cncf.io"):
+            elif _is_collection(path) and not path.startswith("/apis/k8s.cni.cncf.io"):
                 items = [found for at, found in api.objects.items() if _in(at, path, query)]
                 version = str(max((event[0] for event in api.events), default=0))
                 self._answer(200, {"items": items, "metadata": {"resourceVersion": version}})
@@ -191,7 +192,9 @@ class _Handler(BaseHTTPRequestHandler):
                 old = before.get("metadata", {})
                 found = before | body | {"metadata": old | body["metadata"]}
             found = json.loads(json.dumps(found))
-            if "dryRun" not in query:
+            if "dryRun" in query:
+                api.tries.append(f"PATCH {path}")
+            else:
                 api.writes.append(f"PATCH {path}")
                 if found != before:
                     api.put(path, found)
@@ -205,10 +208,18 @@ class _Handler(BaseHTTPRequestHandler):
             if path not in api.objects:
                 self._answer(404, _status(404, f"{path} not found"))
                 return
-            if "dryRun" not in query:
+            if "dryRun" in query:
+                api.tries.append(f"DELETE {path}")
+            else:
                 api.writes.append(f"DELETE {path}")
                 api.delete(path)
             self._answer(200, {})
+
+
+def _is_collection(path: str) -> bool:
+    """Whether a path is that of all objects of a kind, in a namespace or in all."""
+    parts = path.strip("/").split("/")
+    return len(parts[2 if parts[0] == "api" else 3 :]) in (1, 3)
 
 
 def _in(at: str, collection: str, query: dict[str, str]) -> bool:

@@ -90,7 +90,8 @@ def test_a_changed_setting_is_said(api: Api, run: Any) -> None:
     run("install")
     done = run("install", "--replicas=2", "--no-wait")
     assert [line for line in done.stderr.splitlines() if not line.endswith("unchanged")] == [
-        "  Deployment k8slan-system/k8slan-controller changed"
+        f"warning: no node can pull {Settings().image}: push an image to a registry, and name it by --image",
+        "  Deployment k8slan-system/k8slan-controller changed",
     ]
     assert api.objects[CONTROLLER]["spec"]["replicas"] == 2
 
@@ -101,6 +102,15 @@ def test_a_dry_run_changes_nothing(api: Api, run: Any) -> None:
     assert done.stderr.count(" would be created\n") == len(PATHS)
     run("install")
     assert "would be" not in run("install", "--dry-run").stderr
+
+
+def test_a_dry_run_of_the_client_asks_for_nothing(api: Api, run: Any) -> None:
+    assert run("install", "--dry-run=client").stderr.count(" would be created\n") == len(PATHS)
+    run("install")
+    done = run("install", "--dry-run=client", "--replicas=2")
+    assert done.stderr.count(" would be applied over what is there\n") == len(PATHS)
+    assert done.stderr.endswith("nothing was changed (dry run)\n")
+    assert api.tries == []
 
 
 @pytest.mark.usefixtures("api")
@@ -327,11 +337,12 @@ def test_also_what_only_some_installations_have_is_removed(api: Api, run: Any) -
     assert api.objects == {}
 
 
-def test_a_dry_run_removes_nothing(api: Api, run: Any) -> None:
+@pytest.mark.parametrize(("kind", "tries"), [("client", 0), ("server", len(PATHS))])
+def test_a_dry_run_removes_nothing(kind: str, tries: int, api: Api, run: Any) -> None:
     run("install")
     api.writes.clear()
-    assert run("uninstall", "--dry-run").stderr.count(" would be deleted\n") == len(PATHS)
-    assert api.writes == []
+    assert run("uninstall", f"--dry-run={kind}").stderr.count(" would be deleted\n") == len(PATHS)
+    assert (len(api.tries), api.writes) == (tries, [])
 
 
 def _lan(**metadata: object) -> Object:

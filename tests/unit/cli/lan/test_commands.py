@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from k8slan_cli.cli.lan import text
 from k8slan_cli.diagnose import cluster as diagnose
@@ -160,6 +161,48 @@ def test_an_example_names_its_lan_as_all_commands_do_and_no_interface_that_a_pod
         assert done.stderr == f"k8slan: --interface: a pod has {taken} already\n  take another, such as net1\n"
 
 
+# ---------------------------------------------------------------- dry runs
+
+
+@pytest.mark.parametrize(
+    ("words", "said", "tries"),
+    [
+        (["set", "red", "--mtu", "1400"], "LAN lab/red: mtu none → 1400 (@)\n", ["PATCH"]),
+        (["add-spoke", "red", "q"], "LAN lab/red: spoke q would be added (@)\n", ["PATCH"]),
+        (["remove-spoke", "blue", "b"], "LAN lab/blue: spoke b would be removed (@)\n", ["PATCH"]),
+        (["link", "e1", "down"], "net1 of pod lab/router-a on LAN lab/red would be down (@)\n", ["PATCH"]),
+        (
+            ["link", "e1", "--delay", "5ms"],
+            "net1 of pod lab/router-a on LAN lab/red would be delay 5ms (@)\n",
+            ["PATCH"],
+        ),
+        (["delete", "blue"], "LAN lab/blue would be deleted\n", ["DELETE"]),
+        (["delete", "blue", "--force"], "LAN lab/blue would be deleted\n", ["PATCH", "DELETE"]),
+    ],
+)
+def test_a_dry_run_of_the_client_sends_nothing_and_one_of_the_server_nothing_that_is_kept(
+    words: list[str], said: str, tries: list[str], k8slan: Workstation
+) -> None:
+    k8slan.put(scene.lan("blue", vni=7, spokes=["a", "b"]))
+    before = json.dumps(k8slan.api.objects)
+    assert k8slan("lan", *words, "--dry-run=client").stdout == said.replace("@", "dry run")
+    assert k8slan.api.tries == []
+    assert k8slan("lan", *words, "--dry-run=server").stdout == said.replace("@", "server dry run")
+    assert [each.partition(" ")[0] for each in k8slan.api.tries] == tries
+    assert k8slan("lan", *words, "--dry-run").stdout == said.replace("@", "server dry run")
+    assert (json.dumps(k8slan.api.objects), k8slan.api.writes) == (before, [])
+
+
+def test_a_lan_is_checked_without_a_cluster(tmp_path: Path) -> None:
+    nowhere = ["-n", "lab", "--kubeconfig", str(tmp_path / "nothing"), "--dry-run=client"]
+    done = call("lan", "create", "blue", "--spoke", "a,b", "--underlay", "eth1", *nowhere)
+    document = yaml.safe_load(done.stdout)
+    assert document["spec"] == {"defaultVxlanDev": "eth1", "spokes": ["a", "b"]}
+    assert done.stderr == "nothing was created (dry run)\n"
+    assert "spec.vni: " in call("lan", "create", "blue", "--vni", "0", *nowhere, status=1).stderr
+    call("lan", "create", "blue", *nowhere[:-1], status=3)
+
+
 # ---------------------------------------------------------------- set
 
 
@@ -169,7 +212,7 @@ def test_fields_are_changed_and_taken_out(k8slan: Workstation) -> None:
 
     before = spec()
     done = k8slan("lan", "set", "red", "--mtu", "1400", "--dry-run")
-    assert done.stdout == "LAN lab/red: mtu none → 1400 (dry run)\n"
+    assert done.stdout == "LAN lab/red: mtu none → 1400 (server dry run)\n"
     assert spec() == before
     words = ["--mtu", "1400", "--dynamic", "--underlay", "", "--node-underlay", "w1=eth2", "--allow-namespace", "b"]
     done = k8slan("lan", "set", "lab/red", *words)

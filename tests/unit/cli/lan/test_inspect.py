@@ -273,28 +273,50 @@ LIVE = (
     | plugged("router-b", "lan0", sent=Traffic(dropped=2))
     | plugged("virt-launcher-firewall-x7k2p", node="worker2", fault="its bridge port vm1p is not there")
 )
-TRAFFIC_80 = """\
-Traffic
-  WHO               LINK        SENT           RECEIVED               DROPPED
-  pod lab/router-a  up          1 frame, 60 B  12000 frames, 18.1 MB  7
-  pod lab/router-b  no carrier  0 frames, 0 B  0 frames, 0 B          2
-  VM lab/firewall   broken      0 frames, 0 B  0 frames, 0 B          0
+TRAFFIC_60 = """\
+Attached
+  WHO               SPOKE  INTERFACE  LINK        STATE
+  pod lab/router-a  e1     net1       up          attached
+  pod lab/router-b  e2     lan0       no carrier  attached
+  VM lab/firewall   vm1    net1       broken      attached
 
 """
-TRAFFIC_160 = """\
-Traffic
-  WHO               INTERFACE  LINK        SENT           RECEIVED               DROPPED  ERRORS
-  pod lab/router-a  net1       up          1 frame, 60 B  12000 frames, 18.1 MB  7        1
-  pod lab/router-b  lan0       no carrier  0 frames, 0 B  0 frames, 0 B          2        0
-  VM lab/firewall   net1       broken      0 frames, 0 B  0 frames, 0 B          0        0
+TRAFFIC_120 = """\
+Attached
+  WHO               NODE     SPOKE  INTERFACE  MAC                LINK        SENT  RECEIVED  DROPPED  ERRORS  STATE
+  pod lab/router-a  worker1  e1     net1       02:a1:00:00:00:01  up          60 B  18.1 MB   7        1       attached
+  pod lab/router-b  worker2  e2     lan0       02:a1:00:00:00:02  no carrier  0 B   0 B       2        0       attached
+  VM lab/firewall   worker2  vm1    net1       02:a1:00:00:00:03  broken      0 B   0 B       0        0       attached
 
+"""
+TRAFFIC_40 = """\
+Attached
+  WHO        SPOKE  LINK        STATE
+  pod …er-a  e1     up          attached
+  pod …er-b  e2     no carrier  attached
+  VM l…wall  vm1    broken      attached
+
+"""
+COUNTERS = """\
+LINK        SENT  RECEIVED  FRAMES                  DROPPED  ERRORS  STATE
+up          60 B  18.1 MB   1 sent, 12000 received  7        1       attached
+no carrier  0 B   0 B       0 sent, 0 received      2        0       attached
+broken      0 B   0 B       0 sent, 0 received      0        0       attached
 """
 
 
-@pytest.mark.parametrize(("limit", "wanted"), [(80, TRAFFIC_80), (160, TRAFFIC_160), (None, TRAFFIC_160)])
-def test_what_agents_say_is_shown(limit: int | None, wanted: str) -> None:
+@pytest.mark.parametrize(("limit", "wanted"), [(40, TRAFFIC_40), (60, TRAFFIC_60), (120, TRAFFIC_120)])
+def test_what_agents_say_is_shown_beside_who_is_attached(limit: int, wanted: str) -> None:
+    shown = report(view(scene.RED, scene.VTEPS, scene.PODS, plugged=LIVE), limit)
+    assert wanted in shown
+    assert "Too narrow for " in shown
+    assert max(map(len, shown.splitlines())) <= limit
+
+
+def test_all_that_agents_say_is_shown_where_there_is_room() -> None:
     what = view(scene.RED, scene.VTEPS, scene.PODS, plugged=LIVE)
-    assert wanted in report(what, limit)
+    attached = report(what, None).partition("Attached\n")[2].partition("\n\n")[0].splitlines()
+    assert [line[attached[0].index("LINK") :] for line in attached] == COUNTERS.splitlines()
     assert why(what) == ("net1 of VM lab/firewall on worker2 does not work: its bridge port vm1p is not there",)
     [first, *_] = inspect.as_document(what)["attached"]
     assert first["live"]["link"] == "up"
@@ -323,9 +345,9 @@ def test_peers_that_were_tried_are_told_from_those_that_are_known() -> None:
 
 
 def test_an_attachment_whose_agent_is_silent_has_no_numbers() -> None:
-    text = report(view(scene.RED, scene.VTEPS, scene.PODS, plugged=plugged("router-a", up=False)), 160)
-    assert "  pod lab/router-a  net1       down  0 frames, 0 B" in text
-    assert "  pod lab/router-b  lan0       -     -" in text
+    text = report(view(scene.RED, scene.VTEPS, scene.PODS, plugged=plugged("router-a", up=False)), None)
+    assert "  down  0 B   0 B       0 sent, 0 received  0        0       attached" in text
+    assert "  -     -     -         -                   -        -       attached" in text
 
 
 def test_a_pod_that_goes_is_leaving() -> None:
@@ -408,11 +430,11 @@ lab        leaving  12     0         Deleting
 lab        new      13     0         unknown
 """
 LIST_WIDE = """\
-NAME     VNI    SPOKES   ATTACHED  NODES  READY     AGE  LINKS  REASON    NETNS             UNDERLAY    FLOODING  MTU   UPLINK
-red      10000  3        3         2      True      2d   -      AsWanted  red-8c4b8679      eth1        unicast   most  -
+NAME     VNI    SPOKES   ATTACHED  NODES  READY     AGE  LINKS  REASON   NETNS             UNDERLAY    FLOODING  MTU   UPLINK
+red      10000  3        3         2      True      2d   -      Ready    red-8c4b8679      eth1        unicast   most  -
 broken   x      0        0         0      unknown   2d   -      Invalid
-leaving  12     dynamic  0         0      Deleting  2d   -      NotSeen   leaving-8aa9e474  node's own  unicast   most  -
-new      13     1        0         0      unknown   2d   -      NotSeen   new-5d616c85      node's own  unicast   most  -
+leaving  12     dynamic  0         0      Deleting  2d   -      NotSeen  leaving-8aa9e474  node's own  unicast   most  -
+new      13     1        0         0      unknown   2d   -      NotSeen  new-5d616c85      node's own  unicast   most  -
 """.replace("MTU   ", "MTU      ").replace("most", "largest")  # noqa: E501 - a wide table
 
 

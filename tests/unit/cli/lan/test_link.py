@@ -166,7 +166,7 @@ def test_what_cannot_be_is_refused_before_it_is_written() -> None:
 def test_it_is_said_what_has_been_done(
     item: Found, changes: dict[str, Any], text: str, state: State | None, words: str
 ) -> None:
-    assert link.words(replace(item, lan=sound(item, **changes)), named(text), state).endswith(words)
+    assert link.words(sound(item, **changes), named(text), state).endswith(words)
 
 
 def test_a_patch_replaces_all_of_an_entry() -> None:
