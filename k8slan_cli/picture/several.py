@@ -22,7 +22,7 @@ _SIGNS = {
     "waits to attach": "Grey, dotted: waits to attach.",
     "pods of one controller": "name ×4: so many pods of one controller.",
 }
-_STYLE = """
+STYLE = """
   :root { color-scheme: light dark; --page: #ffffff; --text: #1f2733; --quiet: #5b6675; --line: #c9d0d9; }
   @media (prefers-color-scheme: dark) {
     :root { --page: #14181e; --text: #e4e9f0; --quiet: #a3afbf; --line: #3a4456; }
@@ -81,7 +81,7 @@ def write_page(topologies: Sequence[Topology], made: str = "") -> str:
     parts = [
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n<body>",
+        f"<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>",
     ]
     if len(topologies) != 1:
         items = "".join(f'<li><a href="#lan{n}">{svg.xml(t.title)}</a></li>' for n, t in enumerate(topologies))

@@ -22,24 +22,32 @@ _WIDE = 1232  # pixels that nodes beside each other may take: a laptop's window
 _LONGEST, _LONGEST_TITLE, _LONGEST_NODE, _NOTE = 64, 120, 32, 48  # characters
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
-_STYLE = """
-  text { font: 12px ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; fill: #1f2733; }
-  .title { font-weight: bold; } .quiet { fill: #5b6675; } .end { text-anchor: end; } .middle { text-anchor: middle; }
-  .page { fill: #ffffff; } .node { fill: #f3f5f8; stroke: #9aa5b4; } .pod { fill: #ffffff; stroke: #2f6fb3; }
-  .vm { fill: #ffffff; stroke: #8250b8; stroke-width: 2.5; } .wire { stroke: #5b6675; stroke-width: 1.5; }
-  .down { stroke: #c62828; stroke-dasharray: 6 4; } .waiting { stroke: #9aa5b4; stroke-dasharray: 2 4; }
-  text.ill { fill: #c62828; font-weight: bold; }
-  .bridge { stroke: #d9730d; stroke-width: 6; stroke-linecap: round; }
-  .tunnel { stroke: #2b8a57; stroke-width: 2.5; fill: none; }
-  .underlay { stroke: #2b8a57; stroke-width: 6; stroke-linecap: round; fill: none; }
+PALETTE = """
+  svg { --page: #ffffff; --text: #1f2733; --quiet: #5b6675; --faint: #7d8998; --pod: #2f6fb3; --vm: #8250b8;
+    --ill: #c62828; --bridge: #d9730d; --tunnel: #2b8a57; --node: #f3f5f8; --edge: #9aa5b4; --impaired: #8a5a00; }
   @media (prefers-color-scheme: dark) {
-    text { fill: #e4e9f0; } .quiet { fill: #a3afbf; } .page { fill: #14181e; }
-    .node { fill: #1d232c; stroke: #56627a; } .pod, .vm { fill: #14181e; } .pod { stroke: #6aa9ea; }
-    .vm { stroke: #bb93e6; } .wire { stroke: #a3afbf; } .bridge { stroke: #f0953f; }
-    .tunnel, .underlay { stroke: #55bd86; } .down { stroke: #ff8a80; } .waiting { stroke: #56627a; }
-    text.ill { fill: #ff8a80; }
+    svg { --page: #14181e; --text: #e4e9f0; --quiet: #a3afbf; --faint: #7d8aa0; --pod: #6aa9ea; --vm: #bb93e6;
+      --ill: #ff8a80; --bridge: #f0953f; --tunnel: #55bd86; --node: #1d232c; --edge: #56627a; --impaired: #e0b060; }
   }
+  text { font: 12px ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; fill: var(--text); }
+  .title { font-weight: bold; } .quiet { fill: var(--quiet); } .end { text-anchor: end; }
+  .page { fill: var(--page); } .pod { fill: var(--page); stroke: var(--pod); }
+  .vm { fill: var(--page); stroke: var(--vm); stroke-width: 2.5; }
+  .wire { stroke: var(--quiet); stroke-width: 1.5; }
+  .wire.down { stroke: var(--ill); stroke-dasharray: 6 4; }
+  .wire.waiting { stroke: var(--faint); stroke-dasharray: 2 4; }
 """
+"""Colours and strokes that all pictures have."""
+_STYLE = (
+    PALETTE
+    + """
+  .middle { text-anchor: middle; } .node { fill: var(--node); stroke: var(--edge); }
+  text.ill { fill: var(--ill); font-weight: bold; }
+  .bridge { stroke: var(--bridge); stroke-width: 6; stroke-linecap: round; }
+  .tunnel { stroke: var(--tunnel); stroke-width: 2.5; fill: none; }
+  .underlay { stroke: var(--tunnel); stroke-width: 6; stroke-linecap: round; fill: none; }
+"""
+)
 
 
 @dataclass(frozen=True, slots=True)

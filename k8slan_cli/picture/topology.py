@@ -70,14 +70,20 @@ class Segment:
     """A LAN: two ends make a line, any other number a bus.
 
     ``state`` is ``Ready``, the reason why it is not, or ``unknown``; ``message`` says more. ``vni`` is 0 while there
-    is none.
+    is none. ``apart`` is set where LANs of several namespaces are shown.
     """
 
     ref: LanRef
+    apart: bool = False
     state: str = READY
     message: str = ""
     vni: int = 0
     ends: tuple[End, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Return what it is called in a picture."""
+        return str(self.ref) if self.apart else self.ref.name
 
     @property
     def line(self) -> bool:
@@ -120,6 +126,7 @@ def of(lans: Iterable[Seen]) -> Topology:
     """Return the topology of LANs."""
     seen = sorted(lans, key=lambda each: (natural(each.lan.ref.namespace), natural(each.lan.ref.name)))
     found = _told_apart([(each, list(_plugged(each))) for each in seen])
+    apart = len({each.lan.ref.namespace for each in seen}) > 1
     spaces = {item.namespace for _, items in found for item in items if item.namespace}
     devices: dict[str, Device] = {}
     for _, items in found:
@@ -132,6 +139,7 @@ def of(lans: Iterable[Seen]) -> Topology:
     segments = (
         Segment(
             ref=each.lan.ref,
+            apart=apart,
             state=each.state,
             message=" ".join(each.message.split()),
             vni=each.lan.vni,
