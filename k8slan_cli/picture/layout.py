@@ -6,6 +6,8 @@
     │ core ├─────────────────┤ leaf ├──────────┨           with a name, and a grid of those that are on it alone
     └──────┘                 └──────┘          ┃           and are many
 
+Those that are joined to one device alone, and are many, are a grid too, at a bundle of their wires.
+
 Which column each goes to, its place in the column, and the ways of wires that pass columns are fast-sugiyama's; this
 adds what it does not know: heights of boxes, room for the names of interfaces, and LANs of many. Lengths are in
 pixels. Pure.
@@ -99,6 +101,15 @@ class Bus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle:
+    """The wires of a device to many that are joined to it alone: the way of all of them, and where they leave it."""
+
+    device: Device
+    points: tuple[tuple[float, float], ...]
+    bars: tuple[tuple[tuple[float, float], tuple[float, float]], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """A whole picture and its size."""
 
@@ -107,18 +118,20 @@ class Plan:
     boxes: tuple[Box, ...] = ()
     wires: tuple[Wire, ...] = ()
     buses: tuple[Bus, ...] = ()
+    bundles: tuple[Bundle, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Style:
-    """Height of a box, and the gap below it."""
+    """Height of a box, the gap below it, and how many that are joined to a device alone are each drawn at it."""
 
     box: float = BOX
     gap: float = _GAP
+    hosts: int = CROWD
 
     @classmethod
     def of(cls, topology: Topology) -> _Style:
-        return cls(box=LOW, gap=6) if len(topology.devices) >= MANY else cls()
+        return cls(box=LOW, gap=6, hosts=3) if len(topology.devices) >= MANY else cls()
 
     def width(self, device: Device) -> float:
         first, second = len(title(device)) * CHAR, len(about(device)) * SMALL
@@ -181,16 +194,36 @@ def end_words(end: End, segment: Segment) -> tuple[str, bool]:
 # ---------------------------------------------------------------- parts of a picture
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Member:
+    """Who is in a grid, with its end; ``near`` is the other end, if it is joined to a device and not to a bus."""
+
+    device: Device
+    segment: Segment
+    end: End
+    near: End | None = None
+
+    @property
+    def words(self) -> tuple[tuple[str, bool], tuple[str, bool]]:
+        """Return what stands at its box and at the bar, each with whether something is wrong."""
+        near = end_words(self.near, self.segment) if self.near else ("", False)
+        return end_words(self.end, self.segment), near
+
+
 @dataclass(slots=True, eq=False)
 class _Part:
-    """A box, a bus or a place where wires pass, in the column of its rank; ``y`` is its middle."""
+    """A box, a bus, a bundle ``of`` a device, or a place where wires pass, which has no key.
 
-    key: str
-    width: float
-    height: float
+    It is in the column of its rank; ``y`` is its middle.
+    """
+
+    key: str = ""
+    width: float = 0
+    height: float = 0
     device: Device | None = None
     segment: Segment | None = None
-    crowd: tuple[tuple[Device, End], ...] = ()
+    of: Device | None = None
+    crowd: tuple[_Member, ...] = ()
     rank: int = 0
     order: float = 0
     x: float = 0
@@ -212,9 +245,9 @@ class _Lead:
 
 @dataclass(slots=True, eq=False)
 class _Way:
-    """A wire with the parts that it joins, from left to right, and the leads in the order of its way."""
+    """A wire, or a bundle that has no segment: its leads in the order of its way, from left to right."""
 
-    segment: Segment
+    segment: Segment | None
     ends: tuple[End, ...]
     leads: list[_Lead]
 
@@ -229,25 +262,39 @@ def arrange(topology: Topology) -> Plan:
 
 
 def _parts(topology: Topology, style: _Style) -> dict[str, _Part]:
-    """Return boxes and buses by their keys, those of a crowd with its bus."""
-    count: dict[str, int] = {}
+    """Return boxes, buses and bundles by their keys, without who is in a grid."""
+    joined: dict[str, list[Segment]] = {}
     for segment in topology.lans:
         for end in segment.ends:
-            count[end.device] = count.get(end.device, 0) + 1
+            joined.setdefault(end.device, []).append(segment)
     devices = {device.key: device for device in topology.devices}
     parts: dict[str, _Part] = {}
     crowded: set[str] = set()
+    hosts: dict[str, list[_Member]] = {}
     for segment in topology.lans:
+        alone = [
+            _Member(device=devices[end.device], segment=segment, end=end)
+            for end in segment.ends
+            if len(joined[end.device]) == 1
+        ]
         if segment.line:
+            if len(alone) == 1:
+                near = next(end for end in segment.ends if end is not alone[0].end)
+                hosts.setdefault(near.device, []).append(replace(alone[0], near=near))
             continue
-        alone = [(devices[end.device], end) for end in segment.ends if count[end.device] == 1]
-        crowd = tuple(alone) if len(alone) > CROWD else ()
-        crowded.update(device.key for device, _ in crowd)
-        part = _Part(key=bus_key(segment), width=0, height=0, segment=segment, crowd=crowd)
-        name = len(bus_name(segment)) * CHAR
+        part = _Part(key=bus_key(segment), segment=segment, crowd=tuple(alone) if len(alone) > CROWD else ())
+        crowded.update(member.device.key for member in part.crowd)
         grid = _Grid.of(part, style)
-        part.width, part.height = max(name, grid.width), HEAD + max(2 * PORT, grid.height)
+        part.width = max(len(bus_name(segment)) * CHAR, grid.width)
+        part.height = HEAD + max(2 * PORT, grid.height)
         parts[part.key] = part
+    for key, members in hosts.items():
+        if len(members) > style.hosts:
+            crowded.update(member.device.key for member in members)
+            part = _Part(key=f"bundle:{key}", of=devices[key], crowd=tuple(members))
+            grid = _Grid.of(part, style)
+            part.width, part.height = grid.width, grid.height
+            parts[part.key] = part
     for device in topology.devices:
         if device.key not in crowded:
             parts[device.key] = _Part(key=device.key, width=style.width(device), height=style.box, device=device)
@@ -256,7 +303,7 @@ def _parts(topology: Topology, style: _Style) -> dict[str, _Part]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Grid:
-    """Those that are on a bus alone, in pairs of columns with a bar between them."""
+    """Those that are on a bus alone, or at a device alone, in pairs of columns with a bar between them."""
 
     rows: int = 0
     pairs: int = 0
@@ -266,11 +313,12 @@ class _Grid:
 
     @classmethod
     def of(cls, part: _Part, style: _Style) -> _Grid:
-        if not part.crowd or part.segment is None:
+        if not part.crowd:
             return cls()
         row = style.box + style.gap
-        box = max(style.width(device) for device, _ in part.crowd)
-        lead = max(len(end_words(end, part.segment)[0]) for _, end in part.crowd) * SMALL + 2 * _STUB
+        box = max(style.width(member.device) for member in part.crowd)
+        words = [sum(len(text) for text, _ in member.words) + bool(member.near) for member in part.crowd]
+        lead = max(words) * SMALL + 2 * _STUB
         pair = 2 * (box + lead) + _GAP
         most = max(1, int(_WIDE // pair))
         pairs = min(most, max(1, round(math.sqrt(len(part.crowd) * row / (2 * pair)))))
@@ -285,19 +333,23 @@ class _Grid:
         return self.rows * self.row + _GAP if self.rows else 0
 
 
-_Join = tuple[str, str, Segment, tuple[End, ...]]
-"""Keys of two parts, and what joins them; the ends are in the order of the parts."""
+_Join = tuple[str, str, Segment | None, tuple[End, ...]]
+"""Keys of two parts, and what joins them, None for a bundle; the ends are in the order of the parts."""
 
 
 def _joins(topology: Topology, parts: Mapping[str, _Part]) -> Iterator[_Join]:
     for segment in topology.lans:
         if segment.line:
             one, two = segment.ends
-            yield one.device, two.device, segment, (one, two)
+            if one.device in parts and two.device in parts:
+                yield one.device, two.device, segment, (one, two)
             continue
         for end in segment.ends:
             if end.device in parts:
                 yield end.device, bus_key(segment), segment, (end,)
+    for part in parts.values():
+        if part.of:
+            yield part.of.key, part.key, None, ()
 
 
 def _components(parts: Mapping[str, _Part], joins: Iterable[_Join]) -> list[list[_Part]]:
@@ -435,7 +487,7 @@ def _ranked(
     every: dict[int, _Part] = {}
     for each, (x, y) in positions:
         number = int(each)
-        part = parts[keys[number]] if number < len(keys) else _Part(key="", width=0, height=0)
+        part = parts[keys[number]] if number < len(keys) else _Part()
         part.rank, part.order, part.y = levels[y], x, x
         every[number] = part
     after: dict[int, list[int]] = {}
@@ -460,7 +512,7 @@ def _ways(joins: Sequence[_Join], chain: Sequence[_Part]) -> Iterator[_Way]:
             sides = [part.left] * (at > 0) + [part.right] * (at < len(chain) - 1)
             for side in sides:
                 lead = _Lead(part)
-                if part.device is not None:
+                if part.device is not None and segment is not None:
                     end = next(end for end in ends if end.device == part.device.key)
                     lead.text, lead.ill = end_words(end, segment)
                 side.append(lead)
@@ -473,7 +525,7 @@ def _ways(joins: Sequence[_Join], chain: Sequence[_Part]) -> Iterator[_Way]:
 def _grow(part: _Part) -> None:
     """Make a part as high as its wires need."""
     wires = max(len(part.left), len(part.right))
-    if part.device is None and part.segment is None:
+    if not part.key:
         part.height = PORT * wires
     else:
         part.height = max(part.height, wires * PORT + (HEAD if part.segment else 8))
@@ -521,10 +573,9 @@ def _apart(column: Sequence[_Part], wanted: Sequence[float], gap: float) -> None
 
 def _order_leads(part: _Part) -> None:
     """Give wires their places at a part, in the order of where they come from."""
-    passing = part.device is None and part.segment is None
     head = HEAD if part.segment else 0
     for side in (part.left, part.right):
-        if not passing:
+        if part.key:
             side.sort(key=lambda lead: lead.other.part.y if lead.other else 0)
         middle = part.y + head / 2
         for number, lead in enumerate(side):
@@ -560,17 +611,23 @@ def _slant(column: Sequence[_Part]) -> float:
 
 
 def _drawn(parts: Sequence[_Part], ways: Sequence[_Way], style: _Style) -> Plan:
-    boxes, wires, buses = [], [], []
+    boxes: list[Box] = []
+    wires: list[Wire] = []
+    buses: list[Bus] = []
+    bars: dict[str, tuple[_Bar, ...]] = {}
     for part in parts:
         if part.device is not None:
-            boxes.append(
-                Box(device=part.device, x=part.x, y=part.y - part.height / 2, width=part.width, height=part.height)
-            )
-        elif part.segment is not None:
-            bus, more, crowd = _bus(part, part.segment, style)
-            buses.append(bus)
+            top = part.y - part.height / 2
+            boxes.append(Box(device=part.device, x=part.x, y=top, width=part.width, height=part.height))
+        elif part.key:
+            more, crowd, bars[part.key] = _crowd(part, style)
             boxes += more
             wires += crowd
+        if part.segment is not None:
+            lines = bars[part.key]
+            x = min(one for (one, _), _ in lines) - 3 if part.crowd else part.x
+            top = part.y - part.height / 2 + HEAD
+            buses.append(Bus(segment=part.segment, x=x, y=top - 8, bars=lines))
     columns: dict[int, tuple[float, float]] = {}
     for part in parts:
         left, right = columns.get(part.rank, (math.inf, -math.inf))
@@ -582,13 +639,22 @@ def _drawn(parts: Sequence[_Part], ways: Sequence[_Way], style: _Style) -> Plan:
                 width = columns[part.rank][1] - columns[part.rank][0]
                 room = _room(lead, part, width)
                 stubs[part.rank, right] = max(stubs.get((part.rank, right), 0), room)
-    wires += [_wire(way, columns, stubs, style) for way in ways]
-    return _shifted(Plan(boxes=tuple(boxes), wires=tuple(wires), buses=tuple(buses)))
+    bundles = []
+    for way in ways:
+        points, labels = _route(way, columns, stubs, style)
+        if way.segment is not None:
+            wires.append(Wire(segment=way.segment, ends=way.ends, points=points, labels=labels))
+            continue
+        part = next(lead.part for lead in way.leads if lead.part.of)
+        if part.of:
+            bundles.append(Bundle(device=part.of, points=points, bars=bars[part.key]))
+    return _shifted(Plan(boxes=tuple(boxes), wires=tuple(wires), buses=tuple(buses), bundles=tuple(bundles)))
 
 
-def _wire(
+def _route(
     way: _Way, columns: Mapping[int, tuple[float, float]], stubs: Mapping[tuple[int, bool], float], style: _Style
-) -> Wire:
+) -> tuple[tuple[tuple[float, float], ...], tuple[Label, ...]]:
+    """Return the way of a wire as points, and what stands at its ends."""
     points: list[tuple[float, float]] = []
     labels = []
     for number, lead in enumerate(way.leads):
@@ -600,12 +666,12 @@ def _wire(
         if lead.text:
             x = edge + 4 if right else edge - 4
             labels.append(Label(x=x, y=lead.y - 3, text=lead.text, right=not right, ill=lead.ill))
-    return Wire(segment=way.segment, ends=way.ends, points=tuple(points), labels=tuple(labels))
+    return tuple(points), tuple(labels)
 
 
 def _edge(part: _Part, style: _Style, *, right: bool) -> float:
     """Return where wires touch a part."""
-    if part.segment is None:
+    if not part.key or part.device:
         return part.x + (part.width if right else 0)
     grid = _Grid.of(part, style)
     if not grid.rows:
@@ -613,37 +679,47 @@ def _edge(part: _Part, style: _Style, *, right: bool) -> float:
     return part.x + grid.width if right else part.x
 
 
-def _bus(part: _Part, segment: Segment, style: _Style) -> tuple[Bus, list[Box], list[Wire]]:
-    top, bottom = part.y - part.height / 2 + HEAD, part.y + part.height / 2
+_Bar = tuple[tuple[float, float], tuple[float, float]]
+"""A straight thick line between two points."""
+
+
+def _crowd(part: _Part, style: _Style) -> tuple[list[Box], list[Wire], tuple[_Bar, ...]]:
+    """Return the bars of a bus or of a bundle, and who is in its grid."""
+    head = HEAD if part.segment else 0
+    top, bottom = part.y - part.height / 2 + head, part.y + part.height / 2
     grid = _Grid.of(part, style)
     if not grid.rows:
         x = part.x + part.width / 2
-        return Bus(segment=segment, x=part.x, y=top - 6, bars=(((x, top), (x, bottom)),)), [], []
+        return [], [], (((x, top), (x, bottom)),)
     pair = 2 * (grid.box + grid.lead) + _GAP
     middles = [part.x + 2 * _GAP + number * pair + grid.box + grid.lead for number in range(grid.pairs)]
     boxes, wires = [], []
     lowest = [top] * grid.pairs
-    for number, (device, end) in enumerate(part.crowd):
+    for number, member in enumerate(part.crowd):
         row, column = divmod(number, 2 * grid.pairs)
         at, right = divmod(column, 2)
         y = top + _GAP + row * grid.row
         bar = middles[at]
         x = bar + grid.lead if right else bar - grid.lead - grid.box
-        boxes.append(Box(device=device, x=x, y=y, width=grid.box, height=style.box))
+        boxes.append(Box(device=member.device, x=x, y=y, width=grid.box, height=style.box))
         edge, wire = (x, y + style.box / 2) if right else (x + grid.box, y + style.box / 2)
-        text, ill = end_words(end, segment)
-        label = Label(x=edge - 4 if right else edge + 4, y=wire - 3, text=text, right=bool(right), ill=ill)
-        wires.append(Wire(segment=segment, ends=(end,), points=((bar, wire), (edge, wire)), labels=(label,)))
+        (far, ill), (near, ill_near) = member.words
+        labels = [Label(x=edge - 4 if right else edge + 4, y=wire - 3, text=far, right=bool(right), ill=ill)]
+        if member.near:
+            place = bar + 6 if right else bar - 6
+            labels.append(Label(x=place, y=wire - 3, text=near, right=not right, ill=ill_near))
+        ends = (member.near, member.end) if member.near else (member.end,)
+        wires.append(Wire(segment=member.segment, ends=ends, points=((bar, wire), (edge, wire)), labels=tuple(labels)))
         lowest[at] = max(lowest[at], wire + 6)
     bars = [((x, top), (x, low)) for x, low in zip(middles, lowest, strict=True)]
     first, last = middles[0], middles[-1]
     for leads, edge in ((part.left, part.x), (part.right, part.x + grid.width)):
         if leads:
             first, last = min(first, edge), max(last, edge)
-            bars.append(((edge, top), (edge, max(lead.y for lead in leads) + 6)))
+            bars.append(((edge, top), (edge, max(lead.y for lead in leads) + (6 if part.segment else 0))))
     if last > first:
         bars.append(((first, top), (last, top)))
-    return Bus(segment=segment, x=first - 3, y=top - 8, bars=tuple(bars)), boxes, wires
+    return boxes, wires, tuple(bars)
 
 
 def _shifted(plan: Plan, right: float | None = None, down: float | None = None) -> Plan:
@@ -651,8 +727,9 @@ def _shifted(plan: Plan, right: float | None = None, down: float | None = None) 
     corners = [(box.x, box.y) for box in plan.boxes] + [(box.x + box.width, box.y + box.height) for box in plan.boxes]
     corners += [point for wire in plan.wires for point in wire.points]
     corners += [(label.x, label.y - LINE) for wire in plan.wires for label in wire.labels]
+    corners += [point for bus in plan.buses for bar in bus.bars for point in bar]
+    corners += [point for bundle in plan.bundles for bar in bundle.bars for point in bar]
     for bus in plan.buses:
-        corners += [point for bar in bus.bars for point in bar]
         corners += [(bus.x, bus.y - LINE), (bus.x + len(bus_name(bus.segment)) * CHAR, bus.y)]
     xs, ys = zip(*corners, strict=True)
     dx = -min(xs) if right is None else right
@@ -660,6 +737,9 @@ def _shifted(plan: Plan, right: float | None = None, down: float | None = None) 
 
     def line(points: Iterable[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
         return tuple((x + dx, y + dy) for x, y in points)
+
+    def thick(bars: Iterable[_Bar]) -> tuple[_Bar, ...]:
+        return tuple(((a + dx, b + dy), (c + dx, d + dy)) for (a, b), (c, d) in bars)
 
     return Plan(
         width=max(xs) + dx,
@@ -673,15 +753,8 @@ def _shifted(plan: Plan, right: float | None = None, down: float | None = None) 
             )
             for wire in plan.wires
         ),
-        buses=tuple(
-            replace(
-                bus,
-                x=bus.x + dx,
-                y=bus.y + dy,
-                bars=tuple(((a + dx, b + dy), (c + dx, d + dy)) for (a, b), (c, d) in bus.bars),
-            )
-            for bus in plan.buses
-        ),
+        buses=tuple(replace(bus, x=bus.x + dx, y=bus.y + dy, bars=thick(bus.bars)) for bus in plan.buses),
+        bundles=tuple(replace(each, points=line(each.points), bars=thick(each.bars)) for each in plan.bundles),
     )
 
 
@@ -702,4 +775,5 @@ def _packed(plans: Sequence[Plan]) -> Plan:
         boxes=tuple(box for plan in found for box in plan.boxes),
         wires=tuple(wire for plan in found for wire in plan.wires),
         buses=tuple(bus for plan in found for bus in plan.buses),
+        bundles=tuple(bundle for plan in found for bundle in plan.bundles),
     )

@@ -30,7 +30,7 @@ _STYLE = (
     PALETTE
     + """
   text.small { font-size: 11px; } text.ill, tspan.ill { fill: var(--ill); font-weight: bold; }
-  .wire, .bus { fill: none; }
+  .wire, .bus, .bundle { fill: none; } .bundle { stroke: var(--quiet); stroke-width: 4; stroke-linecap: round; }
   .impaired { stroke: var(--impaired); } .bus { stroke: var(--bridge); stroke-width: 6; stroke-linecap: round; }
   .host { fill: var(--page); stroke: var(--tunnel); } .bus.ill { stroke: var(--ill); }
   .device.waiting rect { stroke: var(--faint); stroke-dasharray: 2 4; }
@@ -67,6 +67,11 @@ def write(topology: Topology, title: str = "", made: str = "", *, legend: bool =
 
 
 def _plan(plan: Plan, topology: Topology) -> Iterator[str]:
+    for bundle in plan.bundles:
+        words = xml(f"Links of {bundle.device.name}")
+        yield f'<path class="bundle" d="{_path(bundle.points)}"><title>{words}</title></path>'
+        for bar in bundle.bars:
+            yield f'<path class="bundle" d="{_path(bar)}"><title>{words}</title></path>'
     for wire in plan.wires:
         yield _wire(wire)
     for bus in plan.buses:
@@ -81,19 +86,26 @@ def _plan(plan: Plan, topology: Topology) -> Iterator[str]:
         yield from _box(box, ends.get(box.device.key, ()))
 
 
-def _wire(wire: Wire) -> str:
-    (x, y), *rest = wire.points
+def _path(points: Sequence[tuple[float, float]]) -> str:
+    """Return the way of a wire: straight where it is level or upright, else a curve that begins and ends level."""
+    (x, y), *rest = points
     path = f"M{x:.0f} {y:.0f}"
     for to_x, to_y in rest:
         middle = (x + to_x) / 2
-        straight = abs(to_y - y) < 1
-        path += f"H{to_x:.0f}" if straight else f"C{middle:.0f} {y:.0f} {middle:.0f} {to_y:.0f} {to_x:.0f} {to_y:.0f}"
-        x, y = to_x, y if straight else to_y
+        straight = abs(to_y - y) < 1 or abs(to_x - x) < 1
+        curve = f"C{middle:.0f} {y:.0f} {middle:.0f} {to_y:.0f} {to_x:.0f} {to_y:.0f}"
+        path += f"L{to_x:.0f} {to_y:.0f}" if straight else curve
+        x, y = to_x, to_y
+    return path
+
+
+def _wire(wire: Wire) -> str:
     impaired = " impaired" * any(end.impairment for end in wire.ends)
     state = f" {wire.state}" if wire.state != "up" else impaired
     words = "\n".join([_lan(wire.segment), *map(_end, wire.ends)])
+    lan, way = xml(str(wire.segment.ref)), _path(wire.points)
     return (
-        f'<path class="wire{state}" data-lan="{xml(str(wire.segment.ref))}" data-link="{wire.state}" d="{path}">'
+        f'<path class="wire{state}" data-lan="{lan}" data-link="{wire.state}" d="{way}">'
         f"<title>{xml(words)}</title></path>"
     )
 
@@ -102,11 +114,8 @@ def _bus(bus: Bus) -> Iterator[str]:
     ill = " ill" * (bus.segment.state not in (READY, UNKNOWN))
     ref = xml(str(bus.segment.ref))
     words = xml("\n".join([_lan(bus.segment), *map(_end, bus.segment.ends)]))
-    for (x, y), (to_x, to_y) in bus.bars:
-        yield (
-            f'<path class="bus{ill}" data-lan="{ref}" d="M{x:.0f} {y:.0f}L{to_x:.0f} {to_y:.0f}">'
-            f"<title>{words}</title></path>"
-        )
+    for bar in bus.bars:
+        yield f'<path class="bus{ill}" data-lan="{ref}" d="{_path(bar)}"><title>{words}</title></path>'
     name = layout.bus_name(bus.segment)
     yield f'<text class="title{ill}" x="{bus.x:.0f}" y="{bus.y:.0f}">{xml(name)}<title>{words}</title></text>'
 

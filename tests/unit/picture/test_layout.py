@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,14 @@ from k8slan_cli.picture import layout
 from k8slan_cli.picture.layout import Plan
 from k8slan_cli.picture.topology import Device, Topology
 from tests.unit.picture.labs import LABS, Lab, clos, ring, star
+
+Point = tuple[float, float]
+
+
+def on(point: Point, bars: Iterable[tuple[Point, Point]]) -> bool:
+    """Whether a point is on an upright bar."""
+    x, y = point
+    return any(x == a == c and b <= y <= d for (a, b), (c, d) in bars)
 
 
 def check(topology: Topology, plan: Plan) -> None:
@@ -25,16 +34,23 @@ def check(topology: Topology, plan: Plan) -> None:
         assert beside or one.y + one.height <= two.y or two.y + two.height <= one.y, (one, two)
     boxes = {box.device.key: box for box in plan.boxes}
     bars = {bus.segment.ref: bus.bars for bus in plan.buses}
+    bundles = {bundle.device.key: bundle.bars for bundle in plan.bundles}
     for wire in plan.wires:
         tips = [wire.points[0], wire.points[-1]]
         for end in wire.ends:
             box = boxes[end.device]
             touched = [(x, y) for x, y in tips if x in (box.x, box.x + box.width) and box.y <= y <= box.y + box.height]
+            if not touched:  # one of many wires to those that are at this device alone
+                touched = [tip for tip in tips if on(tip, bundles.get(end.device, ()))]
             assert touched, (end, tips, box)
             tips.remove(touched[0])
-        for x, y in tips:
+        for tip in tips:
             assert len(wire.ends) == 1
-            assert any(x == a == c and b <= y <= d for (a, b), (c, d) in bars[wire.segment.ref]), wire
+            assert on(tip, bars[wire.segment.ref]), wire
+    for bundle in plan.bundles:
+        box = boxes[bundle.device.key]
+        assert any(x in (box.x, box.x + box.width) for x, _ in bundle.points)
+        assert any(on(point, bundle.bars) for point in bundle.points)
     for box in plan.boxes:
         assert box.x >= 0
         assert box.y >= 0
@@ -91,6 +107,15 @@ def test_many_on_one_lan_are_a_grid_about_as_wide_as_it_is_high() -> None:
     assert 0.5 < forty.width / forty.height < 2
     assert crowd.width <= 1232
     assert crowd.height < 2000
+
+
+def test_many_at_one_device_alone_are_a_grid_at_a_bundle() -> None:
+    fabric = clos(8, 32, 8).topology
+    plan = layout.arrange(fabric)
+    assert [bundle.device.name for bundle in plan.bundles] == [f"leaf{number}" for number in range(1, 33)]
+    assert plan.height < 5000
+    assert layout.arrange(clos(2, 4, 3).topology).bundles == ()
+    assert len(layout.arrange(clos(2, 1, 13).topology).bundles) == 1
 
 
 def test_the_longest_names_lose_their_middle() -> None:
