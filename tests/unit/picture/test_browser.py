@@ -17,8 +17,12 @@ import pytest
 
 from k8slan_cli.lan.names import MAX_INTERFACE, MAX_LABEL, MAX_SUBDOMAIN
 from k8slan_cli.picture import NOTHING, Member, NodePart, Topology, several
+from k8slan_cli.picture.devices import heading
+from k8slan_cli.picture.devices import page as devices_page
+from k8slan_cli.picture.devices import svg as devices_svg
 from tests.support.require import require
 from tests.unit.picture.browser import Browser, View, find, start
+from tests.unit.picture.labs import LABS
 
 
 @pytest.fixture(scope="module")
@@ -375,6 +379,33 @@ def test_an_svg_by_itself(scene: str, browser: Browser, tmp_path: Path) -> None:
     with browser.show(path) as view:
         for sight in check(view, path, SCENES[scene], titled=True):
             assert (sight.facts["kind"], sight.facts["root"]) == ("image/svg+xml", "svg")
+
+
+@pytest.mark.parametrize("name", LABS)
+@pytest.mark.parametrize("form", ["page", "svg"])
+def test_devices_and_what_joins_them(name: str, form: str, browser: Browser, tmp_path: Path) -> None:
+    topology = LABS[name].topology
+    path = tmp_path / f"lab.{'html' if form == 'page' else form}"
+    title = heading(topology, "lab")
+    write = devices_page.write if form == "page" else devices_svg.write
+    path.write_text(write(topology, title, "made now"))
+    with browser.show(path) as view:
+        for scheme in ("light", "dark"):
+            sight = Sight.of(view, scheme)
+            assert sight.facts["title"] == title
+            assert sight.facts["strangers"] == sight.facts["others"] == sight.facts["resources"] == []
+            (picture,) = sight.pictures
+            lines = [mark for mark in picture if mark.tag == "path"]
+            # A curve is not its box: what it crosses is not judged, but that it is there and can be seen.
+            assert faults([mark for mark in picture if mark.tag != "path"]) == []
+            assert all(picture[0].holds(line) for line in lines)
+            assert {line.stroke for line in lines if contrast(line.stroke, picture[0].fill) < 3} == set()
+        assert view.requests == [path.as_uri()]
+        assert view.complaints == []
+        if form == "page":
+            for width in (1280, 390):
+                view.resize(width)
+                assert view.run(WIDTHS) == [width, width, []]
 
 
 def test_what_is_said_to_be_there_is_painted(browser: Browser, tmp_path: Path) -> None:
