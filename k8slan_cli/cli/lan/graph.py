@@ -226,7 +226,7 @@ def draw(topologies: Sequence[Topology], output: Picture, made: str = "") -> str
         plain = json.loads(json.dumps([dataclasses.asdict(each) for each in topologies]))
         return Output.read(output).text({"lans": plain})
     if output is Picture.SVG:
-        return several.write_svg(topologies)
+        return several.write_svg(topologies, made)
     if output is Picture.HTML:
         return several.write_page(topologies, made)
     if output is Picture.MERMAID:

@@ -190,3 +190,36 @@ def test_mermaid_quotes_what_would_be_syntax(text: str) -> None:
     assert label
     assert re.fullmatch(r'"[^"]*"', label[1])
     assert label[1][1:-1].replace("#quot;", '"').replace("#35;", "#") == text
+
+
+def size(topology: Topology) -> tuple[int, int]:
+    """Width and height of the SVG, in pixels."""
+    root = ElementTree.fromstring(svg.write(topology))  # noqa: S314
+    return int(root.get("width", "")), int(root.get("height", ""))
+
+
+def crowd(nodes: int, members: int) -> Topology:
+    return lan(*(node(number, *map(pod, range(members))) for number in range(1, nodes + 1)))
+
+
+def test_many_on_a_node_are_in_columns() -> None:
+    few, forty, three_hundred = size(crowd(2, 8)), size(crowd(2, 20)), size(crowd(8, 38))
+    assert few[0] < forty[0] < 1232
+    assert forty[1] < 20 * 50, "no single column"
+    assert three_hundred[0] > 900, "the page is used"
+    assert three_hundred[1] < 4000
+
+
+def test_a_long_name_of_a_node_stretches_nothing() -> None:
+    plain = lan(node(1, pod(1)), node(2, pod(2)), node(3, pod(3)))
+    long = replace(plain, nodes=(replace(plain.nodes[0], name="ip-10-0-0-1." + "x" * 60), *plain.nodes[1:]))
+    assert size(long) == size(plain)
+
+
+def test_addresses_of_ports_are_tooltips() -> None:
+    root = ElementTree.fromstring(svg.write(TWO))  # noqa: S314
+    words = [text.text for text in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert "02:00:00:00:00:01" not in words
+    titles = [title.text for title in root.iter("{http://www.w3.org/2000/svg}title")]
+    assert "pod1, 02:00:00:00:00:01" in titles
+    assert "02:00:00:00:00:01" in "\n".join(draw(TWO)), "a terminal has no tooltips"
