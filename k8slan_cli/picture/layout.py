@@ -123,15 +123,21 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Style:
-    """Height of a box, the gap below it, and how many that are joined to a device alone are each drawn at it."""
+    """Height of a box, the gap below it, and how many that are joined to a device alone are each drawn at it.
+
+    ``named`` is whether lines have the names of their LANs: a lab's are made up.
+    """
 
     box: float = BOX
     gap: float = _GAP
     hosts: int = CROWD
+    named: bool = True
 
     @classmethod
     def of(cls, topology: Topology) -> _Style:
-        return cls(box=LOW, gap=6, hosts=3) if len(topology.devices) >= MANY else cls()
+        if len(topology.devices) >= MANY:
+            return cls(box=LOW, gap=6, hosts=3, named=False)
+        return cls(named=not any(device.lab for device in topology.devices))
 
     def width(self, device: Device) -> float:
         first, second = len(title(device)) * CHAR, len(about(device)) * SMALL
@@ -184,11 +190,17 @@ def trouble(segment: Segment) -> str:
     return "" if segment.state in (READY, UNKNOWN) else f" {segment.state}"
 
 
-def end_words(end: End, segment: Segment) -> tuple[str, bool]:
-    """Return what stands at an end of a wire, and whether something is wrong there."""
-    wrong = trouble(segment).strip() if segment.line and end is segment.ends[0] else ""
-    words = ", ".join(filter(None, (end.impairment, end.note, wrong)))
-    return shown(f"{end.interface} {words}".strip(), LONGEST_LABEL), bool(wrong or (end.note and end.link != WAITING))
+def end_words(end: End, segment: Segment, *, named: bool = False) -> tuple[str, bool]:
+    """Return what stands at an end of a wire, and whether something is wrong there.
+
+    The first end of a line says if its LAN is not ready, and is to have its name too if that is to be ``named``.
+    """
+    first = segment.line and end is segment.ends[0]
+    wrong = trouble(segment).strip() if first else ""
+    lan = f"· {segment.name}" if first and named else ""
+    words = ", ".join(filter(None, (end.impairment, end.note)))
+    text = " ".join(filter(None, (end.interface, lan, wrong, words)))
+    return shown(text, LONGEST_LABEL), bool(wrong or (end.note and end.link != WAITING))
 
 
 # ---------------------------------------------------------------- parts of a picture
@@ -398,7 +410,7 @@ def _component(parts: Sequence[_Part], joins: Iterable[_Join], style: _Style) ->
             one, two, ends = two, one, ends[::-1]
         pairs.setdefault((one, two), []).append((one, two, segment, ends))
     chains = _ranked(by_key, pairs)
-    ways = [way for pair, chain in chains.items() for way in _ways(pairs[pair], chain)]
+    ways = [way for pair, chain in chains.items() for way in _ways(pairs[pair], chain, style)]
     everything = list(dict.fromkeys([*parts, *(part for chain in chains.values() for part in chain)]))
     for part in everything:
         _grow(part)
@@ -450,6 +462,8 @@ def _depths(parts: Mapping[str, _Part], joins: Sequence[_Join]) -> dict[str, tup
     beside = {key: list(dict.fromkeys(others)) for key, others in _neighbours(parts, joins).items()}
     fewest = min(map(len, beside.values()))
     ends = [key for key, others in beside.items() if len(others) == fewest]
+    # What is outside the cluster is at the edge of it, but may well be joined to the network's core.
+    ends = [key for key in ends if not (device := parts[key].device) or device.kind != HOST] or ends
     if max(map(len, beside.values())) <= 2:  # a chain or a ring
         along = _distances(ends[:1], beside)
         return {key: (0, along[key], number) for number, key in enumerate(parts)}
@@ -505,7 +519,7 @@ def _ranked(
     return chains
 
 
-def _ways(joins: Sequence[_Join], chain: Sequence[_Part]) -> Iterator[_Way]:
+def _ways(joins: Sequence[_Join], chain: Sequence[_Part], style: _Style) -> Iterator[_Way]:
     for _, _, segment, ends in joins:
         leads: list[_Lead] = []
         for at, part in enumerate(chain):
@@ -514,7 +528,7 @@ def _ways(joins: Sequence[_Join], chain: Sequence[_Part]) -> Iterator[_Way]:
                 lead = _Lead(part)
                 if part.device is not None and segment is not None:
                     end = next(end for end in ends if end.device == part.device.key)
-                    lead.text, lead.ill = end_words(end, segment)
+                    lead.text, lead.ill = end_words(end, segment, named=style.named)
                 side.append(lead)
                 leads.append(lead)
         for one, two in zip(leads[::2], leads[1::2], strict=True):

@@ -22,7 +22,7 @@ LEGEND = {
     "bus": "Thick orange line: a LAN of more than two, or of one.",
     "down": "Red, dashed: the link is down.",
     "waiting": "Grey, dotted: waits to attach.",
-    "impaired": "Brown: a link with an impairment.",
+    "impaired": "Brown or amber: a link with an impairment.",
     "ill": "Red name: a LAN that is not ready.",
     "count": "name ×4: so many pods of one controller.",
 }

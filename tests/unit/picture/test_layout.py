@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from k8slan_cli.picture import layout
-from k8slan_cli.picture.layout import Plan
+from k8slan_cli.picture.layout import Box, Plan
 from k8slan_cli.picture.topology import Device, Topology
 from tests.unit.picture.labs import LABS, Lab, clos, ring, star
 
@@ -20,7 +20,13 @@ Point = tuple[float, float]
 def on(point: Point, bars: Iterable[tuple[Point, Point]]) -> bool:
     """Whether a point is on an upright bar."""
     x, y = point
-    return any(x == a == c and b <= y <= d for (a, b), (c, d) in bars)
+    near = 0.01  # pixels
+    return any(abs(x - a) < near and a == c and b - near <= y <= d + near for (a, b), (c, d) in bars)
+
+
+def edges(box: Box) -> list[tuple[Point, Point]]:
+    """The left and the right edge of a box."""
+    return [((x, box.y), (x, box.y + box.height)) for x in (box.x, box.x + box.width)]
 
 
 def check(topology: Topology, plan: Plan) -> None:
@@ -39,7 +45,7 @@ def check(topology: Topology, plan: Plan) -> None:
         tips = [wire.points[0], wire.points[-1]]
         for end in wire.ends:
             box = boxes[end.device]
-            touched = [(x, y) for x, y in tips if x in (box.x, box.x + box.width) and box.y <= y <= box.y + box.height]
+            touched = [tip for tip in tips if on(tip, edges(box))]
             if not touched:  # one of many wires to those that are at this device alone
                 touched = [tip for tip in tips if on(tip, bundles.get(end.device, ()))]
             assert touched, (end, tips, box)
@@ -49,7 +55,7 @@ def check(topology: Topology, plan: Plan) -> None:
             assert on(tip, bars[wire.segment.ref]), wire
     for bundle in plan.bundles:
         box = boxes[bundle.device.key]
-        assert any(x in (box.x, box.x + box.width) for x, _ in bundle.points)
+        assert any(on(point, edges(box)) for point in bundle.points)
         assert any(on(point, bundle.bars) for point in bundle.points)
     for box in plan.boxes:
         assert box.x >= 0
@@ -94,6 +100,14 @@ def test_a_fabric_goes_from_spines_to_hosts_in_the_order_of_names() -> None:
         ["leaf1", "leaf2", "leaf3", "leaf4"],
         ["host1-1", "host2-1", "host3-1", "host4-1"],
     ]
+
+
+def test_hardware_outside_makes_no_core_an_edge() -> None:
+    lab = clos(2, 2, 1).device("hw", kind="host")
+    lab.lan("up", "spine1", "hw")
+    found = columns(lab)
+    place = {name: number for number, column in enumerate(found) for name in column}
+    assert place["spine1"] == place["spine2"] < place["leaf1"] == place["leaf2"]
 
 
 def test_a_ring_is_round_and_a_chain_straight() -> None:

@@ -14,6 +14,7 @@ from k8slan_cli.picture import Topology
 from k8slan_cli.picture.topology import Seen
 from tests.support import scene
 from tests.unit.picture.cluster import BLUE, RED, topology
+from tests.unit.render.command import call
 
 
 def test_a_lan_without_anybody() -> None:
@@ -80,6 +81,20 @@ def test_json_is_the_same_of_one_and_of_several() -> None:
         document = json.loads(graph.drawing(found, Picture.JSON))
         assert [lan["name"] for lan in document["lans"]] == sorted(each.lan.ref.name for each in found)
         assert set(document) == {"devices", "lans"}
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["blue", "-A"], "names cannot be combined with -A or -l"),
+        (["blue", "-l", "a=b"], "names cannot be combined with -A or -l"),
+        (["-w", "-o", "svg"], "-w is for pictures in a terminal"),
+        (["--by", "node", "-o", "dot"], "-o dot is of devices"),
+        (["--by", "colour"], "colour"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(words: list[str], complaint: str) -> None:
+    assert complaint in call("lan", "graph", *words, status=2).stderr
 
 
 def test_colours_are_for_who_sees_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,7 +42,16 @@ def test_states_are_seen() -> None:
     assert [classes.count(kind) for kind in ("wire down", "wire waiting", "wire impaired")] == [1, 1, 2]
     assert {each.get("class") for each in root.iter(SVG + "g")} >= {"device", "device waiting", "device migrating"}
     words = [text.text for text in root.iter(SVG + "text")]
-    assert {"eth2 link down", "eth3 NodesDegraded", "eth1 loss 1%", "web ×38", "empty (no attachments)"} <= set(words)
+    assert {"eth2 link down", "eth3 · sick NodesDegraded", "eth1 loss 1%", "web ×38", "empty (no attachments)"} <= set(
+        words
+    )
+
+
+def test_lines_have_the_names_of_lans_that_a_person_has_named() -> None:
+    lab = clos(1, 1, 0)
+    assert ">eth1 · s1l1</text>" in svg.write(lab.topology)
+    lab.device("spine1", lab="clos")
+    assert "s1l1" not in "".join(re.findall("<text.*", svg.write(lab.topology)))
 
 
 def test_what_a_tooltip_says() -> None:
