@@ -16,13 +16,14 @@ from k8slan_cli.picture.mermaid import quoted
 _SIZE = re.compile(r'<svg [^>]*width="(\d+)" height="(\d+)">')
 _GAP = 16
 
-_SIGNS = {
+SIGNS = {
     "VM": "Purple, with square corners: a VM.",
     "link down": "Red, dashed: the link is down.",
     "waits to attach": "Grey, dotted: waits to attach.",
     "pods of one controller": "name ×4: so many pods of one controller.",
 }
-_STYLE = """
+"""What the signs of a picture mean, by the words that the terminal has for them."""
+STYLE = """
   :root { color-scheme: light dark; --page: #ffffff; --text: #1f2733; --quiet: #5b6675; --line: #c9d0d9; }
   @media (prefers-color-scheme: dark) {
     :root { --page: #14181e; --text: #e4e9f0; --quiet: #a3afbf; --line: #3a4456; }
@@ -43,11 +44,13 @@ _STYLE = """
 """
 
 
-def write_svg(topologies: Sequence[Topology]) -> str:
-    """One SVG document: the pictures below each other."""
-    if len(topologies) == 1:
-        return svg.write(topologies[0])
-    pictures = [(text, *_size(text)) for text in map(svg.write, topologies)]
+def write_svg(topologies: Sequence[Topology], made: str = "") -> str:
+    """One SVG document: the pictures below each other, what their signs mean, and when and of what it was ``made``."""
+    notes = [*_meanings(topologies), made] if made else _meanings(topologies)
+    texts = [svg.write(each) for each in topologies[:-1]] + [svg.write(each, notes=notes) for each in topologies[-1:]]
+    if len(texts) == 1:
+        return texts[0]
+    pictures = [(text, *_size(text)) for text in texts]
     width = max((w for _, w, _ in pictures), default=0)
     height = sum(h + _GAP for _, _, h in pictures)
     parts = [
@@ -60,6 +63,10 @@ def write_svg(topologies: Sequence[Topology]) -> str:
         parts.append(text.replace("<svg ", f'<svg y="{top}" ', 1).rstrip())
         top += tall + _GAP
     return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def _meanings(topologies: Sequence[Topology]) -> list[str]:
+    return [SIGNS[words] for _, words in legend(topologies) if words in SIGNS]
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -81,7 +88,7 @@ def write_page(topologies: Sequence[Topology], made: str = "") -> str:
     parts = [
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n<body>",
+        f"<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>",
     ]
     if len(topologies) != 1:
         items = "".join(f'<li><a href="#lan{n}">{svg.xml(t.title)}</a></li>' for n, t in enumerate(topologies))
@@ -91,8 +98,7 @@ def write_page(topologies: Sequence[Topology], made: str = "") -> str:
         parts.append(f'<section id="lan{number}">\n<{heading}>{svg.xml(topology.title)}</{heading}>')
         parts.append(f'<div class="picture">\n{svg.write(topology, titled=False)}</div>')
         parts += [*_rows(topology), "</section>"]
-    signs = [words for sign, words in legend(topologies)]
-    foot = [_SIGNS[words] for words in signs if words in _SIGNS] + [svg.xml(made)] * bool(made)
+    foot = _meanings(topologies) + [svg.xml(made)] * bool(made)
     parts += [f"<footer>{''.join(f'<p>{line}</p>' for line in foot)}</footer>"] * bool(foot)
     return "\n".join([*parts, "</body>\n</html>"]) + "\n"
 

@@ -32,9 +32,9 @@ ASCII = str.maketrans(
     dict.fromkeys("─", "-")
     | dict.fromkeys("═", "=")
     | dict.fromkeys("│║╿", "|")
-    | dict.fromkeys("┌┐└┘├┼╔╗╚╝╟╠╧", "+")
-    | dict.fromkeys("┃┓┨", "#")
-    | {"·": ",", "…": "~", "╳": "x", "┄": "."}
+    | dict.fromkeys("┌┐└┘├┬┼╔╗╚╝╟╠╧", "+")
+    | dict.fromkeys("┃┓┨┳┣┗╺", "#")
+    | {"·": ",", "×": "x", "…": "~", "╳": "x", "┄": "."}
 )
 
 

@@ -64,6 +64,7 @@ class Occupant:
     ``leaving``  its pod is being deleted
     ``end``      set while its VM migrates, and so is on its spoke at two nodes
     ``reason``   why a pod waits, as far as it is known
+    ``lab``      the lab that its pod belongs to, ``lab_node`` its name there; "" if the pod has none, or is not known
     """
 
     lan: LanRef
@@ -75,6 +76,8 @@ class Occupant:
     leaving: bool = False
     end: End | None = None
     reason: str = ""
+    lab: str = ""
+    lab_node: str = ""
 
     @property
     def who(self) -> str:
@@ -226,15 +229,18 @@ def occupancy(ref: LanRef, lan: Lan | None, vteps: Iterable[Vtep] | None, pods: 
             vtep=vtep,
             removed=not offered(port),
             holder=instead.get((vtep.node, port)),
-            leaving=bool(port.pod and port.pod in known and known[port.pod].deleting),
+            leaving=pod is not None and pod.deleting,
             end=ends.get((vtep.node, port)),
+            lab=pod.lab if pod else "",
+            lab_node=pod.lab_node if pod else "",
         )
         for vtep in found
         for port in vtep.ports
+        for pod in (known.get(port.pod) if port.pod else None,)
     ]
     there = {(item.port.pod, item.port.interface) for item in attached}
     waiting = [
-        Occupant(lan=ref, node=pod.node, port=port, reason=_stuck(pod, network))
+        Occupant(lan=ref, node=pod.node, port=port, reason=_stuck(pod, network), lab=pod.lab, lab_node=pod.lab_node)
         for pod, port, network in wanted
         if not pod.deleting and not any((name, network.interface) in there for name in _refs(pod))
     ]

@@ -50,6 +50,7 @@ class Pod:
 
     ``vmi`` is the UID of the VirtualMachineInstance that it runs: while a VM migrates, two launchers have the same one.
     ``node`` is "" for a pod that waits for one. ``host_network``: it has its node's network, and multus adds nothing.
+    ``lab`` and ``lab_node`` are the lab that it belongs to and its name there, "" for none.
     """
 
     namespace: str
@@ -61,6 +62,8 @@ class Pod:
     vmi: str = ""
     deleting: bool = False
     host_network: bool = False
+    lab: str = ""
+    lab_node: str = ""
     networks: tuple[Network, ...] = ()
 
     @property
@@ -116,6 +119,8 @@ def decode_pod(document: Mapping[str, Any]) -> Pod:
         vmi=labels.get(_VMI_KEY) or "",
         deleting="deletionTimestamp" in metadata,
         host_network=spec.get("hostNetwork") is True,
+        lab=labels.get(names.LAB_LABEL) or "",
+        lab_node=labels.get(names.LAB_NODE_LABEL) or "",
         networks=_networks(annotations, namespace),
     )
 

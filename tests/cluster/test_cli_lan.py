@@ -455,6 +455,12 @@ def test_graph(cli: Cli) -> None:
     assert page.startswith("<!doctype html>")
     assert "virt-launcher" not in page
     assert "<td>firewall (VM)</td>" in page
+    devices = json.loads(cli("lan", "graph", "red", "-o", "json").stdout)
+    assert {"router-a", "firewall"} <= {device["name"] for device in devices["devices"]}
+    assert [lan["name"] for lan in devices["lans"]] == ["red"]
+    assert "router-a" in cli("lan", "graph", "red", "--by", "device").stdout
+    assert cli("lan", "graph", "-A", "-o", "dot").stdout.startswith("graph lans {")
+    assert "is not a label selector" in cli("lan", "graph", "-l", "a=,b", status=2).stderr
 
 
 @pytest.mark.parametrize("columns", [80, 160, 40])

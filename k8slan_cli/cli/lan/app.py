@@ -24,7 +24,7 @@ class _Commands(Panels):
             f"{_HERE}.macs:macs",
             "List the MAC addresses that a LAN's nodes have learned: who sends with each, on which node, when last.",
         ),
-        "graph": Late(f"{_HERE}.graph:graph", "Draw LANs: nodes, who is plugged in where, and what joins them."),
+        "graph": Late(f"{_HERE}.graph:graph", "Draw LANs and who is on them."),
         "example": Late(
             f"{_HERE}.example:example",
             "Print a manifest that is plugged into a LAN, to change and to apply with kubectl.",

@@ -184,6 +184,11 @@ def removed(line: str) -> str:
     return f"{RED}{line}{PLAIN}" if _colours() else line
 
 
+def quiet(line: str) -> str:
+    """What there is little to say of."""
+    return f"{GREY}{line}{PLAIN}" if _colours() else line
+
+
 def _colours() -> bool:
     """Whether a person sees colours here, and wants them (no-color.org, force-color.org)."""
     if os.environ.get("NO_COLOR"):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from k8slan_cli.picture import Link, Member, NodePart, Topology, several
-from k8slan_cli.picture.fold import folded, legend
+from k8slan_cli.picture.fold import folded, folded_devices, legend
+from tests.unit.picture.labs import Lab
 
 MADE_UP = ("bcdfg", "hjklm", "npqrs", "tvwxz", "24567")
 
@@ -48,3 +49,31 @@ def test_a_page_says_what_its_signs_mean_and_when_it_was_made() -> None:
     foot = re.search("<footer>(.*)</footer>", page)
     assert foot is not None
     assert foot[1].endswith("<p>2026-11-26 12:00 UTC, &lt;here&gt;</p>")
+
+
+def test_pods_of_a_controller_are_one_device_on_whatever_nodes() -> None:
+    lab = Lab()
+    for number, end in enumerate(MADE_UP):
+        lab.device(f"meadow-7d9f8b6c5-{end}", node=f"w{number % 2}")
+    ill = lab.device("meadow-7d9f8b6c5-zzzzz").end("meadow-7d9f8b6c5-zzzzz", link="down")
+    lab.lan("blue", *(f"meadow-7d9f8b6c5-{end}" for end in MADE_UP), ill, "router")
+    found = folded_devices(lab.topology)
+    assert [(device.name, device.count, device.node) for device in found.devices] == [
+        ("meadow", 5, ""),
+        ("meadow-7d9f8b6c5-zzzzz", 1, "worker1"),
+        ("router", 1, "worker1"),
+    ]
+    (segment,) = found.lans
+    assert [end.device for end in segment.ends] == [device.key for device in found.devices]
+    assert segment.ends[0].mac == ""
+
+
+def test_devices_of_a_lab_and_those_on_other_lans_are_not_folded() -> None:
+    lab = Lab()
+    for number in range(5):
+        lab.device(f"leaf-{number}", lab="clos")
+    lab.lan("blue", *(f"leaf-{number}" for number in range(5)))
+    other = Lab().lan("one", *(f"web-{number}" for number in range(3)))
+    other.lan("two", *(f"web-{number}" for number in range(3, 6)))
+    for each in (lab.topology, other.topology):
+        assert folded_devices(each) == each

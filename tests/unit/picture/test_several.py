@@ -61,7 +61,7 @@ class _Page(HTMLParser):
         found = dict(attrs)
         self.links += [found[key] or "" for key in ("href", "src", "xlink:href") if key in found]
         self.ids += [found["id"] or ""] if "id" in found else []
-        if tag not in ("meta", "rect", "path"):
+        if tag not in ("meta", "path"):
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -85,3 +85,11 @@ def test_a_page_stands_alone(topologies: list[Topology]) -> None:
     for each in topologies:
         assert page.text.count(each.title) >= 2
     assert ("other/<b>&" in page.text) == (BLUE in topologies)
+
+
+@pytest.mark.parametrize("topologies", [[RED], [RED, BLUE]])
+def test_svg_says_what_its_signs_mean_and_when_it_was_made(topologies: list[Topology]) -> None:
+    text = several.write_svg(topologies, "2026-11-27 12:00 UTC, <here>")
+    ElementTree.fromstring(text)  # noqa: S314 - our own
+    assert text.count(f">{several.SIGNS['VM']}</text>") == 1
+    assert text.count(">2026-11-27 12:00 UTC, &lt;here&gt;</text>") == 1

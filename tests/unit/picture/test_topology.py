@@ -1,192 +1,184 @@
-"""The picture of a LAN, as text, Mermaid and SVG: what is drawn, what fits, and what is never broken."""
+"""From LANs and who is on them to devices and what joins them."""
 
 from __future__ import annotations
 
-import re
-from dataclasses import replace
-from xml.etree import ElementTree
+from collections.abc import Iterable
 
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from k8slan_cli.inventory import lans
+from k8slan_cli.lan.model import LanRef
+from k8slan_cli.lan.names import LAB_LABEL, LAB_NODE_LABEL
+from k8slan_cli.picture import topology
+from k8slan_cli.picture.topology import Device, End, Seen, Topology
+from tests.support import scene
+from tests.support.scene import Object
 
-from k8slan_cli.picture import Link, Member, NodePart, Topology, mermaid, svg
-from k8slan_cli.picture.text import draw
 
-
-def pod(number: int) -> Member:
-    return Member(
-        name=f"pod{number}", port=f"pod{number}p", lines=(f"net1 10.18.0.{number}", f"02:00:00:00:00:0{number}")
+def seen(lan: Object, *vteps: Object, pods: Iterable[Object] = ()) -> Seen:
+    item = lans.read(lan)
+    ready = item.ready
+    state = "unknown" if ready is None else "Ready" if ready.status else ready.reason
+    return Seen(
+        lan=lans.sound(item), on=scene.on(lan, vteps, pods), state=state, message=ready.message if ready else ""
     )
 
 
-VM = Member(name="vm3f9a", port="vm3f9ap", lines=("tap1234567890", "02:00:00:00:00:99"), vm=True)
+def pulled(*names: str, **spec: object) -> Object:
+    found = scene.lan(**spec)
+    found["metadata"]["annotations"] = {"lan.k8slan.io/links-down": ",".join(names)}
+    return found
 
 
-def node(number: int, *members: Member) -> NodePart:
-    uplink = f"eth0 198.18.0.{number}"
-    return NodePart(name=f"node{number}", bridge="br0", tunnel="vxlan0", uplink=uplink, members=members)
+def ends(found: Topology) -> dict[str, tuple[str, str]]:
+    return {end.device: (end.link, end.note) for segment in found.lans for end in segment.ends}
 
 
-def lan(*nodes: NodePart) -> Topology:
-    return Topology(title="LAN default/demo: VNI 7, unicast, MTU 1446", underlay="underlay, MTU 1500", nodes=nodes)
+def test_a_lan_in_use() -> None:
+    found = topology.of([seen(scene.RED, *scene.VTEPS, pods=scene.PODS)])
+    assert found.devices == (
+        Device(key="lab/firewall", name="firewall", kind="vm", node="worker2"),
+        Device(key="lab/router-a", name="router-a", node="worker1"),
+        Device(key="lab/router-b", name="router-b", node="worker2"),
+    )
+    (segment,) = found.lans
+    assert (segment.ref, segment.state, segment.vni, segment.line) == (
+        LanRef(namespace="lab", name="red"),
+        "Ready",
+        10000,
+        False,
+    )
+    assert segment.ends == (
+        End(
+            device="lab/router-a",
+            interface="net1",
+            spoke="e1",
+            mac="02:a1:00:00:00:01",
+            addresses=("10.9.0.1/24",),
+        ),
+        End(device="lab/router-b", interface="lan0", spoke="e2", mac="02:a1:00:00:00:02"),
+        End(device="lab/firewall", interface="net1", spoke="vm1", mac="02:a1:00:00:00:03"),
+    )
 
 
-TWO = lan(node(1, pod(1), pod(2)), node(2, pod(3), VM))
-FOUR = lan(node(1, pod(1)), node(2, pod(2)), node(3, pod(3)), node(4, VM))
-
-PICTURE = """\
-LAN default/demo: VNI 7, unicast, MTU 1446
-
-┌ node1 ─────────────────────────────┐  ┌ node2 ─────────────────────────────┐
-│                              br0 ┓ │  │                              br0 ┓ │
-│ ┌ pod1 ─────────────┐            ┃ │  │ ┌ pod3 ─────────────┐            ┃ │
-│ │ net1 10.18.0.1    ├── pod1p ───┨ │  │ │ net1 10.18.0.3    ├── pod3p ───┨ │
-│ │ 02:00:00:00:00:01 │            ┃ │  │ │ 02:00:00:00:00:03 │            ┃ │
-│ └───────────────────┘            ┃ │  │ └───────────────────┘            ┃ │
-│ ┌ pod2 ─────────────┐            ┃ │  │ ╔ vm3f9a ═══════════╗            ┃ │
-│ │ net1 10.18.0.2    ├── pod2p ───┨ │  │ ║ tap1234567890     ╟─ vm3f9ap ──┨ │
-│ │ 02:00:00:00:00:02 │            ┃ │  │ ║ 02:00:00:00:00:99 ║            ┃ │
-│ └───────────────────┘            ┃ │  │ ╚═══════════════════╝            ┃ │
-│                           vxlan0 ╿ │  │                           vxlan0 ╿ │
-│                  eth0 198.18.0.1 │ │  │                  eth0 198.18.0.2 │ │
-└──────────────────────────────────┼─┘  └──────────────────────────────────┼─┘
-══ underlay, MTU 1500 ═════════════╧═══════════════════════════════════════╧══
-""".splitlines()
-
-FOUR_IN_ASCII = """\
-LAN default/demo: VNI 7, unicast, MTU 1446
-
-  + node1 -----------------------------+  + node2 -----------------------------+
-  |                              br0 # |  |                              br0 # |
-  | + pod1 -------------+            # |  | + pod2 -------------+            # |
-  | | net1 10.18.0.1    +-- pod1p ---# |  | | net1 10.18.0.2    +-- pod2p ---# |
-  | | 02:00:00:00:00:01 |            # |  | | 02:00:00:00:00:02 |            # |
-  | +-------------------+            # |  | +-------------------+            # |
-  |                           vxlan0 | |  |                           vxlan0 | |
-  |                  eth0 198.18.0.1 | |  |                  eth0 198.18.0.2 | |
-  +----------------------------------+-+  +----------------------------------+-+
-+= underlay, MTU 1500 ===============+=======================================+==
-| + node3 -----------------------------+  + node4 -----------------------------+
-| |                              br0 # |  |                              br0 # |
-| | + pod3 -------------+            # |  | + vm3f9a ===========+            # |
-| | | net1 10.18.0.3    +-- pod3p ---# |  | | tap1234567890     +- vm3f9ap --# |
-| | | 02:00:00:00:00:03 |            # |  | | 02:00:00:00:00:99 |            # |
-| | +-------------------+            # |  | +===================+            # |
-| |                           vxlan0 | |  |                           vxlan0 | |
-| |                  eth0 198.18.0.3 | |  |                  eth0 198.18.0.4 | |
-| +----------------------------------+-+  +----------------------------------+-+
-+====================================+=======================================+==
-""".splitlines()
+def test_a_device_on_several_lans_is_one() -> None:
+    one = scene.vtep("w1", scene.port("r1", "a", interface="eth1"), scene.port("r2", "b", interface="eth1"), lan="x")
+    two = scene.vtep("w1", scene.port("r1", "a", interface="eth2"), scene.port("r3", "b", interface="eth1"), lan="y")
+    specs = [scene.lan(name, spokes=["a", "b"]) for name in ("y", "x")]
+    found = topology.of([seen(specs[0], two), seen(specs[1], one)])
+    assert [device.key for device in found.devices] == ["lab/r1", "lab/r2", "lab/r3"]
+    assert [(segment.ref.name, segment.line) for segment in found.lans] == [("x", True), ("y", True)]
 
 
-def test_two_nodes_at_80_columns() -> None:
-    assert draw(TWO) == PICTURE
+def test_two_interfaces_of_one_device_make_no_line() -> None:
+    ports = [scene.port("r1", spoke, interface=spoke) for spoke in ("a", "b")]
+    (segment,) = topology.of([seen(scene.lan(spokes=["a", "b"]), scene.vtep("w1", *ports))]).lans
+    assert [end.device for end in segment.ends] == ["lab/r1", "lab/r1"]
+    assert not segment.line
 
 
-def test_four_nodes_go_into_two_rows_on_one_underlay_in_ascii_too() -> None:
-    assert draw(FOUR, unicode=False) == FOUR_IN_ASCII
-
-
-def test_a_wide_terminal_has_them_in_one_row_and_a_narrow_one_below_each_other() -> None:
-    assert len(draw(FOUR, width=200)) == 12
-    narrow = draw(TWO, width=40)
-    assert sum("═ underlay" in line for line in narrow) == 1
-    assert max(map(len, narrow)) <= 40
-
-
-def test_a_link_that_is_down_and_one_that_is_waited_for_are_no_wires() -> None:
-    down = Member(name="a", port="e1", lines=("link down",), link=Link.DOWN)
-    waiting = Member(name="b", port="e2", lines=("net1 (waiting)",), link=Link.WAITING)
-    ill = replace(node(1, down, waiting), note="Degraded: there is no device bond0 here; it may come back", ill=True)
-    shown = draw(lan(ill), width=41)
-    assert [line for line in shown if "Degraded" in line or "back" in line or "┨" in line or "┄" in line] == [
-        "│ Degraded: there is no device bond0  │",
-        "│ here; it may come back              │",
-        next(line for line in shown if "╳ e1 ╳" in line),
-        next(line for line in shown if "┄ e2 ┄" in line and "┨" not in line),
+def test_who_waits_and_a_link_that_is_down() -> None:
+    lan = pulled("e1", spokes=["e1", "e2", "e3"])
+    pods = [scene.pod("c", "k8slan-veth-e3", node="w2", phase="Pending")]
+    found = topology.of([seen(lan, scene.vtep("w1", scene.port("a", "e1"), scene.port("b", "e2")), pods=pods)])
+    assert ends(found) == {"lab/a": ("down", "link down"), "lab/b": ("up", ""), "lab/c": ("waiting", "")}
+    assert [(device.name, device.state) for device in found.devices] == [
+        ("a", "attached"),
+        ("b", "attached"),
+        ("c", "waiting"),
     ]
-    assert "x e1 x" in "\n".join(draw(lan(ill), unicode=False))
-    text = svg.write(lan(ill))
-    assert [text.count(f'class="{kind}"') for kind in ("wire", "wire down", "wire waiting", "ill")] == [0, 1, 1, 2]
-    assert "x--x|" in mermaid.write(lan(ill))
 
 
-def test_a_node_without_a_part_of_the_lan_and_one_with_a_note() -> None:
-    lines = draw(
-        lan(NodePart(name="a"), NodePart(name="b", bridge="br0", members=(pod(1),), note="Degraded: no underlay"))
-    )
-    picture = "\n".join(lines)
-    assert picture.count("nothing of the LAN here") == 1
-    assert "Degraded: no underlay" in picture
-    assert "╿" not in picture
-    assert "╧" not in lines[-1]
-    assert draw(lan()) == ["LAN default/demo: VNI 7, unicast, MTU 1446", ""]
+def test_what_is_wrong_stands_at_the_end() -> None:
+    found = topology.of([seen(scene.lan(spokes=["e1"]), *scene.TWICE)])
+    assert ends(found) == {"lab/d1": ("down", "spoke in use twice"), "lab/d2": ("up", "spoke in use twice")}
 
 
-words = st.text(st.characters(codec="ascii", categories=["L", "N", "P", "S"]), max_size=60)
-members = st.builds(
-    Member,
-    name=words,
-    port=st.text("abcp0123", min_size=1, max_size=14),
-    lines=st.lists(words, max_size=3).map(tuple),
-    vm=st.booleans(),
-)
-nodes = st.builds(
-    NodePart,
-    name=words,
-    bridge=st.sampled_from(["", "br0", "thirteenchars"]),
-    tunnel=st.sampled_from(["", "vxlan0"]),
-    uplink=words,
-    members=st.lists(members, max_size=3).map(tuple),
-    note=st.one_of(st.just(""), words),
-)
-topologies = st.builds(Topology, title=words, underlay=words, nodes=st.lists(nodes, max_size=5).map(tuple))
+def test_an_impairment_in_words() -> None:
+    spec = {"spokes": ["a", "b"], "links": {"a": {"delay": "20ms"}, "b": {"toPod": {"loss": "1%"}}}}
+    ports = [scene.port("r1", "a"), scene.port("r2", "b")]
+    (segment,) = topology.of([seen(scene.lan(**spec), scene.vtep("w1", *ports))]).lans
+    assert [end.impairment for end in segment.ends] == ["delay 20ms", "loss 1% to pod"]
 
 
-@given(topologies, st.integers(40, 200), st.booleans())
-def test_any_picture_fits_its_width(topology: Topology, width: int, unicode: bool) -> None:
-    lines = draw(topology, width=width, unicode=unicode)
-    assert max(map(len, lines)) <= width
-    assert unicode or all(line.isascii() for line in lines)
-    assert not any("\n" in line for line in lines)
+def test_names_have_their_namespace_where_there_are_several() -> None:
+    ports = [scene.port("r1"), scene.port("other/r1")]
+    found = topology.of([seen(scene.lan(dynamic=True), scene.vtep("w1", *ports))])
+    assert [(device.key, device.name) for device in found.devices] == [
+        ("lab/r1", "lab/r1"),
+        ("other/r1", "other/r1"),
+    ]
 
 
-@given(topologies)
-def test_any_svg_is_well_formed_and_says_all_of_it(topology: Topology) -> None:
-    document = ElementTree.fromstring(svg.write(topology))  # noqa: S314
-    shown = ["".join(e.itertext()) for e in document.iter("{http://www.w3.org/2000/svg}text")]
-    assert {topology.title, topology.underlay} <= set(shown)
-    for part in topology.nodes:
-        for member in part.members if part.bridge else ():
-            assert {member.name, member.port, *member.lines} <= set(shown)
+def test_a_pod_of_a_lab_has_the_name_that_the_lab_gives_it() -> None:
+    pod = scene.pod("clos-leaf1-abcde", "k8slan-veth-e1", got=[("k8slan-veth-e1", "net1", "02:00:00:00:00:01")])
+    pod["metadata"]["labels"] = {LAB_LABEL: "clos", LAB_NODE_LABEL: "leaf1"}
+    vtep = scene.vtep("worker1", scene.port("clos-leaf1-abcde", "e1"))
+    (device,) = topology.of([seen(scene.lan(spokes=["e1"]), vtep, pods=[pod])]).devices
+    assert (device.key, device.name, device.lab) == ("lab/clos-leaf1-abcde", "leaf1", "clos")
 
 
-@given(st.text(st.characters()))
-def test_any_text_can_be_in_an_svg(text: str) -> None:
-    document = ElementTree.fromstring(svg.write(lan(NodePart(name=text))))  # noqa: S314
-    assert len(document.findall("{http://www.w3.org/2000/svg}text")) == 4
+def test_a_vm_that_migrates_is_one_device_at_the_node_where_it_runs() -> None:
+    def port(pod: str, **more: object) -> Object:
+        return scene.port(pod, "v", vm="fw", kind="macvtap", **more)
+
+    vteps = [scene.vtep("w1", port("l1"), version=3), scene.vtep("w2", port("l2", migrating=True), version=5)]
+    (segment,) = (found := topology.of([seen(scene.lan(spokes=["v"]), *vteps)])).lans
+    assert [(device.key, device.state) for device in found.devices] == [("lab/fw", "migrating")]
+    assert [end.note for end in segment.ends] == ["migrating, other end on w2"]
 
 
-def test_the_svg_stands_alone_and_knows_the_dark() -> None:
-    text = svg.write(lan(*(node(number, pod(number)) for number in range(1, 6))))
-    assert "prefers-color-scheme: dark" in text
-    assert re.findall(r'(?:href|src)="|url\(|@import|<script', text) == []
-    assert text.count('class="underlay"') == 3  # two rows and what joins them
+def test_a_vm_and_a_pod_of_one_name_are_two() -> None:
+    ports = [scene.port("fw"), scene.port("launcher", vm="fw", kind="macvtap")]
+    found = topology.of([seen(scene.lan(dynamic=True), scene.vtep("w1", *ports))])
+    assert [(device.key, device.kind) for device in found.devices] == [("lab/fw", "pod"), ("lab/fw (VM)", "vm")]
+    assert set(ends(found)) == {device.key for device in found.devices}
 
 
-def test_mermaid_has_every_link() -> None:
-    lines = mermaid.write(TWO).splitlines()
-    assert lines[3] == "flowchart TB"
-    assert '    n0m0 ---|"pod1p"| n0br' in lines
-    assert '    n1m1[["vm3f9a<br>tap1234567890<br>02:00:00:00:00:99"]]' in lines
-    assert '  n1br ---|"vxlan0<br>eth0 198.18.0.2"| underlay' in lines
+def test_hardware_behind_uplinks_and_beyond_the_cluster() -> None:
+    uplinks = [{"device": "eth1", "vlan": 7, "carrier": True, "active": True}]
+    lan = scene.lan(spokes=["a"], remotes=["192.0.2.99"])
+    found = topology.of([seen(lan, scene.vtep("w1", scene.port("r", "a"), uplinks=uplinks))])
+    assert [(device.key, device.name, device.kind) for device in found.devices] == [
+        ("lab/r", "r", "pod"),
+        ("remote:192.0.2.99", "192.0.2.99", "host"),
+        ("host:w1/eth1", "eth1 of w1", "host"),
+    ]
+    assert ends(found)["host:w1/eth1"] == ("up", "uplink, active")
 
 
-@pytest.mark.parametrize("text", ['say "hi"', "#1;", "a]b"])
-def test_mermaid_quotes_what_would_be_syntax(text: str) -> None:
-    written = mermaid.write(lan(NodePart(name=text, note="x")))
-    label = re.search(r"subgraph n0\[(.*)\]$", written, re.MULTILINE)
-    assert label
-    assert re.fullmatch(r'"[^"]*"', label[1])
-    assert label[1][1:-1].replace("#quot;", '"').replace("#35;", "#") == text
+def test_the_json_form_has_all_of_it() -> None:
+    ready = scene.status(scene.condition("Ready", False, "NodesDegraded", "w1: no\ndevice"))
+    vtep = scene.vtep("w1", scene.port("r1", "e1", "02:00:00:00:00:01", addresses=["10.0.0.1/24"]))
+    assert topology.document(topology.of([seen(scene.lan(spokes=["e1"], status=ready), vtep)])) == {
+        "devices": [
+            {
+                "key": "lab/r1",
+                "name": "r1",
+                "kind": "pod",
+                "node": "w1",
+                "lab": "",
+                "state": "attached",
+                "count": 1,
+            }
+        ],
+        "lans": [
+            {
+                "namespace": "lab",
+                "name": "red",
+                "state": "NodesDegraded",
+                "message": "w1: no device",
+                "vni": 10000,
+                "ends": [
+                    {
+                        "device": "lab/r1",
+                        "interface": "net1",
+                        "spoke": "e1",
+                        "mac": "02:00:00:00:00:01",
+                        "addresses": ["10.0.0.1/24"],
+                        "link": "up",
+                        "impairment": "",
+                        "note": "",
+                    }
+                ],
+            }
+        ],
+    }

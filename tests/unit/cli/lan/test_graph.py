@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 import pytest
 
 from k8slan_cli.cli.lan import graph
-from k8slan_cli.cli.lan.graph import Picture
+from k8slan_cli.cli.lan.graph import Picture, View
+from k8slan_cli.inventory import lans, occupancy
 from k8slan_cli.picture import Topology
+from k8slan_cli.picture.topology import Seen
 from tests.support import scene
 from tests.unit.picture.cluster import BLUE, RED, topology
+from tests.unit.render.command import call
 
 
 def test_a_lan_without_anybody() -> None:
@@ -16,7 +22,7 @@ def test_a_lan_without_anybody() -> None:
     assert drawn == "LAN lab/red: VNI 10000, unicast\n\n  no attachments\n"
 
 
-@pytest.mark.parametrize("output", Picture)
+@pytest.mark.parametrize("output", [each for each in Picture if each is not Picture.DOT])
 @pytest.mark.parametrize("beside", [(), (BLUE,)], ids=["alone", "beside another"])
 def test_a_spoke_on_two_nodes_is_seen_in_every_picture(output: Picture, beside: tuple[Topology, ...]) -> None:
     drawn = graph.draw([topology(scene.RED, *scene.TWICE), *beside], output)
@@ -27,3 +33,77 @@ def test_a_spoke_on_two_nodes_is_seen_in_every_picture(output: Picture, beside: 
 def test_several_in_a_terminal_are_below_each_other() -> None:
     drawn = graph.draw([RED, BLUE], Picture.TERMINAL)
     assert drawn.index("LAN lab/red") < drawn.index("╔ firewall") < drawn.index("LAN lab/blue")
+
+
+def seen(lan: scene.Object, *vteps: scene.Object) -> Seen:
+    item = lans.read(lan)
+    return graph.seen(item, occupancy.Users(by_lan={item.ref: scene.on(lan, vteps)}))
+
+
+def crowd() -> Seen:
+    """A LAN with five pods of a Deployment, and a router."""
+    pods = [f"meadow-7d9f8b6c5-{end}" for end in ("bcdfg", "hjklm", "npqrs", "tvwxz", "24567")]
+    ports = [scene.port(pod, mac=f"02:00:00:00:00:0{number}") for number, pod in enumerate(pods)]
+    return seen(scene.lan("blue", dynamic=True), scene.vtep("w1", scene.port("r1"), *ports, lan="blue"))
+
+
+CABLE = seen(
+    scene.lan("cable", spokes=["a", "b"], status=scene.status(scene.condition("Ready", False, "NodesDegraded", "w1"))),
+    scene.vtep("w1", scene.port("r1", "a", interface="eth1"), lan="cable"),
+    scene.vtep("w2", scene.port("r2", "b", interface="eth1"), lan="cable"),
+)
+
+
+@pytest.mark.parametrize("output", Picture)
+def test_several_are_one_graph_of_devices(output: Picture) -> None:
+    drawn = graph.drawing([crowd(), CABLE], output, made="now")
+    assert drawn.endswith("\n")
+    assert "NodesDegraded" in drawn
+    if output in (Picture.JSON, Picture.YAML):
+        assert "meadow-7d9f8b6c5-bcdfg" in drawn, "programs want each pod"
+    else:
+        assert "meadow ×5" in drawn
+        assert "meadow-7" not in drawn
+        assert "namespace lab: 7 devices, 2 LANs" in drawn
+        assert "meadow-7d9f8b6c5-bcdfg" in graph.drawing([crowd(), CABLE], output, unfold=True)
+
+
+def test_one_is_drawn_over_its_nodes_unless_something_else_is_wanted() -> None:
+    by_node = graph.drawing([CABLE], Picture.TERMINAL)
+    assert "underlay" in by_node
+    by_device = graph.drawing([CABLE], Picture.TERMINAL, by=View.DEVICE)
+    assert "r1 ─ eth1 ── cable NodesDegraded ── eth1 r2" in by_device
+    assert graph.drawing([crowd(), CABLE], Picture.TERMINAL, by=View.NODE).count("underlay") == 2
+
+
+def test_json_is_the_same_of_one_and_of_several() -> None:
+    for found in ([], [CABLE], [CABLE, crowd()]):
+        document = json.loads(graph.drawing(found, Picture.JSON))
+        assert [lan["name"] for lan in document["lans"]] == sorted(each.lan.ref.name for each in found)
+        assert set(document) == {"devices", "lans"}
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["blue", "-A"], "names cannot be combined with -A or -l"),
+        (["blue", "-l", "a=b"], "names cannot be combined with -A or -l"),
+        (["-w", "-o", "svg"], "-w is for pictures in a terminal"),
+        (["--by", "node", "-o", "dot"], "-o dot is of devices"),
+        (["--by", "colour"], "colour"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(words: list[str], complaint: str) -> None:
+    assert complaint in call("lan", "graph", *words, status=2).stderr
+
+
+def test_colours_are_for_who_sees_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    coloured = graph.drawing([crowd(), CABLE], Picture.TERMINAL)
+    monkeypatch.setenv("NO_COLOR", "1")
+    plain = graph.drawing([crowd(), CABLE], Picture.TERMINAL)
+    assert coloured != plain
+    assert re.sub("[\ufdd0-\ufdd5]", "", coloured) == plain
+    (ill,) = (line for line in coloured.splitlines() if "NodesDegraded" in line)
+    assert (ill[0], ill[-1]) == ("\ufdd2", "\ufdd0"), "red, and plain again"
