@@ -30,6 +30,6 @@ def usual(words: Sequence[str]) -> list[str]:
         else:
             break
     end = rest.index("--") if "--" in rest else len(rest)
-    valued = rest[:1] != [_OPERATIONS_ALONE]
+    valued = command or next((word for word in rest if not word.startswith("-")), "") != _OPERATIONS_ALONE
     options = ["--dry-run=server" if valued and word == "--dry-run" else word for word in rest[:end]]
     return [*command, *options, *before, *rest[end:]]

@@ -20,6 +20,8 @@ from tests.unit.render.command import call
         ("lan delete x --dry-run --all", "lan delete x --dry-run=server --all"),
         ("lan create x --dry-run=none", "lan create x --dry-run=none"),
         ("node-agent --dry-run", "node-agent --dry-run"),
+        ("--debug node-agent --dry-run", "--debug node-agent --dry-run"),
+        ("lan create node-agent --dry-run", "lan create node-agent --dry-run=server"),
         ("-n ux lan delete -- --dry-run", "lan delete -n ux -- --dry-run"),
         ("lan capture lan -n ux", "lan capture lan -n ux"),
         ("--version", "--version"),

@@ -7,6 +7,7 @@ import http.server
 import json
 import os
 import ssl
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -448,6 +449,21 @@ def test_a_proxy_is_asked(way: Way, kind: str, load: Callable[..., Access], monk
         with pytest.raises(MissingError, match="502"):
             ask(way, load(config(cluster=cluster)))
         assert [path for _, path, _ in server.asked] == ["cluster.example:6443"]
+
+
+@pytest.mark.parametrize("name", ["Asynchronous", "Blocking"])
+def test_a_transport_imports_no_more_of_the_package_than_it_uses(name: str) -> None:
+    script = (
+        "import asyncio, sys\n"
+        "from k8slan_cli.kube import kubeconfig, transport\n"
+        f"async def make(): transport.{name}(kubeconfig.Access(url='https://x'))\n"
+        "asyncio.run(make()); print(*sys.modules)"
+    )
+    loaded = set(
+        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    )
+    assert "kubernetes.utils.keepalive" in loaded
+    assert not loaded & {"pydantic", "oauthlib", "requests", "dateutil", "kubernetes.config", "kubernetes.dynamic"}
 
 
 def test_json_is_yaml_too(load: Callable[..., Access]) -> None:
