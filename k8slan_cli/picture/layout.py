@@ -41,7 +41,7 @@ CHAR, SMALL, LINE, PORT = 7.3, 6.7, 16, 16
 """Widths of a character of names and of other words, height of a line, of a wire at a box."""
 PAD, BOX, LOW, HEAD = 10, 44, 24, 22
 """Space beside words in a box, heights of a box of two lines and of one, height of a bus's name."""
-LONGEST, LONGEST_LABEL = 24, 30
+LONGEST, LONGEST_LABEL = 24, 44
 """Characters of a name and of what stands at a wire's end; longer ones lose their middle."""
 CROWD = 12
 """So many that are on one LAN alone are drawn as a grid."""

@@ -273,6 +273,8 @@ def _coloured(line: str) -> str:
     from k8slan_cli.cli.lan import text
 
     line = re.sub(r"╳.*?╳+(?=┨)", lambda found: text.removed(found[0]), line)
+    line = re.sub(r"┄.*?┄+(?=┃)", lambda found: text.quiet(found[0]), line)
+    line = line.replace("(waiting)", text.quiet("(waiting)"))
     return re.sub(
         r"\b(Degraded|lost|link down|in use (?:twice|\d+ times))\b", lambda found: text.removed(found[0]), line
     )
