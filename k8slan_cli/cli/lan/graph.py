@@ -122,7 +122,7 @@ def _drawn(
         if selector and error.status == 400:
             raise UsageError(f"{selector!r} is not a label selector", hint="such as app=web,tier!=test") from error
         raise
-    users = occupancy.read(here.cluster, items)
+    users = occupancy.explained(here.cluster, occupancy.read(here.cluster, items))
     for sentence in users.blind:
         typer.echo(f"warning: {sentence}", err=True)
     for item in items:
@@ -130,7 +130,8 @@ def _drawn(
             typer.echo(f"warning: LAN {item.ref} is not valid, and left out", err=True)
     drawn = [seen(item, users) for item in items if item.lan]
     if not drawn and output not in (Picture.JSON, Picture.YAML):
-        typer.echo("There is no LAN to draw.", err=True)
+        none = f"No LANs match selector {selector!r}." if selector and not items else "There is no LAN to draw."
+        typer.echo(none, err=True)
         return ""
     return drawing(drawn, output, by=by, made=made(here), unfold=unfold)
 
