@@ -49,6 +49,7 @@ MANY = 60
 """From so many devices on, boxes have one line."""
 _GAP, _SLANT, _STUB = 12, 40, 10
 _WIDE = 1232  # pixels that parts beside each other may take: a laptop's window
+_LANDSCAPE = 2.0  # how much wider than high a grid is to be
 _SWEEPS = 12
 
 
@@ -333,7 +334,7 @@ class _Grid:
         lead = max(words) * SMALL + 2 * _STUB
         pair = 2 * (box + lead) + _GAP
         most = max(1, int(_WIDE // pair))
-        pairs = min(most, max(1, round(math.sqrt(len(part.crowd) * row / (2 * pair)))))
+        pairs = min(most, max(1, round(math.sqrt(_LANDSCAPE * len(part.crowd) * row / (2 * pair)))))
         return cls(rows=math.ceil(len(part.crowd) / (2 * pairs)), pairs=pairs, box=box, lead=lead, row=row)
 
     @property
