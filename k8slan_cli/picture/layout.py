@@ -41,7 +41,7 @@ CHAR, SMALL, LINE, PORT = 7.3, 6.7, 16, 16
 """Widths of a character of names and of other words, height of a line, of a wire at a box."""
 PAD, BOX, LOW, HEAD = 10, 44, 24, 22
 """Space beside words in a box, heights of a box of two lines and of one, height of a bus's name."""
-LONGEST, LONGEST_LABEL = 24, 30
+LONGEST, LONGEST_LABEL = 24, 44
 """Characters of a name and of what stands at a wire's end; longer ones lose their middle."""
 CROWD = 12
 """So many that are on one LAN alone are drawn as a grid."""
@@ -49,6 +49,7 @@ MANY = 60
 """From so many devices on, boxes have one line."""
 _GAP, _SLANT, _STUB = 12, 40, 10
 _WIDE = 1232  # pixels that parts beside each other may take: a laptop's window
+_LANDSCAPE = 2.0  # how much wider than high a grid is to be
 _SWEEPS = 12
 
 
@@ -333,7 +334,7 @@ class _Grid:
         lead = max(words) * SMALL + 2 * _STUB
         pair = 2 * (box + lead) + _GAP
         most = max(1, int(_WIDE // pair))
-        pairs = min(most, max(1, round(math.sqrt(len(part.crowd) * row / (2 * pair)))))
+        pairs = min(most, max(1, round(math.sqrt(_LANDSCAPE * len(part.crowd) * row / (2 * pair)))))
         return cls(rows=math.ceil(len(part.crowd) / (2 * pairs)), pairs=pairs, box=box, lead=lead, row=row)
 
     @property

@@ -98,10 +98,6 @@ class Topology:
     devices: tuple[Device, ...] = ()
     lans: tuple[Segment, ...] = ()
 
-    def device(self, key: str) -> Device:
-        """Return the device of a key."""
-        return next(device for device in self.devices if device.key == key)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:

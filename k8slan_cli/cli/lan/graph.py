@@ -127,7 +127,7 @@ def _drawn(
         if selector and error.status == 400:
             raise UsageError(f"{selector!r} is not a label selector", hint="such as app=web,tier!=test") from error
         raise
-    users = occupancy.read(here.cluster, items)
+    users = occupancy.explained(here.cluster, occupancy.read(here.cluster, items))
     for sentence in users.blind:
         typer.echo(f"warning: {sentence}", err=True)
     for item in items:
@@ -135,7 +135,8 @@ def _drawn(
             typer.echo(f"warning: LAN {item.ref} is not valid, and left out", err=True)
     drawn = [seen(item, users) for item in items if item.lan]
     if not drawn and output not in (Picture.JSON, Picture.YAML):
-        typer.echo("There is no LAN to draw.", err=True)
+        none = f"No LANs match selector {selector!r}." if selector and not items else "There is no LAN to draw."
+        typer.echo(none, err=True)
         return ""
     return drawing(drawn, output, by=by, made=made(here), unfold=unfold)
 
@@ -278,6 +279,8 @@ def _coloured(line: str) -> str:
     from k8slan_cli.cli.lan import text
 
     line = re.sub(r"╳.*?╳+(?=┨)", lambda found: text.removed(found[0]), line)
+    line = re.sub(r"┄.*?┄+(?=┃)", lambda found: text.quiet(found[0]), line)
+    line = line.replace("(waiting)", text.quiet("(waiting)"))
     return re.sub(
         r"\b(Degraded|lost|link down|in use (?:twice|\d+ times))\b", lambda found: text.removed(found[0]), line
     )

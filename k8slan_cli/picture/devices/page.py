@@ -15,13 +15,15 @@ _HEADS = ("LAN", "State", "Device", "Node", "Interface", "Spoke", "MAC", "Addres
 def write(topology: Topology, heading: str, made: str = "") -> str:
     """Return the page; ``made`` says at its end when it was made, and of which cluster."""
     title = xml(heading)
-    foot = [svg.LEGEND[sign] for sign in signs(topology)] + [xml(made)] * bool(made)
+    picture = _picture(topology)
+    foot = [svg.LEGEND[sign] for sign in signs(topology)]
+    foot += [svg.BUNDLE] * ('class="bundle"' in picture) + [xml(made)] * bool(made)
     parts = [
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>",
         f"<h1>{title}</h1>",
-        f'<div class="picture">\n{_picture(topology)}</div>',
+        f'<div class="picture">\n{picture}</div>',
         *_table(topology),
         *[f"<footer>{''.join(f'<p>{line}</p>' for line in foot)}</footer>"] * bool(foot),
     ]

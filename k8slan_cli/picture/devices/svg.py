@@ -26,6 +26,7 @@ LEGEND = {
     "ill": "Red name: a LAN that is not ready.",
     "count": "name ×4: so many pods of one controller.",
 }
+BUNDLE = "Thick grey line: the links of one device."
 _STYLE = (
     PALETTE
     + """
@@ -44,7 +45,8 @@ def write(topology: Topology, title: str = "", made: str = "", *, legend: bool =
     """Return the picture as an SVG document, with a ``title``, and below it the legend and when it was ``made``."""
     plan = layout.arrange(topology)
     head = LINE + MARGIN / 2 if title else 0
-    notes = [LEGEND[sign] for sign in signs(topology)] * legend + [made] * bool(made)
+    meanings = [LEGEND[sign] for sign in signs(topology)] + [BUNDLE] * bool(plan.bundles)
+    notes = meanings * legend + [made] * bool(made)
     width = max(plan.width, len(title) * CHAR * 1.1, *(len(note) * SMALL for note in notes), 1) + 2 * MARGIN
     height = plan.height + 2 * MARGIN + head + (LINE * len(notes) + MARGIN / 2 if notes else 0)
     parts = [

@@ -83,6 +83,17 @@ def busy() -> Lab:
     return lab.lan("empty").lan("loop", "leaf4", "leaf4")
 
 
+def odd() -> Lab:
+    """The longest names, and signs that mean something to SVG and HTML."""
+    lab = (
+        Lab("n" * 63).device("p" * 63, node="w" * 253, kind="vm", state="migrating").device("<b>&\"'</svg>", node="<i>")
+    )
+    words = "delay 20ms, jitter 3ms, loss 0.5% to pod; rate 10Mbit from pod"
+    lab.lan("l" * 253, lab.end("p" * 63, interface="eth" + "i" * 12, impairment=words), "<b>&\"'</svg>", state="s" * 60)
+    lab.lan("m" * 253, "a", "b", lab.end("c", note="MTU 8946, the LAN has 1446", link="down"), state="Invalid")
+    return lab.lan("crowd", *(f"{'q' * 55}{number}" for number in range(30)))
+
+
 LABS = {
     "nothing": Lab(),
     "line": clos(1, 1, 0),
@@ -91,6 +102,7 @@ LABS = {
     "ring": ring(8),
     "star": star(f"pod{number}" for number in range(41)),
     "busy": busy(),
+    "odd": odd(),
     "three hundred": clos(8, 32, 8),
     "crowd of three hundred": star(f"pod{number}" for number in range(304)),
 }

@@ -393,8 +393,13 @@ def test_an_svg_by_itself(scene: str, browser: Browser, tmp_path: Path) -> None:
             assert (sight.facts["kind"], sight.facts["root"]) == ("image/svg+xml", "svg")
 
 
-@pytest.mark.parametrize("name", LABS)
-@pytest.mark.parametrize("form", ["page", "svg"])
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        *((name, "page") for name in ("nothing", "fabric", "star", "busy", "odd", "forty")),
+        *((name, "svg") for name in ("busy", "odd")),
+    ],
+)
 def test_devices_and_what_joins_them(name: str, form: str, browser: Browser, tmp_path: Path) -> None:
     topology = LABS[name].topology
     path = tmp_path / f"lab.{'html' if form == 'page' else form}"

@@ -77,9 +77,13 @@ def test_two_interfaces_of_one_device_make_no_line() -> None:
 
 def test_who_waits_and_a_link_that_is_down() -> None:
     lan = pulled("e1", spokes=["e1", "e2", "e3"])
-    pods = [scene.pod("c", "k8slan-veth-e3", node="w2", phase="Pending")]
+    pods = [scene.pod("c", "k8slan-veth-e3", node="", phase="Pending")]
     found = topology.of([seen(lan, scene.vtep("w1", scene.port("a", "e1"), scene.port("b", "e2")), pods=pods)])
-    assert ends(found) == {"lab/a": ("down", "link down"), "lab/b": ("up", ""), "lab/c": ("waiting", "")}
+    assert ends(found) == {
+        "lab/a": ("down", "link down"),
+        "lab/b": ("up", ""),
+        "lab/c": ("waiting", "it has no node yet"),
+    }
     assert [(device.name, device.state) for device in found.devices] == [
         ("a", "attached"),
         ("b", "attached"),

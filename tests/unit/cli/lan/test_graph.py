@@ -107,3 +107,14 @@ def test_colours_are_for_who_sees_them(monkeypatch: pytest.MonkeyPatch) -> None:
     assert re.sub("[\ufdd0-\ufdd5]", "", coloured) == plain
     (ill,) = (line for line in coloured.splitlines() if "NodesDegraded" in line)
     assert (ill[0], ill[-1]) == ("\ufdd2", "\ufdd0"), "red, and plain again"
+
+
+def test_colours_over_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    coloured = graph.draw([topology(scene.RED, *scene.TWICE), BLUE], Picture.TERMINAL)
+    assert "\ufdd2link down\ufdd0" in coloured
+    assert re.search("\ufdd2╳.*╳\ufdd0┨", coloured)
+    assert re.search("\ufdd5┄.*┄\ufdd0┃", coloured)
+    monkeypatch.delenv("FORCE_COLOR")
+    assert not re.search("[\ufdd0-\ufdd5]", graph.draw([BLUE], Picture.TERMINAL)), "a pipe has none"

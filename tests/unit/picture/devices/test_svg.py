@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from xml.etree import ElementTree
 
 import pytest
@@ -73,6 +74,12 @@ def test_a_picture_by_itself_says_what_its_signs_mean_and_when_it_was_made() -> 
         assert f">{words}</text>" in text
     quiet = svg.write(clos(1, 1, 0).topology)
     assert not any(words in quiet for words in svg.LEGEND.values())
+
+
+@pytest.mark.parametrize("write", [svg.write, page.write])
+def test_a_bundle_is_told_where_there_is_one(write: Callable[[Topology, str], str]) -> None:
+    assert svg.BUNDLE in write(LABS["three hundred"].topology, "lab")
+    assert svg.BUNDLE not in write(BUSY, "lab")
 
 
 def test_what_would_be_syntax_is_not() -> None:
