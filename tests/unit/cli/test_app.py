@@ -90,6 +90,7 @@ def test_the_help_of_all_commands_is_under_their_headings() -> None:
                 "asyncio",
                 "h2",
                 "cryptography",
+                "fast_sugiyama",
                 "pyroute2",
                 "kubernetes.client.models.v1_pod",
                 "kubernetes.config",

@@ -148,6 +148,9 @@ COMMANDS = (
     ["graph", "red"],
     ["graph", "red", "-o", "mermaid"],
     ["graph", "red", "-o", "html"],
+    ["graph", "red", "--by", "device"],
+    ["graph", "red", "--by", "device", "-o", "svg"],
+    ["graph", "red", "-o", "dot"],
     ["delete", "red", "--dry-run"],
     ["inspect", "red", "-o", "yaml"],
     ["list", "-o", "json"],
@@ -187,7 +190,13 @@ def test_nothing_from_the_cluster_looks_like_a_line_of_its_own(
     SOURCES[source](api, lan)
     api.put(f"{LANS}/red", lan)
     told = 0
-    for words in (*COMMANDS[:4], ["delete", "red", "--dry-run"], ["example", "pod", "red/e1"], ["link", "red", "down"]):
+    for words in (
+        *COMMANDS[:4],
+        ["graph", "red", "--by", "device"],
+        ["delete", "red", "--dry-run"],
+        ["example", "pod", "red/e1"],
+        ["link", "red", "down"],
+    ):
         out, err = said(words, kubeconfig, capsys, monkeypatch)
         assert not [line for line in (out + err).splitlines() if line.lstrip().startswith("FORGED")], words
         told += (out + err).count("FORGED")

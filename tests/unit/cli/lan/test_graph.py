@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
 from k8slan_cli.cli.lan import graph
 from k8slan_cli.cli.lan.graph import Picture, View
 from k8slan_cli.inventory import lans, occupancy
+from k8slan_cli.lan.names import LAB_LABEL, LAB_NODE_LABEL
 from k8slan_cli.picture import Topology
 from k8slan_cli.picture.topology import Seen
 from tests.support import scene
+from tests.unit.cli.cluster import workstation
 from tests.unit.picture.cluster import BLUE, RED, topology
 from tests.unit.render.command import call
 
@@ -118,3 +121,34 @@ def test_colours_over_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert re.search("\ufdd5┄.*┄\ufdd0┃", coloured)
     monkeypatch.delenv("FORCE_COLOR")
     assert not re.search("[\ufdd0-\ufdd5]", graph.draw([BLUE], Picture.TERMINAL)), "a pipe has none"
+
+
+def test_a_lab_in_a_cluster(tmp_path: Path) -> None:
+    """Two LANs, of which one has a pod that waits: one graph, with its own names, and why the pod waits."""
+    waiting = scene.pod("clos-leaf2", "k8slan-veth-b@eth1", phase="Pending")
+    leaf = scene.pod("clos-leaf1-x", "k8slan-veth-a@eth1", got=[("k8slan-veth-a", "eth1", "02:00:00:00:00:01")])
+    for pod, name in ((waiting, "leaf2"), (leaf, "leaf1")):
+        pod["metadata"]["labels"] = {LAB_LABEL: "clos", LAB_NODE_LABEL: name}
+    event = {
+        "metadata": {"name": "why", "creationTimestamp": "2026-11-24T11:45:00Z"},
+        "involvedObject": {"kind": "Pod", "name": "clos-leaf2", "uid": "uid-clos-leaf2"},
+        "reason": "FailedCreatePodSandBox",
+        "message": 'failed to setup network: error adding pod to CNI network "x": plugin type="k8slanveth" failed'
+        " (add):"
+        " there is no device bond0 here",
+    }
+    with workstation(tmp_path) as k8slan:
+        k8slan.put(scene.lan("link", spokes=["a", "b"]), waiting, leaf)
+        k8slan.put(scene.vtep("worker1", scene.port("clos-leaf1-x", "a", interface="eth1"), lan="link"))
+        k8slan.api.put("/api/v1/namespaces/lab/events/why", event)
+        drawn = k8slan("lan", "graph").stdout
+        assert drawn.startswith("namespace lab: 5 devices, 2 LANs\n")
+        (line,) = (line for line in drawn.splitlines() if "leaf1" in line)
+        assert re.match(r"leaf1 ─ eth1 ┄┄ link, .*there is no device bond0 here ┄+ eth1 leaf2 \(waiting\)$", line)
+        document = json.loads(k8slan("lan", "graph", "link", "-o", "json").stdout)
+        assert [(each["key"], each["name"], each["lab"], each["state"]) for each in document["devices"]] == [
+            ("lab/clos-leaf1-x", "leaf1", "clos", "attached"),
+            ("lab/clos-leaf2", "leaf2", "clos", "waiting"),
+        ]
+        assert "underlay" in k8slan("lan", "graph", "link").stdout
+        assert "<td>lab/link</td>" in k8slan("lan", "graph", "-o", "html").stdout
