@@ -168,6 +168,8 @@ def _wish(
         if lasting or ways != _BOTH:
             raise UsageError("say what is to become of the link: up, down, --delay, --loss, --rate, …, or --clear")
         return None
+    if ways != _BOTH and not properties and not clear:
+        raise UsageError("--to-pod and --from-pod are of --delay, --clear and the like: a link is up or down both ways")
     return Wish(state=state, properties=properties, ways=ways, clear=clear, until=_until(lasting) if lasting else "")
 
 
@@ -222,7 +224,7 @@ def changed(before: Link, wish: Wish) -> Link:
     """What a link is by a wish.
 
     Raises:
-        UsageError: something of it is for good, and would end with what is for a time.
+        UsageError: something of it is for good, and would end with what is for a time; or nothing of it would.
 
     """
     after = before
@@ -235,8 +237,11 @@ def changed(before: Link, wish: Wish) -> Link:
     if wish.state:
         after = replace(after, down=wish.state is State.DOWN)
     after = _in_ways(after, {way: replace(getattr(after, way), **wish.properties) for way in wish.ways})
-    after = replace(after, until=wish.until)
-    return after if replace(after, until="") != Link() else Link()
+    if replace(after, until="") != Link():
+        return replace(after, until=wish.until)
+    if wish.until:
+        raise UsageError("nothing would be left of the link that could end, so --for has no meaning")
+    return Link()
 
 
 def _in_ways(link: Link, found: Mapping[str, Impairment]) -> Link:
@@ -250,11 +255,16 @@ def wanted(lan: Lan, end: End, users: Users, wish: Wish) -> Lan:
         UsageError: what is wanted of the link cannot be.
 
     """
+    from k8slan_cli.lan.model import LINKS_DOWN
+
     alive = None if users.blind else _alive(users, end.lan)
     entries = {name: link for name, link in lan.links if _stays(name, lan, alive)}
     entries[end.name] = changed(entries.get(end.name, Link()), wish)
     down = frozenset(name for name in lan.down if _stays(name, lan, alive))
     if wish.state:
+        if wish.until and end.name in down:
+            text = f"the link is down for good by the annotation {LINKS_DOWN}, and with --for that would end"
+            raise UsageError(text, hint="take that back before (up)")
         down -= {end.name}
     after = replace(lan, links=tuple(sorted((n, link) for n, link in entries.items() if link != Link())), down=down)
     if faults := links.faults(end.name, entries[end.name]):

@@ -35,6 +35,11 @@ def test_a_pulled_link_is_seen_by_every_command(k8slan: Workstation) -> None:
     assert any(words.startswith("LAN lab/red: The link of pod lab/router-a on node worker1 (net1)") for words in said)
 
 
+def test_a_link_is_not_pulled_in_one_direction(k8slan: Workstation) -> None:
+    refused = k8slan("lan", "link", "e1", "down", "--to-pod", status=2)
+    assert "up or down both ways" in refused.stderr
+
+
 def test_a_pod_that_asks_for_what_no_lan_offers_is_told(k8slan: Workstation) -> None:
     k8slan.put(
         scene.pod("typo", "k8slan-veth-e22"),
