@@ -632,13 +632,14 @@ def get_route(peer: IpAddress) -> nlmsg:
 
 @dataclass(frozen=True, slots=True)
 class RawRoute:
-    """A unicast route as the kernel tells it; of one with several next hops, the first is told."""
+    """A unicast route as the kernel tells it; of one with several next hops, the first, and the ``others``' links."""
 
     index: int
     destination: str
     gateway: IpAddress | None
     table: int = MAIN_TABLE
     priority: int = 0
+    others: tuple[int, ...] = ()
 
 
 def parse_route(message: nlmsg) -> RawRoute | None:
@@ -656,6 +657,7 @@ def parse_route(message: nlmsg) -> RawRoute | None:
         gateway=ip_address(gateway) if gateway else None,
         table=told("RTA_TABLE") or message["table"],
         priority=told("RTA_PRIORITY") or 0,
+        others=tuple(hop["oif"] for hop in hops[1:]) if hops else (),
     )
 
 

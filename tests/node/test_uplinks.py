@@ -212,6 +212,11 @@ def wanted(node: Node) -> bool:
             "ip route flush dev nic",
             "the node has a route to 203.0.113.0/24 by nic",
         ),
+        (
+            "ip route add 203.0.113.0/24 nexthop via 192.0.2.9 dev eth0 nexthop via 192.0.2.8 dev nic onlink",
+            "ip route del 203.0.113.0/24",
+            "the node has a route to 203.0.113.0/24 by nic",
+        ),
         ("ip link add br9 type bridge; ip link set nic master br9", "ip link set nic nomaster", "nic is a port of br9"),
         ("ip link set nic down", "ip link set nic up", "nic is down: ip link set nic up"),
         ("ip link set nic mtu 1400", "ip link set nic mtu 1500", "nic has MTU 1400, the LAN 1446"),
