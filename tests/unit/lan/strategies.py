@@ -119,7 +119,7 @@ def lans(draw: st.DrawFn) -> Lan:
                 st.lists(
                     st.builds(Uplink, node=subdomains, device=nics, vlan=st.integers(0, validate.MAX_VLAN)),
                     max_size=2,
-                    unique=True,
+                    unique_by=lambda uplink: (uplink.node, uplink.device),
                 )
             )
         ),
