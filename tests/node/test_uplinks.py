@@ -408,6 +408,20 @@ def test_the_lease_goes_with_the_uplinks_and_an_uplink_that_is_added_disturbs_no
     run(body())
 
 
+def test_a_lan_that_goes_while_agents_are_away_leaves_no_lease(api: FakeApi) -> None:
+    async def body() -> None:
+        with fabric(api, 1500, 1500) as nodes, Hardware.wired(*nodes):
+            uplinks(api, nic(1), nic(2))
+            async with agents(*nodes):
+                await settled(api, *nodes)
+            api.remove(LANS.path("lab", LAN))
+            async with agents(*nodes):
+                await eventually("nothing is left", lambda: all(map(is_gone, nodes)))
+                await eventually("no Lease", lambda: not any(p.startswith(LEASES.path("system")) for p in api.objects))
+
+    run(body())
+
+
 def test_from_files_the_node_that_is_named_first_has_it_and_keeps_it_over_a_crash() -> None:
     with Machine.create() as node, Namespace.create("hw") as switch:
         veth(node.namespace, "nic", switch, "port")
