@@ -184,8 +184,7 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             before = api.objects.get(path, {})
             if self.headers["Content-Type"] == "application/merge-patch+json":
-                spec = {k: v for k, v in ((before.get("spec") or {}) | body.get("spec", {})).items() if v is not None}
-                found = before | {"metadata": before["metadata"] | body["metadata"]} | ({"spec": spec} if spec else {})
+                found = _merged(before, body)
             else:
                 assert query["fieldManager"] == "k8slan"
                 old = before.get("metadata", {})
@@ -209,6 +208,15 @@ class _Handler(BaseHTTPRequestHandler):
                 api.writes.append(f"DELETE {path}")
                 api.delete(path)
             self._answer(200, {})
+
+
+def _merged(target: Any, patch: Any) -> Any:
+    """What a merge patch makes of a document (RFC 7386)."""
+    if not isinstance(patch, dict):
+        return patch
+    old = target if isinstance(target, dict) else {}
+    new = {key: _merged(old.get(key), value) for key, value in patch.items() if value is not None}
+    return {key: value for key, value in old.items() if key not in patch} | new
 
 
 def _in(at: str, collection: str, query: dict[str, str]) -> bool:

@@ -198,3 +198,12 @@ def test_fields_are_changed_and_taken_out(k8slan: Workstation) -> None:
 def test_what_cannot_be_set_is_refused(words: list[str], status: int, said: str, k8slan: Workstation) -> None:
     k8slan.put(scene.lan("blue", vni=7, status=scene.status(scene.READY)))
     assert said in k8slan("lan", "set", "red", *words, status=status).stderr
+
+
+def test_what_was_wanted_of_a_link_goes_with_its_spoke(k8slan: Workstation) -> None:
+    links = {"a": {"state": "down"}, "c": {"loss": "1%"}}
+    k8slan.put(scene.lan("green", spokes=["a", "b", "c"], vni=7, links=links))
+    k8slan("lan", "remove-spoke", "green", "a")
+    spec = k8slan.api.objects[f"{LANS}/green"]["spec"]
+    assert spec["spokes"] == ["b", "c"]
+    assert spec["links"] == {"c": {"loss": "1%"}}
