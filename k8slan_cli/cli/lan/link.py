@@ -11,6 +11,7 @@ import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -25,6 +26,7 @@ from k8slan_cli.lan.links import CLEAN, Impairment, Link
 if TYPE_CHECKING:
     from k8slan_cli.inventory.lans import Found
     from k8slan_cli.inventory.occupancy import Users
+    from k8slan_cli.kube.apply import Cluster
     from k8slan_cli.lan.model import Lan, LanRef
     from k8slan_cli.plan.occupancy import Occupant
 
@@ -122,7 +124,8 @@ def link(
     shares = {"loss": loss, "duplicate": duplicate, "corrupt": corrupt, "reorder": reorder}
     given: dict[str, str | int | None] = {"delay": delay, "jitter": jitter, "correlation": correlation, **shares}
     given |= {"rate": rate, "burst": burst, "limit": limit}
-    wish = _wish(given, state, to_pod=to_pod, from_pod=from_pod, clear=clear, lasting=lasting)
+    until = _until(here.cluster, lasting) if lasting else ""
+    wish = _wish(given, state, to_pod=to_pod, from_pod=from_pod, clear=clear, until=until)
     place = pod.partition(":")[0].rpartition("/")[0] or here.namespace
     items = lans.several(here.cluster, place)
     users = occupancy.read(here.cluster, items)
@@ -153,7 +156,7 @@ def _wish(
     to_pod: bool,
     from_pod: bool,
     clear: bool,
-    lasting: str | None,
+    until: str,
 ) -> Wish | None:
     """What the options come to; None for none."""
     properties: dict[str, int] = {}
@@ -165,19 +168,22 @@ def _wish(
             properties[name] = found
     ways = frozenset([*(["to_pod"] if to_pod else []), *(["from_pod"] if from_pod else [])]) or _BOTH
     if state is None and not properties and not clear:
-        if lasting or ways != _BOTH:
+        if until or ways != _BOTH:
             raise UsageError("say what is to become of the link: up, down, --delay, --loss, --rate, …, or --clear")
         return None
     if ways != _BOTH and not properties and not clear:
         raise UsageError("--to-pod and --from-pod are of --delay, --clear and the like: a link is up or down both ways")
-    return Wish(state=state, properties=properties, ways=ways, clear=clear, until=_until(lasting) if lasting else "")
+    return Wish(state=state, properties=properties, ways=ways, clear=clear, until=until)
 
 
-def _until(lasting: str) -> str:
+def _until(cluster: Cluster, lasting: str) -> str:
+    """When a time is over that begins now, by the API server's clock: nodes go by theirs, not by a workstation's."""
     found = re.fullmatch(r"([0-9]{1,6})(s|m|h)", lasting)
     if not found or not int(found[1]):
         raise UsageError(f"--for: {lasting!r} is no time such as 30s, 5m or 1h")
-    end = int(time.time()) + int(found[1]) * _SECONDS[found[2]]
+    date = cluster.headers("/version", seconds=10).get("Date", "")
+    now = int(parsedate_to_datetime(date).timestamp() if date else time.time())
+    end = now + 1 + int(found[1]) * _SECONDS[found[2]]  # it is cut to whole seconds
     return datetime.fromtimestamp(end, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

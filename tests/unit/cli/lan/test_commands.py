@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,12 @@ def test_a_pulled_link_is_seen_by_every_command(k8slan: Workstation) -> None:
     _, _, checks = diagnose.lans(apply.connect(str(k8slan.kubeconfig)), "lab")
     said = [check.words for check in checks if check.state == WARN]
     assert any(words.startswith("LAN lab/red: The link of pod lab/router-a on node worker1 (net1)") for words in said)
+
+
+def test_a_time_goes_by_the_clock_of_the_api_server(k8slan: Workstation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BaseHTTPRequestHandler, "date_time_string", lambda *_arguments: "Wed, 31 Jan 2035 12:00:00 GMT")
+    k8slan("lan", "link", "e1", "down", "--for", "30s")
+    assert k8slan.api.objects[f"{LANS}/red"]["spec"]["links"]["e1"]["until"] == "2035-01-31T12:00:31Z"
 
 
 def test_a_link_is_not_pulled_in_one_direction(k8slan: Workstation) -> None:
