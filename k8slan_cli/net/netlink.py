@@ -139,6 +139,14 @@ def set_link(which: str | int, *, up: bool | None = None, silent: bool = False, 
     return _link(RTM_NEWLINK, _CHANGE, which, attributes, flags=on, change=change)
 
 
+def without_groups(name: str) -> nlmsg:
+    """Let a link ask its lower device for all groups no more, for itself or a bridge.
+
+    One in passthru mode that is deleted leaves its lower device so (macvlan_stop, drivers/net/macvlan.c).
+    """
+    return _link(RTM_NEWLINK, _CHANGE, name, {"master": 0}, change=IFF_ALLMULTI)
+
+
 def port_settings(name: str, mask: int, alias: str, *, up: bool = True) -> nlmsg:
     """Set what a bridge port has for itself: which link-local groups it passes, its alias, and whether it is up.
 

@@ -110,6 +110,12 @@ def is_gone(node: Node) -> bool:
     return not (node.folder / "run" / "netns" / LAN).exists()
 
 
+def hears_all(node: Node) -> bool:
+    """Whether a NIC takes frames that are neither its own nor of groups that somebody has asked for."""
+    nic = node.namespace.links()["nic"]
+    return bool(nic.get("promiscuity") or nic.get("allmulti"))
+
+
 def ports(node: Node, port: str = "nicu") -> str | None:
     """Whether a port is "in" the LAN's bridge, "out" of it, or not there."""
     if is_gone(node):
@@ -404,6 +410,7 @@ def test_the_lease_goes_with_the_uplinks_and_an_uplink_that_is_added_disturbs_no
                 uplinks(api)
                 await eventually("nothing is left", lambda: not told(api) and not holder(api))
                 assert all(map(is_gone, nodes))
+                assert not any(map(hears_all, nodes))
 
     run(body())
 
@@ -418,6 +425,7 @@ def test_a_lan_that_goes_while_agents_are_away_leaves_no_lease(api: FakeApi) -> 
             async with agents(*nodes):
                 await eventually("nothing is left", lambda: all(map(is_gone, nodes)))
                 await eventually("no Lease", lambda: not any(p.startswith(LEASES.path("system")) for p in api.objects))
+                assert not any(map(hears_all, nodes))
 
     run(body())
 
