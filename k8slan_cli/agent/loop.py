@@ -42,6 +42,9 @@ _GATHER_SECONDS = 0.02
 """How long the events of a LAN's links are gathered: what comes in a burst is looked at once."""
 
 
+_CLOCK_SECONDS = 10.0
+"""How often the clock is looked at while something is to end: it may be set, and timers do not go by it."""
+
 _FIRST_RETRY_SECONDS, _LAST_RETRY_SECONDS = 0.5, 60.0
 """How long to wait before a LAN in trouble is looked at again: twice as long each time."""
 
@@ -82,6 +85,8 @@ class LanLoop:
         self._task: asyncio.Task[None] | None = None
         self._watch: _Watch | None = None
         self._retry: asyncio.TimerHandle | None = None
+        self._followed: Lan | None = None
+        """The LAN as it was to be when the last pass began."""
         self._end: asyncio.TimerHandle | None = None  # when what is wanted of a link is over
         self._pause = _FIRST_RETRY_SECONDS
 
@@ -194,8 +199,9 @@ class LanLoop:
         due = [a for a in attachments if a.key not in self._dead and (a.complete or a.key in self._pods)]
         addressed, self._addressed = self._addressed, set()
         moves, self._moves = self._moves, []
+        self._followed = self._lan_now()
         aim = Aim(
-            lan=self._lan_now(),
+            lan=self._followed,
             netns=self.netns,
             me=self._me,
             attachments=due,
@@ -250,9 +256,15 @@ class LanLoop:
         if self._end:
             self._end.cancel()
             self._end = None
-        lan = self._lan_now()
-        if lan and (end := next_end(lan.links)):
-            self._end = asyncio.get_running_loop().call_later(max(end - time.time(), 0), self.wake)
+        if self._followed and (end := next_end(self._followed.links)):
+            left = min(max(end - time.time(), 0), _CLOCK_SECONDS)
+            self._end = asyncio.get_running_loop().call_later(left, self._look_at_clock)
+
+    def _look_at_clock(self) -> None:
+        if self._lan_now() != self._followed:
+            self.wake()
+        else:
+            self._wait_for_end()
 
     def _follow(self, outcome: Outcome) -> None:
         """Listen where the LAN is now, and look whether it still is as the pass has left it."""

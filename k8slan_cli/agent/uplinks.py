@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -73,6 +73,14 @@ class Leases(Protocol):
 
         """
 
+    async def remove_left(self, lans: Iterable[LanRef]) -> None:
+        """Delete the Leases that this node holds, or no node, but for those of ``lans``, which have uplinks.
+
+        Raises:
+            K8slanError: it could not be done.
+
+        """
+
 
 class Uplinks:
     """Opens and closes this node's uplinks.
@@ -93,6 +101,8 @@ class Uplinks:
             self._tasks = tasks
             for loop in tuple(self._agent.loops.values()):
                 self._after_pass(loop)
+            if self._leases:
+                tasks.create_task(self._remove_left(self._leases))
             try:
                 await asyncio.get_running_loop().create_future()
             finally:
@@ -127,6 +137,16 @@ class Uplinks:
             await leases.remove(ref)
         except K8slanError as error:
             log.warning("the Lease of the uplinks of LAN %s stays: %s", ref, error)
+
+    async def _remove_left(self, leases: Leases) -> None:
+        """Delete what an agent before this one has left of LANs that have lost their uplinks since."""
+        lans = self._agent.lans
+        await lans.heard.wait()
+        known = (*lans.all().items(), *lans.everything().items())
+        try:
+            await leases.remove_left({ref for ref, lan in known if lan.uplinks})
+        except K8slanError as error:
+            log.warning("Leases of uplinks that are no more stay: %s", error)
 
 
 class _Guard:

@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterable, Iterator
 from k8slan_cli.controller.view import View, some
 from k8slan_cli.errors import Problem
 from k8slan_cli.kube.status import MAX_NODE_MESSAGE, NodeTrouble
-from k8slan_cli.lan import faults, vnis
+from k8slan_cli.lan import faults, validate, vnis
 from k8slan_cli.lan.faults import Fault
-from k8slan_cli.lan.model import INVALID
+from k8slan_cli.lan.model import INVALID, Lan
 from k8slan_cli.lan.vtep import READY, holdings
 
 
@@ -48,6 +48,18 @@ def _found(view: View, foreign: Collection[str]) -> Iterator[Fault]:
         yield from faults.too_small(lan, view.vteps, some)
         yield from faults.remote_nodes(lan, view.vteps)
         yield from faults.uplinks(lan, view.vteps, some)
+        yield from _uplinks_of_no_node(lan, view.nodes)
+
+
+def _uplinks_of_no_node(lan: Lan, nodes: Collection[str]) -> Iterator[Fault]:
+    """Yield the uplinks of nodes that are not there, as far as it is known which are: no agent says so."""
+    for position, uplink in enumerate(lan.uplinks):
+        if nodes and uplink.node not in nodes:
+            field = f"{validate.uplink_field(position)}.node"
+            message = (
+                f"{field}: the cluster has no node {uplink.node}: see kubectl get nodes, and name one, or take it out"
+            )
+            yield Fault(reason="UplinkNodeMissing", about=f"{field}:", message=message, ready=True)
 
 
 def degraded(view: View) -> tuple[NodeTrouble, ...]:

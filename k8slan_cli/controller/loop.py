@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import random
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from datetime import UTC, datetime
-from itertools import islice
 
 from k8slan_cli.controller import links
 from k8slan_cli.controller.actions import (
@@ -43,6 +43,7 @@ from k8slan_cli.kube.watch import Backoff
 from k8slan_cli.lan.model import LanRef
 from k8slan_cli.lan.resources import DEFAULT_NAMING, Naming
 from k8slan_cli.lan.vnis import DEFAULT_VNIS
+from k8slan_cli.plan.pods import decode_pod
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +59,8 @@ _SOON = 0.01
 """The shortest timer, in seconds: one that came a hair too early must not be set again and again."""
 _PODS = 16
 """Pods that are asked for at one look at a LAN."""
+_LOOSE_SECONDS = 60.0
+"""How long until pods that are on no node of a LAN are looked for again."""
 _GOING_SECONDS = 10.0
 """How long until a pod that is being deleted is looked for again."""
 _STATUS_STAGE = WriteStatus.stage
@@ -156,18 +159,26 @@ class Loop:
         return self.world.view(ref, self._now(), fresh=self._fresh(), failure=failure)
 
     async def _links_of_the_gone(self, view: View) -> list[Action]:
-        """Return the removal of what was wanted of pods that are no more; a pod that goes is asked for again."""
+        """Return the removal of what was wanted of pods that are no more; a pod that goes is asked for again.
+
+        Of a pod that never attaches nothing tells that it is gone, so others are asked for again, too, by turns.
+        """
         gone: list[str] = []
-        for name, namespace, pod in islice(links.loose(view), _PODS):
+        loose = list(links.loose(view))
+        if loose:
+            self._later(view.found.ref, _LOOSE_SECONDS)
+        for name, namespace, pod in random.sample(loose, min(len(loose), _PODS)):
             try:
-                document = await self._client.call("GET", PODS.path(namespace, pod))
+                found = decode_pod(await self._client.call("GET", PODS.path(namespace, pod)))
             except ApiError as error:
                 if error.status == 404:
                     gone.append(name)
                 elif not error.passing:
                     log.warning("cannot see whether pod %s/%s is there: %s", namespace, pod, error)
             else:
-                if "deletionTimestamp" in document["metadata"]:
+                if found.over:
+                    gone.append(name)
+                elif found.deleting:
                     self._later(view.found.ref, _GOING_SECONDS)
         return [RemoveLinks(view.found.ref, view.found.uid, tuple(gone))] if gone else []
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -268,8 +268,25 @@ class UplinkLeases:
             ApiError: it could not be done.
 
         """
+        await self._remove(names.uplink_lease(lan.namespace, lan.name))
+
+    async def remove_left(self, lans: Iterable[LanRef]) -> None:
+        """Delete the Leases that this node holds, or no node, but for those of ``lans``, which have uplinks.
+
+        Raises:
+            ApiError: it could not be done.
+
+        """
+        wanted = {names.uplink_lease(lan.namespace, lan.name) for lan in lans}
+        listed = await self._client.call("GET", LEASES.path(self._namespace))
+        for item in listed["items"]:
+            name = item["metadata"]["name"]
+            mine = name.startswith(names.LEASE_PREFIX) and read(item).holder in ("", self._node)
+            if mine and name not in wanted:
+                await self._remove(name)
+
+    async def _remove(self, name: str) -> None:
         try:
-            name = names.uplink_lease(lan.namespace, lan.name)
             await self._client.call("DELETE", LEASES.path(self._namespace, name))
         except ApiError as error:
             if error.status != 404:

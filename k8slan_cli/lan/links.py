@@ -21,6 +21,8 @@ MAX_DELAY = 60_000_000
 MIN_RATE, MAX_RATE = 1_000, 32_000_000_000
 """Bits a second; the kernel's own field has 32 bits for bytes a second (struct tc_ratespec, pkt_sched.h)."""
 MAX_BURST = 1 << 30
+MAX_BURST_SECONDS = 274
+"""How long a burst takes at its rate: the kernel has that time in 32 bits, in units of 64 ns (struct tc_tbf_qopt)."""
 MAX_LIMIT = 100_000
 """Frames that may wait at a link, in one direction: they take the node's memory."""
 MAX_LINKS = 2048
@@ -122,10 +124,13 @@ def next_end(links: Links) -> float | None:
 
 def moment(text: str) -> datetime:
     """Return a time as RFC 3339 writes it. Raises ValueError."""
-    found = datetime.fromisoformat(text)
+    found = datetime.fromisoformat(text.upper())  # RFC 3339, 5.6: t and z may be small
     if found.tzinfo is None:
         raise ValueError(text)
-    return found.astimezone(UTC)
+    try:
+        return found.astimezone(UTC)
+    except OverflowError as error:  # in the first or the last hours that a datetime has
+        raise ValueError(text) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +157,7 @@ class Quantity:
 
     def read(self, text: str) -> int | str:
         """Return the value, or why it is none."""
-        found = re.fullmatch(f"({_NUMBER})({'|'.join(self.units)})", text, re.IGNORECASE)
+        found = re.fullmatch(f"({_NUMBER})({'|'.join(self.units)})", text, re.IGNORECASE | re.ASCII)
         if not found:
             return f"{names.shown(text)} {self.fault}"
         unit = next(size for name, size in self.units.items() if name.lower() == found[3].lower())
@@ -202,7 +207,8 @@ QUANTITIES: Mapping[str, Quantity] = {
         "1B..1024MiB",
         1,
         MAX_BURST,
-        "How much may pass at any speed after a silence; at least a frame. Default, 4 ms of the rate, or two frames.",
+        "How much may pass at any speed after a silence; at least a frame, at the most 274 s of the rate. "
+        "Default, 4 ms of the rate, or two frames.",
     ),
 }
 PROPERTIES = tuple(field.name for field in fields(Impairment))
@@ -267,4 +273,7 @@ def _faults(wanted: Impairment) -> dict[str, str]:
         found["reorder"] = "is of delayed frames: set delay too"
     if wanted.burst and not wanted.rate:
         found["burst"] = "is of the rate: set rate too"
+    elif wanted.burst * 8 > wanted.rate * MAX_BURST_SECONDS:
+        most = QUANTITIES["burst"].write(wanted.rate * MAX_BURST_SECONDS // 8)
+        found["burst"] = f"is more than the rate sends in {MAX_BURST_SECONDS} s, {most}"
     return found

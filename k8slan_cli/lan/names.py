@@ -133,6 +133,11 @@ def uplink(device: str, vlan: int = 0) -> str:
     return plain if len(plain) <= MAX_DEVICE else f"{_digest('uplink', device, str(vlan))[:12]}u"
 
 
+def is_uplink(port_name: str) -> bool:
+    """Whether a bridge port may be that of a NIC: no port of a pod is called so."""
+    return port_name.endswith("u")
+
+
 def uplink_lease(namespace: str, name: str) -> str:
     """The Lease that the node with a LAN's active uplink holds."""
     plain = f"{LEASE_PREFIX}{namespace}-{name[:100].rstrip('-.')}"

@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from k8slan_cli.errors import Problem
 from k8slan_cli.lan import links, names
-from k8slan_cli.lan.model import ANY, Grant, Lan, LanRef
+from k8slan_cli.lan.model import ANY, Grant, Lan, LanRef, Uplink
 from k8slan_cli.lan.names import Forms
 from k8slan_cli.lan.vnis import MAX_VNI
 
@@ -110,6 +110,9 @@ def _uplinks(lan: Lan) -> Iterator[Problem]:
             yield Problem(field=f"{field}.vlan", message=f"{uplink.vlan} is not in 1..{MAX_VLAN}")
         if (first := lan.uplinks.index(uplink)) != position:
             yield Problem(field=field, message=f"{uplink} is {uplink_field(first)} already")
+        elif uplink.vlan and (whole := replace(uplink, vlan=0)) in lan.uplinks:
+            text = f"{uplink.device} is taken whole by {uplink_field(lan.uplinks.index(whole))}: name one of the two"
+            yield Problem(field=f"{field}.vlan", message=text)
         elif not fault and not uplink.vlan and uplink.device == lan.underlay_on(uplink.node):
             text = (
                 f"{uplink.device} carries the LAN's VXLAN on node {uplink.node}: name another device, or a VLAN of it"
@@ -253,9 +256,13 @@ def claims(lan: Lan) -> Iterator[tuple[Claim, str, str]]:
 
 
 def stakes(lan: Lan) -> frozenset[Claim]:
-    """Return all that a LAN wants or has been granted: LANs without a stake in common cannot clash."""
+    """Return all that a LAN wants or has been granted: LANs without a stake in common cannot clash.
+
+    A stake is not always a claim: in a NIC of which a LAN has but a VLAN others may have other ones.
+    """
     forms = (lan,) if lan.granted in (None, grant(lan)) else (lan, as_granted(lan))
-    return frozenset(claim for form in forms for claim, _, _ in claims(form))
+    nics = (str(replace(uplink, vlan=0)) for form in forms for uplink in form.uplinks)
+    return frozenset(claim for form in forms for claim, _, _ in claims(form)).union(nics)
 
 
 def settle(lans: Iterable[Lan], held: Mapping[LanRef, Lan] = MappingProxyType({})) -> Settled:
@@ -343,7 +350,24 @@ def _taken(lan: Lan, owners: _Owners) -> tuple[Problem, ...]:
         if (owner := owners.get(claim, lan.ref)) != lan.ref or claim in own:
             problems.append(Problem(field=field, message=f"{shown} is in use by LAN {owner}"))
         own.add(claim)
+    for position, uplink in enumerate(lan.uplinks):
+        rival = _whole(uplink, owners) if uplink.vlan else _a_vlan(uplink, owners)
+        if rival not in (None, lan.ref):
+            what = f"{replace(uplink, vlan=0)} is in use as a whole" if uplink.vlan else f"a VLAN of {uplink} is in use"
+            problems.append(Problem(field=uplink_field(position), message=f"{what} by LAN {rival}"))
     return tuple(problems)
+
+
+def _whole(uplink: Uplink, owners: _Owners) -> LanRef | None:
+    """Return which LAN has the NIC of an uplink as a whole, VLANs included."""
+    return owners.get(str(replace(uplink, vlan=0)))
+
+
+def _a_vlan(uplink: Uplink, owners: _Owners) -> LanRef | None:
+    """Return which LAN has a VLAN of a NIC."""
+    start, _, end = str(replace(uplink, vlan=MAX_VLAN)).partition(str(MAX_VLAN))
+    found = (c for c in owners if isinstance(c, str) and c.startswith(start) and c.endswith(end))
+    return next((owners[claim] for claim in found), None)
 
 
 def _as_it_was(lan: Lan, former: Lan) -> Lan:

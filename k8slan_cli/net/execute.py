@@ -379,6 +379,8 @@ def _(operation: op.DeleteLinks, context: Context) -> None:
         return
     for name in operation.names:
         handle.indexes.pop(name, None)
+    if uplinks := [netlink.without_groups(name) for name in operation.names if names.is_uplink(name)]:
+        handle.netlink.apply(uplinks, doing=operation.describe(), ignore=_GONE)
     if len(operation.names) == 1:
         messages = [netlink.delete_link(operation.names[0])]
     else:

@@ -139,6 +139,14 @@ def set_link(which: str | int, *, up: bool | None = None, silent: bool = False, 
     return _link(RTM_NEWLINK, _CHANGE, which, attributes, flags=on, change=change)
 
 
+def without_groups(name: str) -> nlmsg:
+    """Let a link ask its lower device for all groups no more, for itself or a bridge.
+
+    One in passthru mode that is deleted leaves its lower device so (macvlan_stop, drivers/net/macvlan.c).
+    """
+    return _link(RTM_NEWLINK, _CHANGE, name, {"master": 0}, change=IFF_ALLMULTI)
+
+
 def port_settings(name: str, mask: int, alias: str, *, up: bool = True) -> nlmsg:
     """Set what a bridge port has for itself: which link-local groups it passes, its alias, and whether it is up.
 
@@ -632,13 +640,14 @@ def get_route(peer: IpAddress) -> nlmsg:
 
 @dataclass(frozen=True, slots=True)
 class RawRoute:
-    """A unicast route as the kernel tells it; of one with several next hops, the first is told."""
+    """A unicast route as the kernel tells it; of one with several next hops, the first, and the ``others``' links."""
 
     index: int
     destination: str
     gateway: IpAddress | None
     table: int = MAIN_TABLE
     priority: int = 0
+    others: tuple[int, ...] = ()
 
 
 def parse_route(message: nlmsg) -> RawRoute | None:
@@ -656,6 +665,7 @@ def parse_route(message: nlmsg) -> RawRoute | None:
         gateway=ip_address(gateway) if gateway else None,
         table=told("RTA_TABLE") or message["table"],
         priority=told("RTA_PRIORITY") or 0,
+        others=tuple(hop["oif"] for hop in hops[1:]) if hops else (),
     )
 
 

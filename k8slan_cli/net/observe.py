@@ -111,7 +111,8 @@ def nic(node: Node, device: str) -> Nic | None:
         return None
     addresses = netlink.parse_addresses(node.netlink.ask(netlink.get_addresses(), doing="list addresses"))
     replies = node.netlink.ask(netlink.get_routes(), doing="list routes")
-    routes = [route for reply in replies if (route := netlink.parse_route(reply)) and route.index == link.index]
+    found = filter(None, map(netlink.parse_route, replies))
+    routes = [route for route in found if link.index in (route.index, *route.others)]
     master = sockets.link(node.netlink, link.master) if link.master else None
     return Nic(
         index=link.index,

@@ -72,13 +72,12 @@ def _message(number: int, mode: int, index: int, attributes: Iterable[list[Any]]
 
 
 def _netem(queue: Queue) -> dict[str, Any]:
-    attributes: list[list[Any]] = []
-    if queue.correlation:
-        attributes.append(["TCA_NETEM_CORR", {"delay_corr": _chance(queue.correlation)}])
-    if queue.reorder:
-        attributes.append(["TCA_NETEM_REORDER", {"prob_reorder": _chance(queue.reorder)}])
-    if queue.corrupt:
-        attributes.append(["TCA_NETEM_CORRUPT", {"prob_corrupt": _chance(queue.corrupt)}])
+    # Said of nothing, too: a queue that is changed keeps what is not said.
+    attributes: list[list[Any]] = [
+        ["TCA_NETEM_CORR", {"delay_corr": _chance(queue.correlation)}],
+        ["TCA_NETEM_REORDER", {"prob_reorder": _chance(queue.reorder)}],
+        ["TCA_NETEM_CORRUPT", {"prob_corrupt": _chance(queue.corrupt)}],
+    ]
     return {
         "delay": _ticks(queue.delay),
         "jitter": _ticks(queue.jitter),

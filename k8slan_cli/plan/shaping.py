@@ -13,6 +13,8 @@ from k8slan_cli.plan.state import UNSHAPED, Queue, Shaping
 
 _TICK = 64
 """Nanoseconds, in which tbf counts its burst (PSCHED_SHIFT, net/pkt_sched.h)."""
+_MOST = (1 << 32) - 1
+"""The largest number that tbf takes: of ticks, and of bytes that wait."""
 _HEADERS = 22
 """Ethernet's header and two VLAN tags: how much larger than the MTU a frame can be."""
 _LIMIT = 10_000
@@ -54,7 +56,7 @@ def _queue(wanted: Impairment, rate: int, wanted_burst: int, mtu: int) -> Queue:
     if rate:
         size = max(wanted_burst, frame) if wanted_burst else max(_bytes(rate, _LATE), 2 * frame)
         room = wanted.limit * frame or max(_bytes(rate, _WAIT), 10 * frame)
-        shaped = {"rate": rate, "burst": burst(rate, ticks(rate, size)), "room": room}
+        shaped = {"rate": rate, "burst": burst(rate, min(ticks(rate, size), _MOST)), "room": min(room, _MOST)}
     impaired: dict[str, Any] = {
         name: getattr(wanted, name) for name in ("delay", "jitter", "loss", "duplicate", "corrupt", "reorder")
     }

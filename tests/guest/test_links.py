@@ -80,6 +80,17 @@ def test_frames_come_twice_spoilt_and_out_of_order(lan: Shaped, end: str) -> Non
     assert flow.overtaken
 
 
+def test_what_is_taken_back_is_over_though_the_rest_stays(lan: Shaped) -> None:
+    stays = {"delay": "20ms", "jitter": "2ms"}
+    lan.set(pod={"toPod": stays | {"correlation": "50%", "reorder": "20%", "corrupt": "20%"}})
+    lan.set(pod={"toPod": stays})
+    assert not lan.drifts()
+    with lan.wires("pod") as (far, good):
+        flow = measure(good, far, 500, every=0.005)
+    assert (flow.lost, flow.spoilt) == (0, 0)
+    assert min(flow.delays) > 17
+
+
 @pytest.mark.parametrize("end", ENDS)
 def test_each_direction_has_its_rate(lan: Shaped, end: str) -> None:
     """With a burst that makes up for this guest's timers, which are late by a tenth of a frame."""

@@ -80,6 +80,12 @@ class Shaped:
 
         self.runner.run(eventually(f"links as {links}", done))
 
+    def drifts(self) -> bool:
+        """Whether links are shaped again for some time, though nothing else is wanted."""
+        self.log.lines.clear()
+        self.runner.run(asyncio.sleep(0.5))
+        return any("shape " in line for line in self.log.lines)
+
     @contextmanager
     def wires(self, end: str) -> Iterator[tuple[Wire | VirtualWire, Wire]]:
         """An end of the LAN, and the good one, to measure between."""

@@ -124,6 +124,17 @@ def test_what_a_runtime_asks_for_holds_until_the_pod_is_gone(node: Node) -> None
         assert node.delete(pod, veth("b1")).status == 0
 
 
+@pytest.mark.usefixtures("agent")
+def test_a_burst_that_is_more_than_the_kernel_takes_is_cut(node: Node) -> None:
+    """Runtimes that read the rate from annotations ask for this one with any rate."""
+    lan = node.lan(spokes=["c1"])
+    config = veth("c1", runtimeConfig={"bandwidth": {"ingressRate": 1_000_000, "ingressBurst": 2_147_483_647}})
+    with pods(1) as (pod,):
+        node.add(pod, config).result()
+        assert rates(node.inside(lan)) == {"c1p": 1_000_000}
+        assert node.delete(pod, config).status == 0
+
+
 def test_it_ends_when_its_time_is_over(node: Node, agent: Agent) -> None:
     until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3))
     lan = node.lan(spokes=["u1"], links={"u1": {"rate": "1Mbit", "state": "down", "until": until}})

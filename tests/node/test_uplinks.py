@@ -110,6 +110,12 @@ def is_gone(node: Node) -> bool:
     return not (node.folder / "run" / "netns" / LAN).exists()
 
 
+def hears_all(node: Node) -> bool:
+    """Whether a NIC takes frames that are neither its own nor of groups that somebody has asked for."""
+    nic = node.namespace.links()["nic"]
+    return bool(nic.get("promiscuity") or nic.get("allmulti"))
+
+
 def ports(node: Node, port: str = "nicu") -> str | None:
     """Whether a port is "in" the LAN's bridge, "out" of it, or not there."""
     if is_gone(node):
@@ -210,6 +216,11 @@ def wanted(node: Node) -> bool:
         (
             "ip route add 203.0.113.0/24 dev nic",
             "ip route flush dev nic",
+            "the node has a route to 203.0.113.0/24 by nic",
+        ),
+        (
+            "ip route add 203.0.113.0/24 nexthop via 192.0.2.9 dev eth0 nexthop via 192.0.2.8 dev nic onlink",
+            "ip route del 203.0.113.0/24",
             "the node has a route to 203.0.113.0/24 by nic",
         ),
         ("ip link add br9 type bridge; ip link set nic master br9", "ip link set nic nomaster", "nic is a port of br9"),
@@ -399,6 +410,22 @@ def test_the_lease_goes_with_the_uplinks_and_an_uplink_that_is_added_disturbs_no
                 uplinks(api)
                 await eventually("nothing is left", lambda: not told(api) and not holder(api))
                 assert all(map(is_gone, nodes))
+                assert not any(map(hears_all, nodes))
+
+    run(body())
+
+
+def test_a_lan_that_goes_while_agents_are_away_leaves_no_lease(api: FakeApi) -> None:
+    async def body() -> None:
+        with fabric(api, 1500, 1500) as nodes, Hardware.wired(*nodes):
+            uplinks(api, nic(1), nic(2))
+            async with agents(*nodes):
+                await settled(api, *nodes)
+            api.remove(LANS.path("lab", LAN))
+            async with agents(*nodes):
+                await eventually("nothing is left", lambda: all(map(is_gone, nodes)))
+                await eventually("no Lease", lambda: not any(p.startswith(LEASES.path("system")) for p in api.objects))
+                assert not any(map(hears_all, nodes))
 
     run(body())
 

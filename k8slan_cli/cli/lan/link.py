@@ -11,6 +11,7 @@ import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -26,6 +27,7 @@ from k8slan_cli.lan.links import CLEAN, Impairment, Link
 if TYPE_CHECKING:
     from k8slan_cli.inventory.lans import Found
     from k8slan_cli.inventory.occupancy import Users
+    from k8slan_cli.kube.apply import Cluster
     from k8slan_cli.lan.model import Lan, LanRef
     from k8slan_cli.plan.occupancy import Occupant
 
@@ -128,7 +130,8 @@ def link(
     shares = {"loss": loss, "duplicate": duplicate, "corrupt": corrupt, "reorder": reorder}
     given: dict[str, str | int | None] = {"delay": delay, "jitter": jitter, "correlation": correlation, **shares}
     given |= {"rate": rate, "burst": burst, "limit": limit}
-    wish = _wish(given, state, to_pod=to_pod, from_pod=from_pod, clear=clear, lasting=lasting)
+    until = _until(here.cluster, lasting) if lasting else ""
+    wish = _wish(given, state, to_pod=to_pod, from_pod=from_pod, clear=clear, until=until)
     place = pod.partition(":")[0].rpartition("/")[0] or here.namespace
     items = lans.several(here.cluster, place)
     users = occupancy.read(here.cluster, items)
@@ -157,7 +160,7 @@ def _wish(
     to_pod: bool,
     from_pod: bool,
     clear: bool,
-    lasting: str | None,
+    until: str,
 ) -> Wish | None:
     """What the options come to; None for none."""
     properties: dict[str, int] = {}
@@ -169,17 +172,22 @@ def _wish(
             properties[name] = found
     ways = frozenset([*(["to_pod"] if to_pod else []), *(["from_pod"] if from_pod else [])]) or _BOTH
     if state is None and not properties and not clear:
-        if lasting or ways != _BOTH:
+        if until or ways != _BOTH:
             raise UsageError("say what is to become of the link: up, down, --delay, --loss, --rate, …, or --clear")
         return None
-    return Wish(state=state, properties=properties, ways=ways, clear=clear, until=_until(lasting) if lasting else "")
+    if ways != _BOTH and not properties and not clear:
+        raise UsageError("--to-pod and --from-pod are of --delay, --clear and the like: a link is up or down both ways")
+    return Wish(state=state, properties=properties, ways=ways, clear=clear, until=until)
 
 
-def _until(lasting: str) -> str:
+def _until(cluster: Cluster, lasting: str) -> str:
+    """When a time is over that begins now, by the API server's clock: nodes go by theirs, not by a workstation's."""
     found = re.fullmatch(r"([0-9]{1,6})(s|m|h)", lasting)
     if not found or not int(found[1]):
         raise UsageError(f"--for: {lasting!r} is no time such as 30s, 5m or 1h")
-    end = int(time.time()) + int(found[1]) * _SECONDS[found[2]]
+    date = cluster.headers("/version", seconds=10).get("Date", "")
+    now = int(parsedate_to_datetime(date).timestamp() if date else time.time())
+    end = now + 1 + int(found[1]) * _SECONDS[found[2]]  # it is cut to whole seconds
     return datetime.fromtimestamp(end, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -226,7 +234,7 @@ def changed(before: Link, wish: Wish) -> Link:
     """What a link is by a wish.
 
     Raises:
-        UsageError: something of it is for good, and would end with what is for a time.
+        UsageError: something of it is for good, and would end with what is for a time; or nothing of it would.
 
     """
     after = before
@@ -239,8 +247,11 @@ def changed(before: Link, wish: Wish) -> Link:
     if wish.state:
         after = replace(after, down=wish.state is State.DOWN)
     after = _in_ways(after, {way: replace(getattr(after, way), **wish.properties) for way in wish.ways})
-    after = replace(after, until=wish.until)
-    return after if replace(after, until="") != Link() else Link()
+    if replace(after, until="") != Link():
+        return replace(after, until=wish.until)
+    if wish.until:
+        raise UsageError("nothing would be left of the link that could end, so --for has no meaning")
+    return Link()
 
 
 def _in_ways(link: Link, found: Mapping[str, Impairment]) -> Link:
@@ -254,11 +265,16 @@ def wanted(lan: Lan, end: End, users: Users, wish: Wish) -> Lan:
         UsageError: what is wanted of the link cannot be.
 
     """
+    from k8slan_cli.lan.model import LINKS_DOWN
+
     alive = None if users.blind else _alive(users, end.lan)
     entries = {name: link for name, link in lan.links if _stays(name, lan, alive)}
     entries[end.name] = changed(entries.get(end.name, Link()), wish)
     down = frozenset(name for name in lan.down if _stays(name, lan, alive))
     if wish.state:
+        if wish.until and end.name in down:
+            text = f"the link is down for good by the annotation {LINKS_DOWN}, and with --for that would end"
+            raise UsageError(text, hint="take that back before (up)")
         down -= {end.name}
     after = replace(lan, links=tuple(sorted((n, link) for n, link in entries.items() if link != Link())), down=down)
     if faults := links.faults(end.name, entries[end.name]):

@@ -136,7 +136,7 @@ def _edit(text: str) -> str:
 
 
 def _change(here: Here, name: str, wanted: Callable[[Lan], Spokes], dry_run: DryRun) -> None:
-    """Give a LAN the spokes that ``wanted`` makes of it.
+    """Give a LAN the spokes that ``wanted`` makes of it; what was wanted of the links of others goes with them.
 
     Raises:
         InUseError: a pod holds a spoke that would go.
@@ -155,9 +155,12 @@ def _change(here: Here, name: str, wanted: Callable[[Lan], Spokes], dry_run: Dry
             return
         if found.deleting:
             raise InUseError(f"LAN {lan.ref} is being deleted")
-        _check_free(here, found, set(lan.spokes) - set(spokes))
-        check_valid(here, replace(lan, spokes=spokes))
-        if write(here, found, {"spokes": list(spokes)}, dry_run=dry_run):
+        going = set(lan.spokes) - set(spokes)
+        _check_free(here, found, going)
+        kept = tuple((name, link) for name, link in lan.links if name not in going)
+        check_valid(here, replace(lan, spokes=spokes, links=kept))
+        links = {"links": dict.fromkeys(going & dict(lan.links).keys())} if kept != lan.links else {}
+        if write(here, found, {"spokes": list(spokes), **links}, dry_run=dry_run):
             typer.echo(_words(lan, spokes, dry_run=dry_run))
             return
     raise K8slanError(f"others change LAN {here.namespace}/{name} all the time", hint="try again")

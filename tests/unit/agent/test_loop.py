@@ -17,7 +17,8 @@ from k8slan_cli.agent.passes import Aim, Outcome, Self
 from k8slan_cli.agent.paths import Paths
 from k8slan_cli.agent.store import AttachmentRecords
 from k8slan_cli.errors import KernelError
-from k8slan_cli.lan.model import LanRef
+from k8slan_cli.lan import links
+from k8slan_cli.lan.model import Lan, LanRef
 from k8slan_cli.plan.moves import Move
 from k8slan_cli.plan.state import absent
 
@@ -50,6 +51,45 @@ def test_moves_are_looked_at_again_after_a_pass_that_failed(tmp_path: Path, monk
     assert seen[0] == MOVES[:1]
     assert seen[1] == MOVES
     assert seen[2] == []
+
+
+@pytest.mark.parametrize("during_the_pass", [True, False])
+def test_what_is_over_ends_whenever_the_clock_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, during_the_pass: bool
+) -> None:
+    """In the middle of a pass, or long before its time, as the clock is set."""
+    clock = [links.moment("2030-01-01T00:00:00Z").timestamp()]
+    seen: list[list[str]] = []
+
+    def played(_node: object, aim: Aim, _pods: object) -> Outcome:
+        seen.append([name for name, _ in aim.lan.links] if aim.lan else [])
+        clock[0] += 3600 * during_the_pass
+        return Outcome(desired=absent("blue"))
+
+    monkeypatch.setattr(loops, "run_pass", played)
+    monkeypatch.setattr(loops, "_CLOCK_SECONDS", 0.01)
+    monkeypatch.setattr(loops.time, "time", lambda: clock[0])
+
+    async def play() -> None:
+        node: Any = None
+        ref = LanRef(namespace="lab", name="blue")
+        over = asyncio.Event()
+
+        def look(_loop: LanLoop) -> None:
+            if len(seen) > 1:
+                over.set()
+
+        loop = LanLoop(ref, "blue", node, Self(name="n1"), AttachmentRecords(tmp_path), look)
+        down = links.Link(down=True, until="2030-01-01T00:30:00Z")
+        loop.lan = Lan(ref=ref, netns="blue", bridge="br0", vxlan="vx0", vni=1, spokes=("e1",), links=(("e1", down),))
+        await loop.wake()
+        clock[0] += 3600 * (not during_the_pass)
+        async with asyncio.timeout(5):
+            await over.wait()
+        loop.close()
+
+    asyncio.run(play())
+    assert seen == [["e1"], []]
 
 
 def _ignore(_loop: LanLoop) -> None:

@@ -9,13 +9,19 @@ from hypothesis import strategies as st
 
 from k8slan_cli.controller.claims import Claims
 from k8slan_cli.lan import validate
-from k8slan_cli.lan.model import PROTECTION, Grant, Lan, LanRef, NodeStatus
+from k8slan_cli.lan.model import PROTECTION, Grant, Lan, LanRef, NodeStatus, Uplink
 
+_UPLINKS = st.lists(
+    st.builds(Uplink, node=st.just("w1"), device=st.sampled_from(["eth1", "eth2"]), vlan=st.integers(0, 2)),
+    max_size=2,
+    unique_by=lambda uplink: uplink.device,
+).map(tuple)
 _GRANTS = st.builds(
     Grant,
     netns=st.sampled_from(["n1", "n2", "n3"]),
     vni=st.integers(0, 4),
     spokes=st.lists(st.sampled_from(["e1", "e2", "e3"]), max_size=2, unique=True).map(tuple),
+    uplinks=_UPLINKS,
 )
 _NAMES = st.sampled_from("abcdef")
 _LANS = st.builds(
@@ -26,6 +32,7 @@ _LANS = st.builds(
     vxlan=st.just("vxlan0"),
     vni=st.integers(1, 8),
     spokes=st.lists(st.sampled_from([f"e{i}" for i in range(12)]), max_size=3, unique=True).map(tuple),
+    uplinks=st.just(()) | _UPLINKS,
     created=st.sampled_from(["2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z", ""]),
     deleting=st.booleans(),
     granted=st.none() | _GRANTS,

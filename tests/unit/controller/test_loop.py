@@ -311,15 +311,38 @@ def test_links_of_pods_that_are_gone_are_taken_out_and_of_others_not() -> None:
         links = {f"d/{name}:net1": {"loss": "1%"} for name in ("here", "waits", "goes", "gone")}
         spec = {"vni": 5, "dynamic": True, "links": links}
         waits, goes = PODS.path("d", "waits"), PODS.path("d", "goes")
-        rig.api.put(waits, {"metadata": {}})
-        rig.api.put(goes, {"metadata": {"deletionTimestamp": "2026-01-01T12:00:00Z", "finalizers": ["x/y"]}})
+        rig.api.put(waits, {"metadata": {"name": "waits"}})
+        rig.api.put(
+            goes, {"metadata": {"name": "goes", "deletionTimestamp": "2026-01-01T12:00:00Z", "finalizers": ["x/y"]}}
+        )
         rig.change({"lans": {"a": {"spec": spec}}, "nodes": {"n1": {}}, "vteps": {"a@n1": {"ports": ["here"]}}})
         await rig.settle()
         assert wished(rig) == {"d/here:net1", "d/waits:net1", "d/goes:net1"}
-        rig.api.put(goes, {"metadata": {"deletionTimestamp": "2026-01-01T12:00:00Z"}})  # nothing holds it any more
+        rig.api.put(
+            goes, {"metadata": {"name": "goes", "deletionTimestamp": "2026-01-01T12:00:00Z"}}
+        )  # nothing holds it any more
         await asyncio.sleep(11)
         await rig.settle()
         assert wished(rig) == {"d/here:net1", "d/waits:net1"}
+
+    play(script)
+
+
+def test_links_of_pods_that_never_attach_or_have_ended_are_taken_out_too() -> None:
+    """However many pods there are that only wait, and though nothing tells of those that are gone."""
+
+    async def script(rig: Rig) -> None:
+        waiting = [f"w{i}" for i in range(40)]
+        for name in (*waiting, "zz"):
+            rig.api.put(PODS.path("d", name), {"metadata": {"name": name}})
+        rig.api.put(PODS.path("d", "job"), {"metadata": {"name": "job"}, "status": {"phase": "Succeeded"}})
+        links = {f"d/{name}:net1": {"loss": "1%"} for name in (*waiting, "job", "zz")}
+        rig.change({"lans": {"a": {"spec": {"vni": 5, "dynamic": True, "links": links}}}})
+        await rig.settle()
+        rig.api.remove(PODS.path("d", "zz"))
+        await asyncio.sleep(3600)
+        await rig.settle()
+        assert wished(rig) == {f"d/{name}:net1" for name in waiting}
 
     play(script)
 

@@ -21,9 +21,12 @@ from k8slan_cli.kube.lease import (
     Renew,
     Sight,
     Step,
+    UplinkLeases,
     Wait,
     step,
 )
+from k8slan_cli.lan import names
+from k8slan_cli.lan.model import LanRef
 from tests.unit.kube.fake_api import FakeApi
 from tests.unit.kube.fake_time import run as run_fast
 
@@ -302,3 +305,18 @@ def test_a_lease_that_cannot_be_seen_ends_the_election() -> None:
             await Election(api, "n", "l", "one").run(lead)
 
     run_fast(main())
+
+
+def test_leases_of_lans_without_uplinks_are_removed_but_not_what_others_hold() -> None:
+    async def body() -> None:
+        api: Any = FakeApi()
+        lans = {name: LanRef(namespace="lab", name=name) for name in ("kept", "mine", "free", "others")}
+        for name, holder in (("kept", "n1"), ("mine", "n1"), ("free", ""), ("others", "n2")):
+            lease = names.uplink_lease("lab", name)
+            api.put(LEASES.path("n", lease), {"metadata": {"name": lease}, "spec": {"holderIdentity": holder}})
+        api.put(LEASES.path("n", "k8slan-controller"), {"metadata": {"name": "k8slan-controller"}})
+        await UplinkLeases(api, "n", "n1").remove_left([lans["kept"]])
+        left = {names.uplink_lease("lab", name) for name in ("kept", "others")} | {"k8slan-controller"}
+        assert {path.rpartition("/")[2] for path in api.objects} == left
+
+    asyncio.run(body())

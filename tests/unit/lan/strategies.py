@@ -8,7 +8,17 @@ from ipaddress import IPv4Address, IPv6Address
 from hypothesis import strategies as st
 
 from k8slan_cli.lan import names, validate, vnis
-from k8slan_cli.lan.links import MAX_BURST, MAX_DELAY, MAX_LIMIT, MAX_RATE, MIN_RATE, WHOLE, Impairment, Link
+from k8slan_cli.lan.links import (
+    MAX_BURST,
+    MAX_BURST_SECONDS,
+    MAX_DELAY,
+    MAX_LIMIT,
+    MAX_RATE,
+    MIN_RATE,
+    WHOLE,
+    Impairment,
+    Link,
+)
 from k8slan_cli.lan.model import Lan, LanRef, Uplink
 
 _LOWER = string.ascii_lowercase + string.digits
@@ -63,7 +73,7 @@ def impairments(draw: st.DrawFn) -> Impairment:
         corrupt=draw(chances),
         reorder=draw(chances) if delay else 0,
         rate=rate,
-        burst=draw(st.just(0) | st.integers(1, MAX_BURST)) if rate else 0,
+        burst=draw(st.just(0) | st.integers(1, min(MAX_BURST, rate * MAX_BURST_SECONDS // 8))) if rate else 0,
         limit=draw(st.just(0) | st.integers(1, MAX_LIMIT)),
     )
 
@@ -109,7 +119,7 @@ def lans(draw: st.DrawFn) -> Lan:
                 st.lists(
                     st.builds(Uplink, node=subdomains, device=nics, vlan=st.integers(0, validate.MAX_VLAN)),
                     max_size=2,
-                    unique=True,
+                    unique_by=lambda uplink: (uplink.node, uplink.device),
                 )
             )
         ),

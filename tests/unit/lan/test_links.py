@@ -33,7 +33,8 @@ def test_quantities_are_read_as_people_write_them(name: str, text: str, value: i
 
 
 @pytest.mark.parametrize(
-    "text", ["", "10", "ms", "1e3ms", "10 ms", "-1ms", "0x1ms", "1,5ms", "10ms ", "\u0661ms", "9" * 12 + "us"]
+    "text",
+    ["", "10", "ms", "1e3ms", "10 ms", "-1ms", "0x1ms", "1,5ms", "10ms ", "\u0661ms", "10m\u017f", "9" * 12 + "us"],
 )
 def test_what_is_no_quantity_is_refused_with_an_example(text: str) -> None:
     assert "is not written as 10ms; units are us, ms, s" in str(links.read("delay", text))
@@ -66,6 +67,24 @@ def test_an_entry_counts_until_its_time_is_over() -> None:
     assert [name for name, _ in links.due(entries, NOON)] == ["b", "c"]
     assert links.next_end(entries) == NOON
     assert links.next_end(entries[1:2]) is None
+
+
+def test_a_time_is_read_as_rfc_3339_writes_it() -> None:
+    assert links.moment("2030-01-31t12:00:00z").timestamp() == NOON
+
+
+@pytest.mark.parametrize(
+    "text", ["", "noon", "2030-01-31T12:00:00", "9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+05:00"]
+)
+def test_what_is_no_time_that_can_be_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        links.moment(text)
+
+
+@pytest.mark.parametrize(("burst", "said"), [(34_250, ""), (34_251, "is more than the rate sends in 274 s, 34250B")])
+def test_a_burst_is_no_longer_than_the_kernel_can_tell(burst: int, said: str) -> None:
+    found = links.faults("a", Link(to_pod=Impairment(rate=1_000, burst=burst)))
+    assert [fault.message for fault in found] == [said] * bool(said)
 
 
 @given(strategies.lans(), st.floats(0, 4e9))

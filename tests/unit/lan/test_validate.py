@@ -16,6 +16,7 @@ from k8slan_cli.lan.model import PROTECTION, Grant, Lan, LanRef, NodeStatus, Upl
 from tests.unit.lan import strategies
 
 NIC, VLAN = Uplink(node="w1", device="eth1"), Uplink(node="w1", device="eth1", vlan=7)
+OTHER = replace(VLAN, node="w2")
 REMOTE = IPv4Address("192.0.2.9")
 
 
@@ -65,7 +66,8 @@ def broken(**fields: Any) -> list[str]:
         ({"uplinks": (Uplink(node="w1", device="lo"),)}, "spec.uplinks[0].device: 'lo' is a name that the kernel"),
         ({"uplinks": (Uplink(node="w1", device="e", vlan=4095),)}, "spec.uplinks[0].vlan: 4095 is not in 1..4094"),
         ({"uplinks": (Uplink(node="w1", device="e", vlan=-1),)}, "spec.uplinks[0].vlan: -1 is not in 1..4094"),
-        ({"uplinks": (NIC, VLAN, NIC)}, "spec.uplinks[2]: eth1 of node w1 is spec.uplinks[0] already"),
+        ({"uplinks": (NIC, NIC)}, "spec.uplinks[1]: eth1 of node w1 is spec.uplinks[0] already"),
+        ({"uplinks": (VLAN, NIC)}, "spec.uplinks[0].vlan: eth1 is taken whole by spec.uplinks[1]: name one of the two"),
         ({"uplinks": (NIC,), "underlay": "eth1"}, "spec.uplinks[0].device: eth1 carries the LAN's VXLAN on node w1"),
         ({"uplinks": (NIC,), "underlays": (("w1", "eth1"),)}, "spec.uplinks[0].device: eth1 carries the LAN's VXLAN"),
         ({"uplinks": (NIC,), "vxlan": "eth1u"}, "spec.uplinks[0].device: its port 'eth1u' has the name of the LAN's"),
@@ -121,7 +123,10 @@ def test_each_rule_names_the_field_that_breaks_it(fields: dict[str, Any], expect
         {"underlay": "lo"},
         {"underlays": (("Worker-1.example", "a" * 15),)},
         {"remotes": tuple(REMOTE + i for i in range(64))},
-        {"uplinks": (NIC, VLAN, Uplink(node="w2", device="e" * 15, vlan=4094)), "underlays": (("w2", "eth1"),)},
+        {
+            "uplinks": (NIC, Uplink(node="w2", device="e" * 15, vlan=4094), Uplink(node="w2", device="eth1", vlan=7)),
+            "underlays": (("w2", "eth1"),),
+        },
         {"uplinks": (VLAN,), "underlay": "eth1"},
         {"allowed_namespaces": ("*", *(f"n{i}" for i in range(255)))},
         {"mtu": 68},
@@ -191,7 +196,13 @@ def clashes(*lans: Lan) -> dict[str, list[str]]:
         ({"netns": "n"}, ["spec.ns: n is in use by LAN lab/old"]),
         ({"vni": 1}, ["spec.vni: 1 is in use by LAN lab/old"]),
         ({"spokes": ("c", "b")}, ["spec.spokes[1]: b is in use by LAN lab/old"]),
-        ({"uplinks": (VLAN, NIC)}, ["spec.uplinks[1]: eth1 of node w1 is in use by LAN lab/old"]),
+        ({"uplinks": (NIC,)}, ["spec.uplinks[0]: eth1 of node w1 is in use by LAN lab/old"]),
+        ({"uplinks": (VLAN,)}, ["spec.uplinks[0]: eth1 of node w1 is in use as a whole by LAN lab/old"]),
+        (
+            {"uplinks": (replace(NIC, node="w2"),)},
+            ["spec.uplinks[0]: a VLAN of eth1 of node w2 is in use by LAN lab/old"],
+        ),
+        ({"uplinks": (replace(OTHER, vlan=8), replace(NIC, node="w3"))}, []),
         ({"ref": LanRef(namespace="other", name="new"), "spokes": ("b",)}, []),
         (
             {"netns": "n", "vni": 1, "spokes": ("b", "a")},
@@ -207,7 +218,7 @@ def clashes(*lans: Lan) -> dict[str, list[str]]:
     ],
 )
 def test_the_younger_lan_is_out_and_is_told_all_it_shares(fields: dict[str, Any], expected: list[str]) -> None:
-    old = lan("old", spokes=("a", "b"), uplinks=(NIC,), created="2026-01-01T00:00:00Z")
+    old = lan("old", spokes=("a", "b"), uplinks=(NIC, OTHER), created="2026-01-01T00:00:00Z")
     young = replace(lan("new", netns="m", vni=2, spokes=("c",), created="2026-01-02T00:00:00Z"), **fields)
     wanted = {"new": expected} if expected else {}
     assert clashes(old, young) == clashes(young, old) == wanted

@@ -101,7 +101,7 @@ def test_routes_as_the_kernel_tells_them(kernel: Netlink) -> None:
     for route in (
         RawRoute(3, "0.0.0.0/0", gateway("10.0.0.2"), 254, 600),
         RawRoute(3, "0.0.0.0/0", gateway("10.0.0.3"), 254, 100),
-        RawRoute(3, "10.9.0.0/16", gateway("10.0.0.2"), 254, 0),
+        RawRoute(3, "10.9.0.0/16", gateway("10.0.0.2"), 254, 0, (3,)),
         RawRoute(3, "10.8.0.0/16", None, 1000, 0),
         RawRoute(3, "10.6.0.0/16", None, 254, 0),
         RawRoute(3, "::/0", gateway("fd00::2"), 254, 7),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k8slan_cli.lan.links import MAX_RATE, MIN_RATE, UNLIMITED, Bandwidth, Impairment, Link
+from k8slan_cli.lan.links import MAX_LIMIT, MAX_RATE, MIN_RATE, UNLIMITED, Bandwidth, Impairment, Link
 from k8slan_cli.plan import shaping
 from k8slan_cli.plan.state import UNSHAPED, Queue
 from tests.unit.lan import strategies
@@ -45,6 +45,22 @@ def test_a_burst_is_told_by_the_kernel_as_it_was_set(rate: int, wanted: int) -> 
     burst = shaping.burst(rate, shaping.ticks(rate, wanted))
     assert burst >= wanted
     assert shaping.burst(rate, shaping.ticks(rate, burst)) == burst
+
+
+MOST = (1 << 32) - 1
+
+
+def test_no_number_is_more_than_the_kernel_takes() -> None:
+    """Some runtimes ask for a burst of 2 Gbit with each rate, however small that is."""
+    asked = shaping.shaping(Link(), Bandwidth(to_pod=1_000_000, to_pod_burst=1 << 28), 1500).to_pod
+    for found in (
+        asked,
+        queue(Impairment(rate=MIN_RATE), mtu=65_000),
+        queue(Impairment(rate=1_000_000, limit=MAX_LIMIT), mtu=65_000),
+    ):
+        assert found.room <= MOST
+        assert shaping.ticks(found.rate, found.burst) <= MOST
+    assert asked.burst > 30_000_000
 
 
 @given(strategies.links(), st.integers(0, 1), st.integers(0, 1))

@@ -185,8 +185,7 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             before = api.objects.get(path, {})
             if self.headers["Content-Type"] == "application/merge-patch+json":
-                spec = {k: v for k, v in ((before.get("spec") or {}) | body.get("spec", {})).items() if v is not None}
-                found = before | {"metadata": before["metadata"] | body["metadata"]} | ({"spec": spec} if spec else {})
+                found = _merged(before, body)
             else:
                 assert query["fieldManager"] == "k8slan"
                 old = before.get("metadata", {})
@@ -220,6 +219,15 @@ def _is_collection(path: str) -> bool:
     """Whether a path is that of all objects of a kind, in a namespace or in all."""
     parts = path.strip("/").split("/")
     return len(parts[2 if parts[0] == "api" else 3 :]) in (1, 3)
+
+
+def _merged(target: Any, patch: Any) -> Any:
+    """What a merge patch makes of a document (RFC 7386)."""
+    if not isinstance(patch, dict):
+        return patch
+    old = target if isinstance(target, dict) else {}
+    new = {key: _merged(old.get(key), value) for key, value in patch.items() if value is not None}
+    return {key: value for key, value in old.items() if key not in patch} | new
 
 
 def _in(at: str, collection: str, query: dict[str, str]) -> bool:

@@ -41,11 +41,12 @@ GOOD: dict[str, dict[str, Any]] = {
     "IPv6 multicast that ends in zeros": SMALLEST | {"vxlanGrp": "FF05:1:2:3:4:5:6::"},
     "outer packets in fragments": SMALLEST | {"mtu": 1500, "fragment": True, "vxlanGrp": "239.255.0.1"},
     "remotes of both families": SMALLEST | {"remotes": ["192.0.2.9", "2001:DB8::9"]},
-    "uplinks of two nodes": SMALLEST
+    "uplinks of three nodes": SMALLEST
     | {
         "uplinks": [
             {"node": "worker1", "device": "eth1"},
-            {"node": "worker1", "device": "eth1", "vlan": 1},
+            {"node": "worker2", "device": "eth1", "vlan": 1},
+            {"node": "worker2", "device": "eth1", "vlan": 2},
             {"node": "node.b", "device": "e" * 15, "vlan": 4094},
         ]
     },
@@ -110,6 +111,10 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "an uplink twice": (
         SMALLEST | {"uplinks": [{"node": "w", "device": "e"}] * 2},
         "spec.uplinks: .*has the same NIC or VLAN of a node twice",
+    ),
+    "an uplink and a VLAN of it": (
+        SMALLEST | {"uplinks": [{"node": "w", "device": "e", "vlan": 1}, {"node": "w", "device": "e"}]},
+        "spec.uplinks: .*has a NIC and a VLAN of it",
     ),
     "a namespace with capitals": (
         SMALLEST | {"allowedNamespaces": ["a", "B"]},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,17 @@ def test_a_pulled_link_is_seen_by_every_command(k8slan: Workstation) -> None:
     _, _, checks = diagnose.lans(apply.connect(str(k8slan.kubeconfig)), "lab")
     said = [check.words for check in checks if check.state == WARN]
     assert any(words.startswith("LAN lab/red: The link of pod lab/router-a on node worker1 (net1)") for words in said)
+
+
+def test_a_time_goes_by_the_clock_of_the_api_server(k8slan: Workstation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BaseHTTPRequestHandler, "date_time_string", lambda *_arguments: "Wed, 31 Jan 2035 12:00:00 GMT")
+    k8slan("lan", "link", "e1", "down", "--for", "30s")
+    assert k8slan.api.objects[f"{LANS}/red"]["spec"]["links"]["e1"]["until"] == "2035-01-31T12:00:31Z"
+
+
+def test_a_link_is_not_pulled_in_one_direction(k8slan: Workstation) -> None:
+    refused = k8slan("lan", "link", "e1", "down", "--to-pod", status=2)
+    assert "up or down both ways" in refused.stderr
 
 
 def test_a_pod_that_asks_for_what_no_lan_offers_is_told(k8slan: Workstation) -> None:
@@ -236,3 +248,12 @@ def test_fields_are_changed_and_taken_out(k8slan: Workstation) -> None:
 def test_what_cannot_be_set_is_refused(words: list[str], status: int, said: str, k8slan: Workstation) -> None:
     k8slan.put(scene.lan("blue", vni=7, status=scene.status(scene.READY)))
     assert said in k8slan("lan", "set", "red", *words, status=status).stderr
+
+
+def test_what_was_wanted_of_a_link_goes_with_its_spoke(k8slan: Workstation) -> None:
+    links = {"a": {"state": "down"}, "c": {"loss": "1%"}}
+    k8slan.put(scene.lan("green", spokes=["a", "b", "c"], vni=7, links=links))
+    k8slan("lan", "remove-spoke", "green", "a")
+    spec = k8slan.api.objects[f"{LANS}/green"]["spec"]
+    assert spec["spokes"] == ["b", "c"]
+    assert spec["links"] == {"c": {"loss": "1%"}}

@@ -226,18 +226,18 @@ def test_a_spoke_on_two_nodes_is_said_once() -> None:
 def test_uplinks_are_shown_each_with_its_state() -> None:
     uplinks = [
         {"node": "w1", "device": "eth1"},
-        {"node": "w1", "device": "eth1", "vlan": 7},
+        {"node": "w1", "device": "eth2", "vlan": 7},
         {"node": "w2", "device": "e"},
     ]
     lan = scene.lan("red", vni=7, spokes=["a"], uplinks=[*uplinks, {"node": "w3", "device": "e"}])
     lan["status"] = scene.status(scene.READY) | {"uplink": "eth1 of node w1"}
     told = [
-        scene.vtep("w1", uplinks=[{"device": "eth1", "carrier": True, "active": True}, {"device": "eth1", "vlan": 7}]),
+        scene.vtep("w1", uplinks=[{"device": "eth1", "carrier": True, "active": True}, {"device": "eth2", "vlan": 7}]),
         scene.vtep("w2", uplinks=[{"device": "e", "carrier": True, "message": "e has the address 192.0.2.1"}]),
     ]
     what = view(lan, told)
     assert (
-        "Uplinks    eth1 of node w1 (active), eth1 VLAN 7 of node w1 (no carrier), e of node w2 (blocked), "
+        "Uplinks    eth1 of node w1 (active), eth2 VLAN 7 of node w1 (no carrier), e of node w2 (blocked), "
         "e of node w3 (not seen by its node)"
     ) in report(what, None)
     assert [node["uplinks"][0]["state"] for node in inspect.as_document(what)["nodes"]] == ["active", "blocked"]

@@ -135,6 +135,25 @@ def test_what_is_for_good_does_not_end_with_what_is_for_a_time() -> None:
         link.changed(Link(to_pod=SLOW), wish(State.DOWN, until=SOON))
 
 
+def test_the_annotation_is_for_good_too() -> None:
+    red = sound(RED, down=frozenset({"e1"}))
+    with pytest.raises(UsageError, match="down for good by the annotation"):
+        link.wanted(red, named("router-a"), USERS, wish(State.DOWN, until=SOON))
+
+
+@pytest.mark.parametrize(
+    ("before", "asked"),
+    [
+        (Link(), wish(State.UP, until=SOON)),
+        (Link(to_pod=SLOW), wish(clear=True, until=SOON)),
+        (Link(down=True, until=SOON), wish(State.UP, until=SOON)),
+    ],
+)
+def test_nothing_is_taken_back_for_a_time(before: Link, asked: Wish) -> None:
+    with pytest.raises(UsageError, match="nothing would be left"):
+        link.changed(before, asked)
+
+
 def test_what_cannot_be_is_refused_before_it_is_written() -> None:
     with pytest.raises(UsageError, match="jitter is more than the delay"):
         link.wanted(sound(RED), named("router-a"), USERS, wish(properties={"jitter": 5}))
