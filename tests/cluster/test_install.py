@@ -156,6 +156,7 @@ def test_helm_installs_upgrades_and_uninstalls_the_chart(cluster: Cluster, helm:
     left = set(cluster.kubectl("get", EVERYTHING, "-o", "name").split()) - before
     crds = {f"customresourcedefinition.apiextensions.k8s.io/{kind}.lan.k8slan.io" for kind in ("lans", "vteps")}
     assert left == {"namespace/lans", *crds}
+    kubectl.wait("--for=delete", "pods", "--all")
     kinds = "all,secrets,configmaps,serviceaccounts,roles,rolebindings,leases,networkpolicies"
     assert set(kubectl("get", kinds, "-o", "name").split()) == {
         "configmap/kube-root-ca.crt",
