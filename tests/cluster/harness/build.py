@@ -31,6 +31,7 @@ from tests.cluster.harness.versions import (
     KUBERNETES,
     MULTUS,
     MULTUS_MODULE,
+    MULTUS_THICK,
     PACKAGES,
     STAGING,
     STAGING_BEFORE_31,
@@ -54,7 +55,7 @@ class Artefacts:
     kubernetes: Path
     """Folder of kube-apiserver, kube-controller-manager, kube-scheduler, kubelet and kubectl."""
     multus: Path
-    """The multus executable."""
+    """The multus executable; of a thick one the shim, with the daemon beside it."""
     test_image: Path
     """The image archive of TEST_IMAGE."""
 
@@ -66,16 +67,16 @@ def everything(say: Callable[[str], None] = lambda _: None) -> Artefacts:
     """
     packages(PACKAGES, say)
     kubernetes = artefact("kubernetes", KUBERNETES, _kubernetes_recipe(), _build_kubernetes, say)
-    multus = artefact("multus", MULTUS, _multus_recipe(), _build_multus, say)
+    multus = artefact(_MULTUS_FOLDER, MULTUS, _multus_recipe(), _build_multus, say)
     image = artefact("test-image", "1", _image_recipe(), _build_image, say)
-    return Artefacts(kubernetes=kubernetes, multus=multus / "multus", test_image=image / "image.tar")
+    return Artefacts(kubernetes=kubernetes, multus=multus / _MULTUS_PROGRAMS[0], test_image=image / "image.tar")
 
 
 def built() -> bool:
     """Whether ``everything`` would have nothing to do."""
     recipes = (
         ("kubernetes", KUBERNETES, _kubernetes_recipe),
-        ("multus", MULTUS, _multus_recipe),
+        (_MULTUS_FOLDER, MULTUS, _multus_recipe),
         ("test-image", "1", _image_recipe),
     )
     return not _absent(PACKAGES) and all(place(name, version, recipe()).is_dir() for name, version, recipe in recipes)
@@ -256,6 +257,10 @@ def _build_kubernetes(folder: Path) -> None:
         (folder / name).symlink_to("servers")
 
 
+_MULTUS_FOLDER = "multus-thick" if MULTUS_THICK else "multus"
+_MULTUS_PROGRAMS = ("multus-shim", "multus-daemon") if MULTUS_THICK else ("multus",)
+
+
 def _multus_module() -> str:
     return f"module cluster\n\ngo 1.24.0\n\nrequire {MULTUS_MODULE} v{MULTUS}\n"
 
@@ -267,7 +272,8 @@ def _multus_recipe() -> str:
 def _build_multus(folder: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="k8slan-go-") as scratch:
         (Path(scratch) / "go.mod").write_text(_multus_module())
-        go_build(Path(scratch), ["-ldflags=-s -w"], folder, f"{MULTUS_MODULE}/cmd/multus")
+        for name in _MULTUS_PROGRAMS:
+            go_build(Path(scratch), ["-ldflags=-s -w"], folder, f"{MULTUS_MODULE}/cmd/{name}")
 
 
 def helm(say: Callable[[str], None] = lambda _: None) -> Path:
