@@ -1,7 +1,7 @@
 # What people and CI run. Every target first sees to what it needs (tools/setup), which is quick the second time.
 # ARGS goes to the command: make test ARGS="-k diff", make demo ARGS="--nodes 3 --keep".
 
-.PHONY: help demo test check bench cluster bench-cluster fuzz reference messages upgrade clean
+.PHONY: help demo test check bench cluster bench-cluster fuzz matrix sbom krew reference messages upgrade clean
 SHELL := /bin/bash
 ARGS ?=
 python := .venv/bin/python
@@ -15,6 +15,9 @@ help:
 	@echo '                ARGS="up --kubevirt": with KubeVirt, for VMs'
 	@echo 'make bench-cluster  the benchmarks in such a cluster'
 	@echo 'make fuzz       the long fuzz runs'
+	@echo 'make matrix     some cluster tests on other versions of Kubernetes and multus: docs/compatibility.md'
+	@echo 'make sbom       what k8slan is made of, as CycloneDX, into dist'
+	@echo 'make krew       the plugin of kubectl for krew, archive and manifest, into dist; ARGS=URL is where it will lie'
 	@echo 'make reference  write docs/reference-cli.md anew'
 	@echo 'make messages   write the messages of the device plugin API anew, from their .proto'
 	@echo 'make upgrade    take the newest versions of the Python packages, and write down which'
@@ -48,6 +51,18 @@ fuzz:
 	@tools/setup fuzz
 	@$(MAKE) -C tests/fuzz/forwarder long
 	@HYPOTHESIS_PROFILE=long $(python) -m pytest tests/fuzz $(ARGS)
+
+matrix:
+	@tools/setup cluster
+	@$(python) -m tests.cluster.matrix $(ARGS)
+
+sbom:
+	@tools/setup check
+	@$(python) tools/sbom
+
+krew:
+	@tools/setup check
+	@$(python) tools/krew $(ARGS)
 
 reference:
 	@tools/setup check

@@ -91,7 +91,9 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"k8slan {__version__}")
+        from k8slan_cli.origin import origin
+
+        typer.echo(f"k8slan {__version__} ({origin()})")
         raise typer.Exit
 
 

@@ -38,6 +38,7 @@ class What(enum.StrEnum):
     NODE_AGENT = "node-agent"
     MONITOR = "monitor"
     NADS = "nads"
+    CHART = "chart"
     REFERENCE = "reference"
     METRICS = "metrics"
     DASHBOARD = "dashboard"
@@ -164,6 +165,8 @@ def render(
 ) -> None:
     """Print the manifests of k8slan, or the NetworkAttachmentDefinitions of a LAN.
 
+    chart writes a Helm chart, made of the same templates; the options are its default values.
+
     Exit status: 0 done, 1 wrong settings, a wrong LAN document, or a file that --check found stale.
 
     Examples:
@@ -174,6 +177,8 @@ def render(
     """
     if what is What.NADS and not file:
         raise UsageError("nads needs the LAN they are for", hint="k8slan render nads -f lan.yaml")
+    if what is What.CHART and (check or not output):
+        raise UsageError("chart is several files, and needs a folder for them", hint="k8slan render chart -o FOLDER")
     files = dict(_files(what, settings(), file or ()))
     text = "---\n".join(files.values())
     if check:
@@ -203,6 +208,11 @@ def _files(what: What, settings: Settings, file: Sequence[str]) -> Iterator[tupl
             What.ALERTS: ("alerts.yaml", metrics.alerts),
         }[what]
         yield name, made()
+    elif what is What.CHART:
+        from k8slan_cli.kube import kinds
+        from k8slan_cli.render import chart
+
+        yield from chart.files(settings, kinds.MIN_MINOR).items()
     elif what is What.ALL:
         for number, part in enumerate(manifests.parts(settings)):
             yield f"{number}0-{part}.yaml", manifests.render(part, settings)
@@ -232,7 +242,8 @@ def read_lans(files: Sequence[str]) -> list[Lan]:
 
 def _write(files: dict[str, str], folder: Path) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        for place in {(folder / name).parent for name in files}:
+            place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise K8slanError(f"{folder} cannot be written: {error.strerror}") from None
     with contextlib.ExitStack() as stack:  # they take their places when all of them are written

@@ -21,6 +21,7 @@ from k8slan_cli.cli.lan import output as out
 if TYPE_CHECKING:
     from k8slan_cli.diagnose.protocol import Check
     from k8slan_cli.diagnose.summary import Part, Summary, Versions
+    from k8slan_cli.origin import Origin
 
 _MANY = 10
 
@@ -40,20 +41,22 @@ def version(
       k8slan version --client
     """
     from k8slan_cli.diagnose import summary
+    from k8slan_cli.origin import origin
 
     wanted = out.Output.read(output, named=False)
-    found = summary.Versions() if client else summary.versions(here.cluster)
+    found, build = summary.Versions() if client else summary.versions(here.cluster), origin()
     if wanted.for_programs:
-        typer.echo(wanted.text(dataclasses.asdict(found)), nl=False)
+        typer.echo(wanted.text(dataclasses.asdict(found) | {"build": dataclasses.asdict(build)}), nl=False)
     else:
-        typer.echo("\n".join(version_lines(found, wanted.limit())))
+        typer.echo("\n".join(version_lines(found, build, wanted.limit())))
 
 
-def version_lines(found: Versions, limit: int | None) -> Iterator[str]:
+def version_lines(found: Versions, build: Origin, limit: int | None) -> Iterator[str]:
     """Versions, for people."""
     from k8slan_cli.cli.lan import text
 
-    yield from text.fields(_rows(found), limit, "")
+    (name, client), *rows = _rows(found)
+    yield from text.fields([(name, f"{client} ({build})"), *rows], limit, "")
     yield from _notes(found, limit)
 
 

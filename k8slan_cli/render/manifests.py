@@ -20,7 +20,7 @@ import yaml
 from k8slan_cli import __version__, shipped
 from k8slan_cli.lan import links, model, names, validate, vnis, vtep, vtep_codec
 from k8slan_cli.plan import objects
-from k8slan_cli.render.settings import Settings
+from k8slan_cli.render.settings import Settings, Toleration
 
 
 class Part(enum.StrEnum):
@@ -37,19 +37,18 @@ class Part(enum.StrEnum):
     MONITOR = "monitor"
 
 
+SWITCHES = {Part.WEBHOOK: "webhook", Part.NETWORK_POLICY: "network_policy", Part.MONITOR: "service_monitor"}
+"""The setting that says whether a part is there; the others always are."""
+
+
 def parts(settings: Settings) -> tuple[Part, ...]:
     """The parts of an installation, in the order in which they are applied."""
-    left_out = {
-        Part.WEBHOOK: not settings.webhook,
-        Part.NETWORK_POLICY: not settings.network_policy,
-        Part.MONITOR: not settings.service_monitor,
-    }
-    return tuple(part for part in Part if not left_out.get(part))
+    return tuple(part for part in Part if part not in SWITCHES or getattr(settings, SWITCHES[part]))
 
 
 def render(part: Part, settings: Settings) -> str:
     """The YAML documents of one part."""
-    return _template(part).render(settings=settings, **_constants())
+    return _template(part).render(settings=settings, **constants())
 
 
 def render_all(settings: Settings) -> str:
@@ -70,10 +69,11 @@ def documents(text: str) -> list[dict[str, Any]]:
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def _constants() -> dict[str, Any]:
+def constants() -> dict[str, Any]:
     """What templates need to know of the model, so that a bound is written in one place."""
     return {
         "version": __version__,
+        "kept": False,  # whether CRDs are marked to outlive what they came with
         "model": {
             "group": model.GROUP,
             "version": model.VERSION,
@@ -148,28 +148,33 @@ def to_yaml(value: object) -> str:
 
 def _tolerations(settings: Settings, component: str) -> list[dict[str, str]]:
     found = settings.agent_tolerations if component == "agent" else settings.controller_tolerations
-    return [_toleration(asdict(item)) for item in found]
+    return [toleration(item) for item in found]
 
 
-def _toleration(item: dict[str, str]) -> dict[str, str]:
-    operator = "Equal" if item["value"] else "Exists"
-    return {k: v for k, v in {"key": item["key"], "operator": operator, **item}.items() if v}
+def toleration(item: Toleration) -> dict[str, str]:
+    """A toleration as a pod has it."""
+    operator = "Equal" if item.value else "Exists"
+    return {k: v for k, v in {"key": item.key, "operator": operator, **asdict(item)}.items() if v}
 
 
 @functools.cache
 def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(shipped.folder("templates")),
-        undefined=jinja2.StrictUndefined,
-        finalize=to_yaml,
-        autoescape=False,  # noqa: S701  # HTML's escaping has no place in YAML, finalize is ours
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    environment = jinja2.Environment(**reading(), finalize=to_yaml)  # noqa: S701  # HTML's escaping has no place in YAML
     environment.filters["mapping"] = dict
     environment.filters["tolerations"] = _tolerations
     return environment
+
+
+def reading() -> dict[str, Any]:
+    """How templates are read: what a Jinja environment for them is made with."""
+    return {
+        "loader": jinja2.FileSystemLoader(shipped.folder("templates")),
+        "undefined": jinja2.StrictUndefined,
+        "autoescape": False,
+        "trim_blocks": True,
+        "lstrip_blocks": True,
+        "keep_trailing_newline": True,
+    }
 
 
 def _template(name: str) -> jinja2.Template:

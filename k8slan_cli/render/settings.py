@@ -22,7 +22,8 @@ Pairs = tuple[tuple[str, str], ...]
 PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
-_QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|k|[KMGTPE]i?)?")
+RESOURCES = ("cpu", "memory", "ephemeral-storage")
+QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|k|[KMGTPE]i?)?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +38,26 @@ class Toleration:
         return f"{self.key}{'=' + self.value if self.value else ''}:{self.effect}"
 
 
-def _setting(help_text: str) -> dict[str, str]:
-    return {"help": help_text}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """The least and the greatest number that a setting may be."""
+
+    least: int
+    most: int
+
+    def fault(self, number: int) -> str:
+        """What is wrong with a number; empty if nothing is."""
+        return "" if self.least <= number <= self.most else f"{number} is not in {self.least}..{self.most}"
+
+
+_PORTS = Bounds(least=1024, most=65535)
+
+
+def _setting(
+    help_text: str, *, bounds: Bounds | None = None, choices: tuple[str, ...] = ()
+) -> dict[str, str | Bounds | tuple[str, ...]]:
+    """Return a field's metadata: its help, and what it may be, as numbers or texts."""
+    return {"help": help_text} | ({"bounds": bounds} if bounds else {}) | ({"choices": choices} if choices else {})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +68,8 @@ class Settings:
         default=f"localhost/k8slan:{__version__}", metadata=_setting("Image of controller and node agent.")
     )
     pull_policy: str = field(
-        default="IfNotPresent", metadata=_setting(f"When nodes pull it: {', '.join(PULL_POLICIES)}.")
+        default="IfNotPresent",
+        metadata=_setting(f"When nodes pull it: {', '.join(PULL_POLICIES)}.", choices=PULL_POLICIES),
     )
     pull_secrets: tuple[str, ...] = field(default=(), metadata=_setting("Secret to pull the image with; repeatable."))
     namespace: str = field(default="k8slan-system", metadata=_setting("Namespace of k8slan itself."))
@@ -59,8 +79,12 @@ class Settings:
     cni_bin_dir: str = field(
         default="/opt/cni/bin", metadata=_setting("Folder on the nodes where the container runtime finds CNI plugins.")
     )
-    replicas: int = field(default=1, metadata=_setting("Controllers; one leads, the others stand by."))
-    log_level: str = field(default="info", metadata=_setting(f"Of controller and agents: {', '.join(LOG_LEVELS)}."))
+    replicas: int = field(
+        default=1, metadata=_setting("Controllers; one leads, the others stand by.", bounds=Bounds(least=1, most=16))
+    )
+    log_level: str = field(
+        default="info", metadata=_setting(f"Of controller and agents: {', '.join(LOG_LEVELS)}.", choices=LOG_LEVELS)
+    )
     node_selector: Pairs = field(
         default=(("kubernetes.io/os", "linux"),), metadata=_setting("Nodes that get an agent, by their labels.")
     )
@@ -84,26 +108,38 @@ class Settings:
     )
     names: str = field(
         default=Forms.SHORT.value,
-        metadata=_setting(f"Names of NADs and resources, without or with the LAN's: {', '.join(Forms)} (costs twice)."),
+        metadata=_setting(
+            f"Names of NADs and resources, without or with the LAN's: {', '.join(Forms)} (costs twice).",
+            choices=tuple(Forms),
+        ),
     )
     max_resources: int = field(
-        default=MAX_RESOURCES, metadata=_setting("Resources that nodes offer at the most; further spokes have none.")
+        default=MAX_RESOURCES,
+        metadata=_setting(
+            "Resources that nodes offer at the most; further spokes have none.", bounds=Bounds(least=0, most=12000)
+        ),
     )
-    max_pods: int = field(default=MAX_PODS, metadata=_setting("Pods that a node takes, the kubelet's maxPods."))
+    max_pods: int = field(
+        default=MAX_PODS,
+        metadata=_setting("Pods that a node takes, the kubelet's maxPods.", bounds=Bounds(least=1, most=1000)),
+    )
     vni_range: str = field(
         default=vnis.shown(vnis.DEFAULT_VNIS),
         metadata=_setting("VNIs, FIRST-LAST, of which a LAN gets one that names none."),
     )
     agent_metrics_port: int = field(
-        default=9402, metadata=_setting("TCP port of each agent's metrics and health, on its node.")
+        default=9402, metadata=_setting("TCP port of each agent's metrics and health, on its node.", bounds=_PORTS)
     )
     agent_diagnostics_port: int = field(
-        default=9403, metadata=_setting("TCP port of each agent's diagnostics, on its node's loopback address.")
+        default=9403,
+        metadata=_setting("TCP port of each agent's diagnostics, on its node's loopback address.", bounds=_PORTS),
     )
     controller_metrics_port: int = field(
-        default=9404, metadata=_setting("TCP port of the controller's metrics and health, in its pod.")
+        default=9404, metadata=_setting("TCP port of the controller's metrics and health, in its pod.", bounds=_PORTS)
     )
-    webhook_port: int = field(default=9443, metadata=_setting("TCP port of the controller's webhook, in its pod."))
+    webhook_port: int = field(
+        default=9443, metadata=_setting("TCP port of the controller's webhook, in its pod.", bounds=_PORTS)
+    )
     webhook: bool = field(default=True, metadata=_setting("Refuse bad and clashing LANs when they are written."))
     network_policy: bool = field(
         default=True,
@@ -182,25 +218,21 @@ def _problems(settings: Settings) -> Iterator[Problem]:
         yield from complain("api_servers", _network_fault(network))
     for name in ("kubelet_dir", "cni_bin_dir"):
         yield from complain(name, _folder_fault(getattr(settings, name)))
-    for name, known in (("pull_policy", PULL_POLICIES), ("log_level", LOG_LEVELS), ("names", tuple(Forms))):
+    for name, known in CHOICES.items():
         found = getattr(settings, name)
         yield from complain(name, "" if found in known else f"{found!r} is none of {', '.join(known)}")
-    for name, least, most in (("max_resources", 0, 12000), ("max_pods", 1, 1000)):
-        found = getattr(settings, name)
-        yield from complain(name, "" if least <= found <= most else f"{found} is not in {least}..{most}")
+    for name, bounds in BOUNDS.items():
+        yield from complain(name, bounds.fault(getattr(settings, name)))
     try:
         vnis.parse(settings.vni_range)
     except ValueError as error:
         yield from complain("vni_range", str(error))
-    yield from complain("replicas", "" if 1 <= settings.replicas <= 16 else f"{settings.replicas} is not in 1..16")
-    for one, other in (("agent_metrics_port", "agent_diagnostics_port"), ("controller_metrics_port", "webhook_port")):
+    for one, other in DIFFERENT:
         first, second = getattr(settings, one), getattr(settings, other)
-        for name, port in ((one, first), (other, second)):
-            yield from complain(name, "" if 1024 <= port <= 65535 else f"{port} is not in 1024..65535")
         yield from complain(other, f"{second} is that of {option(one)}" if first == second else "")
     for name in ("agent_requests", "agent_limits", "controller_requests", "controller_limits"):
         for key, amount in getattr(settings, name):
-            fits = key in ("cpu", "memory", "ephemeral-storage") and bool(_QUANTITY.fullmatch(amount))
+            fits = key in RESOURCES and bool(QUANTITY.fullmatch(amount))
             yield from complain(name, "" if fits else f"{key}={amount} is not like cpu=10m or memory=64Mi")
     for name in ("agent_tolerations", "controller_tolerations"):
         for toleration in getattr(settings, name):
@@ -250,7 +282,14 @@ METAVARS = {
 }
 """What help calls the value of a field, by the last word of the field's name."""
 
-HELP = {f.name: str(f.metadata["help"]) for f in fields(Settings)}
+DIFFERENT = (("agent_metrics_port", "agent_diagnostics_port"), ("controller_metrics_port", "webhook_port"))
+"""Ports of one program, which may not be the same."""
+
+HELP: dict[str, str] = {f.name: f.metadata["help"] for f in fields(Settings)}
+CHOICES: dict[str, tuple[str, ...]] = {
+    f.name: f.metadata["choices"] for f in fields(Settings) if "choices" in f.metadata
+}
+BOUNDS: dict[str, Bounds] = {f.name: f.metadata["bounds"] for f in fields(Settings) if "bounds" in f.metadata}
 
 
 def pairs(text: str) -> Pairs:

@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -47,6 +48,16 @@ def require_cluster(suite: str, say: Callable[[str], None]) -> None:
 def buildable(say: Callable[[str], None]) -> None:
     """The machine can have a cluster."""
     require_cluster("cluster", say)
+
+
+@pytest.fixture(scope="session")
+def helm(say: Callable[[str], None]) -> Path:
+    """The helm executable, built once."""
+    try:
+        return build.helm(say)
+    except BuildError as missing:
+        require("cluster", False, str(missing))
+        raise
 
 
 @pytest.fixture(scope="package")

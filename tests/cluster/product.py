@@ -35,9 +35,10 @@ _SOURCES = (
     "manifests",
     "pyproject.toml",
     "templates",
+    "tools/build_hook.py",
     "tools/constraints.txt",
 )
-"""What the image is made from, as .containerignore has it."""
+"""What the image is made from, as .containerignore has it; version 0.1.0 has not all of them."""
 
 _BASE_PACKAGES = "ca-certificates,python3,python3-venv"
 _CERTIFICATES = Path("/etc/ssl/certs")
@@ -89,7 +90,7 @@ def _files(sources: Path) -> Iterator[Path]:
         path = sources / name
         if path.is_dir():
             yield from (file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
-        else:
+        elif path.exists():
             yield path
 
 

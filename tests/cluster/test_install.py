@@ -1,7 +1,11 @@
-"""``k8slan install`` and ``uninstall`` as a person meets them, in a cluster of their own: with and without trouble."""
+"""``k8slan install`` and ``uninstall`` as a person meets them, in a cluster of their own: with and without trouble.
+
+And the chart, as Helm installs, upgrades and uninstalls it.
+"""
 
 from __future__ import annotations
 
+import functools
 import json
 import subprocess
 import sys
@@ -10,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster import product
 from tests.cluster.harness import Cluster
 from tests.support import names
 from tests.unit.render.lans import SMALLEST, document
@@ -24,9 +29,12 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")
-def cluster(buildable: None) -> Iterator[Cluster]:  # noqa: ARG001 - comes first
-    """One node."""
-    cluster = Cluster.up(f"{names.PREFIX}inst", nodes=1)
+def cluster(
+    buildable: None,  # noqa: ARG001 - comes first
+    say: Callable[[str], None],
+) -> Iterator[Cluster]:
+    """One node, which has k8slan's image."""
+    cluster = Cluster.up(f"{names.PREFIX}inst", nodes=1, images=(product.image(say),), say=say)
     yield cluster
     cluster.down()
 
@@ -121,3 +129,47 @@ def test_a_namespace_of_somebody_elses_is_used_and_left(run: Run, cluster: Clust
     assert f"Namespace {name} stays" in done.stderr
     assert not cluster.kubectl.within(name).exists("daemonset/k8slan-node-agent")
     cluster.kubectl.delete(f"namespace/{name}")
+
+
+@pytest.mark.usefixtures("run")
+def test_helm_installs_upgrades_and_uninstalls_the_chart(cluster: Cluster, helm: Path, tmp_path: Path) -> None:
+    """LANs get ready, an upgrade takes nothing that the controller wrote, and what stays is what docs/helm.md says."""
+    kubectl = cluster.kubectl.within("lans")
+    run_helm = functools.partial(_helm, helm, cluster, "--namespace=lans")
+    chart = tmp_path / "chart"
+    argv = [sys.executable, "-m", "k8slan_cli", "render", "chart", f"--image={product.IMAGE}", "-o", str(chart)]
+    subprocess.run(argv, check=True, capture_output=True)
+    before = set(cluster.kubectl("get", EVERYTHING, "-o", "name").split())
+    webhook = "validatingwebhookconfigurations/k8slan"
+
+    run_helm("install", "k8slan", str(chart), "--create-namespace", "--wait", "--timeout=90s")
+    cluster.kubectl.create(document(SMALLEST))
+    cluster.kubectl.wait("--for=condition=Ready", "lan/example")
+    known = cluster.kubectl.until(webhook, holds=lambda found: "caBundle" in found["webhooks"][0]["clientConfig"])
+
+    run_helm("upgrade", "k8slan", str(chart), "--set=logLevel=debug", "--wait", "--timeout=90s")
+    assert cluster.kubectl.get(webhook)["webhooks"] == known["webhooks"]
+    assert "debug" in kubectl("get", "daemonset/k8slan-node-agent", "-o", "yaml")
+
+    cluster.kubectl.delete("lan/example")
+    run_helm("uninstall", "k8slan", "--wait", "--timeout=60s")
+    left = set(cluster.kubectl("get", EVERYTHING, "-o", "name").split()) - before
+    crds = {f"customresourcedefinition.apiextensions.k8s.io/{kind}.lan.k8slan.io" for kind in ("lans", "vteps")}
+    assert left == {"namespace/lans", *crds}
+    kubectl.wait("--for=delete", "pods", "--all")
+    kinds = "all,secrets,configmaps,serviceaccounts,roles,rolebindings,leases,networkpolicies"
+    assert set(kubectl("get", kinds, "-o", "name").split()) == {
+        "configmap/kube-root-ca.crt",
+        "serviceaccount/default",
+        "lease.coordination.k8s.io/k8slan-controller",
+    }
+
+    run_helm("install", "k8slan", str(chart))  # it takes the CRDs that have stayed
+    run_helm("uninstall", "k8slan", "--wait", "--timeout=60s")
+    cluster.kubectl.delete("namespace/lans")
+
+
+def _helm(program: Path, cluster: Cluster, *arguments: str) -> None:
+    argv = [program, *arguments, f"--kubeconfig={cluster.kubeconfig}"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=150)
+    assert done.returncode == 0, f"{done.stderr}\n{product.said(cluster)}"

@@ -77,6 +77,8 @@ def run(clone: Path, *words: str) -> str:
         (("demo",), "classes of frames passed"),  # the first one of all, and the only one with no environment yet
         (("bench", "ARGS=cni"), "CNI DEL p95 / Go bridge plugin"),
         (("test", "ARGS=tests/unit/support"), " passed"),
+        (("sbom",), "wrote dist/k8slan-"),
+        (("krew", "ARGS=https://example.org/k8slan.tar.gz"), "wrote dist/k8slan.yaml"),
         (("check", "ARGS=package layers forwarder generated docs"), "ok    package"),
         (("cluster", "ARGS=list"), ""),
         (("bench-cluster", "ARGS=--list"), "What k8slan costs in a cluster"),

@@ -24,11 +24,17 @@ from pathlib import Path
 from tests.cluster.harness import archive
 from tests.cluster.harness.versions import (
     BUSYBOX,
+    CNITOOL,
+    CNITOOL_MODULE,
+    HELM,
+    HELM_MODULE,
     KUBERNETES,
     MULTUS,
     MULTUS_MODULE,
+    MULTUS_THICK,
     PACKAGES,
     STAGING,
+    STAGING_BEFORE_31,
     TEST_IMAGE,
     WHEREABOUTS,
     WHEREABOUTS_MODULE,
@@ -49,7 +55,7 @@ class Artefacts:
     kubernetes: Path
     """Folder of kube-apiserver, kube-controller-manager, kube-scheduler, kubelet and kubectl."""
     multus: Path
-    """The multus executable."""
+    """The multus executable; of a thick one the shim, with the daemon beside it."""
     test_image: Path
     """The image archive of TEST_IMAGE."""
 
@@ -61,16 +67,16 @@ def everything(say: Callable[[str], None] = lambda _: None) -> Artefacts:
     """
     packages(PACKAGES, say)
     kubernetes = artefact("kubernetes", KUBERNETES, _kubernetes_recipe(), _build_kubernetes, say)
-    multus = artefact("multus", MULTUS, _multus_recipe(), _build_multus, say)
+    multus = artefact(_MULTUS_FOLDER, MULTUS, _multus_recipe(), _build_multus, say)
     image = artefact("test-image", "1", _image_recipe(), _build_image, say)
-    return Artefacts(kubernetes=kubernetes, multus=multus / "multus", test_image=image / "image.tar")
+    return Artefacts(kubernetes=kubernetes, multus=multus / _MULTUS_PROGRAMS[0], test_image=image / "image.tar")
 
 
 def built() -> bool:
     """Whether ``everything`` would have nothing to do."""
     recipes = (
         ("kubernetes", KUBERNETES, _kubernetes_recipe),
-        ("multus", MULTUS, _multus_recipe),
+        (_MULTUS_FOLDER, MULTUS, _multus_recipe),
         ("test-image", "1", _image_recipe),
     )
     return not _absent(PACKAGES) and all(place(name, version, recipe()).is_dir() for name, version, recipe in recipes)
@@ -194,7 +200,7 @@ func main() {
 		"kube-apiserver":          apiserver.NewAPIServerCommand,
 		"kube-controller-manager": manager.NewControllerManagerCommand,
 		"kube-scheduler":          func() *cobra.Command { return scheduler.NewSchedulerCommand() },
-		"kubelet":                 func() *cobra.Command { return kubelet.NewKubeletCommand(context.Background()) },
+		"kubelet":                 func() *cobra.Command { return kubelet.NewKubeletCommand(CONTEXT) },
 	}
 	name := filepath.Base(os.Args[0])
 	program, known := programs[name]
@@ -206,12 +212,25 @@ func main() {
 }
 """
 
+
+def _program() -> str:
+    """The program of this release: before 1.32 the kubelet's command took no context."""
+    if _minor() >= 32:
+        return _PROGRAM.replace("CONTEXT", "context.Background()")
+    return _PROGRAM.replace("CONTEXT", "").replace('\t"context"\n', "")
+
+
 _SERVERS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet")
+
+
+def _minor() -> int:
+    return int(KUBERNETES.split(".")[1])
 
 
 def _kubernetes_module() -> str:
     minor = KUBERNETES.partition(".")[2]
-    replaces = "\n".join(f"replace k8s.io/{name} => k8s.io/{name} v0.{minor}" for name in STAGING)
+    staging = STAGING if _minor() >= 31 else STAGING + STAGING_BEFORE_31
+    replaces = "\n".join(f"replace k8s.io/{name} => k8s.io/{name} v0.{minor}" for name in staging)
     return f"module cluster\n\ngo 1.24.0\n\nrequire k8s.io/kubernetes v{KUBERNETES}\n\n{replaces}\n"
 
 
@@ -223,7 +242,7 @@ def _kubernetes_flags() -> list[str]:
 
 
 def _kubernetes_recipe() -> str:
-    return "\n".join((_kubernetes_module(), _PROGRAM, *_kubernetes_flags()))
+    return "\n".join((_kubernetes_module(), _program(), *_kubernetes_flags()))
 
 
 def _build_kubernetes(folder: Path) -> None:
@@ -231,11 +250,15 @@ def _build_kubernetes(folder: Path) -> None:
         module = Path(scratch)
         (module / "go.mod").write_text(_kubernetes_module())
         (module / "servers").mkdir()
-        (module / "servers" / "main.go").write_text(_PROGRAM)
+        (module / "servers" / "main.go").write_text(_program())
         go_build(module, _kubernetes_flags(), folder, "cluster/servers")
         go_build(module, _kubernetes_flags(), folder, "k8s.io/kubernetes/cmd/kubectl")
     for name in _SERVERS:
         (folder / name).symlink_to("servers")
+
+
+_MULTUS_FOLDER = "multus-thick" if MULTUS_THICK else "multus"
+_MULTUS_PROGRAMS = ("multus-shim", "multus-daemon") if MULTUS_THICK else ("multus",)
 
 
 def _multus_module() -> str:
@@ -249,7 +272,30 @@ def _multus_recipe() -> str:
 def _build_multus(folder: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="k8slan-go-") as scratch:
         (Path(scratch) / "go.mod").write_text(_multus_module())
-        go_build(Path(scratch), ["-ldflags=-s -w"], folder, f"{MULTUS_MODULE}/cmd/multus")
+        for name in _MULTUS_PROGRAMS:
+            go_build(Path(scratch), ["-ldflags=-s -w"], folder, f"{MULTUS_MODULE}/cmd/{name}")
+
+
+def helm(say: Callable[[str], None] = lambda _: None) -> Path:
+    """The helm executable. Raises BuildError where that cannot be made."""
+    return _program_of("helm", HELM_MODULE, HELM, "cmd/helm", say)
+
+
+def cnitool(say: Callable[[str], None] = lambda _: None) -> Path:
+    """The executable cnitool. Raises BuildError where that cannot be made."""
+    return _program_of("cnitool", CNITOOL_MODULE, CNITOOL, "cnitool", say)
+
+
+def _program_of(name: str, module: str, version: str, package: str, say: Callable[[str], None]) -> Path:
+    """The executable of a module's package, whose folder has its name."""
+    wanted = f"module cluster\n\ngo 1.24.0\n\nrequire {module} v{version}\n"
+
+    def make(folder: Path) -> None:
+        with tempfile.TemporaryDirectory(prefix="k8slan-go-") as scratch:
+            (Path(scratch) / "go.mod").write_text(wanted)
+            go_build(Path(scratch), ["-ldflags=-s -w"], folder, f"{module}/{package}")
+
+    return artefact(name, version, wanted, make, say) / name
 
 
 def whereabouts(say: Callable[[str], None] = lambda _: None) -> Path:

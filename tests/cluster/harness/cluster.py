@@ -120,7 +120,7 @@ class Cluster:
             node.start_kubelet()
         for node in self.nodes:
             node.wait_ready()
-        self.kubectl.wait("--for=create", "serviceaccount/default")
+        self.kubectl.wait_created("serviceaccounts", "default")
 
     def down(self) -> None:
         """Remove the cluster and all traces of it. Safe to repeat, and whatever state it is in."""
@@ -158,7 +158,7 @@ class Cluster:
         self.kubectl("create", "namespace", name)
         inside = self.kubectl.within(name)
         try:
-            inside.wait("--for=create", "serviceaccount/default")
+            inside.wait_created("serviceaccounts", "default")
             yield inside
             inside.delete("pods", "--all")
             # In one request: a LAN of many spokes has hundreds, and kubectl would delete them one after the other.

@@ -88,6 +88,10 @@ class Kubectl:
         """``kubectl wait``."""
         self("wait", f"--timeout={timeout:.0f}s", *arguments, timeout=timeout + 5)
 
+    def wait_created(self, kind: str, name: str, timeout: float = 60) -> None:
+        """Return when there is an object of a name; kubectl's own ``wait`` knows this since 1.31 only."""
+        self.until(kind, f"--field-selector=metadata.name={name}", holds=lambda _: True, timeout=timeout, what="there")
+
     def watch(self, *arguments: str, timeout: float) -> Iterator[Object]:
         """Each state of the selected objects, the present ones first, until ``timeout`` seconds are over.
 

@@ -14,10 +14,11 @@ from tests.cluster.harness import cgroups, network, pki, stock
 from tests.cluster.harness.build import Artefacts
 from tests.cluster.harness.kubectl import Kubectl, KubectlError, Object
 from tests.cluster.harness.machine import Machine, MachineError, Setup, copy_into
-from tests.cluster.harness.versions import TEST_IMAGE
+from tests.cluster.harness.versions import MULTUS_THICK, TEST_IMAGE
 
 _CONTAINERD = "/run/containerd/containerd.sock"
 _PLUGINS = Path("/usr/lib/cni")
+_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 _COVERS = {
     "/proc/sys/vm/overcommit_memory": "1\n",
@@ -84,7 +85,12 @@ class Node:
         ):
             pki.kubeconfig(path, server, authority.certificate, client)
         copy_into(plugins, [*_PLUGINS.iterdir(), self._artefacts.multus])
-        (configuration / "00-multus.conf").write_text(json.dumps(self._multus()))
+        if MULTUS_THICK:  # it writes 00-multus.conf itself, of the one that it finds
+            (configuration / "10-pods.conf").write_text(json.dumps(self._pods()))
+            (configuration / "multus.d" / "daemon-config.json").write_text(json.dumps(self._multus_daemon()))
+            copy_into(settings, [authority.certificate])
+        else:
+            (configuration / "00-multus.conf").write_text(json.dumps(self._multus()))
         stock.lay_in(images, self._folder / "containerd")
         (settings / "containerd.toml").write_text(_containerd())
         kubelet = _kubelet(self.address, f"/{self.cgroup}", authority.certificate)
@@ -106,8 +112,10 @@ class Node:
         stock.wait_containerd(self.machine)
 
     def start_kubelet(self) -> None:
-        """Start the kubelet; ``wait_ready`` says when the node takes pods."""
+        """Start the kubelet, after multus' daemon if there is one; ``wait_ready`` says when the node takes pods."""
         settings = self._folder / "settings"
+        if MULTUS_THICK and not self.machine.running("multus-daemon"):
+            self._start_multus()
         self.machine.start(
             "kubelet",
             str(self._artefacts.kubernetes / "kubelet"),
@@ -127,7 +135,7 @@ class Node:
             return booted and conditions.get("Ready") == "True" and not taints
 
         try:
-            self._kubectl("wait", "--for=create", f"node/{self.name}", f"--timeout={seconds:.0f}s", timeout=seconds + 5)
+            self._kubectl.wait_created("nodes", self.name, seconds)
             self._kubectl.until("node", self.name, holds=ready, timeout=seconds, what="Ready")
         except (KubectlError, TimeoutError) as late:
             self.machine.check()
@@ -203,8 +211,37 @@ class Node:
 
     # --- settings -----------------------------------------------------------------------------------------------
 
-    def _multus(self) -> Object:
-        pods = {
+    def _start_multus(self) -> None:
+        """Start multus' daemon as its DaemonSet would: with a service account, and the node's own folders."""
+        token = self._kubectl("create", "token", "multus", "--duration=24h")
+        authority = (self._folder / "settings" / "ca.crt").read_text()
+        for name, text in (("token", token), ("ca.crt", authority)):
+            self.run("install", "-D", "-m", "600", "/dev/stdin", f"{_ACCOUNT}/{name}", stdin=text)
+        self.machine.start(
+            "multus-daemon",
+            str(self._artefacts.multus.with_name("multus-daemon")),
+            environment={
+                "MULTUS_NODE_NAME": self.name,
+                "KUBERNETES_SERVICE_HOST": network.CONTROL,
+                "KUBERNETES_SERVICE_PORT": "6443",
+            },
+        )
+        written = self._folder / "cni" / "conf" / "00-multus.conf"
+        self.machine.until(written.exists, "multus-daemon", 30)
+
+    def _multus_daemon(self) -> Object:
+        return {
+            "cniVersion": "1.0.0",
+            "logLevel": "verbose",
+            "logFile": f"{self._folder}/log/multus",
+            "cniConfigDir": "/etc/cni/net.d",
+            "multusAutoconfigDir": "/etc/cni/net.d",
+            "multusConfigFile": "auto",
+            "socketDir": "/run/multus/",
+        }
+
+    def _pods(self) -> Object:
+        return {
             "cniVersion": "1.0.0",
             "name": "pods",
             "type": "bridge",
@@ -216,6 +253,8 @@ class Node:
                 "routes": [{"dst": "0.0.0.0/0"}],
             },
         }
+
+    def _multus(self) -> Object:
         return {
             "cniVersion": "1.0.0",
             "name": "multus-cni-network",
@@ -224,7 +263,7 @@ class Node:
             "logLevel": "verbose",
             "logFile": f"{self._folder}/log/multus",
             "capabilities": {"mac": True, "ips": True, "portMappings": True},
-            "delegates": [pods],
+            "delegates": [self._pods()],
         }
 
 

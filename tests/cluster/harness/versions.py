@@ -5,13 +5,22 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-KUBERNETES = "1.34.4"
-"""k8s.io/kubernetes. kubelet 1.36 and newer refuse Debian 12's containerd 1.6."""
+KUBERNETES = os.environ.get("K8SLAN_KUBERNETES") or "1.34.4"
+"""k8s.io/kubernetes; ``make matrix`` takes others. kubelet 1.36 and newer refuse Debian 12's containerd 1.6."""
 
 MULTUS = "4.2.2"
 """gopkg.in/k8snetworkplumbingwg/multus-cni.v4."""
 
+MULTUS_THICK = os.environ.get("K8SLAN_MULTUS", "thin") == "thick"
+"""Whether nodes run multus as a daemon, to which its plugin hands each call, and not as a plugin alone."""
+
 MULTUS_MODULE = "gopkg.in/k8snetworkplumbingwg/multus-cni.v4"
+
+HELM = "3.22.0"
+HELM_MODULE = "helm.sh/helm/v3"
+
+CNITOOL = "1.3.1"
+CNITOOL_MODULE = "github.com/containernetworking/cni"
 
 WHEREABOUTS = "0.9.2"
 WHEREABOUTS_MODULE = "github.com/k8snetworkplumbingwg/whereabouts"
@@ -28,6 +37,8 @@ STAGING = (
 )
 # fmt: on
 """Modules that live in Kubernetes' own repository; k8s.io/kubernetes asks for v0.0.0 of each of them."""
+
+STAGING_BEFORE_31 = ("legacy-cloud-providers",)
 
 KUBEVIRT = "1.7.0"
 KUBEVIRT_MODULE = "kubevirt.io/kubevirt"
