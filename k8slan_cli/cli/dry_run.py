@@ -29,6 +29,11 @@ class DryRun(enum.StrEnum):
         return {"dryRun": "All"} if self is DryRun.SERVER else {}
 
     @property
+    def options(self) -> dict[str, list[str]]:
+        """What the body of a DELETE says of it: where there is one, the API server does not look at the query."""
+        return {"dryRun": ["All"]} if self is DryRun.SERVER else {}
+
+    @property
     def words(self) -> str:
         """What is said behind something that would be done; it is kubectl's."""
         return {"none": "", "client": " (dry run)", "server": " (server dry run)"}[self]

@@ -68,20 +68,21 @@ def delete(
     for sentence in users.blind:
         typer.echo(f"warning: {sentence}", err=True)
     held = {str(item.ref): users.of(item).holders for item in items}
-    for item in items:
-        words = _held(held[str(item.ref)], force=force)
-        if dry_run is not DryRun.CLIENT:
-            _ask(here, item, force=force, dry_run=dry_run)
-        if not dry_run.changes:
-            typer.echo(f"LAN {item.ref} would be deleted{words}")
-            continue
-        typer.echo(f"LAN {item.ref} is being deleted{words}", err=True)
-    if wait and dry_run.changes:
-        try:
+    try:
+        for item in items:
+            words = _held(held[str(item.ref)], force=force)
+            if dry_run is not DryRun.CLIENT:
+                _ask(here, item, force=force, dry_run=dry_run)
+            if dry_run.changes:
+                typer.echo(f"LAN {item.ref} is being deleted{words}", err=True)
+            else:
+                typer.echo(f"LAN {item.ref} would be deleted{words}")
+        if wait and dry_run.changes:
             _wait(here, items, held, timeout)
-        except KeyboardInterrupt:
+    except KeyboardInterrupt:
+        if dry_run.changes:
             typer.echo("interrupted; the deletion goes on in the cluster", err=True)
-            raise
+        raise
 
 
 def _named(here: Here, files: Sequence[str]) -> list[str]:
@@ -96,10 +97,9 @@ def _named(here: Here, files: Sequence[str]) -> list[str]:
 def _chosen(here: Here, name: Sequence[str], *, everything: bool, selector: str, absent_ok: bool) -> list[Found]:
     """The LANs that are meant."""
     from k8slan_cli.errors import AbsentError
-    from k8slan_cli.inventory import lans
 
     if everything or selector:
-        return lans.several(here.cluster, here.namespace, selector)
+        return here.selected(here.namespace, selector)
     found: dict[object, Found] = {}
     for each in name:
         try:
@@ -138,7 +138,7 @@ def _ask(here: Here, item: Found, *, force: bool, dry_run: DryRun) -> None:
             here.cluster.call(
                 "PATCH", path, query=dry_run.query, body=body, content_type="application/merge-patch+json"
             )
-        here.cluster.call("DELETE", path, query=dry_run.query, body={"preconditions": {"uid": uid}})
+        here.cluster.call("DELETE", path, body={"preconditions": {"uid": uid}, **dry_run.options})
     except client.ApiError as error:
         if error.status != 404:  # somebody was quicker
             raise

@@ -117,16 +117,10 @@ def _drawn(
     by: View | None,
     unfold: bool,
 ) -> str:
-    from k8slan_cli.inventory import lans, occupancy
-    from k8slan_cli.kube.client import ApiError
+    from k8slan_cli.inventory import occupancy
 
-    try:
-        namespace = "" if everywhere else here.namespace
-        items = here.lans(name) if name else lans.several(here.cluster, namespace, selector)
-    except ApiError as error:
-        if selector and error.status == 400:
-            raise UsageError(f"{selector!r} is not a label selector", hint="such as app=web,tier!=test") from error
-        raise
+    namespace = "" if everywhere else here.namespace
+    items = here.lans(name) if name else here.selected(namespace, selector)
     users = occupancy.explained(here.cluster, occupancy.read(here.cluster, items))
     for sentence in users.blind:
         typer.echo(f"warning: {sentence}", err=True)

@@ -51,19 +51,12 @@ def listing(
       k8slan lan list blue -o jsonpath=.status.vni
     """
     from k8slan_cli.cli.lan import text
-    from k8slan_cli.inventory import lans
-    from k8slan_cli.kube.client import ApiError
 
     if name and (everywhere or selector or watch):
         raise UsageError("names cannot be combined with -A, -l or -w")
     wanted, order = out.Output.read(output), _order(sort_by)
     namespace = "" if everywhere else here.namespace
-    try:
-        items = here.lans(name) if name else lans.several(here.cluster, namespace, selector)
-    except ApiError as error:
-        if selector and error.status == 400:
-            raise UsageError(f"{selector!r} is not a label selector", hint="such as app=web,tier!=test") from error
-        raise
+    items = here.lans(name) if name else here.selected(namespace, selector)
     if order:
         items = sorted(items, key=order)
     if wanted.for_programs:

@@ -201,13 +201,13 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(200 if before else 201, found)
 
     def do_DELETE(self) -> None:
-        self._body()
         api, path, query = self._request()
+        options = self._body() or query  # the query counts where there is no body
         with api.changed:
             if path not in api.objects:
                 self._answer(404, _status(404, f"{path} not found"))
                 return
-            if "dryRun" in query:
+            if "dryRun" in options:
                 api.tries.append(f"DELETE {path}")
             else:
                 api.writes.append(f"DELETE {path}")
