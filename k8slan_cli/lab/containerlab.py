@@ -161,7 +161,7 @@ class _Reader:
         """Read all of it; where there are problems, what comes back is not to be used."""
         topology, at = self._topology, ("topology",)
         self._extra((), self._whole, schema.FILE_UNUSED)
-        self._extra(at, topology, schema.TOPOLOGY_UNUSED)
+        self._extra(at, topology, {})
         if not names.lab(self._whole.name):
             self._wrong(("name",), "must have a letter or a digit")
         for variable, (line, column) in self._text.unset.items():

@@ -30,6 +30,8 @@ CONTAINER = "node"
 """The container of a node's pod that is the node."""
 FILES_ANNOTATION = "lab.k8slan.io/files"
 """A digest of a node's files: a pod with other files is another pod."""
+KIND_ANNOTATION = "lab.k8slan.io/kind"
+"""The kind of a node, on its Deployment."""
 _SYSCTLS = "sysctls"
 _VM_BINDING: Mapping[str, Any] = {"binding": {"name": "macvtap"}}
 _GRACE = 5
@@ -38,13 +40,13 @@ _GRACE = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Where:
-    """Where a lab is to be.
+    """Where a lab is to be; without a ``namespace``, in whatever it is applied to.
 
     ``forms`` are those of the names of NADs there, ``uplink_node`` is the node of the cluster whose NICs the lab's
     file speaks of, ``binding`` what a VM's interface on a LAN says there. ``privileged``: all containers are.
     """
 
-    namespace: str
+    namespace: str = ""
     forms: Forms = Forms.SHORT
     uplink_node: str = ""
     binding: Mapping[str, Any] = field(default_factory=lambda: dict(_VM_BINDING))
@@ -76,8 +78,8 @@ class _Maker:
         segments = [(self._name, *_called(segment)) for segment in lab.segments]
         self._lans = list(names.distinct(segments, names.lab_object).values())
         self._spokes = {
-            (end.node, end.interface): names.lab_spoke(lab.name, end.node, end.interface)
-            for segment in lab.segments
+            (end.node, end.interface): names.lab_spoke(lan, end.node, end.interface)
+            for segment, lan in zip(lab.segments, self._lans, strict=True)
             for end in segment.ends
         }
 
@@ -120,15 +122,16 @@ class _Maker:
         }
         if shaped:
             spec["links"] = shaped
-        found = {"apiVersion": API_VERSION, "kind": KIND, "metadata": self._metadata(name), "spec": spec}
-        codec.decode(found)
+        found: Document = {"apiVersion": API_VERSION, "kind": KIND, "metadata": self._metadata(name), "spec": spec}
+        codec.decode({**found, "metadata": {"namespace": "default", **found["metadata"]}})
         return found
 
     def _metadata(self, name: str, node: str = "") -> Document:
-        return {"name": name, "namespace": self._where.namespace, "labels": self._labels(node)}
+        place = {"namespace": self._where.namespace} if self._where.namespace else {}
+        return {"name": name, **place, "labels": self._labels(node)}
 
     def _labels(self, node: str = "") -> dict[str, str]:
-        return {LAB_LABEL: self._name, **({LAB_NODE_LABEL: node_label(node)} if node else {})}
+        return {LAB_LABEL: self._name} | ({LAB_NODE_LABEL: node_label(node)} if node else {})
 
     def _before(self, lan: str) -> str:
         return self._where.forms.of(lan)[0]
@@ -160,7 +163,7 @@ class _Maker:
 
     def _deployment(self, node: Node, name: str, plugs: list[tuple[End, str]]) -> Document:
         """A Deployment of one pod, which stops it before it starts another: a spoke takes one at a time."""
-        metadata: Document = {"labels": {**dict(node.labels), **self._labels(node.name)}}
+        metadata: Document = {"labels": dict(node.labels) | self._labels(node.name)}
         annotations: dict[str, str] = {}
         if plugs:
             annotations[NETWORKS_ANNOTATION] = json.dumps([self._network(end, lan) for end, lan in plugs])
@@ -171,7 +174,7 @@ class _Maker:
         return {
             "apiVersion": "apps/v1",
             "kind": "Deployment",
-            "metadata": self._metadata(name, node.name),
+            "metadata": {**self._metadata(name, node.name), "annotations": {KIND_ANNOTATION: node.kind}},
             "spec": {
                 "replicas": 1,
                 "revisionHistoryLimit": 0,

@@ -131,7 +131,6 @@ FILE_UNUSED: Mapping[str, str] = {
     "settings": "certificates are not made",
     "debug": "see --debug",
 }
-TOPOLOGY_UNUSED: Mapping[str, str] = {}
 _ORDER = "nodes start all at once"
 _ADDRESS = "the cluster gives a pod its address"
 _CERTIFICATES = "certificates are not made"

@@ -317,19 +317,20 @@ def lab_object(lab_name: str, *parts: str) -> str:
     return _short("-".join(filter(None, (lab_name, *map(as_label, parts)))), MAX_LAB_OBJECT, lab_name, *parts)
 
 
-def lab_spoke(lab_name: str, node: str, interface: str) -> str:
-    """The spoke of a node's interface: ``r1-eth1-x7k2``, whose last part is the lab's.
+def lab_spoke(lan: str, node: str, interface: str) -> str:
+    """The spoke of a node's interface on a LAN of a lab: ``r1-eth1-x7k2``, whose last part is the LAN's.
 
-    Spokes of all labs of a namespace have to differ, as NADs are called after them. Where that does not fit, or where a
-    ``-`` in the node's name would make it ambiguous, it is the node's beginning, its number and a digest of seven
-    letters: ``rout1-7ixrv2q``.
+    Spokes of all labs of a namespace have to differ, as NADs are called after them; and where an interface is plugged
+    into another link it is another spoke, so that the pod is made anew. Where that does not fit, or where a ``-`` in
+    the node's name would make it ambiguous, it is the node's beginning, its number and a digest of seven letters:
+    ``rout1-7ixrv2q``.
     """
-    plain = f"{node}-{interface}-{_letters(4, lab_name)}"
+    plain = f"{node}-{interface}-{_letters(4, lan)}"
     if "-" not in node and not label_fault(plain, MAX_INTERFACE):
         return plain
     label = as_label(node)
     number = label[len(label.rstrip("0123456789")) :][-4:]
-    return f"{label[: 5 - len(number)].strip('-')}{number}-{_letters(7, lab_name, node, interface)}"
+    return f"{label[: 5 - len(number)].strip('-')}{number}-{_letters(7, lan, node, interface)}"
 
 
 def _letters(count: int, *of: str) -> str:

@@ -42,7 +42,7 @@ def public(name: str) -> Lab:
 
 def documents(found: Lab, **where: Any) -> list[Document]:
     """Its documents in namespace ns."""
-    return manifests.documents(found, manifests.Where(namespace="ns", **where))
+    return manifests.documents(found, manifests.Where(**({"namespace": "ns"} | where)))
 
 
 def of(kind: str, found: list[Document]) -> dict[str, Document]:

@@ -222,6 +222,20 @@ def test_two_labs_of_a_namespace_have_no_spoke_in_common() -> None:
     assert not validate.settle(lans).clashes
 
 
+def test_an_interface_in_another_link_is_another_spoke() -> None:
+    nodes = "{a: , b: , c: }"
+    first, second = (made(nodes, f'endpoints: ["a:eth1", "{other}:eth1"]') for other in "bc")
+    [before], [after] = (networks(of("Deployment", found)["t-a"]) for found in (first, second))
+    assert before["name"] != after["name"]
+
+
+def test_without_a_namespace_none_is_said() -> None:
+    found = documents(
+        lab(f"{HEAD}  nodes: {{a: }}\n  links:\n    - {{type: dummy, endpoint: 'a:eth1'}}\n"), namespace=""
+    )
+    assert all("namespace" not in document["metadata"] for document in found)
+
+
 def test_a_nodes_label_is_its_name_where_it_can_be() -> None:
     assert node_label("PC_1") == "PC_1"
     assert not names.label_value_fault(node_label("no label!"))

@@ -1,0 +1,87 @@
+"""``k8slan lab down``: nothing of a lab stays."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from k8slan_cli.cli.context import in_cluster
+from k8slan_cli.cli.exits import LateError
+from k8slan_cli.cli.here import Here
+
+if TYPE_CHECKING:
+    from k8slan_cli.kube.kinds import Document
+
+_FEW = 5
+
+
+@in_cluster
+def down(
+    here: Here,
+    lab: Annotated[
+        str, typer.Argument(metavar="LAB|TOPOLOGY", help="The lab's name, or its topology file.", show_default=False)
+    ],
+    absent_ok: Annotated[bool, typer.Option("--ignore-not-found", help="Be content if it is not up.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and remove nothing.")] = False,
+    wait: Annotated[bool, typer.Option(" /--no-wait", help="Do not wait until all is gone.")] = True,
+    timeout: Annotated[float, typer.Option(metavar="SECONDS", help="How long to wait.", min=0)] = 120,
+) -> None:
+    """Take a lab down: all of its objects.
+
+    What is running in its nodes is lost, but for what k8slan lab save has saved.
+
+    By its name: k8slan lab down frr01 -n lab
+    """
+    from k8slan_cli.cli.lab import state
+    from k8slan_cli.errors import AbsentError
+    from k8slan_cli.lan import names
+
+    name = state.named(lab)
+    try:
+        found = state.of(here, name)
+    except AbsentError:
+        if not absent_ok:
+            raise
+        return
+    for kind in state.KINDS:
+        for target in found:
+            if target.kind == kind:
+                here.cluster.delete(target, dry_run=dry_run)
+    if dry_run:
+        for target in found:
+            typer.echo(f"{target} would be removed")
+        return
+    if wait:
+        _wait(here, names.lab(name), timeout)
+    words = f"{len(found)} objects {'' if wait else 'are being '}removed"
+    typer.echo(f"Lab {names.lab(name)} in namespace {here.namespace}: {words}")
+
+
+def _wait(here: Here, name: str, seconds: float) -> None:
+    """Follow all of the lab until it is gone.
+
+    Raises:
+        LateError: something is still there.
+
+    """
+    from k8slan_cli.cli.lab import state
+    from k8slan_cli.cli.lan import text
+    from k8slan_cli.kube import kinds
+
+    sources = state.selections(here.namespace, name, (kinds.DEPLOYMENTS, kinds.PODS, kinds.VMS, kinds.LANS))
+    left: list[str] = []
+    for seen in here.cluster.follow(sources, seconds, together=True):
+        left = _left(seen)
+        if sys.stderr.isatty():
+            text.progress(f"waiting for {left[0]}, {len(left)} in all" if left else "")
+        if not left:
+            return
+    words = ", ".join(left[:_FEW]) + (f" and {len(left) - _FEW} more" if len(left) > _FEW else "")
+    raise LateError(f"still there after {seconds:g} s: {words}", hint="it goes on; to wait again: the same command")
+
+
+def _left(seen: Mapping[str, Mapping[str, Document]]) -> list[str]:
+    return [f"{kind} {name}" for kind, found in seen.items() for name in sorted(found)]
