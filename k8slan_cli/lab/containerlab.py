@@ -72,12 +72,21 @@ def read(text: str, subject: str, *, files: Files, environment: Mapping[str, str
         Invalid: with all that is wrong with it; ``subject`` is what to call the file.
 
     """
-    found = yaml_text.read(text, subject, environment)
+    return translate(yaml_text.read(text, subject, environment), subject, files=files)
+
+
+def translate(found: Text, subject: str, *, files: Files, warnings: Iterable[str] = ()) -> Lab:
+    """Make a lab of a file's value; ``warnings`` are what is known already not to be used.
+
+    Raises:
+        Invalid: with all that is wrong with it.
+
+    """
     try:
         whole = schema.FileFields.model_validate(found.value)
     except ValidationError as error:
         raise Invalid(subject, tuple(_shape(error, found))) from None
-    reader = _Reader(found, whole, files)
+    reader = _Reader(found, whole, files, warnings)
     lab = reader.lab()
     if reader.problems:
         raise Invalid(subject, tuple(reader.problems))
@@ -125,13 +134,13 @@ class _Meeting:
 class _Reader:
     """Goes through a file whose shape is right."""
 
-    def __init__(self, text: Text, whole: schema.FileFields, files: Files) -> None:
+    def __init__(self, text: Text, whole: schema.FileFields, files: Files, warnings: Iterable[str]) -> None:
         self.problems: list[Problem] = []
         self._text = text
         self._whole = whole
         self._topology = whole.topology
         self._files = files
-        self._warnings: list[str] = []
+        self._warnings = list(warnings)
         self._kinds: dict[str, str] = {}
         self._taken: dict[tuple[str, str], Path] = {}
 

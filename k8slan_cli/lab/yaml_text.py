@@ -43,7 +43,9 @@ class Text:
     unset: Mapping[str, Place]
 
     def field(self, path: Path) -> str:
-        """Return what to call a field in a message: ``topology.nodes.r1.image (7:5)``, line and column."""
+        """Return what to call a field in a message: ``topology.nodes.r1.image (7:5)``, line and column if known."""
+        if not self.places:
+            return written(path)
         known = path
         while known and known not in self.places:
             known = known[:-1]

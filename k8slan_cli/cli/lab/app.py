@@ -29,7 +29,7 @@ class _Commands(Panels):
 
 app = typer.Typer(
     name="lab",
-    help="Run labs of containerlab's topology files.",
+    help="Run labs of containerlab's or KNE's topology files.",
     add_completion=False,
     cls=_Commands,
     no_args_is_help=True,
@@ -40,4 +40,4 @@ app = typer.Typer(
 
 @app.callback()
 def main() -> None:
-    """Run labs of containerlab's topology files."""
+    """Run labs of containerlab's or KNE's topology files."""

@@ -46,7 +46,7 @@ def read(topology: str) -> Lab:
         Invalid: with all that is wrong with it.
 
     """
-    from k8slan_cli.lab import containerlab
+    from k8slan_cli.lab import containerlab, kne
 
     path = find(topology)
     text, folder = _text(path), path.parent if str(path) != STDIN else Path()
@@ -54,7 +54,10 @@ def read(topology: str) -> Lab:
     def files(name: str) -> Mapping[str, Content]:
         return named(folder, name)
 
-    found = containerlab.read(text, _name(path), files=files, environment=os.environ)
+    if path.name.endswith(kne.ENDINGS):
+        found = kne.read(text, _name(path), files=files)
+    else:
+        found = containerlab.read(text, _name(path), files=files, environment=os.environ)
     for warning in found.warnings:
         typer.echo(f"warning: {_name(path)}: {warning}", err=True)
     return found

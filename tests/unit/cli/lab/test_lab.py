@@ -294,3 +294,9 @@ def test_kinds_without_a_known_place_are_named_by_save(k8slan: Workstation, topo
     topology.write_text(TWO.replace("kind: frr", "kind: linux"))
     k8slan("lab", "up", str(topology))
     assert "r1: nothing to save" in k8slan("lab", "save", str(topology)).stdout
+
+
+def test_the_ending_says_that_a_topology_is_knes(tmp_path: Path) -> None:
+    path = tmp_path / "one.pb.txt"
+    path.write_text('name: "one" nodes: { name: "h" vendor: HOST }')
+    assert "image: docker.io/library/alpine:latest" in call("lab", "render", str(path)).stdout
