@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 _GLOBAL = ("-n", "--namespace", "--context", "--kubeconfig", "--as")
-_GROUPS = ("lan",)
+_GROUPS = ("lan", "lab")
 _DRY_RUNS = {"--dry-run=client": ["--dry-run"], "--dry-run=server": ["--dry-run"], "--dry-run=none": []}
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from k8slan_cli.kube import stream
@@ -57,26 +57,38 @@ def run(
 
 
 def _talk(connected: WebSocket, stdin: bytes | None, stdout: Sink, stderr: Sink) -> int:
-    from websocket import ABNF, WebSocketException
+    if stdin is not None:
+        pieces = [bytes([_IN]) + stdin[start : start + _PIECE] for start in range(0, len(stdin), _PIECE)]
+        for piece in (*pieces, bytes([_CLOSE, _IN])):
+            _attempt(connected.send_binary, piece)
+    while True:
+        data = _message(connected)
+        channel, rest = data[0], data[1:]
+        if channel == _OUT:
+            stdout(rest)
+        elif channel == _ERR:
+            stderr(rest)
+        elif channel == _END:
+            return ended(rest)
+
+
+def _message(connected: WebSocket) -> bytes:
+    """The next message that is not empty."""
+    from websocket import ABNF
+
+    data = b""
+    while not data:
+        kind, data = _attempt(connected.recv_data)
+        if kind == ABNF.OPCODE_CLOSE:
+            raise ApiError("the connection to the pod ended before the command did")
+    return bytes(data)
+
+
+def _attempt(act: Callable[..., Any], *given: object) -> Any:
+    from websocket import WebSocketException
 
     try:
-        if stdin is not None:
-            for start in range(0, len(stdin), _PIECE):
-                connected.send_binary(bytes([_IN]) + stdin[start : start + _PIECE])
-            connected.send_binary(bytes([_CLOSE, _IN]))
-        while True:
-            kind, data = connected.recv_data()
-            if kind == ABNF.OPCODE_CLOSE:
-                raise ApiError("the connection to the pod ended before the command did")
-            if not data:
-                continue
-            channel, rest = data[0], data[1:]
-            if channel == _OUT:
-                stdout(rest)
-            elif channel == _ERR:
-                stderr(rest)
-            elif channel == _END:
-                return ended(rest)
+        return act(*given)
     except (WebSocketException, OSError) as error:
         raise ApiError(f"the connection to the pod has broken: {reason(error)}") from error
 

@@ -75,6 +75,20 @@ def read(text: str, subject: str, *, files: Files, environment: Mapping[str, str
     return translate(yaml_text.read(text, subject, environment), subject, files=files)
 
 
+def name(text: str, subject: str, environment: Mapping[str, str]) -> str:
+    """Return the name of the lab of a file's text, whatever else is wrong with it.
+
+    Raises:
+        Invalid: it is not YAML, or has no name.
+
+    """
+    found = yaml_text.read(text, subject, environment)
+    named = found.value.get("name") if isinstance(found.value, dict) else None
+    if not isinstance(named, str) or not named:
+        raise Invalid(subject, (Problem(field=found.field(("name",)), message="is missing"),))
+    return named
+
+
 def translate(found: Text, subject: str, *, files: Files, warnings: Iterable[str] = ()) -> Lab:
     """Make a lab of a file's value; ``warnings`` are what is known already not to be used.
 

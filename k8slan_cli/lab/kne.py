@@ -16,7 +16,7 @@ from k8slan_cli.lab.yaml_text import MAX_TEXT, Text
 
 if TYPE_CHECKING:
     from k8slan_cli.lab.containerlab import Content, Files
-    from k8slan_cli.lab.kne_pb2 import Node
+    from k8slan_cli.lab.kne_pb2 import Node, Topology
     from k8slan_cli.lab.model import Lab
 
 ENDINGS = (".pb.txt", ".pbtxt", ".textproto", ".textpb")
@@ -54,17 +54,7 @@ def read(text: str, subject: str, *, files: Files) -> Lab:
         Invalid: with what is wrong with it; ``subject`` is what to call the file.
 
     """
-    from google.protobuf import text_format
-
-    from k8slan_cli.lab.kne_pb2 import Topology
-
-    if len(text) > MAX_TEXT:
-        raise Invalid(subject, (Problem(field="", message=f"is longer than {MAX_TEXT} characters"),))
-    found = Topology()
-    try:
-        text_format.Parse(text, found)
-    except (text_format.ParseError, UnicodeError, RecursionError) as error:
-        raise Invalid(subject, (Problem(field="", message=f"is no topology of KNE: {error}"),)) from error
+    found = _parsed(text, subject)
     known: dict[str, Content] = {}
     warnings: list[str] = []
     nodes: dict[str, Any] = {}
@@ -83,6 +73,31 @@ def read(text: str, subject: str, *, files: Files) -> Lab:
         return {"": known[name]} if name in known else files(name)
 
     return containerlab.translate(Text(value=value, places={}, unset={}), subject, files=both, warnings=warnings)
+
+
+def name(text: str, subject: str) -> str:
+    """Return the name of the lab of a file's text.
+
+    Raises:
+        Invalid: it is no topology.
+
+    """
+    return str(_parsed(text, subject).name)
+
+
+def _parsed(text: str, subject: str) -> Topology:
+    from google.protobuf import text_format
+
+    from k8slan_cli.lab.kne_pb2 import Topology
+
+    if len(text) > MAX_TEXT:
+        raise Invalid(subject, (Problem(field="", message=f"is longer than {MAX_TEXT} characters"),))
+    found = Topology()
+    try:
+        text_format.Parse(text, found)
+    except (text_format.ParseError, UnicodeError, RecursionError) as error:
+        raise Invalid(subject, (Problem(field="", message=f"is no topology of KNE: {error}"),)) from error
+    return found
 
 
 def _node(node: Node, known: dict[str, Content]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import typer
 from k8slan_cli.cli.context import in_cluster
 from k8slan_cli.cli.exits import LateError
 from k8slan_cli.cli.here import Here
+from k8slan_cli.cli.lab import source
 
 if TYPE_CHECKING:
     from k8slan_cli.kube.kinds import Document
@@ -21,9 +22,7 @@ _FEW = 5
 @in_cluster
 def down(
     here: Here,
-    lab: Annotated[
-        str, typer.Argument(metavar="LAB|TOPOLOGY", help="The lab's name, or its topology file.", show_default=False)
-    ],
+    lab: source.LabOrTopology,
     absent_ok: Annotated[bool, typer.Option("--ignore-not-found", help="Be content if it is not up.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and remove nothing.")] = False,
     wait: Annotated[bool, typer.Option(" /--no-wait", help="Do not wait until all is gone.")] = True,
@@ -39,7 +38,7 @@ def down(
     from k8slan_cli.errors import AbsentError
     from k8slan_cli.lan import names
 
-    name = state.named(lab)
+    name = source.lab(lab)
     try:
         found = state.of(here, name)
     except AbsentError:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import shutil
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
+from k8slan_cli.cli import files
 from k8slan_cli.cli.context import in_cluster
 from k8slan_cli.cli.exits import UsageError
 from k8slan_cli.cli.here import Here
@@ -46,23 +49,30 @@ def execute(
     from k8slan_cli.kube import execute as run
     from k8slan_cli.lab.manifests import CONTAINER
 
-    status = run.run(
-        here.cluster,
-        here.namespace,
-        pod["metadata"]["name"],
-        CONTAINER,
-        command,
-        stdin=sys.stdin.buffer.read() if stdin else None,
-        stdout=lambda data: _write(sys.stdout, data),
-        stderr=lambda data: _write(sys.stderr, data),
-    )
+    given = sys.stdin.buffer.read() if stdin else None
+    with files.writing(files.STDOUT) as output:
+        status = run.run(
+            here.cluster,
+            here.namespace,
+            pod["metadata"]["name"],
+            CONTAINER,
+            command,
+            stdin=given,
+            stdout=_shown(sys.stdout) if sys.stdout.isatty() else output.write,
+            stderr=_shown(sys.stderr),
+        )
     raise typer.Exit(status)
 
 
-def _write(stream: Any, data: bytes) -> None:
-    stream.flush()
-    stream.buffer.write(data)
-    stream.buffer.flush()
+def _shown(stream: TextIO) -> Callable[[bytes], object]:
+    """Return what prints bytes of a node for a person: none of them can command the terminal."""
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def show(data: bytes) -> None:
+        stream.write(decoder.decode(data))
+        stream.flush()
+
+    return show
 
 
 def pod_of(cluster: Cluster, namespace: str, text: str) -> dict[str, Any]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from k8slan_cli.cli.context import in_cluster
 from k8slan_cli.cli.here import Here
+from k8slan_cli.cli.lab import source
 from k8slan_cli.cli.lan import output as out
 
 if TYPE_CHECKING:
@@ -21,10 +22,7 @@ _READY = "Ready"
 @in_cluster
 def inspect(
     here: Here,
-    lab: Annotated[
-        str,
-        typer.Argument(metavar="LAB|TOPOLOGY", help="The lab's name, or its topology file.", show_default=False),
-    ] = "",
+    lab: source.LabOrTopology = "",
     output: out.Option = "table",
 ) -> None:
     """Show a lab's nodes and links, or list the labs that are up.
@@ -33,12 +31,11 @@ def inspect(
 
     One of them: k8slan lab inspect frr01 -n lab
     """
-    from k8slan_cli.cli.lab import state
     from k8slan_cli.cli.lan import text
 
     wanted = out.Output.read(output)
     if lab:
-        found = _lab(here, state.named(lab))
+        found = _lab(here, source.lab(lab))
         if wanted.for_programs:
             named = [f"lab/{found['name']}"]
             typer.echo(wanted.text(found, named), nl=False)

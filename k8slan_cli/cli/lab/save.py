@@ -10,15 +10,14 @@ import typer
 from k8slan_cli.cli import files
 from k8slan_cli.cli.context import in_cluster
 from k8slan_cli.cli.here import Here
+from k8slan_cli.cli.lab import source
 from k8slan_cli.errors import K8slanError
 
 
 @in_cluster
 def save(
     here: Here,
-    lab: Annotated[
-        str, typer.Argument(metavar="LAB|TOPOLOGY", help="The lab's name, or its topology file.", show_default=False)
-    ],
+    lab: source.LabOrTopology,
     to: Annotated[str, typer.Option(metavar="FOLDER", help="Where to (default: clab-LAB, beside the topology).")] = "",
 ) -> None:
     """Save the configurations that the nodes of a lab run with, as files.
@@ -29,7 +28,7 @@ def save(
 
     Of a lab that is up: k8slan lab save frr01.clab.yml -n lab
     """
-    from k8slan_cli.cli.lab import source, state
+    from k8slan_cli.cli.lab import state
     from k8slan_cli.cli.lab.execute import pod_of
     from k8slan_cli.kube import execute as run
     from k8slan_cli.kube import kinds as kube
@@ -37,8 +36,8 @@ def save(
     from k8slan_cli.lab.manifests import CONTAINER, KIND_ANNOTATION
     from k8slan_cli.lan.names import LAB_NODE_LABEL
 
-    name = state.named(lab)
-    beside = source.find(lab).parent if Path(lab).exists() else Path()
+    name = source.lab(lab)
+    beside = source.find(lab).parent if source.is_topology(lab) else Path()
     folder = Path(to) if to else beside / f"clab-{name}"
     failed: list[str] = []
     for target, document in sorted(state.of(here, name).items(), key=lambda pair: str(pair[0])):

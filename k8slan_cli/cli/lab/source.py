@@ -63,6 +63,34 @@ def read(topology: str) -> Lab:
     return found
 
 
+LabOrTopology = Annotated[
+    str, typer.Argument(metavar="LAB|TOPOLOGY", help="The lab's name, or its topology file.", show_default=False)
+]
+
+
+def lab(text: str) -> str:
+    """Return the name of the lab that the command line means: by its name, or by a topology file.
+
+    Raises:
+        K8slanError: the file cannot be read.
+        Invalid: it has no name.
+
+    """
+    from k8slan_cli.lab import containerlab, kne
+
+    if not is_topology(text):
+        return text
+    path = find(text)
+    if path.name.endswith(kne.ENDINGS):
+        return kne.name(_text(path), _name(path))
+    return containerlab.name(_text(path), _name(path), os.environ)
+
+
+def is_topology(text: str) -> bool:
+    """Return whether a word means a topology and not a lab's name."""
+    return text in (STDIN, ".", "..") or os.sep in text or Path(text).is_file()
+
+
 def find(topology: str) -> Path:
     """Return the file that a word on the command line means.
 

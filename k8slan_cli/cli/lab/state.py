@@ -111,14 +111,3 @@ def reasons(cluster: Cluster, namespace: str, lab: str) -> dict[str, str]:
         if why := apply.waits_for(pod):
             found[pod["metadata"]["labels"].get(LAB_NODE_LABEL, "")] = why
     return found
-
-
-def named(topology: str) -> str:
-    """Return the name of a lab: that of a topology file if the word names one, else the word itself."""
-    from pathlib import Path
-
-    from k8slan_cli.cli.lab import source
-
-    if not Path(topology).exists() and topology != source.STDIN:
-        return topology
-    return source.read(topology).name

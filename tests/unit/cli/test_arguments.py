@@ -21,6 +21,7 @@ from tests.unit.render.command import call
         ("lan create x --dry-run=none", "lan create x"),
         ("-n ux lan delete -- --dry-run=client", "lan delete -n ux -- --dry-run=client"),
         ("lan capture lan -n ux", "lan capture lan -n ux"),
+        ("-n ux lab exec r1 -- ip -n x", "lab exec r1 -n ux -- ip -n x"),
         ("--version", "--version"),
         ("-n", "-n"),
         ("", ""),

@@ -300,3 +300,25 @@ def test_the_ending_says_that_a_topology_is_knes(tmp_path: Path) -> None:
     path = tmp_path / "one.pb.txt"
     path.write_text('name: "one" nodes: { name: "h" vendor: HOST }')
     assert "image: docker.io/library/alpine:latest" in call("lab", "render", str(path)).stdout
+
+
+def test_a_lab_goes_down_by_a_file_that_is_broken_by_now(k8slan: Workstation, topology: Path) -> None:
+    k8slan("lab", "up", str(topology))
+    topology.write_text(TWO.replace("kind: frr", "kin: frr").replace("motd:", "absent:"))
+    k8slan("lab", "down", str(topology))
+    assert not k8slan.api.objects
+
+
+def test_a_folder_of_the_labs_name_does_not_hide_the_lab(
+    k8slan: Workstation, topology: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(topology.parent)
+    (topology.parent / "two").mkdir()
+    k8slan("lab", "up")
+    assert "r1:eth1 r2:e1-1" in k8slan("lab", "inspect", "two").stdout
+
+
+@pytest.mark.parametrize("text", ["topology: {}\n", "[]\n", "name: []\n"])
+def test_a_file_without_a_name_is_refused_by_down(k8slan: Workstation, topology: Path, text: str) -> None:
+    topology.write_text(text)
+    assert "name" in k8slan("lab", "down", str(topology), status=1).stderr
