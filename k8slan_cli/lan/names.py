@@ -329,8 +329,9 @@ def lab_spoke(lan: str, node: str, interface: str) -> str:
     if "-" not in node and not label_fault(plain, MAX_INTERFACE):
         return plain
     label = as_label(node)
-    number = label[len(label.rstrip("0123456789")) :][-4:]
-    return f"{label[: 5 - len(number)].strip('-')}{number}-{_letters(7, lan, node, interface)}"
+    head = label.rstrip("0123456789")
+    number = label[len(head) :][-4:]
+    return f"{head[: 5 - len(number)].strip('-')}{number}-{_letters(7, lan, node, interface)}"
 
 
 def _letters(count: int, *of: str) -> str:

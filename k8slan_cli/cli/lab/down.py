@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,7 +14,7 @@ from k8slan_cli.cli.here import Here
 from k8slan_cli.cli.lab import source
 
 if TYPE_CHECKING:
-    from k8slan_cli.kube.kinds import Document
+    from k8slan_cli.kube.kinds import Document, Kind
 
 _FEW = 5
 
@@ -36,6 +36,7 @@ def down(
     """
     from k8slan_cli.cli.lab import state
     from k8slan_cli.errors import AbsentError
+    from k8slan_cli.kube import kinds
     from k8slan_cli.lan import names
 
     name = source.lab(lab)
@@ -54,13 +55,14 @@ def down(
             typer.echo(f"{target} would be removed")
         return
     if wait:
-        _wait(here, names.lab(name), timeout)
+        followed = {target.kind for target in found}.intersection(state.FOLLOWED)
+        _wait(here, names.lab(name), [*followed, kinds.PODS], timeout)
     words = f"{len(found)} objects {'' if wait else 'are being '}removed"
     typer.echo(f"Lab {names.lab(name)} in namespace {here.namespace}: {words}")
 
 
-def _wait(here: Here, name: str, seconds: float) -> None:
-    """Follow all of the lab until it is gone.
+def _wait(here: Here, name: str, followed: Sequence[Kind], seconds: float) -> None:
+    """Follow all of the lab that is of some kinds until it is gone.
 
     Raises:
         LateError: something is still there.
@@ -68,9 +70,8 @@ def _wait(here: Here, name: str, seconds: float) -> None:
     """
     from k8slan_cli.cli.lab import state
     from k8slan_cli.cli.lan import text
-    from k8slan_cli.kube import kinds
 
-    sources = state.selections(here.namespace, name, (kinds.DEPLOYMENTS, kinds.PODS, kinds.VMS, kinds.LANS))
+    sources = state.selections(here.namespace, name, followed)
     left: list[str] = []
     for seen in here.cluster.follow(sources, seconds, together=True):
         left = _left(seen)

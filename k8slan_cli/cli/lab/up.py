@@ -194,7 +194,8 @@ def _wait(here: Here, name: str, wanted: Iterable[Ref], gone: Sequence[Ref], sec
     targets = sorted(wanted, key=str)
     left: list[state.Waiting] = []
     until = time.monotonic() + seconds
-    sources = state.selections(here.namespace, name, state.FOLLOWED)
+    followed = {target.kind for target in targets}.intersection(state.FOLLOWED)
+    sources = state.selections(here.namespace, name, followed)
     for seen in here.cluster.follow(sources, seconds, together=True):
         left = list(state.waiting(targets, seen))
         if not left:

@@ -247,6 +247,7 @@ def test_a_spoke_of_a_lab_is_a_spoke(lab: str, node: str, interface: str) -> Non
     [
         ("r1", "eth1", "r1-eth1-tkdf"),
         ("router1", "eth1", "rout1-"),
+        ("pc3", "ethernet-1", "pc3-"),
         ("a-b", "eth1", "a-b-"),
         ("2024", "x", "2024-x-tkdf"),
     ],
