@@ -20,6 +20,9 @@ from k8slan_cli.errors import AbsentError
 if TYPE_CHECKING:
     from k8slan_cli.kube.apply import Cluster
 
+_VM = "kubevirt.io/domain"
+"""The annotation by which KubeVirt says which VM a pod runs."""
+
 
 @in_cluster
 def execute(
@@ -44,6 +47,9 @@ def execute(
     if not command:
         raise UsageError("there is no command to run", hint=f"k8slan lab exec {node} -- COMMAND")
     pod = pod_of(here.cluster, here.namespace, node)
+    if _VM in (pod["metadata"].get("annotations") or {}):
+        name = pod["metadata"]["annotations"][_VM]
+        raise UsageError(f"{node} is a VM, where a command needs a login", hint=f"virtctl console {name}")
     if terminal:
         _by_kubectl(here, pod["metadata"]["name"], command)
     from k8slan_cli.kube import execute as run

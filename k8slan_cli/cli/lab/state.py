@@ -28,15 +28,17 @@ def objects(cluster: Cluster, namespace: str, lab: str = "", each: Iterable[Kind
         MissingError: this user may not see them.
 
     """
+    from k8slan_cli.inventory import lans
+
     found: dict[Ref, Document] = {}
     for kind in each:
         query = {"labelSelector": f"{LAB_LABEL}={lab}" if lab else LAB_LABEL}
         try:
             items = cluster.call("GET", kind.path(namespace), query=query)["items"]
         except client.ApiError as error:
-            if error.status == 404 or (error.status == 403 and kind == kinds.VMS):
+            if kind == kinds.VMS and error.status in (403, 404):  # there is no KubeVirt, or none for this user
                 continue
-            raise
+            raise lans.not_installed(error) from error
         found |= {Ref(kind, namespace, item["metadata"]["name"]): item for item in items}
     return found
 

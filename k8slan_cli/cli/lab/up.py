@@ -15,6 +15,7 @@ from k8slan_cli.cli.context import in_cluster
 from k8slan_cli.cli.exits import InUseError, LateError
 from k8slan_cli.cli.here import Here
 from k8slan_cli.cli.lab import source
+from k8slan_cli.errors import AbsentError
 
 if TYPE_CHECKING:
     from k8slan_cli.kube.kinds import Document, Kind, Ref
@@ -148,6 +149,9 @@ def _apply(
         except client.ApiError as error:
             if error.status == 404 and target.kind == kinds.VMS:
                 raise client.MissingError("the lab has VMs, and KubeVirt is not installed in this cluster") from error
+            if error.status == 404:
+                hint = f"make it: kubectl create namespace {here.namespace}"
+                raise AbsentError(f"there is no namespace {here.namespace!r}", hint=hint) from error
             raise as_error(error, str(target)) from error
 
     for document, after in zip(documents, _each(one, documents), strict=True):

@@ -207,6 +207,13 @@ def test_a_right_that_is_missing_is_said(k8slan: Workstation, topology: Path) ->
     assert "user u cannot list lans" in k8slan("lab", "up", str(topology), status=3).stderr
 
 
+def test_what_has_to_be_there_first_is_said(k8slan: Workstation, topology: Path) -> None:
+    k8slan.api.refuse[f"{LANS}/two-r1-eth1-r2-e1-1"] = (404, 'namespaces "lab" not found')
+    assert "kubectl create namespace lab" in k8slan("lab", "up", str(topology), status=6).stderr
+    k8slan.api.refuse[LANS] = (404, "the server could not find the requested resource")
+    assert "k8slan is not installed" in k8slan("lab", "up", str(topology), status=3).stderr
+
+
 # ---------------------------------------------------------------- down, inspect
 
 
@@ -281,6 +288,13 @@ def test_a_node_that_is_not_there_is_said_with_those_that_are(k8slan: Workstatio
     assert "there is no command to run" in run(k8slan, "r1", status=2)
     k8slan.api.put(f"{PODS}/q", pod("q", "m", "r1"))
     assert "several labs have a node r1" in run(k8slan, "r1", "--", "true", status=2)
+
+
+def test_a_vm_is_left_to_virtctl(k8slan: Workstation) -> None:
+    launcher = pod("p", "l", "v")
+    launcher["metadata"]["annotations"] = {"kubevirt.io/domain": "l-v"}
+    k8slan.api.put(f"{PODS}/p", launcher)
+    assert "virtctl console l-v" in run(k8slan, "v", "--", "true", status=2)
 
 
 def test_a_terminal_is_left_to_kubectl(k8slan: Workstation, monkeypatch: pytest.MonkeyPatch) -> None:
