@@ -16,6 +16,7 @@ _CLUSTER, _INSIDE = "In a cluster", "Run by the manifests"
 class _Commands(Panels):
     late = {  # noqa: RUF012 - as the class above has it
         "lan": Late(f"{_HERE}.lan.app:app", "Create, inspect, edit and delete LANs."),
+        "lab": Late(f"{_HERE}.lab.app:app", "Run labs of containerlab's or KNE's topology files."),
         "demo": Late(
             f"{_HERE}.demo:demo",
             "Build a LAN over nodes made on this machine, without Kubernetes, "

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 _GLOBAL = ("-n", "--namespace", "--context", "--kubeconfig", "--as")
-_GROUPS = ("lan",)
+_GROUPS = ("lan", "lab")
 _OPERATIONS_ALONE = "node-agent"
 """The command whose ``--dry-run`` has no value: it has nothing that an API server could check."""
 

@@ -108,6 +108,13 @@ class Here:
             raise
 
     @property
+    def kubectl(self) -> list[str]:
+        """The same place as options of kubectl."""
+        options = {"kubeconfig": self._kubeconfig, "context": self._context, "as": self._as_user}
+        given = [f"--{name}={value}" for name, value in options.items() if value is not None]
+        return [*given, f"--namespace={self.namespace}"]
+
+    @property
     def given(self) -> bool:
         """Whether the user has named a namespace."""
         return self._namespace is not None

@@ -76,12 +76,15 @@ WEBHOOKS = Kind(_ADMISSION, "ValidatingWebhookConfiguration", "validatingwebhook
 CRDS = Kind("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions", namespaced=False)
 DEPLOYMENTS = Kind("apps/v1", "Deployment", "deployments")
 DAEMON_SETS = Kind("apps/v1", "DaemonSet", "daemonsets")
+SERVICES = Kind("v1", "Service", "services")
+CONFIG_MAPS = Kind("v1", "ConfigMap", "configmaps")
+VMS = Kind("kubevirt.io/v1", "VirtualMachine", "virtualmachines")
 VMIS = Kind("kubevirt.io/v1", "VirtualMachineInstance", "virtualmachineinstances")
 KUBEVIRTS = Kind("kubevirt.io/v1", "KubeVirt", "kubevirts")
 
 _MANIFESTS = (
     *(LANS, VTEPS, PODS, NAMESPACES, SECRETS, SERVICE_ACCOUNTS, WEBHOOKS, CRDS, DEPLOYMENTS, DAEMON_SETS, KUBEVIRTS),
-    Kind("v1", "Service", "services"),
+    *(SERVICES, CONFIG_MAPS, VMS),
     Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"),
     Kind(_RBAC, "ClusterRole", "clusterroles", namespaced=False),
     Kind(_RBAC, "ClusterRoleBinding", "clusterrolebindings", namespaced=False),

@@ -13,10 +13,10 @@ import contextlib
 import socket
 import threading
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
+from k8slan_cli.kube import stream
 from k8slan_cli.kube.apply import Cluster
-from k8slan_cli.kube.client import ApiError, reason, refusal
+from k8slan_cli.kube.client import ApiError, reason
 from k8slan_cli.kube.kinds import PODS
 
 if TYPE_CHECKING:
@@ -115,28 +115,11 @@ def forward(cluster: Cluster, namespace: str, pod: str, port: int, seconds: floa
         ApiError: there is no such pod, or it cannot be reached.
 
     """
-    from websocket import WebSocketBadStatusException, WebSocketException, create_connection
-
-    way, proxy = cluster.transport, urlsplit(cluster.transport.configuration.proxy or "")
-    target = f"{way.url}{PODS.path(namespace, pod, 'portforward')}?ports={port}"
-    try:
-        connected = create_connection(
-            target.replace("http", "ws", 1),
-            timeout=seconds,
-            header=[f"{name}: {value}" for name, value in way.headers()],
-            subprotocols=["v4.channel.k8s.io"],
-            suppress_origin=True,
-            sslopt={"context": way.tls, "server_hostname": way.configuration.tls_server_name},
-            sockopt=way.socket_options,
-            http_proxy_host=proxy.hostname,
-            http_proxy_port=proxy.port or 3128,
-            http_no_proxy=(way.configuration.no_proxy or "-").split(","),  # without any it would ask the environment
-            redirect_limit=0,
-        )
-    except WebSocketBadStatusException as error:
-        what = f"port-forward to pod {namespace}/{pod}"
-        raise refusal(error.status_code or 0, error.resp_body or b"", what) from error
-    except (WebSocketException, OSError) as error:
-        raise way.lost(error) from error
-    connected.settimeout(None)
+    connected = stream.connect(
+        cluster,
+        f"{PODS.path(namespace, pod, 'portforward')}?ports={port}",
+        ("v4.channel.k8s.io",),
+        what=f"port-forward to pod {namespace}/{pod}",
+        seconds=seconds,
+    )
     return Forward(connected)

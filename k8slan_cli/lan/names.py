@@ -11,7 +11,8 @@ from __future__ import annotations
 import enum
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 
 MAX_INTERFACE = 13
 """Longest interface name in a LAN object, as in the seed's API: a derived name needs room for a letter."""
@@ -291,3 +292,75 @@ def vtep(lan: str, node: str) -> str:
 def label_value(name: str) -> str:
     """The value of a label that stands for an object's name: itself, or a digest of one that is too long."""
     return name if len(name) <= MAX_LABEL else _digest("label", name)[:MAX_LABEL]
+
+
+# ---------------------------------------------------------------- labs
+
+MAX_LAB = 30
+"""Characters of a lab's name in the names of its objects."""
+MAX_LAB_OBJECT = 52
+"""A pod of a Deployment has 11 more, of its ReplicaSet, and 6; the names of its Service and of its VM have 63."""
+_DIGITS = "abcdefghijklmnopqrstuvwxyz234567"
+_NOT_LABEL = re.compile(r"[^a-z0-9]+")
+_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?")
+_KEY = re.compile(r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+
+
+def as_label(text: str, longest: int = MAX_LABEL) -> str:
+    """The DNS label that is most like a text, "" if nothing of it can be in one; shorter ones end in a digest."""
+    found = _NOT_LABEL.sub("-", text.lower()).strip("-")
+    return _short(found, longest, "label", text) if found else ""
+
+
+def lab(name: str) -> str:
+    """What a lab is called in labels and in the names of its objects, "" if its name has no letter and no digit."""
+    return as_label(name, MAX_LAB)
+
+
+def lab_object(lab_name: str, *parts: str) -> str:
+    """The name of an object of a lab: ``lab-node``, of a link ``lab-node1-eth1-node2-eth1``."""
+    return _short("-".join(filter(None, (lab_name, *map(as_label, parts)))), MAX_LAB_OBJECT, lab_name, *parts)
+
+
+def lab_spoke(lan: str, node: str, interface: str) -> str:
+    """The spoke of a node's interface on a LAN of a lab: ``r1-eth1-x7k2``, whose last part is the LAN's.
+
+    Spokes of all labs of a namespace have to differ, as NADs are called after them; and where an interface is plugged
+    into another link it is another spoke, so that the pod is made anew. Where that does not fit, or where a ``-`` in
+    the node's name would make it ambiguous, it is the node's beginning, its number and a digest of seven letters:
+    ``rout1-7ixrv2q``.
+    """
+    plain = f"{node}-{interface}-{_letters(4, lan)}"
+    if "-" not in node and not label_fault(plain, MAX_INTERFACE):
+        return plain
+    label = as_label(node)
+    head = label.rstrip("0123456789")
+    number = label[len(head) :][-4:]
+    return f"{head[: 5 - len(number)].strip('-')}{number}-{_letters(7, lan, node, interface)}"
+
+
+def _letters(count: int, *of: str) -> str:
+    number = int(_digest("lab", *of), 16)
+    return "".join(_DIGITS[number >> 5 * place & 31] for place in range(count))
+
+
+def distinct(wanted: Iterable[tuple[str, ...]], name: Callable[..., str]) -> dict[tuple[str, ...], str]:
+    """Names for several things, by what each is made of; those that would have the same name get a digest each."""
+    found = {parts: name(*parts) for parts in wanted}
+    taken = Counter(found.values())
+    return {
+        parts: text if taken[text] == 1 else f"{text[: MAX_LAB_OBJECT - 9]}-{_digest(*parts)[:8]}"
+        for parts, text in found.items()
+    }
+
+
+def label_value_fault(value: str) -> str:
+    """Why a text cannot be the value of a label, or "" if it can."""
+    if len(value) > MAX_LABEL or not _VALUE.fullmatch(value):
+        return f"{shown(value)} cannot be a label's value: letters, digits, and '-', '_', '.' between them, 63 in all"
+    return ""
+
+
+def label_key_fault(key: str) -> str:
+    """Why a text cannot be the key of a label, or "" if it can."""
+    return "" if len(key) <= MAX_SUBDOMAIN and _KEY.fullmatch(key) else f"{shown(key)} cannot be the key of a label"

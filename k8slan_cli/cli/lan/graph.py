@@ -52,6 +52,11 @@ class View(enum.StrEnum):
     NODE = "node"
 
 
+Drawn = Annotated[Picture, typer.Option("--output", "-o", help="How to draw.")]
+Unfolded = Annotated[bool, typer.Option("--unfold", help="Draw each pod, also of controllers that have many.")]
+Watched = Annotated[bool, typer.Option("--watch", "-w", help="Go on, and draw again after each change.")]
+
+
 @in_cluster
 def graph(
     here: Here,
@@ -60,7 +65,7 @@ def graph(
     ] = None,
     everywhere: All = False,
     selector: Annotated[str, typer.Option("--selector", "-l", metavar="K=V,…", help="Only LANs with labels.")] = "",
-    output: Annotated[Picture, typer.Option("--output", "-o", help="How to draw.")] = Picture.TERMINAL,
+    output: Drawn = Picture.TERMINAL,
     by: Annotated[
         View | None,
         typer.Option(
@@ -70,10 +75,8 @@ def graph(
             " cluster. (default: node for one LAN that is drawn, else device)",
         ),
     ] = None,
-    unfold: Annotated[
-        bool, typer.Option("--unfold", help="Draw each pod, also of controllers that have many.")
-    ] = False,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on, and draw again after each change.")] = False,
+    unfold: Unfolded = False,
+    watch: Watched = False,
 ) -> None:
     """Draw LANs and who is on them. Without a name, all of the namespace.
 
@@ -88,6 +91,27 @@ def graph(
       # For Graphviz
       k8slan lan graph -A -o dot
     """
+    show(here, name or [], output, everywhere=everywhere, selector=selector, by=by, unfold=unfold, watch=watch)
+
+
+def show(
+    here: Here,
+    name: Sequence[str],
+    output: Picture,
+    *,
+    everywhere: bool = False,
+    selector: str = "",
+    by: View | None,
+    unfold: bool,
+    watch: bool,
+    of: str = "",
+) -> None:
+    """Print a picture of LANs, once or after each change; ``of`` is what they have in common.
+
+    Raises:
+        UsageError: options contradict each other.
+
+    """
     from k8slan_cli.cli import live
 
     if name and (everywhere or selector):
@@ -97,12 +121,12 @@ def graph(
     if by is View.NODE and output is Picture.DOT:
         raise UsageError("-o dot is of devices", hint="leave --by out, or take -o mermaid")
     look = functools.partial(
-        _drawn, here, name or [], output, everywhere=everywhere, selector=selector, by=by, unfold=unfold
+        _drawn, here, name, output, everywhere=everywhere, selector=selector, by=by, unfold=unfold, of=of
     )
     if not watch:
         typer.echo(look(), nl=False)
         return
-    places = [(there.namespace, each) for there, each in map(here.lan, name or [])]
+    places = [(there.namespace, each) for there, each in map(here.lan, name)]
     sources = live.sources(places or [("" if everywhere else here.namespace, "")])
     live.screens(live.after_changes(here.cluster, sources, lambda: look().rstrip("\n")))
 
@@ -116,6 +140,7 @@ def _drawn(
     selector: str,
     by: View | None,
     unfold: bool,
+    of: str,
 ) -> str:
     from k8slan_cli.inventory import occupancy
 
@@ -132,7 +157,7 @@ def _drawn(
         none = f"No LANs match selector {selector!r}." if selector and not items else "There is no LAN to draw."
         typer.echo(none, err=True)
         return ""
-    return drawing(drawn, output, by=by, made=made(here), unfold=unfold)
+    return drawing(drawn, output, by=by, of=of, made=made(here), unfold=unfold)
 
 
 def made(here: Here) -> str:

@@ -18,29 +18,31 @@ from typer.main import get_command
 from k8slan_cli.__main__ import main
 from k8slan_cli.cli.app import app
 from k8slan_cli.cli.arguments import usual
+from k8slan_cli.cli.lab.app import app as lab
 from k8slan_cli.cli.lan.app import app as lan
 from tests.unit.render.command import call
 
-TOP, LAN = get_command(app), get_command(lan)
+TOP, LAN, LAB = get_command(app), get_command(lan), get_command(lab)
 
 
 def commands() -> Iterator[tuple[str, Any, Any]]:
-    """Every command: its name, what the table says of it, and itself."""
-    for group in (TOP, LAN):
+    """Every command: its words, what the table says of it, and itself."""
+    for before, group in (("", TOP), ("lan ", LAN), ("lab ", LAB)):
         for name, late in group.late.items():  # type: ignore[attr-defined]
-            yield name, late, group.get_command(None, name)  # type: ignore[attr-defined, arg-type]
+            yield before + name, late, group.get_command(None, name)  # type: ignore[attr-defined, arg-type]
 
 
-@pytest.mark.parametrize(("name", "late", "command"), [pytest.param(*c, id=c[0]) for c in commands()])
-def test_the_table_says_what_the_command_says(name: str, late: Any, command: Any) -> None:
+@pytest.mark.parametrize(("words", "late", "command"), [pytest.param(*c, id=c[0]) for c in commands()])
+def test_the_table_says_what_the_command_says(words: str, late: Any, command: Any) -> None:
     first = " ".join(command.help.partition("\n\n")[0].split())
     assert late.words == first.partition(". ")[0].rstrip(".") + "."
-    assert command.name == name
+    assert command.name == words.split()[-1]
 
 
 @pytest.mark.parametrize(
-    "words", [[], ["--help"], ["-h"], ["lan"], ["lan", "-h"], *[["lan", c, "-h"] for c in LAN.late]]
-)  # type: ignore[attr-defined]
+    "words",
+    [[], ["--help"], ["-h"], ["lan"], ["lan", "-h"], ["lab"], *[[*words.split(), "-h"] for words, _, _ in commands()]],
+)
 def test_help_fits_80_columns(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     done = call(*words, status=0 if words[-1:] in (["-h"], ["--help"]) else 2)
@@ -49,12 +51,13 @@ def test_help_fits_80_columns(words: list[str], monkeypatch: pytest.MonkeyPatch)
     assert max(map(len, text.splitlines())) <= 80
 
 
-@pytest.mark.parametrize(("name", "command"), [pytest.param(n, c, id=n) for n, _, c in commands() if n != "lan"])
-def test_help_is_in_the_words_of_manuals(name: str, command: Any) -> None:
-    words = ["lan", name] if name in LAN.late else [name]  # type: ignore[attr-defined]
-    text = call(*words, "-h").stdout
+@pytest.mark.parametrize(
+    ("words", "command"), [pytest.param(w, c, id=w) for w, _, c in commands() if w not in ("lan", "lab")]
+)
+def test_help_is_in_the_words_of_manuals(words: str, command: Any) -> None:
+    text = call(*words.split(), "-h").stdout
     assert not re.search(r"<\w|list\[|\.\.\.|x>=|\{|\[default|\[required", text), text
-    if name in LAN.late:  # type: ignore[attr-defined]
+    if " " in words:
         assert command.params
 
 
@@ -224,7 +227,7 @@ def test_a_shell_is_told_what_goes_on() -> None:
     [pytest.param(name, each, id=name) for name, _, each in commands() if not hasattr(each, "list_commands")],
 )
 def test_the_help_of_every_command_has_examples_that_it_takes(name: str, command: Any) -> None:
-    place = ["lan", name] if name in LAN.late else [name]  # type: ignore[attr-defined]
+    place = name.split()
     text = call(*place, "--help").stdout
     block = text.partition("\nExamples:\n")[2].partition("\n\nArguments:")[0].partition("\n\nOptions:")[0]
     lines = [line.strip() for line in block.splitlines() if line.strip() and not line.strip().startswith("#")]
@@ -232,7 +235,7 @@ def test_the_help_of_every_command_has_examples_that_it_takes(name: str, command
     for line in lines:
         _, found, rest = re.split(r" [|><] |\)$", line)[0].partition(f"k8slan {' '.join(place)}")
         if found:
-            command.make_context(name, usual([*place, *shlex.split(rest)])[len(place) :])
+            command.make_context(place[-1], usual([*place, *shlex.split(rest)])[len(place) :])
     assert not re.search(r"<\w+>|list\[|\[default|x>=|\(default: \(", text)
 
 

@@ -24,6 +24,7 @@ from tests.unit.render.command import call
         ("lan create node-agent --dry-run", "lan create node-agent --dry-run=server"),
         ("-n ux lan delete -- --dry-run", "lan delete -n ux -- --dry-run"),
         ("lan capture lan -n ux", "lan capture lan -n ux"),
+        ("-n ux lab exec r1 -- ip -n x", "lab exec r1 -n ux -- ip -n x"),
         ("--version", "--version"),
         ("-n", "-n"),
         ("", ""),

@@ -231,3 +231,39 @@ def test_a_spokes_objects_have_valid_names_of_their_own(spoke: str) -> None:
 @given(strategies.subdomains)
 def test_a_finalizer_names_its_node_behind_the_prefix(node: str) -> None:
     assert names.finalizer(node).removeprefix(names.FINALIZER_PREFIX) == node
+
+
+# ---------------------------------------------------------------- labs
+
+
+@given(st.text(max_size=90), st.text(max_size=90), st.text(max_size=20))
+def test_a_spoke_of_a_lab_is_a_spoke(lab: str, node: str, interface: str) -> None:
+    if names.as_label(node):
+        assert not names.label_fault(names.lab_spoke(lab, node, interface), names.MAX_INTERFACE)
+
+
+@pytest.mark.parametrize(
+    ("node", "interface", "spoke"),
+    [
+        ("r1", "eth1", "r1-eth1-tkdf"),
+        ("router1", "eth1", "rout1-"),
+        ("pc3", "ethernet-1", "pc3-"),
+        ("a-b", "eth1", "a-b-"),
+        ("2024", "x", "2024-x-tkdf"),
+    ],
+)
+def test_a_spoke_of_a_lab_is_like_its_node(node: str, interface: str, spoke: str) -> None:
+    assert names.lab_spoke("lab", node, interface).startswith(spoke)
+
+
+def test_things_of_one_name_get_names_of_their_own() -> None:
+    found = names.distinct([("lab", "PC"), ("lab", "pc"), ("lab", "x")], names.lab_object)
+    assert found["lab", "x"] == "lab-x"
+    assert len(set(found.values())) == 3
+    assert all(name.startswith("lab-pc-") for parts, name in found.items() if parts[1] != "x")
+
+
+@given(st.text(max_size=90))
+def test_a_label_of_a_text_is_a_label(text: str) -> None:
+    found = names.as_label(text)
+    assert not found or not names.label_fault(found)

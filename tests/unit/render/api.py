@@ -134,7 +134,7 @@ class _Handler(BaseHTTPRequestHandler):
             elif path in api.serves:
                 self._answer(200, {"kind": "APIResourceList"})
             elif _is_collection(path) and not path.startswith("/apis/k8s.cni.cncf.io"):
-                items = [found for at, found in api.objects.items() if _in(at, path, query)]
+                items = [found for at, found in api.objects.items() if _in(at, path, query) and _selected(found, query)]
                 version = str(max((event[0] for event in api.events), default=0))
                 self._answer(200, {"items": items, "metadata": {"resourceVersion": version}})
             else:
@@ -156,7 +156,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         while not api.closed:
             for version, kind, at, found in api.events:
-                if version > seen and _in(at, path, query):
+                if version > seen and _in(at, path, query) and _selected(found, query):
                     self._event(kind, found)
             seen = max((event[0] for event in api.events), default=seen)
             if api.break_watches:
@@ -240,6 +240,13 @@ def _in(at: str, collection: str, query: dict[str, str]) -> bool:
         return True
     root, _, plural = collection.rpartition("/")
     return parent.startswith(f"{root}/namespaces/") and parent.rpartition("/")[2] == plural
+
+
+def _selected(found: Object, query: dict[str, str]) -> bool:
+    """Whether an object has the labels of a selector: ``key=value`` or ``key``, all of several."""
+    labels = found["metadata"].get("labels") or {}
+    wanted = (part.partition("=") for part in query.get("labelSelector", "").split(",") if part)
+    return all(labels.get(key) == value if sign else key in labels for key, sign, value in wanted)
 
 
 class _Server(ThreadingHTTPServer):

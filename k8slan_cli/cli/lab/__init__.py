@@ -1,0 +1,1 @@
+"""The commands of ``k8slan lab``: whole labs, from topology files."""
