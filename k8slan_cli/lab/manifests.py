@@ -34,8 +34,8 @@ KIND_ANNOTATION = "lab.k8slan.io/kind"
 """The kind of a node, on its Deployment."""
 _SYSCTLS = "sysctls"
 _VM_BINDING: Mapping[str, Any] = {"binding": {"name": "macvtap"}}
-_GRACE = 5
-"""Seconds that a node has to stop: many are shells that never hear of it."""
+_GRACE = 1
+"""Seconds that a node has to stop: most are shells that never hear of it, and what they have written is lost anyway."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
