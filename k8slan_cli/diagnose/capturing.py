@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from k8slan_cli.diagnose import protocol
 from k8slan_cli.diagnose.client import AgentError, Call
 from k8slan_cli.inventory import lans, occupancy
 from k8slan_cli.kube import apply, kinds
-from k8slan_cli.kube.client import MissingError
+from k8slan_cli.kube.client import ApiError, MissingError
 from k8slan_cli.lan import vtep_codec
 from k8slan_cli.lan.model import LanRef
 
@@ -50,6 +51,7 @@ class Spreading:
         self._cluster = cluster
         self._agents = agents
         self._say = say
+        self._changes: queue.SimpleQueue[apply.Change | None] = queue.SimpleQueue()
         self._body = replace(wanted, lans=lans).encode()
 
     def begin(self, nodes: Iterable[str], *, alone: bool) -> dict[str, Call | None]:
@@ -74,11 +76,25 @@ class Spreading:
             ref = LanRef.parse(lan)
             sources[f"LAN {lan}"] = apply.Selection(kinds.LANS, ref.namespace, f"metadata.name={ref.name}")
             sources[lan] = apply.Selection(kinds.VTEPS, ref.namespace, label_selector=vtep_codec.selector(ref))
-        for state in self._cluster.follow(sources):
-            pairs = [(found, state[lan].values()) for lan in self.lans for found in state[f"LAN {lan}"].values()]
-            yield frozenset().union(
-                *(occupancy.taking_part(lans.read(found), occupancy.decoded(vteps)) for found, vteps in pairs)
-            )
+        state: apply.State = {}
+        with self._cluster.watched(sources, lambda name, found: self._changes.put((name, found))):
+            while change := self._changes.get():
+                name, found = change
+                if isinstance(found, ApiError):
+                    raise found
+                state[name] = found
+                if state.keys() == sources.keys():
+                    yield self._taking_part(state)
+
+    def _taking_part(self, state: apply.State) -> frozenset[str]:
+        pairs = [(found, state[lan].values()) for lan in self.lans for found in state[f"LAN {lan}"].values()]
+        return frozenset().union(
+            *(occupancy.taking_part(lans.read(found), occupancy.decoded(vteps)) for found, vteps in pairs)
+        )
+
+    def close(self) -> None:
+        """Follow the LANs no more, in whatever thread that is done."""
+        self._changes.put(None)
 
     def open(self, node: str) -> Call:
         """Begin at a node.

@@ -74,7 +74,7 @@ def look(cluster: Cluster, namespace: str, name: str) -> LanDetails:
     events: list[Event] = []
     try:
         documents = cluster.call("GET", kinds.CORE_EVENTS.path(namespace), query=query)["items"]
-        events = sorted(map(_event, documents), key=lambda event: event.last)
+        events = sorted(map(event, documents), key=lambda each: each.last)
     except client.ApiError as error:
         if error.status != 403:
             raise
@@ -151,7 +151,7 @@ def _try_peers(agents: Agents, lan: Lan, on: Occupancy) -> tuple[tuple[Reached, 
     return tuple(found), ""
 
 
-def _event(document: Mapping[str, Any]) -> Event:
+def event(document: Mapping[str, Any]) -> Event:
     """An event of either API: each has its own fields for the same."""
     series = document.get("series") or {}
     source = document.get("reportingComponent") or (document.get("source") or {}).get("component") or ""

@@ -162,9 +162,10 @@ class Recording:
         lans = [
             f"LAN {name}, including interfaces that attach later" for name in (self._lans.lans if self._lans else ())
         ]
+        how = "" if self.over else " Press Ctrl-C to stop."
         what = " and ".join([some(at, _MANY)] * bool(at) + lans)
         nodes = ", ".join(dict.fromkeys(stream.node for stream in self._streams))
-        self.say(f"Capturing on {what}{f' (node {nodes})' if nodes else ''}. Press Ctrl-C to stop.")
+        self.say(f"Capturing on {what}{f' (node {nodes})' if nodes else ''}.{how}")
         ends = [turn for turn in self.merger.turns if turn.why]
         self.merger.turns.clear()
         self.merger.turns.extend(ends)

@@ -18,7 +18,10 @@ from tests.unit.diagnose.test_recording import Agent
 def test_nodes_that_come_to_have_the_lan_are_those_with_ports() -> None:
     vteps = [scene.vtep("w2", scene.port("two", "e2"), lan="blue"), scene.vtep("w3", lan="blue", state="Degraded")]
     lans = Spreading(Cluster("blue", vteps=vteps), Nodes(), ("lab/blue",), protocol.Capture(), str)  # type: ignore[arg-type]
-    assert list(lans.nodes()) == [{"w1", "w2"}]
+    nodes = lans.nodes()
+    assert next(nodes) == {"w1", "w2"}
+    lans.close()
+    assert list(nodes) == []
 
 
 def spreading(nodes: Nodes, say: Callable[[str], None] = str) -> Spreading:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,17 +48,17 @@ class Cluster:
         key, _, wanted = query.get("labelSelector", "").partition("=")
         return {"items": [each for each in self._vteps if not key or each["metadata"]["labels"][key] == wanted]}
 
-    def follow(self, sources: dict[str, Selection]) -> Iterator[dict[str, dict[str, Any]]]:
+    @contextmanager
+    def watched(self, sources: dict[str, Selection], changed: Callable[[str, dict[str, Any]], None]) -> Iterator[None]:
         """What there is, once."""
-        answer: dict[str, dict[str, Any]] = {}
         for name, source in sources.items():
             if source.kind == LANS:
                 only = source.field_selector.removeprefix("metadata.name=")
-                answer[name] = {key: found for key, found in self._objects.items() if key.endswith(f"/lans/{only}")}
+                changed(name, {key: found for key, found in self._objects.items() if key.endswith(f"/lans/{only}")})
             else:
                 items = self.call("GET", source.kind.path(source.namespace), query=source.select)["items"]
-                answer[name] = {each["metadata"]["name"]: each for each in items}
-        yield answer
+                changed(name, {each["metadata"]["name"]: each for each in items})
+        yield
 
     def get(self, ref: Ref) -> dict[str, Any] | None:
         """One of them."""
