@@ -184,8 +184,7 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             before = api.objects.get(path, {})
             if self.headers["Content-Type"] == "application/merge-patch+json":
-                spec = {k: v for k, v in ((before.get("spec") or {}) | body.get("spec", {})).items() if v is not None}
-                found = before | {"metadata": before["metadata"] | body["metadata"]} | ({"spec": spec} if spec else {})
+                found = _merged(before, body)
             else:
                 assert query["fieldManager"] == "k8slan"
                 old = before.get("metadata", {})
@@ -209,6 +208,19 @@ class _Handler(BaseHTTPRequestHandler):
                 api.writes.append(f"DELETE {path}")
                 api.delete(path)
             self._answer(200, {})
+
+
+def _merged(before: Any, patch: Any) -> Any:
+    """What a merge patch makes of something."""
+    if not isinstance(patch, dict):
+        return patch
+    found = dict(before) if isinstance(before, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            found.pop(key, None)
+        else:
+            found[key] = _merged(found.get(key), value)
+    return found
 
 
 def _in(at: str, collection: str, query: dict[str, str]) -> bool:
