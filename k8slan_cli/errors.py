@@ -12,6 +12,7 @@
     │   └── PodGone                 a pod's namespace is not there any more
     ├── StoreError                  a record under the run directory could not be read or written
     ├── AbsentError                 what a person named does not exist
+    ├── UsageError                  what a person asks for does not go together, or cannot be
     ├── kube.ApiError               the API server refused a request
     │   └── kube.MissingError       it does not answer, or a kubeconfig, a right or k8slan itself is missing
     ├── serve.AddressTaken          another program listens where k8slan is to
@@ -96,6 +97,10 @@ class AbsentError(K8slanError):
 
     def __init__(self, message: str, *, name: str = "", known: Iterable[str] = (), hint: str = "") -> None:
         super().__init__(message, hint=near(name, known) or hint)
+
+
+class UsageError(K8slanError):
+    """Options that do not go together, or arguments that cannot be what they should."""
 
 
 def yaml_fault(error: Exception) -> str:

@@ -25,3 +25,8 @@ def folder(name: str) -> Path:
         if (found := place / name).is_dir():
             return found
     raise K8slanError(f"the folder {name!r} of k8slan is missing", hint="reinstall k8slan: its wheel holds it")
+
+
+def page() -> Path:
+    """The folder of the files that the page of ``k8slan ui`` is made of, which lies among the modules."""
+    return _PACKAGE / "ui" / "static"

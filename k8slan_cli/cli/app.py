@@ -46,6 +46,12 @@ class _Commands(Panels):
             "Show on one screen how k8slan is in the cluster: its parts, its LANs, and what needs a look.",
             _CLUSTER,
         ),
+        "ui": Late(
+            f"{_HERE}.ui:ui",
+            "Show LANs and who is on them live, on a page of this machine; "
+            "pull links, shape, capture and probe from there.",
+            _CLUSTER,
+        ),
         "version": Late(
             f"{_HERE}.status:version",
             "Print the versions of this command, of Kubernetes, and of k8slan's controller and agents in the cluster.",

@@ -16,7 +16,9 @@ from __future__ import annotations
 
 import enum
 
-from k8slan_cli.errors import AbsentError, Invalid, K8slanError
+from k8slan_cli.errors import AbsentError, Invalid, K8slanError, UsageError
+
+__all__ = ["Exit", "InUseError", "LateError", "UsageError", "status", "words"]
 
 
 class Exit(enum.IntEnum):
@@ -30,10 +32,6 @@ class Exit(enum.IntEnum):
     IN_USE = 5
     ABSENT = 6
     INTERRUPTED = 130
-
-
-class UsageError(K8slanError):
-    """Options that do not go together, or arguments that cannot be what they should."""
 
 
 class LateError(K8slanError):

@@ -90,23 +90,6 @@ class Here:
         places = dict.fromkeys((there.namespace, name) for there, name in map(self.lan, texts))
         return [lans.one(self.cluster, *place) for place in places]
 
-    def selected(self, namespace: str, selector: str) -> list[Found]:
-        """The LANs of a namespace, or of all ("") namespaces, that have the labels of a selector, where there is one.
-
-        Raises:
-            UsageError: the selector is none.
-
-        """
-        from k8slan_cli.inventory import lans
-        from k8slan_cli.kube.client import ApiError
-
-        try:
-            return lans.several(self.cluster, namespace, selector)
-        except ApiError as error:
-            if selector and error.status == 400:
-                raise UsageError(f"{selector!r} is not a label selector", hint="such as app=web,tier!=test") from error
-            raise
-
     @property
     def kubectl(self) -> list[str]:
         """The same place as options of kubectl."""

@@ -102,7 +102,7 @@ def _events(cluster: Cluster, namespace: str, name: str) -> tuple[tuple[Event, .
         if error.status != 403:
             raise
         return (), [f"events cannot be seen: {error.message}"]
-    return tuple(sorted(map(_event, documents), key=lambda event: event.last)), []
+    return tuple(sorted(map(event, documents), key=lambda event: event.last)), []
 
 
 def _ask_agents(
@@ -164,7 +164,7 @@ def _try_peers(agents: Agents, lan: Lan, on: Occupancy) -> tuple[tuple[Reached, 
     return tuple(found), ""
 
 
-def _event(document: Mapping[str, Any]) -> Event:
+def event(document: Mapping[str, Any]) -> Event:
     """An event of either API: each has its own fields for the same."""
     series = document.get("series") or {}
     source = document.get("reportingComponent") or (document.get("source") or {}).get("component") or ""

@@ -75,8 +75,9 @@ _Event = tuple[_Stream, bytes | K8slanError | None] | K8slanError | str
 class Recording:
     """Captures until a limit, an interrupt, the end of the reader, or the end of all streams.
 
-    ``count`` is told now and then how many frames are in the file. The file that was there is replaced when the first
-    agent captures, not before: an agent may refuse.
+    ``over`` is asked now and then whether it is to end; without it, Ctrl-C and other signals end it. ``count`` is told
+    now and then how many frames are in the file. The file that was there is replaced when the first agent captures, not
+    before: an agent may refuse.
     """
 
     out: Sink
@@ -84,6 +85,7 @@ class Recording:
     limit: int = 0
     seconds: float = 0
     count: Callable[[int], None] = lambda _: None
+    over: Callable[[], bool] | None = None
     faults: list[str] = field(default_factory=list)
     merger: Merger = field(init=False)
     _events: queue.Queue[_Event] = field(default_factory=lambda: queue.Queue(_CHUNKS))
@@ -113,7 +115,7 @@ class Recording:
         """
         self._lans = lans
         try:
-            with self._interruptible():
+            with contextlib.nullcontext() if self.over else self._interruptible():
                 self._write(self.merger.begin())
                 self._begin(pods, lans, begun or {})
                 until = time.monotonic() + self.seconds if self.seconds else float("inf")
@@ -129,7 +131,9 @@ class Recording:
 
     @property
     def _over(self) -> bool:
-        return self._unread or self.merger.enough or not (self._streams or self._lans)
+        return (
+            self._unread or self.merger.enough or not (self._streams or self._lans) or bool(self.over and self.over())
+        )
 
     def _begin(self, pods: Mapping[str, Call], lans: Following | None, begun: Mapping[str, Call | None]) -> None:
         for node, call in pods.items():
@@ -158,9 +162,10 @@ class Recording:
         lans = [
             f"LAN {name}, including interfaces that attach later" for name in (self._lans.lans if self._lans else ())
         ]
+        how = "" if self.over else " Press Ctrl-C to stop."
         what = " and ".join([some(at, _MANY)] * bool(at) + lans)
         nodes = ", ".join(dict.fromkeys(stream.node for stream in self._streams))
-        self.say(f"Capturing on {what}{f' (node {nodes})' if nodes else ''}. Press Ctrl-C to stop.")
+        self.say(f"Capturing on {what}{f' (node {nodes})' if nodes else ''}.{how}")
         ends = [turn for turn in self.merger.turns if turn.why]
         self.merger.turns.clear()
         self.merger.turns.extend(ends)

@@ -112,6 +112,7 @@ class Streams:
         with self._news:
             calls = list(self._calls.values())
             self._calls.clear()
+            self._news.notify_all()
         for call in calls:
             call.close()
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from k8slan_cli.errors import AbsentError, Invalid, K8slanError, Problem
+from k8slan_cli.errors import AbsentError, Invalid, K8slanError, Problem, UsageError
 from k8slan_cli.kube import client, kinds
 from k8slan_cli.kube.status import READY, Condition, LanStatus
 from k8slan_cli.kube.status import decode as decode_status
@@ -129,12 +129,15 @@ def several(cluster: Cluster, namespace: str = "", selector: str = "") -> list[F
 
     Raises:
         MissingError: the cluster does not know LANs, or this user may not see them.
+        UsageError: the selector is none.
 
     """
     query = {"labelSelector": selector} if selector else {}
     try:
         items = cluster.call("GET", kinds.LANS.path(namespace), query=query)["items"]
     except client.ApiError as error:
+        if selector and error.status == 400:
+            raise UsageError(f"{selector!r} is not a label selector", hint="such as app=web,tier!=test") from error
         raise not_installed(error) from error
     return sorted(map(read, items), key=lambda found: found.ref)
 

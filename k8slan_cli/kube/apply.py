@@ -6,11 +6,12 @@ do: applying and removing manifests, asking for rights, following several kinds 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import queue
 import threading
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,8 @@ from k8slan_cli.kube.transport import Blocking, drive
 
 FIELD_MANAGER = "k8slan"
 _A_YEAR = 365 * 86400.0
+_END_SECONDS = 1.0
+"""How long threads that watch are waited for: one that connects to a server that is silent takes longer to end."""
 State = dict[str, dict[str, Document]]
 """What ``Cluster.follow`` sees: objects by the name of their source and by their own."""
 Change = tuple[str, dict[str, Document] | ApiError]
@@ -145,12 +148,8 @@ class Cluster:
         """
         deadline = time.monotonic() + seconds
         changes: queue.Queue[Change] = queue.Queue()
-        stop, transport = threading.Event(), self.transport.branch()
-        for name, source in sources.items():
-            follow = functools.partial(_follow, Client(transport, FIELD_MANAGER), name, source, stop, changes)
-            threading.Thread(target=follow, name=f"watch {name}", daemon=True).start()
         state: State = {}
-        try:
+        with self.watched(sources, lambda name, found: changes.put((name, found))):
             while (left := deadline - time.monotonic()) > 0:
                 try:
                     name, found = changes.get(timeout=left)
@@ -163,9 +162,33 @@ class Cluster:
                     continue
                 if state.keys() == sources.keys():
                     yield dict(state)
+
+    @contextlib.contextmanager
+    def watched(
+        self,
+        sources: Mapping[str, Selection],
+        changed: Callable[[str, dict[str, Document] | ApiError], object],
+        unheard: Callable[[str, str], object] = lambda _name, _why: None,
+    ) -> Iterator[None]:
+        """Tell ``changed``, in threads, all that a source holds: now, and again after each change of it.
+
+        It is told an error instead where a source may not be watched, which ends that one. ``unheard`` is told why one
+        is not heard for now, and "" when it is again.
+        """
+        stop, transport = threading.Event(), self.transport.branch()
+        threads = []
+        for name, source in sources.items():
+            follow = functools.partial(_follow, Client(transport, FIELD_MANAGER), name, source, stop, changed, unheard)
+            threads.append(threading.Thread(target=follow, name=f"watch {name}", daemon=True))
+            threads[-1].start()
+        try:
+            yield
         finally:
             stop.set()
             transport.end()
+            until = time.monotonic() + _END_SECONDS
+            for thread in threads:
+                thread.join(max(0.0, until - time.monotonic()))
 
     def gone(self, targets: Sequence[Ref], seconds: float) -> list[Ref]:
         """Wait until none of the ``targets`` is there any more; returns those that still are after ``seconds``."""
@@ -209,7 +232,14 @@ class _StoppedError(Exception):
     """Following has ended."""
 
 
-def _follow(client: Client, name: str, source: Selection, stop: threading.Event, changes: queue.Queue[Change]) -> None:
+def _follow(
+    client: Client,
+    name: str,
+    source: Selection,
+    stop: threading.Event,
+    changed: Callable[[str, dict[str, Document] | ApiError], object],
+    unheard: Callable[[str, str], object],
+) -> None:
     """Tell all objects of a source after each change, until it may not be watched or ``stop`` is set."""
     from k8slan_cli.kube.watch import Cache, Informer
 
@@ -224,11 +254,17 @@ def _follow(client: Client, name: str, source: Selection, stop: threading.Event,
         found = {"/".join(filter(None, key)): document for key, document in cache.items()}
         if found != told:
             told = found
-            changes.put((name, found))
+            changed(name, found)
 
     def on_trouble(error: ApiError) -> None:
         if not error.passing and error.status != 404:  # 404: the kind itself is gone, with everything of it
             raise error
+        if error.passing:
+            unheard(name, error.message)
+
+    def on_live() -> None:
+        unheard(name, "")
+        tell()
 
     async def pause(seconds: float) -> None:
         if stop.wait(seconds):
@@ -242,14 +278,14 @@ def _follow(client: Client, name: str, source: Selection, stop: threading.Event,
         select=source.select,
         optional=True,
         on_synced=tell,
-        on_live=tell,
+        on_live=on_live,
         on_trouble=on_trouble,
         pause=pause,
     )
     try:
         drive(informer.run())
     except ApiError as error:
-        changes.put((name, error))
+        changed(name, error)
     except _StoppedError:
         pass
 

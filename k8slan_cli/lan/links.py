@@ -6,6 +6,7 @@ one unit inside: microseconds, millionths, bits a second, bytes. Pure.
 
 from __future__ import annotations
 
+import enum
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -32,6 +33,13 @@ _DURATIONS = {"us": 1, "ms": 1_000, "s": 1_000_000}
 _PERCENT = {"%": WHOLE // 100}
 _RATES = {"bit": 1, "kbit": 1_000, "Mbit": 1_000_000, "Gbit": 1_000_000_000}
 _SIZES = {"B": 1, "kB": 1_000, "KiB": 1 << 10, "MB": 1_000_000, "MiB": 1 << 20}
+
+
+class State(enum.StrEnum):
+    """What a link can be."""
+
+    UP = "up"
+    DOWN = "down"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

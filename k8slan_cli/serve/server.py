@@ -1,4 +1,4 @@
-"""The one HTTP server: of metrics and health, of the admission webhook, of the agents' diagnostics endpoint.
+"""The one HTTP server: of metrics and health, the admission webhook, the agents' diagnostics, and the page of the ui.
 
 Those that answer see requests and answers as values; connections, TLS and HTTP are aiohttp's. What a client can take is
 bounded, so that one that is slow or greedy costs only itself: the time in which a request has to come and an answer be
@@ -203,10 +203,12 @@ class Server:
         limits: Limits,
         tls: ssl.SSLContext | None = None,
         hint: str = "",
+        headers: Mapping[str, str] | None = None,
         admits: Callable[[str, str], bool] = lambda _method, _path: True,
     ) -> None:
         """Listen; clients wait until ``start``. ``hint`` says what to do where that cannot be.
 
+        ``headers`` go with every answer that comes from here, whatever its status.
         Requests whose method and path ``admits`` does not admit get status 404, and their bodies are not read.
 
         Raises:
@@ -218,6 +220,7 @@ class Server:
         self._limits = limits
         self._tls = tls
         self._admits = admits
+        self._headers = dict(headers or {})
         try:
             self._listening = _listen(address)
         except OSError as error:
@@ -381,7 +384,7 @@ class Server:
         return await self._send(request, answer) if answer else None
 
     async def _send(self, request: web.BaseRequest, answer: Answer) -> web.StreamResponse:
-        headers = {"Content-Type": answer.media}
+        headers = {"Content-Type": answer.media, **self._headers}
         response = web.Response(status=answer.status, body=answer.body, headers=headers)
         if answer.status >= 400:
             response.force_close()
@@ -400,7 +403,7 @@ class Server:
         if transport is None or transport.is_closing():
             return True
         transport.pause_reading()
-        client.stream = stream = _Stream(os.dup(transport.get_extra_info("socket").fileno()))
+        client.stream = stream = _Stream(os.dup(transport.get_extra_info("socket").fileno()), self._headers)
         try:
             await asyncio.get_running_loop().run_in_executor(self._threads, stream.carry_out, work)
         except K8slanError:
@@ -415,14 +418,17 @@ class Server:
 class _Stream:
     """An answer that lasts: the client's connection in the hands of a thread."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, headers: Mapping[str, str]) -> None:
         self._socket = socket.socket(fileno=descriptor)
+        self._headers = headers
         self._begun = False
 
     def begin(self, media: str) -> socket.socket:
         self._begun = True
         self._socket.setblocking(True)
-        self._socket.sendall(f"HTTP/1.1 200 OK\r\nContent-Type: {media}\r\nConnection: close\r\n\r\n".encode())
+        headers = {"Content-Type": media, "Connection": "close", **self._headers}
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        self._socket.sendall(f"HTTP/1.1 200 OK\r\n{lines}\r\n".encode())
         return self._socket
 
     def cut(self) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,9 +20,8 @@ from k8slan_cli.cli.here import Here
 if TYPE_CHECKING:
     from k8slan_cli.diagnose.agents import Agents
     from k8slan_cli.diagnose.client import Call
-    from k8slan_cli.diagnose.protocol import Capture, Plugged
+    from k8slan_cli.diagnose.protocol import Plugged
     from k8slan_cli.diagnose.recording import Sink
-    from k8slan_cli.errors import K8slanError
     from k8slan_cli.lan.vtep import Vtep, VtepPort
 
 
@@ -79,7 +78,7 @@ def capture(
     """
     from k8slan_cli.cli import files
     from k8slan_cli.cli.exits import UsageError
-    from k8slan_cli.diagnose import protocol
+    from k8slan_cli.diagnose import capturing, protocol
     from k8slan_cli.diagnose.agents import Agents
     from k8slan_cli.diagnose.recording import Recording
 
@@ -97,13 +96,13 @@ def capture(
     chosen = choose(agents, here, what)
     agents.token()
     wanted = protocol.Capture(filter=expression, snaplen=snaplen)
-    lans: Spreading | None = None
+    lans: capturing.Spreading | None = None
     begun: dict[str, Call | None] = {}
     with contextlib.ExitStack() as stack:
-        pods = _begin_at_pods(agents, chosen.places, wanted)
+        pods = capturing.begin_at_pods(agents, chosen.places, wanted)
         stack.callback(_close, pods)
         if chosen.lans:
-            lans = Spreading(here, agents, tuple(chosen.lans), wanted)
+            lans = capturing.Spreading(here.cluster, agents, tuple(chosen.lans), wanted, _say)
             begun = lans.begin(frozenset().union(*chosen.lans.values()), alone=not pods)
             stack.callback(_close, begun)
         # Not before, since a signal that ends the command until here would leave the temporary file behind.
@@ -364,95 +363,3 @@ def _means(port: VtepPort, space: str, name: str) -> bool:
     if port.pod is None or port.pod.namespace != space:
         return port.spoke == name
     return name in (port.pod.name, port.spoke, port.vm and port.vm.name)
-
-
-# ---------------------------------------------------------------- whom to ask
-
-
-def _begin_at_pods(agents: Agents, places: Iterable[Plugged], wanted: Capture) -> dict[str, Call]:
-    from dataclasses import replace
-
-    from k8slan_cli.diagnose import protocol
-
-    by_node: dict[str, list[Plugged]] = {}
-    for item in places:
-        by_node.setdefault(item.node, []).append(item)
-
-    def begin(node: str) -> Call:
-        here = replace(wanted, places=tuple(item.place for item in by_node[node]))
-        return agents.call(node, protocol.CAPTURE, here.encode())
-
-    return agents.each(by_node, begin)
-
-
-class Spreading:
-    """The agents of nodes that have some LANs, as VTEPs say it (``recording.Following``)."""
-
-    def __init__(self, here: Here, agents: Agents, lans: tuple[str, ...], wanted: Capture) -> None:
-        from dataclasses import replace
-
-        self.lans = lans
-        self._here = here
-        self._agents = agents
-        self._body = replace(wanted, lans=lans).encode()
-
-    def begin(self, nodes: Iterable[str], *, alone: bool) -> dict[str, Call | None]:
-        """Begin at these nodes; None at those that do not answer, which is said.
-
-        Raises:
-            K8slanError: an agent refuses it, or none answers and ``alone`` nothing else is captured.
-
-        """
-        from k8slan_cli.diagnose.client import AgentError
-
-        unreachable: dict[str, K8slanError] = {}
-        calls = self._agents.each(sorted(nodes), self.open, unreachable=unreachable)
-        for node, error in unreachable.items():
-            if isinstance(error, AgentError) or (alone and not calls):
-                raise error
-            _say(f"warning: node {node} is not captured for now: {error.message}")
-        return calls | dict.fromkeys(unreachable)
-
-    def nodes(self) -> Iterator[frozenset[str]]:
-        """Which nodes that are: now, and again after each change."""
-        from k8slan_cli.inventory import lans, occupancy
-        from k8slan_cli.kube import apply, kinds
-        from k8slan_cli.lan import vtep_codec
-        from k8slan_cli.lan.model import LanRef
-
-        sources: dict[str, apply.Selection] = {}
-        for lan in self.lans:
-            ref = LanRef.parse(lan)
-            sources[f"LAN {lan}"] = apply.Selection(kinds.LANS, ref.namespace, f"metadata.name={ref.name}")
-            sources[lan] = apply.Selection(kinds.VTEPS, ref.namespace, label_selector=vtep_codec.selector(ref))
-        for state in self._here.cluster.follow(sources):
-            pairs = [(found, state[lan].values()) for lan in self.lans for found in state[f"LAN {lan}"].values()]
-            yield frozenset().union(
-                *(occupancy.taking_part(lans.read(found), occupancy.decoded(vteps)) for found, vteps in pairs)
-            )
-
-    def open(self, node: str) -> Call:
-        """Begin at a node.
-
-        Raises:
-            MissingError: this user may not, or there is no agent that answers, or one too old.
-            AgentError: it refuses.
-
-        """
-        from k8slan_cli.diagnose import protocol
-        from k8slan_cli.diagnose.client import AgentError
-        from k8slan_cli.kube.client import MissingError
-
-        if node not in self._agents.pods:  # it may be a new one
-            self._agents.forget()
-        try:
-            return self._agents.call(node, protocol.CAPTURE, self._body)
-        except AgentError as error:
-            if error.status == 400 and error.message.endswith("places: are none"):
-                words = f"the agent of node {node} is too old to capture a whole LAN"
-                raise MissingError(words, hint="update k8slan, or name the pods") from error
-            raise
-
-    def ready(self, node: str) -> Iterator[None]:
-        """Each time that it may be worth while to begin there again."""
-        return self._agents.ready(node)

@@ -97,9 +97,10 @@ def _named(here: Here, files: Sequence[str]) -> list[str]:
 def _chosen(here: Here, name: Sequence[str], *, everything: bool, selector: str, absent_ok: bool) -> list[Found]:
     """The LANs that are meant."""
     from k8slan_cli.errors import AbsentError
+    from k8slan_cli.inventory import lans
 
     if everything or selector:
-        return here.selected(here.namespace, selector)
+        return lans.several(here.cluster, here.namespace, selector)
     found: dict[object, Found] = {}
     for each in name:
         try:

@@ -142,10 +142,10 @@ def _drawn(
     unfold: bool,
     of: str,
 ) -> str:
-    from k8slan_cli.inventory import occupancy
+    from k8slan_cli.inventory import lans, occupancy
 
     namespace = "" if everywhere else here.namespace
-    items = here.lans(name) if name else here.selected(namespace, selector)
+    items = here.lans(name) if name else lans.several(here.cluster, namespace, selector)
     users = occupancy.explained(here.cluster, occupancy.read(here.cluster, items))
     for sentence in users.blind:
         typer.echo(f"warning: {sentence}", err=True)

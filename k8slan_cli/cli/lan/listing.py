@@ -51,12 +51,13 @@ def listing(
       k8slan lan list blue -o jsonpath=.status.vni
     """
     from k8slan_cli.cli.lan import text
+    from k8slan_cli.inventory import lans
 
     if name and (everywhere or selector or watch):
         raise UsageError("names cannot be combined with -A, -l or -w")
     wanted, order = out.Output.read(output), _order(sort_by)
     namespace = "" if everywhere else here.namespace
-    items = here.lans(name) if name else here.selected(namespace, selector)
+    items = here.lans(name) if name else lans.several(here.cluster, namespace, selector)
     if order:
         items = sorted(items, key=order)
     if wanted.for_programs:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,18 +17,11 @@ from k8slan_cli.cli.here import Here
 from k8slan_cli.cli.lan import output as out
 
 if TYPE_CHECKING:
-    from k8slan_cli.diagnose.agents import Agents, Attachments
-    from k8slan_cli.diagnose.exchange import Site, Way
+    from k8slan_cli.diagnose.exchange import Way
     from k8slan_cli.diagnose.protocol import Plugged
-    from k8slan_cli.lan.vtep import Vtep
-    from k8slan_cli.plan.occupancy import Occupant
 
-MOST = 6
-"""As many attachments are probed by themselves: fifteen pairs, a few seconds."""
 _WIDE = 4
 """As many ways get a column each."""
-_MANY, _ABREAST = MOST * (MOST - 1) // 2, 8
-"""Of more pairs than that, so many are probed at a time."""
 
 
 @in_cluster
@@ -51,9 +41,7 @@ def probe(
         str,
         typer.Option("--to", metavar="POD[:IFACE]", help="The other end of the pair.", autocompletion=completion.pods),
     ] = "",
-    everything: Annotated[
-        bool, typer.Option("--all", help=f"All pairs, also of more than {MOST} attachments.")
-    ] = False,
+    everything: Annotated[bool, typer.Option("--all", help="All pairs, also of more than 6 attachments.")] = False,
     count: Annotated[int, typer.Option(metavar="N", min=1, max=100, help="Frames of each class, each way.")] = 3,
     classes: Annotated[
         list[str] | None,
@@ -79,28 +67,32 @@ def probe(
       # What passes while something is changed
       k8slan lan probe blue -w
     """
-    from k8slan_cli.diagnose import exchange
+    from k8slan_cli.cli.lan.text import progress
+    from k8slan_cli.diagnose import exchange, probing
     from k8slan_cli.diagnose.agents import Agents
 
     wanted = out.Output.read(output, named=False)
     here, name = here.lan(name)
     keys = _keys(classes or [])
     agents = Agents(here.cluster)
-    seen, notes = attached(agents, here, name)
-    pairs, more = choose(seen, here.namespace, src, dst, everything=everything)
+    seen, notes = probing.attached(agents, here.cluster, here.namespace, name)
+    pairs, more = probing.choose(seen, here.namespace, src, dst, everything=everything)
     notes += more
     ends = list(dict.fromkeys(itertools.chain.from_iterable(pairs)))
     with contextlib.ExitStack() as stack:
-        sites = open_sites(stack, agents, ends)
+        sites = probing.open_sites(stack, agents, ends)
         while True:
-            found = across(
+            found = probing.across(
                 pairs,
                 lambda a, b: exchange.cross(sites[a.place], sites[b.place], keys, count),
                 lambda item: short(item, here),
+                progress,
             )
             said = [*notes, found.interrupted] if found.interrupted else notes
             if wanted.for_programs:
-                typer.echo(wanted.text(document(name, here.namespace, found.ways, found.faults, said)), nl=False)
+                typer.echo(
+                    wanted.text(probing.document(name, here.namespace, found.ways, found.faults, said)), nl=False
+                )
             else:
                 lines = report(found.ways, found.faults, said, keys, limit=wanted.limit(), again=watch)
                 typer.echo("\n".join(lines))
@@ -111,70 +103,6 @@ def probe(
         raise typer.Exit(Exit.INTERRUPTED)
     if found.faults or not all(way.ok for way in found.ways):
         raise typer.Exit(1)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What became of pairs: ``faults`` are those that could not be probed, ``interrupted`` says how far it came."""
-
-    ways: list[Way]
-    faults: list[str]
-    interrupted: str = ""
-
-
-def across(
-    pairs: Sequence[Pair], cross: Callable[[Plugged, Plugged], tuple[Way, Way]], called: Callable[[Plugged], str]
-) -> Outcome:
-    """Probe pairs until Ctrl-C: one after the other, so that none disturbs the times of another.
-
-    Of very many, several at a time, but at no attachment more than one.
-    """
-    from k8slan_cli.cli.lan.text import progress
-    from k8slan_cli.errors import K8slanError
-
-    results: dict[Pair, tuple[Way, Way]] = {}
-    faults: list[str] = []
-    begun, done, interrupted = time.monotonic(), 0, ""
-    abreast = _ABREAST if len(pairs) > _MANY else 1
-    pool = ThreadPoolExecutor(abreast)
-    try:
-        for together in _rounds(pairs, abreast):
-            left = f", {_duration((time.monotonic() - begun) / done * (len(pairs) - done))} left" if done else ""
-            progress(f"{done + 1} of {len(pairs)}{left}: {called(together[0][0])} and {called(together[0][1])}")
-            for (a, b), future in [(pair, pool.submit(cross, *pair)) for pair in together]:
-                try:
-                    results[a, b] = future.result()
-                except K8slanError as error:
-                    faults.append(f"{called(a)} and {called(b)}: {error}")
-                done += 1
-    except KeyboardInterrupt:
-        interrupted = f"interrupted after {done} of {len(pairs)} pairs"
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-    progress("")
-    ways = list(itertools.chain.from_iterable(results[pair] for pair in pairs if pair in results))
-    return Outcome(ways=ways, faults=faults, interrupted=interrupted)
-
-
-def _rounds(pairs: Sequence[Pair], abreast: int) -> Iterator[list[Pair]]:
-    """All pairs, so many at a time at the most, none of which share an end."""
-    left = list(pairs)
-    while left:
-        chosen: list[Pair] = []
-        busy: set[Plugged] = set()
-        later: list[Pair] = []
-        for pair in left:
-            if len(chosen) == abreast or not busy.isdisjoint(pair):
-                later.append(pair)
-            else:
-                chosen.append(pair)
-                busy.update(pair)
-        yield chosen
-        left = later
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
 
 
 def _keys(wanted: Sequence[str]) -> list[str]:
@@ -192,123 +120,6 @@ def _keys(wanted: Sequence[str]) -> list[str]:
 def short(item: Plugged, here: Here) -> str:
     """An attachment as the user would call it."""
     return item.name.removeprefix(f"{here.namespace}/")
-
-
-# ---------------------------------------------------------------- what to probe
-
-
-def attached(agents: Agents, here: Here, name: str) -> tuple[Attachments, list[str]]:
-    """Who is attached to a LAN, and what there is to say about it.
-
-    Its VTEPs say which nodes take part. Without the right to see it or them, all agents are asked.
-    """
-    from k8slan_cli.errors import AbsentError
-    from k8slan_cli.inventory import lans, occupancy
-    from k8slan_cli.kube.client import MissingError
-    from k8slan_cli.lan import faults
-
-    notes: list[str] = []
-    vteps: Sequence[Vtep] = ()
-    nodes: list[str] | None = None
-    socket = name
-    idle: list[Occupant] = []
-    try:
-        lan = lans.one(here.cluster, here.namespace, name)
-    except MissingError as error:
-        if error.status != 403:
-            raise
-    else:
-        if lan.lan and lan.lan.spokes and not lan.lan.dynamic:
-            socket = f"{name}/{lan.lan.spokes[0]}"
-        users = occupancy.read(here.cluster, [lan], waiting=False)
-        on = users.of(lan)
-        idle = [item for item in on.attached if item.idle]
-        vteps, nodes = on.vteps, None if users.blind else [vtep.node for vtep in on.nodes]
-        notes += [fault.message for fault in on.faults if fault.reason in (faults.SPOKE_SHARED, faults.MAC_SHARED)]
-    seen = agents.plugged(f"{here.namespace}/{name}", nodes).with_vms(vteps).without(item.plug for item in idle)
-    notes += [
-        f"{item.place} is left out: the VM migrates, and runs on node {item.end.other}" for item in idle if item.end
-    ]
-    notes += [f"node {node} is left out: {error.message}" for node, error in seen.unreachable.items()]
-    if not seen.items and not seen.unreachable:
-        raise AbsentError(
-            f"LAN {here.namespace}/{name} has no attachments",
-            hint=f"to print a pod for it: k8slan lan example pod {socket}{f' -n {here.namespace}' * here.given}",
-        )
-    return seen, notes
-
-
-Pair = tuple["Plugged", "Plugged"]
-
-
-def choose(seen: Attachments, space: str, src: str, dst: str, *, everything: bool) -> tuple[list[Pair], list[str]]:
-    """The pairs to probe, and what there is to say about the choice.
-
-    Raises:
-        AbsentError: an end is not attached, or there is no second one.
-
-    """
-    from k8slan_cli.cli.exits import UsageError
-    from k8slan_cli.errors import AbsentError
-
-    notes = [f"{item.name} has its link down (k8slan lan link)" for item in seen.items if not item.up]
-    ends = [seen.named(text, space) for text in (src, dst) if text]
-    if len(ends) == 2:
-        if ends[0] == ends[1]:
-            raise UsageError(f"--from and --to are both {ends[0].name}")
-        return [(ends[0], ends[1])], notes
-    if len(seen.items) < 2:
-        known = f" but {seen.items[0].name}" if seen.items else ""
-        raise AbsentError(
-            f"there are no attachments on the LAN{known}{seen.blind}", hint="a probe takes two attachments"
-        )
-    items, words = spread(seen.items, ends[0] if ends else None, len(seen.items) if everything else MOST)
-    notes += words
-    if ends:
-        return [(ends[0], other) if src else (other, ends[0]) for other in items if other != ends[0]], notes
-    return list(itertools.combinations(items, 2)), notes
-
-
-def spread(items: Sequence[Plugged], first: Plugged | None, most: int) -> tuple[list[Plugged], list[str]]:
-    """Not more than ``most`` of them, of as many nodes and kinds as can be; ``first`` is among them."""
-    if len(items) <= most:
-        return list(items), []
-    groups: dict[tuple[str, str], list[Plugged]] = {}
-    once = {item.pod or item.container: item for item in reversed(items)}.values()
-    for item in dict.fromkeys([*reversed(once), *items]):  # different pods rather than several interfaces of one
-        groups.setdefault((item.node, item.kind), []).append(item)
-    in_turn = (item for turn in itertools.zip_longest(*groups.values()) for item in turn if item)
-    chosen = list(dict.fromkeys([*([first] if first else []), *in_turn]))[:most]
-    words = f"{len(chosen)} of {len(items)} attachments are probed, of every node and kind if they suffice (--all: all)"
-    return [item for item in items if item in chosen], [words]
-
-
-def open_sites(stack: contextlib.ExitStack, agents: Agents, wanted: Sequence[Plugged]) -> dict[Any, Site]:
-    """A session at each place, ready.
-
-    Raises:
-        K8slanError: there is none to be had at one of them.
-
-    """
-    from k8slan_cli.diagnose import protocol
-    from k8slan_cli.diagnose.exchange import Site
-
-    agents.token()  # once, before several threads want it
-    by_name = {item.name: item for item in wanted}
-    calls = agents.each(
-        by_name,
-        lambda name: agents.call(
-            by_name[name].node,
-            protocol.SESSION,
-            {"place": {"container": by_name[name].container, "ifname": by_name[name].ifname}},
-        ),
-    )
-    sites = {
-        by_name[name].place: stack.enter_context(Site(name, by_name[name].node, call)) for name, call in calls.items()
-    }
-    for site in sites.values():
-        site.ready()
-    return sites
 
 
 # ---------------------------------------------------------------- what came of it
@@ -405,32 +216,3 @@ def _failures(way: Way, limit: int | None) -> Iterator[str]:
         kind = known[result.key]
         words = f"{way.src} → {way.dst}: {kind.title}: {result.detail or result.verdict} ({kind.why})"
         yield from text.paragraph(words, limit, "", "  ")
-
-
-def document(name: str, space: str, ways: Sequence[Way], faults: Sequence[str], notes: Sequence[str]) -> dict[str, Any]:
-    """All of it, for programs."""
-    return {
-        "lan": f"{space}/{name}",
-        "passed": not faults and all(way.ok for way in ways),
-        "paths": [
-            {
-                "from": way.src,
-                "to": way.dst,
-                "passed": way.ok,
-                "classes": [
-                    {
-                        "class": result.key,
-                        "verdict": result.verdict.value,
-                        "sent": result.sent,
-                        "arrived": result.arrived,
-                        "latencyMicroseconds": None if result.latency is None else round(result.latency, 1),
-                        "detail": result.detail,
-                    }
-                    for result in way.results
-                ],
-            }
-            for way in ways
-        ],
-        "notProbed": list(faults),
-        "notes": list(notes),
-    }

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from k8slan_cli.cli.lan import inspect, link
-from k8slan_cli.inventory import lans, occupancy
+from k8slan_cli.cli.lan import inspect
+from k8slan_cli.inventory import lans, linking, occupancy
 from k8slan_cli.inventory.occupancy import Users
 from k8slan_cli.kube.client import MissingError
 from tests.support import scene
@@ -73,7 +73,7 @@ def test_nobody_is_asked_about_vms_that_stay() -> None:
 
 def test_its_name_means_the_spoke_that_both_ends_are_on() -> None:
     for runs in ("worker2", ""):
-        assert link.named(users(FakeCluster(runs)), (), "fw", "lab").name == "vm1", "both ends are on the same spoke"
+        assert linking.named(users(FakeCluster(runs)), (), "fw", "lab").name == "vm1", "both ends are on the same spoke"
 
 
 def test_only_who_takes_its_spoke_meanwhile_loses_it() -> None:

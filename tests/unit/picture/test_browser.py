@@ -21,8 +21,8 @@ from k8slan_cli.picture.devices import heading
 from k8slan_cli.picture.devices import page as devices_page
 from k8slan_cli.picture.devices import svg as devices_svg
 from k8slan_cli.picture.fold import legend
+from tests.support.browser import Browser, View, find, start
 from tests.support.require import require
-from tests.unit.picture.browser import Browser, View, find, start
 from tests.unit.picture.labs import LABS
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,9 @@ import pytest
 
 from k8slan_cli.capture import pcapng
 from k8slan_cli.capture.pcapng import Direction, Interface
-from k8slan_cli.cli.lan.capture import Rotating, Spreading, choose
+from k8slan_cli.cli.lan.capture import Rotating, choose
 from k8slan_cli.diagnose import protocol
 from k8slan_cli.diagnose.agents import Attachments
-from k8slan_cli.diagnose.client import AgentError
 from k8slan_cli.diagnose.protocol import Plugged
 from k8slan_cli.errors import AbsentError, K8slanError
 from k8slan_cli.kube.apply import Selection
@@ -48,17 +48,17 @@ class Cluster:
         key, _, wanted = query.get("labelSelector", "").partition("=")
         return {"items": [each for each in self._vteps if not key or each["metadata"]["labels"][key] == wanted]}
 
-    def follow(self, sources: dict[str, Selection]) -> Iterator[dict[str, dict[str, Any]]]:
+    @contextmanager
+    def watched(self, sources: dict[str, Selection], changed: Callable[[str, dict[str, Any]], None]) -> Iterator[None]:
         """What there is, once."""
-        answer: dict[str, dict[str, Any]] = {}
         for name, source in sources.items():
             if source.kind == LANS:
                 only = source.field_selector.removeprefix("metadata.name=")
-                answer[name] = {key: found for key, found in self._objects.items() if key.endswith(f"/lans/{only}")}
+                changed(name, {key: found for key, found in self._objects.items() if key.endswith(f"/lans/{only}")})
             else:
                 items = self.call("GET", source.kind.path(source.namespace), query=source.select)["items"]
-                answer[name] = {each["metadata"]["name"]: each for each in items}
-        yield answer
+                changed(name, {each["metadata"]["name"]: each for each in items})
+        yield
 
     def get(self, ref: Ref) -> dict[str, Any] | None:
         """One of them."""
@@ -162,36 +162,9 @@ def test_a_vm_is_found_by_its_port_whatever_its_pod_is_called() -> None:
     assert nodes.asked == [["w7"]]
 
 
-def test_nodes_that_come_to_have_the_lan_are_those_with_ports() -> None:
-    vteps = [scene.vtep("w2", scene.port("two", "e2"), lan="blue"), scene.vtep("w3", lan="blue", state="Degraded")]
-    lans = Spreading(Where(Cluster("blue", vteps=vteps)), Nodes(), ("lab/blue",), protocol.Capture())  # type: ignore[arg-type]
-    assert list(lans.nodes()) == [{"w1", "w2"}]
-
-
 def test_what_is_neither_is_named() -> None:
     with pytest.raises(AbsentError, match=r"neither a LAN nor an attached pod onne \(did you mean one\?"):
         chosen(Nodes(ITEMS), Cluster("blue"), "onne")
-
-
-def spreading(nodes: Nodes) -> Spreading:
-    wanted = protocol.Capture(filter="arp", snaplen=100)
-    return Spreading(Where(Cluster("blue")), nodes, ("lab/blue",), wanted)  # type: ignore[arg-type]
-
-
-def test_an_agent_too_old_for_lans_is_named_and_the_others_go_on(capsys: pytest.CaptureFixture[str]) -> None:
-    old = AgentError("node w2: places: are none", status=400)
-    agent = Agent("a", 1)
-    begun = spreading(Nodes(answers={"w1": agent, "w2": old})).begin({"w1", "w2"}, alone=True)
-    assert begun == {"w1": agent, "w2": None}
-    assert "node w2 is not captured for now: the agent of node w2 is too old" in capsys.readouterr().err
-    with pytest.raises(K8slanError, match="too old to capture a whole LAN"):
-        spreading(Nodes(answers={"w2": old})).begin({"w2"}, alone=True)
-
-
-def test_a_filter_that_is_none_is_refused_at_once() -> None:
-    wrong = AgentError("node w2: filter: 'places: are no': syntax error", status=400)
-    with pytest.raises(AgentError, match="syntax error"):
-        spreading(Nodes(answers={"w1": Agent("a", 1), "w2": wrong})).begin({"w1", "w2"}, alone=True)
 
 
 def test_a_capture_goes_on_in_a_new_file_that_is_whole(tmp_path: Path) -> None:

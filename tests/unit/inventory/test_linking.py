@@ -7,14 +7,12 @@ from typing import Any
 
 import pytest
 
-from k8slan_cli.cli.exits import UsageError
-from k8slan_cli.cli.lan import link
-from k8slan_cli.cli.lan.link import End, State, Wish
-from k8slan_cli.errors import AbsentError
-from k8slan_cli.inventory import lans
+from k8slan_cli.errors import AbsentError, UsageError
+from k8slan_cli.inventory import lans, linking
 from k8slan_cli.inventory.lans import Found
+from k8slan_cli.inventory.linking import End, Wish
 from k8slan_cli.inventory.occupancy import Users
-from k8slan_cli.lan.links import Impairment, Link
+from k8slan_cli.lan.links import Impairment, Link, State
 from k8slan_cli.lan.model import Lan
 from tests.support import scene
 
@@ -30,7 +28,7 @@ SOON = "2030-01-31T12:00:00Z"
 
 
 def named(text: str) -> End:
-    return link.named(USERS, ITEMS, text, "lab")
+    return linking.named(USERS, ITEMS, text, "lab")
 
 
 def sound(item: Found, **changes: Any) -> Lan:
@@ -83,24 +81,24 @@ def test_what_means_no_link_or_several_is_told(text: str, words: str) -> None:
 def test_links_are_added_and_taken_away_and_others_stay() -> None:
     end, other = named("router-a"), ("e2", Link(down=True))
     red = sound(RED, links=(other,))
-    down = link.wanted(red, end, USERS, wish(State.DOWN))
+    down = linking.wanted(red, end, USERS, wish(State.DOWN))
     assert down.links == (("e1", Link(down=True)), other)
-    assert link.wanted(down, end, USERS, wish(State.UP)).links == (other,)
+    assert linking.wanted(down, end, USERS, wish(State.UP)).links == (other,)
 
 
 def test_a_link_that_the_annotation_lists_comes_up_too() -> None:
     red = sound(RED, down=frozenset({"e1", "e2"}))
-    assert link.wanted(red, named("router-a"), USERS, wish(State.UP)).down == {"e2"}
-    assert link.wanted(red, named("router-a"), USERS, wish(properties={"delay": 1})).down == {"e1", "e2"}
+    assert linking.wanted(red, named("router-a"), USERS, wish(State.UP)).down == {"e2"}
+    assert linking.wanted(red, named("router-a"), USERS, wish(properties={"delay": 1})).down == {"e1", "e2"}
 
 
 def test_links_of_pods_that_are_no_more_are_forgotten_but_not_blindly() -> None:
     end, gone = named("web-1:net1"), ("lab/web-0:net1", Link(down=True))
     blue = sound(DYNAMIC, links=(gone,), down=frozenset({"lab/web-0:net1"}))
-    after = link.wanted(blue, end, USERS, wish(State.DOWN))
+    after = linking.wanted(blue, end, USERS, wish(State.DOWN))
     assert (after.links, after.down) == (((end.name, Link(down=True)),), frozenset())
     blind = Users(by_lan=USERS.by_lan, blind=("pods of other namespaces cannot be seen",))
-    assert gone in link.wanted(blue, end, blind, wish(State.DOWN)).links
+    assert gone in linking.wanted(blue, end, blind, wish(State.DOWN)).links
 
 
 @pytest.mark.parametrize(
@@ -127,18 +125,18 @@ def test_links_of_pods_that_are_no_more_are_forgotten_but_not_blindly() -> None:
     ],
 )
 def test_a_wish_changes_what_it_names_and_leaves_the_rest(before: Link, asked: Wish, after: Link) -> None:
-    assert link.changed(before, asked) == after
+    assert linking.changed(before, asked) == after
 
 
 def test_what_is_for_good_does_not_end_with_what_is_for_a_time() -> None:
     with pytest.raises(UsageError, match="delay 20ms to pod for good"):
-        link.changed(Link(to_pod=SLOW), wish(State.DOWN, until=SOON))
+        linking.changed(Link(to_pod=SLOW), wish(State.DOWN, until=SOON))
 
 
 def test_the_annotation_is_for_good_too() -> None:
     red = sound(RED, down=frozenset({"e1"}))
     with pytest.raises(UsageError, match="down for good by the annotation"):
-        link.wanted(red, named("router-a"), USERS, wish(State.DOWN, until=SOON))
+        linking.wanted(red, named("router-a"), USERS, wish(State.DOWN, until=SOON))
 
 
 @pytest.mark.parametrize(
@@ -151,12 +149,12 @@ def test_the_annotation_is_for_good_too() -> None:
 )
 def test_nothing_is_taken_back_for_a_time(before: Link, asked: Wish) -> None:
     with pytest.raises(UsageError, match="nothing would be left"):
-        link.changed(before, asked)
+        linking.changed(before, asked)
 
 
 def test_what_cannot_be_is_refused_before_it_is_written() -> None:
     with pytest.raises(UsageError, match="jitter is more than the delay"):
-        link.wanted(sound(RED), named("router-a"), USERS, wish(properties={"jitter": 5}))
+        linking.wanted(sound(RED), named("router-a"), USERS, wish(properties={"jitter": 5}))
 
 
 @pytest.mark.parametrize(
@@ -185,13 +183,13 @@ def test_what_cannot_be_is_refused_before_it_is_written() -> None:
 def test_it_is_said_what_has_been_done(
     item: Found, changes: dict[str, Any], text: str, state: State | None, words: str
 ) -> None:
-    assert link.words(sound(item, **changes), named(text), state).endswith(words)
+    assert linking.words(sound(item, **changes), named(text), state).endswith(words)
 
 
 def test_a_patch_replaces_all_of_an_entry() -> None:
     old = {"a": {"delay": "1ms", "toPod": {"loss": "1%", "rate": "1Mbit"}}, "b": {"state": "down"}}
     new = {"a": {"toPod": {"loss": "2%"}}, "c": {"state": "down"}}
-    assert link._merge(old, new) == {
+    assert linking.merge(old, new) == {
         "a": {"delay": None, "toPod": {"loss": "2%", "rate": None}},
         "b": None,
         "c": {"state": "down"},

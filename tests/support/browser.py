@@ -38,13 +38,17 @@ _OPTIONS = (
     "--no-first-run",
     "--hide-scrollbars",
     "--password-store=basic",
-    # No name has an address, whoever asks, and no address is reached: not even one of this machine.
-    "--host-resolver-rules=MAP * ~NOTFOUND",
-    "--proxy-server=no-proxy.invalid:9",
-    "--proxy-bypass-list=<-loopback>",
     "--remote-debugging-pipe",
     "about:blank",
 )
+# No name has an address, whoever asks, and no address is reached: not even one of this machine, or that one alone.
+_ALONE = (
+    "--host-resolver-rules=MAP * ~NOTFOUND",
+    "--proxy-server=no-proxy.invalid:9",
+    "--proxy-bypass-list=<-loopback>",
+)
+_LOOPBACK = ("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--no-proxy-server")
+_KEYS = {"Enter": ("\r", 13), "Tab": ("", 9), "Escape": ("", 27)}
 _OUTSIDE = ("Network.requestWillBeSent", "Network.webSocketCreated")
 _COMPLAINTS = ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded")
 
@@ -100,8 +104,8 @@ class Browser:
         return found
 
     @contextmanager
-    def show(self, path: Path) -> Iterator[View]:
-        """A file in a window of its own."""
+    def show(self, page: Path | str) -> Iterator[View]:
+        """A file, or what is at an address, in a window of its own."""
         target = self.ask("Target.createTarget", url="about:blank")["targetId"]
         session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
@@ -109,8 +113,8 @@ class Browser:
         view = View(self, session)
         view.resize(1280)
         self.events.clear()
-        shown = self.ask("Page.navigate", session, url=path.as_uri())
-        assert "errorText" not in shown, (path, shown)
+        shown = self.ask("Page.navigate", session, url=page if isinstance(page, str) else page.as_uri())
+        assert "errorText" not in shown, (page, shown)
         self.wait("Page.loadEventFired", session)
         try:
             yield view
@@ -141,6 +145,37 @@ class View:
         )
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
+
+    def until(self, condition: str, seconds: float = 20.0) -> Any:
+        """What a JavaScript expression is once that is something, as JSON has it.
+
+        Raises ``AssertionError`` if that does not come about in time.
+        """
+        return self.run(
+            f"""() => new Promise((done, fail) => {{
+                const end = performance.now() + {seconds * 1000};
+                const look = () => {{
+                    const found = {condition};
+                    if (found) done(found);
+                    else if (performance.now() > end) fail(new Error("not in time: " + {json.dumps(condition)}));
+                    else requestAnimationFrame(look);
+                }};
+                look();
+            }})"""
+        )
+
+    def press(self, key: str) -> None:
+        """Press and release a key, by its name; a letter is typed."""
+        text, code = _KEYS.get(key, (key, ord(key[0])))
+        common = {"key": key, "code": key, "windowsVirtualKeyCode": code}
+        self._browser.ask("Input.dispatchKeyEvent", self._session, type="keyDown", text=text, **common)
+        self._browser.ask("Input.dispatchKeyEvent", self._session, type="keyUp", **common)
+
+    def metrics(self) -> dict[str, float]:
+        """What the browser has measured of the page, such as ``LayoutDuration`` in seconds of the processor's time."""
+        self._browser.ask("Performance.enable", self._session, timeDomain="threadTicks")
+        found = self._browser.ask("Performance.getMetrics", self._session)["metrics"]
+        return {item["name"]: item["value"] for item in found}
 
     def photograph(self, **clip: float) -> bytes:
         """What is painted, all of it or a part of it (``x``, ``y``, ``width``, ``height``), as PNG."""
@@ -177,8 +212,12 @@ class View:
 
 
 @contextmanager
-def start(folder: Path) -> Iterator[Browser]:
-    """A browser whose home is ``folder``; it and all that it has started are gone afterwards."""
+def start(folder: Path, *, loopback: bool = False) -> Iterator[Browser]:
+    """A browser whose home is ``folder``; it and all that it has started are gone afterwards.
+
+    With ``loopback`` it reaches what this machine serves on 127.0.0.1, and nothing else.
+    """
+    options = (*_OPTIONS[:-2], *(_LOOPBACK if loopback else _ALONE), *_OPTIONS[-2:])
     program = find()
     assert program, "there is no browser here"
     environment = {
@@ -191,7 +230,7 @@ def start(folder: Path) -> Iterator[Browser]:
     with (folder / "stderr").open("wb") as log:
         # The protocol is spoken on 3 and 4.
         process = subprocess.Popen(
-            ["sh", "-c", 'exec "$@" 3<&0 4>&1 </dev/null >&2', "sh", program, f"--user-data-dir={folder}", *_OPTIONS],
+            ["sh", "-c", 'exec "$@" 3<&0 4>&1 </dev/null >&2', "sh", program, f"--user-data-dir={folder}", *options],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,

@@ -1,0 +1,350 @@
+// What is chosen, in detail, with all that may be done to it.
+
+import { bits, byId, element, linkState, say, sorted, write } from "./elements.js";
+import { bytes, lines, post } from "./stream.js";
+
+const MOST_BYTES = 256e6;
+const MOST_LINES = 300;
+const SHAPES = [
+  ["delay", "Delay", "20ms"],
+  ["jitter", "Jitter", "2ms"],
+  ["loss", "Loss", "1%"],
+  ["rate", "Rate", "10Mbit"],
+];
+const pane = byId("chosen");
+let does = {};
+let what = null;
+let place = {}; // how the server is told of it
+let from = null; // what had the focus before
+let shown = {}; // nodes whose text follows the document
+let running = null; // what frames are shown or captured by
+
+export const setUp = (actions) => (does = actions);
+export const chosen = () => what;
+
+export function choose(wanted, all, focus) {
+  if (focus && !pane.contains(document.activeElement)) from = document.activeElement;
+  leave();
+  const end = all.ends[wanted?.end];
+  what = wanted;
+  place = end ? { lan: end.lan, device: end.device, interface: end.interface } : { lan: wanted?.lan };
+  build(all);
+  show(all);
+  pane.hidden = what === null;
+  if (focus) pane.focus();
+}
+
+function close() {
+  pane.hidden = true;
+  does.choose(null);
+  from?.focus();
+}
+
+function leave() {
+  running?.abort();
+  running = null;
+}
+
+pane.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") close();
+});
+
+// ---------------------------------------------------------------- what it has
+
+const button = (text, onclick, more = {}) => element("button", { type: "button", onclick, ...more }, text);
+
+function build(all) {
+  shown = {};
+  const parts = what === null ? [] : what.end ? ofEnd(all) : what.device ? ofDevice(all) : ofLan(all);
+  pane.replaceChildren(...parts);
+}
+
+function head(title) {
+  return element(
+    "div",
+    { className: "head" },
+    element("h2", { id: "chosen-title" }, title),
+    button("Close", close, { ariaLabel: "Close what is chosen" }),
+  );
+}
+
+function facts(names) {
+  const list = element("dl");
+  for (const name of names) {
+    shown[name] = element("dd");
+    list.append(element("div", {}, element("dt", {}, name), shown[name]));
+  }
+  return list;
+}
+
+function ofDevice(all) {
+  const ends = sorted(Object.keys(all.ends).filter((key) => all.ends[key].device === what.device));
+  const list = element("ul", { className: "ends" });
+  for (const key of ends) {
+    const end = all.ends[key];
+    list.append(
+      element("li", {}, button(`${end.interface} on ${end.lan}`, () => does.choose({ lan: end.lan, end: key }, true))),
+    );
+  }
+  return [head(all.devices[what.device]?.name ?? what.device), facts(["Kind", "Node", "State", "Lab"]), list];
+}
+
+function ofLan() {
+  return [head(`LAN ${what.lan}`), facts(["State", "VNI"]), ...frames(), ...probe()];
+}
+
+function ofEnd(all) {
+  const end = all.ends[what.end];
+  const key = what.end;
+  const title = `${end.interface} of ${all.devices[end.device]?.name ?? end.device}`;
+  const names = ["LAN", "Link", "Node", "Spoke", "MAC", "Addresses", "Sent", "Received", "Errors", "Shape", "Notes"];
+  const parts = [head(title), facts(names)];
+  if (all.devices[end.device]?.kind === "host") return parts;
+  shown.pull = button("", () => does.toggle(key), { disabled: Boolean(all.fixed) });
+  parts.push(element("p", {}, shown.pull), shape(end, all.fixed), ...frames(), ...probe());
+  return parts;
+}
+
+export function show(all) {
+  if (what === null) return;
+  if (what.end ? !all.ends[what.end] : what.device ? !all.devices[what.device] : !all.lans[what.lan]) {
+    say("What was chosen is gone");
+    close();
+    return;
+  }
+  const found = what.end ? endFacts(all) : what.device ? deviceFacts(all) : lanFacts(all);
+  for (const [name, text] of Object.entries(found)) {
+    if (!shown[name]) continue;
+    write(shown[name], String(text));
+    if (shown[name].parentElement.parentElement.tagName === "DL") shown[name].parentElement.hidden = text === "";
+  }
+}
+
+function endFacts(all) {
+  const end = all.ends[what.end];
+  const flow = all.flows[what.end];
+  return {
+    LAN: end.lan,
+    Link: linkState(end, flow).words + (end.wanted?.until ? `, until ${end.wanted.until}` : ""),
+    Node: all.devices[end.device]?.node ?? "",
+    Spoke: end.spoke,
+    MAC: end.mac,
+    Addresses: end.addresses,
+    Sent: flow ? bits(flow.sent) : "",
+    Received: flow ? bits(flow.received) : "",
+    Errors: flow ? `${flow.errors}, and ${flow.dropped} dropped` : "",
+    Shape: end.impairment,
+    Notes: [end.note, flow?.fault].filter(Boolean).join("; "),
+    pull: end.wanted?.state === "down" ? "Plug in" : "Pull out",
+  };
+}
+
+function deviceFacts(all) {
+  const device = all.devices[what.device];
+  const kind = { vm: "VM", host: "outside of the cluster", pod: "pod" }[device.kind];
+  return { Kind: kind, Node: device.node, State: device.state, Lab: device.lab };
+}
+
+function lanFacts(all) {
+  const lan = all.lans[what.lan];
+  return { State: [lan.state, lan.message].filter(Boolean).join(": "), VNI: lan.vni || "" };
+}
+
+// ---------------------------------------------------------------- shaping
+
+function field(name, title, example) {
+  const input = element("input", { name, placeholder: example, autocomplete: "off", spellcheck: false });
+  return element("label", {}, title, input);
+}
+
+function shape(end, fixed) {
+  const way = element(
+    "select",
+    { name: "way" },
+    element("option", { value: "" }, "both ways"),
+    element("option", { value: "toPod" }, "to the device"),
+    element("option", { value: "fromPod" }, "from the device"),
+  );
+  const form = element(
+    "form",
+    {},
+    element("h3", {}, "Shape"),
+    element("label", {}, "Direction", way),
+    ...SHAPES.map((each) => field(...each)),
+    element("p", {}, element("button", { type: "submit" }, "Apply"), button("Clear", () => apply({}))),
+  );
+  for (const control of form.elements) control.disabled = Boolean(fixed);
+  const wanted = end.wanted ?? {};
+  if (!wanted.toPod !== !wanted.fromPod) way.value = wanted.toPod ? "toPod" : "fromPod";
+  const fillIn = () => {
+    for (const [name] of SHAPES) form.elements[name].value = (way.value ? wanted[way.value] ?? wanted : wanted)[name] ?? "";
+  };
+  fillIn();
+  way.addEventListener("change", fillIn);
+  const link = place;
+  async function apply(given) {
+    const shapes = Object.fromEntries(SHAPES.map(([each]) => [each, given[each] ?? ""]));
+    try {
+      say((await post("/api/link", { ...link, way: way.value, ...shapes })).message);
+    } catch (error) {
+      say(error.message, true);
+    }
+  }
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    apply(Object.fromEntries(new FormData(form)));
+  });
+  return form;
+}
+
+// ---------------------------------------------------------------- frames
+
+function frames() {
+  const filter = field("filter", "Filter", "arp or vlan 7");
+  const log = element("pre", { className: "frames", tabIndex: 0, hidden: true, role: "region" });
+  log.setAttribute("aria-label", "Frames");
+  const state = element("p", { role: "status" });
+  const watch = button("Show frames", () => run(shownAsLines));
+  const save = button("Capture to a file", () => run(saved));
+  const stop = button("Stop", () => stopped(), { hidden: true });
+  let id = "";
+
+  const stopped = async () => {
+    try {
+      await post("/api/stop", { id });
+    } catch {
+      leave(); // it has not begun, or has just ended
+    }
+  };
+
+  async function run(act) {
+    leave();
+    const mine = (running = new AbortController());
+    id = crypto.randomUUID();
+    stop.hidden = false;
+    watch.disabled = save.disabled = true;
+    stop.focus();
+    try {
+      await act({ ...place, id, filter: filter.lastElementChild.value }, mine.signal);
+    } catch (error) {
+      if (!mine.signal.aborted) say(error.message, true);
+    } finally {
+      stop.hidden = true;
+      watch.disabled = save.disabled = false;
+      if (document.activeElement === document.body) watch.focus();
+      if (running === mine) running = null;
+    }
+  }
+
+  async function shownAsLines(body, signal) {
+    const kept = [];
+    log.hidden = false;
+    log.textContent = "";
+    for await (const event of lines("/api/capture", { ...body, lines: true }, signal)) {
+      if (event.said) write(state, event.said);
+      if (!event.lines) continue;
+      kept.push(...event.lines);
+      kept.splice(0, kept.length - MOST_LINES);
+      log.textContent = kept.join("\n");
+      log.scrollTop = log.scrollHeight;
+      if (event.passed) write(state, `${event.passed} frames more than can be shown`);
+    }
+  }
+
+  async function saved(body, signal) {
+    const parts = [];
+    let size = 0;
+    for await (const data of bytes("/api/capture", body, signal)) {
+      parts.push(data);
+      size += data.length;
+      write(state, `Capturing: ${Math.ceil(size / 1000)} kB`);
+      if (size > MOST_BYTES) {
+        say("The page keeps no more: k8slan lan capture -w writes longer captures", true);
+        await stopped();
+      }
+    }
+    const link = element("a", {
+      href: URL.createObjectURL(new Blob(parts, { type: "application/x-pcapng" })),
+      download: `${(what?.end ?? what?.lan ?? "capture").replace(/[^\w.-]+/g, "-")}.pcapng`,
+    });
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+    write(state, `Captured ${Math.ceil(size / 1000)} kB: ${link.download}`);
+  }
+
+  return [element("h3", {}, "Frames"), filter, element("p", {}, watch, save, stop), state, log];
+}
+
+// ---------------------------------------------------------------- probes
+
+function probe() {
+  const state = element("p", { role: "status" });
+  const found = element("div", { className: "matrix" });
+  const start = button(what.end ? "Probe from here" : "Probe all pairs", async () => {
+    start.disabled = true;
+    found.replaceChildren();
+    write(state, "Probing…");
+    try {
+      for await (const event of lines("/api/probe", place)) {
+        if (event.progress) write(state, event.progress);
+        if (event.result) {
+          write(state, event.result.passed ? "Every class of frames passes." : "Not every class of frames passes.");
+          found.replaceChildren(...matrix(event));
+        }
+      }
+    } catch (error) {
+      write(state, "");
+      say(error.message, true);
+    }
+    start.disabled = false;
+  });
+  return [element("h3", {}, "Probe"), element("p", {}, start), state, found];
+}
+
+const unseen = (text) => element("span", { className: "unseen" }, text);
+
+// From each to each; of pairs with one end alone, a row for each way.
+function matrix({ result, ends, titles }) {
+  const paths = result.paths;
+  const known = new Map(paths.map((path) => [`${path.from} ${path.to}`, path]));
+  const short = (name) => name.replace(`${result.lan.split("/")[0]}/`, "");
+  const title = (name, scope) => element("th", { scope }, short(name));
+  const whole = paths.length === ends.length * (ends.length - 1);
+  const heads = whole
+    ? [element("td"), ...ends.map((end, at) => element("th", { scope: "col", title: end }, `${at + 1}`, unseen(` ${short(end)}`)))]
+    : ["From", "To", "Passed"].map((head) => title(head, "col"));
+  const rows = whole
+    ? ends.map((src, at) => [
+        element("th", { scope: "row" }, `${at + 1} ${short(src)}`),
+        ...ends.map((dst) => cell(known.get(`${src} ${dst}`))),
+      ])
+    : paths.map((path) => [title(path.from, "row"), element("td", {}, short(path.to)), cell(path)]);
+  const table = element(
+    "table",
+    {},
+    element("caption", {}, whole ? "Classes that pass, from the row to the column" : "Classes that pass"),
+    element("thead", {}, element("tr", {}, ...heads)),
+    element("tbody", {}, ...rows.map((row) => element("tr", {}, ...row))),
+  );
+  const notes = [...failures(paths, titles, short), ...result.notProbed, ...result.notes];
+  return [table, element("ul", {}, ...notes.map((text) => element("li", {}, text)))];
+}
+
+function cell(path) {
+  if (!path) return element("td", {}, "–");
+  const good = path.classes.filter((each) => each.verdict === "passed").length;
+  const text = `${path.passed ? "✓" : "✕"} ${good}/${path.classes.length}`;
+  return element("td", { className: path.passed ? "" : "wrong" }, text);
+}
+
+// What failed, and on which ways: what is the same on several is told once.
+function failures(paths, titles, short) {
+  const ways = new Map();
+  for (const path of paths) {
+    const bad = path.classes.filter((each) => each.verdict !== "passed");
+    const silent = bad.length === path.classes.length;
+    for (const what of silent ? ["Nothing arrives"] : bad.map((each) => `${titles[each.class]}: ${each.detail || each.verdict}`))
+      ways.set(what, [...(ways.get(what) ?? []), `${short(path.from)} → ${short(path.to)}`]);
+  }
+  return [...ways].map(([what, found]) => `${what} (${found.length === paths.length ? "on every way" : found.join(", ")})`);
+}
