@@ -112,11 +112,11 @@ class Devices:
         (``names.tap_index``). So nothing is made at Allocate, and nothing is left where no ADD follows.
         """
         if not lan.uid:
-            granted = self._own.allot(lan.ref, lan.spokes)
+            granted = self._own.allot(lan.ref, lan.offered)
             lan = replace(lan, resources=granted.resources, bare=frozenset(granted.bare))
         age = (lan.created or "~", lan.ref)
         known = dict(lan.resources)
-        for spoke in (spoke for spoke in lan.spokes if spoke not in lan.bare):
+        for spoke in (spoke for spoke in lan.offered if spoke not in lan.bare):
             tap = f"/dev/tap{names.tap_index(str(lan.ref), spoke)}"
             for before in lan.forms.of(lan.ref.name):
                 mac, veth = names.mac_nad(spoke, before), names.resource(names.veth_nad(spoke, before))

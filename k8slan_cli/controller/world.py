@@ -203,7 +203,7 @@ class World:
         known = [(lan, found) for found in self.lans.values() if (lan := found.claimant)]
         for lan, found in sorted(known, key=lambda each: (each[0].created, each[0].ref)):
             stated = _stated(found, lan)
-            for spoke, before in product(lan.spokes, self._forms.of(lan.ref.name)):
+            for spoke, before in product(lan.offered, self._forms.of(lan.ref.name)):
                 nad = names.mac_nad(spoke, before)
                 there = self.nads.get((lan.ref.namespace, nad))
                 told = there.resource if there and there.owner_uid == found.uid else ""
@@ -242,7 +242,7 @@ class World:
     def _with_resources(self, lan: Lan, *, new: bool) -> Lan:
         """A LAN with what it has for its spokes, and what it gets if it may have ``new`` things."""
         room = self._resources.room
-        held = lan.spokes if new else [spoke for spoke in lan.spokes if spoke in self._resources.spokes(lan.ref)]
+        held = lan.offered if new else [spoke for spoke in lan.offered if spoke in self._resources.spokes(lan.ref)]
         granted = self._resources.allot(lan.ref, held)
         if self._resources.room > room:
             self.mark(*self._resources.waiting())

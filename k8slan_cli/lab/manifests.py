@@ -102,7 +102,10 @@ class _Maker:
 
     def _lan(self, segment: Segment, name: str) -> Document:
         spokes = [self._spokes[end.node, end.interface] for end in segment.ends]
-        spec: Document = {"spokes": spokes}
+        vms = {node.name for node in self._lab.nodes if node.kind == VM}
+        ends = zip(spokes, segment.ends, strict=True)
+        # A device plugin for each spoke of a large lab is more than a kubelet takes, and pods need none.
+        spec: Document = {"spokes": spokes, "vmSpokes": [spoke for spoke, end in ends if end.node in vms]}
         if len(spokes) == 2 and not (segment.name or segment.nics or segment.tunnels):
             spec["cable"] = True
         if segment.mtu:

@@ -148,6 +148,7 @@ class Lan:
     ``allowed_namespaces``  whose pods may attach besides those of the LAN's own namespace; ``*`` means all
     ``mtu``        wanted MTU inside the LAN in bytes; None: as large as the underlay allows, or ``FRAGMENTED_MTU``
     ``fragment``   outer packets that do not fit the underlay are fragmented, so that ``mtu`` holds whatever that has
+    ``vm_spokes``  spokes that VMs may be on, and which nodes offer to the kubelet; None: all
     ``dynamic``    any number of pods may attach without a spoke
     ``offload``    False: checksums are filled in and frames cut to the MTU before they enter a pod or VM
     ``cable``      the LAN's two spokes are the ends of a cable: without a carrier while the other end is not plugged in
@@ -179,6 +180,7 @@ class Lan:
     mtu: int | None = None
     fragment: bool = False
     spokes: tuple[str, ...] = ()
+    vm_spokes: tuple[str, ...] | None = None
     dynamic: bool = False
     offload: bool = True
     cable: bool = False
@@ -199,6 +201,11 @@ class Lan:
     def wanted_mtu(self) -> int | None:
         """The MTU inside, whatever the underlay has; None: as large as that allows."""
         return self.mtu or (FRAGMENTED_MTU if self.fragment else None)
+
+    @property
+    def offered(self) -> tuple[str, ...]:
+        """The spokes that have resources and definitions for VMs."""
+        return self.spokes if self.vm_spokes is None else tuple(each for each in self.spokes if each in self.vm_spokes)
 
     @property
     def in_use(self) -> bool:

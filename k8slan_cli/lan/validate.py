@@ -164,6 +164,9 @@ def _spokes(lan: Lan) -> Iterator[Problem]:
         yield Problem(field="spec.spokes", message="needs at least one spoke, or spec.dynamic: true")
     if len(lan.spokes) > TOLERATED_SPOKES:
         yield Problem(field="spec.spokes", message=f"has {len(lan.spokes)} spokes, {MAX_SPOKES} at the most")
+    for position, spoke in enumerate(lan.vm_spokes or ()):
+        if spoke not in lan.spokes:
+            yield Problem(field=f"spec.vmSpokes[{position}]", message=f"{names.shown(spoke)} is not a spoke of the LAN")
     taken = {lan.bridge: "spec.bridge", lan.vxlan: "spec.vxlan"}
     seen: dict[str, int] = {}
     for position, spoke in enumerate(lan.spokes):

@@ -87,9 +87,11 @@ class Socket:
 def sockets(lan: Lan, forms: names.Forms = names.Forms.BOTH) -> Iterator[tuple[LanRef, Socket]]:
     """The sockets of a LAN, each by its NetworkAttachmentDefinitions; without ``forms``, by all that it may have."""
     before = forms.of(lan.ref.name)
+    offered = frozenset(lan.offered)
     for spoke, form in product(lan.spokes, before):
-        for name, kind in ((names.mac_nad(spoke, form), MACVTAP), (names.veth_nad(spoke, form), VETH)):
-            yield _nad(lan, name), Socket(lan=lan.ref, kind=kind, spoke=spoke)
+        if spoke in offered:
+            yield _nad(lan, names.mac_nad(spoke, form)), Socket(lan=lan.ref, kind=MACVTAP, spoke=spoke)
+        yield _nad(lan, names.veth_nad(spoke, form)), Socket(lan=lan.ref, kind=VETH, spoke=spoke)
     for name, form in product(names.sets(lan.spokes), before):
         yield _nad(lan, names.set_nad(name, form)), Socket(lan=lan.ref, kind=VETH, spoke=names.of_set(name))
     if lan.dynamic:

@@ -156,6 +156,10 @@ def socket_of(lan: Lan, spoke: str, what: Workload) -> Target:
     if spoke not in lan.spokes:
         hint = f"add it: k8slan lan add-spoke {lan.ref.name} {spoke}"
         raise AbsentError(f"LAN {lan.ref} has no spoke {spoke!r}", name=spoke, known=lan.spokes, hint=hint)
+    if what is Workload.VM and spoke not in lan.offered:
+        raise UsageError(
+            f"spoke {spoke} of LAN {lan.ref} is not for VMs", hint="spec.vmSpokes says which are: add it there"
+        )
     nad = names.mac_nad(spoke, before) if what is Workload.VM else names.veth_nad(spoke, before)
     return Target(namespace=lan.ref.namespace, nad=nad, name=_short(f"{lan.ref.name}-{spoke}"))
 

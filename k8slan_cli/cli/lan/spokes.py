@@ -136,7 +136,7 @@ def _edit(text: str) -> str:
 
 
 def _change(here: Here, name: str, wanted: Callable[[Lan], Spokes], dry_run: DryRun) -> None:
-    """Give a LAN the spokes that ``wanted`` makes of it; what was wanted of the links of others goes with them.
+    """Give a LAN the spokes that ``wanted`` makes of it; what else was said of others goes with them.
 
     Raises:
         InUseError: a pod holds a spoke that would go.
@@ -158,9 +158,12 @@ def _change(here: Here, name: str, wanted: Callable[[Lan], Spokes], dry_run: Dry
         going = set(lan.spokes) - set(spokes)
         _check_free(here, found, going)
         kept = tuple((name, link) for name, link in lan.links if name not in going)
-        check_valid(here, replace(lan, spokes=spokes, links=kept))
-        links = {"links": dict.fromkeys(going & dict(lan.links).keys())} if kept != lan.links else {}
-        if write(here, found, {"spokes": list(spokes), **links}, dry_run=dry_run):
+        vms = None if lan.vm_spokes is None else tuple(each for each in lan.vm_spokes if each not in going)
+        check_valid(here, replace(lan, spokes=spokes, vm_spokes=vms, links=kept))
+        more: dict[str, Any] = {} if vms == lan.vm_spokes else {"vmSpokes": vms}
+        if kept != lan.links:
+            more["links"] = dict.fromkeys(going & dict(lan.links).keys())
+        if write(here, found, {"spokes": list(spokes), **more}, dry_run=dry_run):
             typer.echo(_words(lan, spokes, dry_run=dry_run))
             return
     raise K8slanError(f"others change LAN {here.namespace}/{name} all the time", hint="try again")

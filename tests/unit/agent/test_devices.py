@@ -109,6 +109,23 @@ def test_a_spoke_has_a_resource_of_each_kind_and_asking_the_kernel_stops_nothing
     asyncio.run(play())
 
 
+@pytest.mark.parametrize("uid", ["", "1"])
+def test_a_spoke_that_is_not_for_vms_costs_no_device_plugin(uid: str) -> None:
+    async def play() -> None:
+        mixed = replace(LAN, spokes=("r1", "r2"), vm_spokes=("r1",), uid=uid)
+        rig = Rig(mixed)
+        rig.kernel.may_answer.set()
+        assert offered(await asyncio.wait_for(rig.offered.changes.get(), 5)).keys() == {"mac-r1", "veth-r1"}
+        assert set((await rig.change(replace(mixed, vm_spokes=()))).values()) == {None}
+        assert offered(await rig.change(replace(mixed, vm_spokes=None))).keys() == {
+            *("mac-r1", "veth-r1"),
+            *("mac-r2", "veth-r2"),
+        }
+        rig.running.cancel()
+
+    asyncio.run(play())
+
+
 def test_lans_with_one_spoke_share_what_is_for_pods_and_each_has_its_own_for_vms() -> None:
     """As the controller says; until it has, a LAN that it knows has the name, and not the new one."""
     known = replace(LAN, granted=validate.grant(LAN), created="2026-01-02T00:00:00Z")

@@ -53,8 +53,8 @@ def said(claims: Claims, operation: str, new: Any, old: Any = None) -> list[str]
             {"vni": 0, "spokes": ["e4", "E", "e4"], "bridge": "a/b", "unknown": 1},
             [
                 "spec.unknown: is unknown; known are allowedNamespaces, bridge, cable, defaultVxlanDev, dynamic, "
-                "fragment, links, mtu, ns, offload, remotes, spokes, uplinks, vni, vxlan, vxlanDevMap, vxlanGrp, "
-                "vxlanPort, vxlanTTL",
+                "fragment, links, mtu, ns, offload, remotes, spokes, uplinks, vmSpokes, vni, vxlan, vxlanDevMap, "
+                "vxlanGrp, vxlanPort, vxlanTTL",
                 "spec.bridge: 'a/b' is not an interface name: no '/', ':', '%', white space or control characters",
                 "spec.vni: 0 is not in 1..16777215",
                 "spec.spokes[1]: 'E' is not a DNS label: lower-case letters, digits, and '-' between them",

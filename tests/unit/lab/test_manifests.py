@@ -68,6 +68,16 @@ def test_a_link_of_two_is_a_cable() -> None:
     assert "vni" not in lan["spec"]
 
 
+def test_nodes_of_the_cluster_offer_devices_for_what_vms_use_alone() -> None:
+    vm = "{image: x, kind: vm}"
+    found = of(
+        "LAN", made(f"{{a: , b: , v: {vm}}}", 'endpoints: ["a:eth1", "b:eth1"]', 'endpoints: ["a:eth2", "v:eth1"]')
+    )
+    pods, mixed = (found[f"t-{name}"]["spec"] for name in ("a-eth1-b-eth1", "a-eth2-v-eth1"))
+    assert pods["vmSpokes"] == []
+    assert mixed["vmSpokes"] == mixed["spokes"][1:]
+
+
 def test_a_bridge_is_no_cable_though_two_are_at_it() -> None:
     found = made("{a: , b: , br: {kind: bridge}}", 'endpoints: ["a:eth1", "br:1"]', 'endpoints: ["b:eth1", "br:2"]')
     [lan] = of("LAN", found).values()

@@ -127,6 +127,7 @@ def lans(draw: st.DrawFn) -> Lan:
         mtu=draw(st.none() | st.integers(validate.MIN_MTU, validate.MAX_MTU)),
         fragment=(group is None or group.version == 4) and draw(st.booleans()),
         spokes=tuple(chosen),
+        vm_spokes=draw(st.none() | st.just(tuple(chosen[:1]))),
         dynamic=dynamic,
         offload=draw(st.booleans()),
         cable=not dynamic and len(chosen) == 2 and draw(st.booleans()),

@@ -177,7 +177,15 @@ def test_it_does_so_through_json_and_yaml_too(lan: Lan) -> None:
 def test_encoding_says_nothing_that_is_a_default_anyway(lan: Lan) -> None:
     plain = replace(lan, port=4789, group=None, mtu=None, underlay=None, underlays=(), remotes=(), dynamic=False)
     plain = replace(
-        plain, allowed_namespaces=(), ttl=0, offload=True, cable=False, links=(), fragment=False, uplinks=()
+        plain,
+        allowed_namespaces=(),
+        ttl=0,
+        offload=True,
+        cable=False,
+        links=(),
+        fragment=False,
+        uplinks=(),
+        vm_spokes=None,
     )
     spec = codec.encode(plain)["spec"]
     assert set(spec) <= {"ns", "bridge", "vxlan", "vni", "spokes"}

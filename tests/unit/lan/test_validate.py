@@ -145,6 +145,10 @@ def test_too_many_spokes_are_refused_in_one_line() -> None:
     assert broken(spokes=tuple(f"s{i}" for i in range(4096))) == ["spec.spokes: has 4096 spokes, 1022 at the most"]
 
 
+def test_only_spokes_of_the_lan_are_for_vms() -> None:
+    assert broken(spokes=("a", "b"), vm_spokes=("b", "c")) == ["spec.vmSpokes[1]: 'c' is not a spoke of the LAN"]
+
+
 @given(strategies.lans())
 def test_a_valid_lan_has_no_two_devices_of_one_name(lan: Lan) -> None:
     assert validate.rules(lan) == ()

@@ -36,6 +36,12 @@ def test_each_spoke_has_two_and_only_the_one_for_vms_asks_for_a_device() -> None
     ]
 
 
+def test_a_spoke_that_is_not_for_vms_has_one_for_pods_alone() -> None:
+    found = [nad.name for nad in objects.nads(replace(LAN, vm_spokes=("vm",)))]
+    assert found == ["k8slan-veth-srl", "k8slan-mac-vm", "k8slan-veth-vm"]
+    assert [nad.name for nad in objects.nads(replace(LAN, vm_spokes=()))] == ["k8slan-veth-srl", "k8slan-veth-vm"]
+
+
 def test_the_configurations_are_what_the_agent_reads() -> None:
     mac, veth, *_ = objects.nads(LAN)
     assert json.loads(mac.config) == {

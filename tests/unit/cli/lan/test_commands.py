@@ -252,8 +252,16 @@ def test_what_cannot_be_set_is_refused(words: list[str], status: int, said: str,
 
 def test_what_was_wanted_of_a_link_goes_with_its_spoke(k8slan: Workstation) -> None:
     links = {"a": {"state": "down"}, "c": {"loss": "1%"}}
-    k8slan.put(scene.lan("green", spokes=["a", "b", "c"], vni=7, links=links))
+    k8slan.put(scene.lan("green", spokes=["a", "b", "c"], vni=7, links=links, vmSpokes=["a", "b"]))
     k8slan("lan", "remove-spoke", "green", "a")
     spec = k8slan.api.objects[f"{LANS}/green"]["spec"]
     assert spec["spokes"] == ["b", "c"]
     assert spec["links"] == {"c": {"loss": "1%"}}
+    assert spec["vmSpokes"] == ["b"]
+
+
+def test_no_vm_is_made_for_a_spoke_that_is_not_for_vms(k8slan: Workstation) -> None:
+    k8slan.put(scene.lan("green", spokes=["a", "b"], vni=7, vmSpokes=["b"]))
+    done = k8slan("lan", "example", "vm", "green/a", status=2)
+    assert "spoke a of LAN lab/green is not for VMs" in done.stderr
+    assert "k8slan-mac-b" in k8slan("lan", "example", "vm", "green/b").stdout
