@@ -53,7 +53,7 @@ class Wish:
 
 
 def named(users: Users, items: Iterable[Found], text: str, space: str) -> End:
-    """The link that ``text`` means: of a pod or VM on a LAN or waited for, or of a spoke.
+    """The link that ``text`` means: of a pod or VM on a LAN or waited for, also by its name in a lab, or of a spoke.
 
     Raises:
         AbsentError: there is none, or more than one.
@@ -67,22 +67,27 @@ def named(users: Users, items: Iterable[Found], text: str, space: str) -> End:
         for item, its in ports
         if its
         and its.namespace == (place or space)
-        and name in (its.name, item.port.vm and item.port.vm.name)
+        and name in (its.name, item.port.vm and item.port.vm.name, item.lab_node)
         and interface in ("", item.port.interface)
     ]
     ends = {item.port.spoke for item in found} if all(item.end for item in found) else set()
     if len(found) == 1 or len(ends) == 1:  # a VM that migrates is on one spoke at both ends
         return _end(min(found, key=lambda item: item.idle))
     if found:
-        several = ", ".join(f"{pod}:{item.port.interface} (LAN {item.lan.name})" for item in found)
+        several = ", ".join(f"{_called(item)}:{item.port.interface} (LAN {item.lan.name})" for item in found)
         raise AbsentError(f"{text} is attached more than once: say which of {several}")
     for item in items:
         if not interface and item.lan and name in item.lan.spokes:
             holders = [each for each in users.attached if each.lan == item.ref and each.port.spoke == name]
             return _end(holders[0]) if holders else End(lan=item.ref, name=name, who=f"spoke {name}")
     blind = f" ({'; '.join(users.blind)})" if users.blind else ""
-    known = {f"{item.port.vm.name if item.port.vm else its.name}:{item.port.interface}" for item, its in ports if its}
+    known = {f"{_called(item)}:{item.port.interface}" for item, its in ports if its}
     raise AbsentError(f"{text} is on no LAN of namespace {place or space}{blind}", name=text, known=known)
+
+
+def _called(item: Occupant) -> str:
+    """What a VM or a pod is called in its namespace."""
+    return item.port.vm.name if item.port.vm else item.port.pod.name if item.port.pod else ""
 
 
 def _end(item: Occupant) -> End:

@@ -140,12 +140,17 @@ def test_routers_converge_and_do_so_again_when_a_link_is_pulled(
 
     eventually("router1 reaches router2's hosts directly", lambda: route() == "eth1", 30)
     eventually("PC1 and PC2 meet", hosts_meet, 20)
-    [pod] = kubectl.items("pods", "-l", f"{lan_names.LAB_NODE_LABEL}=router1")
-    link = [sys.executable, "-m", "k8slan_cli", "lan", "link", f"{pod['metadata']['name']}:eth1", "down"]
+    link = [sys.executable, "-m", "k8slan_cli", "lan", "link", "router1:eth1", "down"]
     environment = os.environ | {"KUBECONFIG": str(k8slan.kubeconfig)}
     subprocess.run([*link, "-n", kubectl.namespace], env=environment, check=True, timeout=30)
     eventually("router1 reaches router2's hosts over router3", lambda: route() == "eth2", 30)
     eventually("PC1 and PC2 meet over router3", hosts_meet, 20)
+    drawn = json.loads(lab("graph", "frr01", "-n", kubectl.namespace, "-o", "json"))
+    assert {device["name"] for device in drawn["devices"]} == {
+        f"{kind}{n}" for kind in ("router", "PC") for n in (1, 2, 3)
+    }
+    down = [lan["name"] for lan in drawn["lans"] if "down" in {end["link"] for end in lan["ends"]}]
+    assert down == ["frr01-router1-eth1-router2-eth1"]
     assert "0 created, 0 changed" in lab("up", str(LABS / "frr01.clab.yml"), "-n", kubectl.namespace)
     assert route() == "eth2"  # what was pulled stays pulled
     said = lab("save", "frr01", "-n", kubectl.namespace, "--to", str(tmp_path))

@@ -14,6 +14,7 @@ from typer.main import get_command
 
 from k8slan_cli.cli.app import app
 from k8slan_cli.cli.arguments import usual
+from k8slan_cli.cli.lab import source
 from k8slan_cli.kube import kinds
 from k8slan_cli.plan.objects import PLUGINS
 from k8slan_cli.render import manifests
@@ -54,6 +55,13 @@ def _taken(command: Any, words: list[str]) -> None:
         _taken(below, rest)
     else:
         command.make_context(command.name, words)
+
+
+def test_the_lab_of_the_readme_is_the_one_that_comes_with_it(capsys: pytest.CaptureFixture[str]) -> None:
+    file = ROOT / "manifests/lab-example.clab.yml"
+    assert f"```yaml\n{file.read_text()}```" in (ROOT / "README.md").read_text()
+    assert {node.name for node in source.read(str(file)).nodes} == {"r1", "r2", "r3"}
+    assert capsys.readouterr().err == ""
 
 
 def test_uninstalling_by_hand_leaves_nothing() -> None:

@@ -41,7 +41,7 @@ def link(
         str,
         typer.Argument(
             metavar="POD[:IFACE]|SPOKE",
-            help="A pod or VM and its interface, or a spoke.",
+            help="A pod, VM or node of a lab and its interface, or a spoke.",
             autocompletion=completion.pods,
         ),
     ],

@@ -29,7 +29,7 @@ def rows(cluster: Cluster) -> Iterator[Row]:
         begun, used = time.monotonic(), _cpu(process)
         threading.Event().wait(IDLE_SECONDS)
         idle = (_cpu(process) - used) / (time.monotonic() - begun)
-        yield Row(f"agent's memory, {2 * SPOKES} resources", _memory(process), " MB", MEMORY_LIMIT)
+        yield Row(f"agent's memory, {2 * SPOKES} resources", memory(process), " MB", MEMORY_LIMIT)
         yield Row(f"agent's idle CPU, {2 * SPOKES} resources", idle * 100, " %", IDLE_LIMIT)
     finally:
         cluster.kubectl.delete("lan", "idle")
@@ -53,7 +53,7 @@ def _cpu(process: Path) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _memory(process: Path) -> float:
+def memory(process: Path) -> float:
     """Resident, in MB."""
     line = next(line for line in (process / "status").read_text().splitlines() if line.startswith("VmRSS:"))
     return int(line.split()[1]) * 1024 / 1e6

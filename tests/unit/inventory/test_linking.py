@@ -39,6 +39,17 @@ def wish(state: State | None = None, **more: Any) -> Wish:
     return Wish(state=state, **{"properties": {}, **more})
 
 
+def test_a_node_of_a_lab_is_meant_by_its_name_there() -> None:
+    labels = {"lab.k8slan.io/name": "two", "lab.k8slan.io/node": "r1"}
+    there = scene.pod("two-r1-7d9f-x2x4z", "k8slan-veth-e1@eth1")
+    there["metadata"]["labels"] = labels
+    port = scene.port("two-r1-7d9f-x2x4z", spoke="e1", interface="eth1")
+    users = Users(by_lan={RED.ref: scene.on(dict(RED.document), [scene.vtep("worker1", port)], [there])})
+    assert linking.named(users, ITEMS, "r1:eth1", "lab").name == "e1"
+    with pytest.raises(AbsentError, match="r2:eth1 is on no LAN of namespace lab"):
+        linking.named(users, ITEMS, "r2:eth1", "lab")
+
+
 @pytest.mark.parametrize(
     ("text", "name"),
     [
