@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from k8slan_cli.diagnose.drawing import seen
 from k8slan_cli.diagnose.lan import Event
 from k8slan_cli.diagnose.traffic import Flow, Rate
 from k8slan_cli.inventory.lans import Found
@@ -17,7 +18,7 @@ from k8slan_cli.inventory.occupancy import Users
 from k8slan_cli.lan import links
 from k8slan_cli.picture import topology
 from k8slan_cli.picture.layout import Plan
-from k8slan_cli.picture.topology import ATTACHED, READY, UNKNOWN, End, Seen, Segment, Topology
+from k8slan_cli.picture.topology import ATTACHED, End, Segment, Topology
 
 Document = dict[str, Any]
 _EVENTS = 50
@@ -70,7 +71,7 @@ def joined(items: Iterable[Found], users: Users) -> tuple[Topology, dict[str, Ma
             if link:
                 name = port.vm.name if port.vm else pod.name
                 wanted[key(str(item.ref), f"{pod.namespace}/{name}", port.interface)] = link
-    return topology.of(_seen(item, users) for item in found), wanted
+    return topology.of(seen(item, users) for item in found), wanted
 
 
 def still(found: Topology) -> Topology:
@@ -85,14 +86,6 @@ def still(found: Topology) -> Topology:
             for lan in found.lans
         ),
     )
-
-
-def _seen(item: Found, users: Users) -> Seen:
-    assert item.lan is not None  # noqa: S101 - the caller has left out those that are not valid
-    ready = item.ready
-    state = UNKNOWN if ready is None else READY if ready.status else ready.reason
-    message = ready.message if ready and not ready.status else ""
-    return Seen(lan=item.lan, on=users.by_lan[item.ref], state=state, message=message)
 
 
 # ---------------------------------------------------------------- as JSON

@@ -24,8 +24,6 @@ from k8slan_cli.cli.here import Here
 from k8slan_cli.cli.lan.listing import All
 
 if TYPE_CHECKING:
-    from k8slan_cli.inventory.lans import Found
-    from k8slan_cli.inventory.occupancy import Users
     from k8slan_cli.picture import Topology
     from k8slan_cli.picture import topology as devices
     from k8slan_cli.picture.topology import Seen
@@ -142,6 +140,7 @@ def _drawn(
     unfold: bool,
     of: str,
 ) -> str:
+    from k8slan_cli.diagnose.drawing import seen
     from k8slan_cli.inventory import lans, occupancy
 
     namespace = "" if everywhere else here.namespace
@@ -165,20 +164,6 @@ def made(here: Here) -> str:
     access = here.cluster.access
     cluster = f"context {access.context}" if access.context else access.url
     return f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {cluster}"
-
-
-def seen(item: Found, users: Users) -> Seen:
-    """Return a valid LAN with who is on it, as it is drawn."""
-    from k8slan_cli.inventory import lans
-    from k8slan_cli.picture.topology import READY, UNKNOWN, Seen
-
-    ready = item.ready
-    return Seen(
-        lan=lans.sound(item),
-        on=users.of(item),
-        state=UNKNOWN if ready is None else READY if ready.status else ready.reason,
-        message=ready.message if ready and not ready.status else "",
-    )
 
 
 def drawing(

@@ -10,6 +10,7 @@ import pytest
 
 from k8slan_cli.cli.lan import graph
 from k8slan_cli.cli.lan.graph import Picture, View
+from k8slan_cli.diagnose import drawing
 from k8slan_cli.inventory import lans, occupancy
 from k8slan_cli.lan.names import LAB_LABEL, LAB_NODE_LABEL
 from k8slan_cli.picture import Topology
@@ -40,7 +41,7 @@ def test_several_in_a_terminal_are_below_each_other() -> None:
 
 def seen(lan: scene.Object, *vteps: scene.Object) -> Seen:
     item = lans.read(lan)
-    return graph.seen(item, occupancy.Users(by_lan={item.ref: scene.on(lan, vteps)}))
+    return drawing.seen(item, occupancy.Users(by_lan={item.ref: scene.on(lan, vteps)}))
 
 
 def crowd() -> Seen:
