@@ -8,7 +8,7 @@ import os
 import re
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -305,9 +305,12 @@ class Workstation:
         ready = {"conditions": [{"type": "Ready", "status": "True"}]}
         return {"items": [{"metadata": {"name": path}, "spec": {"nodeName": self.lab.node.name}, "status": ready}]}
 
-    def follow(self, _: object) -> Iterator[Any]:
+    @contextlib.contextmanager
+    def watched(self, sources: Mapping[str, object], changed: Callable[[str, ApiError], object]) -> Iterator[None]:
         """Nothing changes."""
-        raise ApiError("there is nothing to watch", status=403)
+        for name in sources:
+            changed(name, ApiError("there is nothing to watch", status=403))
+        yield
 
     def capture(self, *what: str, to: Path, expression: str = "", count: int = 0) -> None:
         """Run it."""
