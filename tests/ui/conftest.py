@@ -10,7 +10,7 @@ from tests.support.browser import Browser, find, start
 from tests.support.require import require
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """A browser that reaches this machine alone."""
     require("ui", find() is not None, "needs chromium, in which the page is tried")
