@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 
 from tests.cluster import guest
+from tests.cluster.harness import frr
 from tests.cluster.harness.build import BuildError
 from tests.support import names
 from tests.support.require import require
@@ -116,10 +117,11 @@ class Machine:
 
 
 def _kernel() -> Path:
-    """The kernel's folder; skips where this machine cannot run it."""
+    """The kernel's folder, with all else at hand that the guest has no network to fetch; skips where there is no guest."""
     require("guest", platform.machine() == "x86_64", "the guest is made for x86_64")
     require("guest", os.geteuid() == 0, "needs root, for a guest that sees this machine's files")
     try:
+        frr.root()
         return guest.kernel()
     except BuildError as missing:
         require("guest", False, str(missing))

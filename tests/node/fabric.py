@@ -111,19 +111,25 @@ class Node:
             await self.running.close()
 
     async def plug(
-        self, pod: Namespace, spoke: str, uid: str = "uid", name: str = "", kind: Callable[[str], Any] = veth
+        self,
+        pod: Namespace,
+        spoke: str,
+        uid: str = "uid",
+        name: str = "",
+        kind: Callable[[str], Any] = veth,
+        ifname: str = "eth1",
     ) -> None:
-        """Plug a pod, which says nothing of its own, into a spoke, as eth1; it is called as the spoke by default.
+        """Plug a pod, which says nothing of its own, into a spoke; it is called as the spoke by default.
 
         ``kind`` is ``veth``, or ``macvtap`` for a VM.
         """
         pod.run("sh", "-c", "for d in all default; do echo 1 >/proc/sys/net/ipv6/conf/$d/disable_ipv6; done")
-        request: Any = self._request("ADD", pod, spoke, uid, name, kind)
+        request: Any = self._request("ADD", pod, spoke, uid, name, kind, ifname)
         await self.attacher.add(request, pod.fd())
 
-    async def unplug(self, pod: Namespace, spoke: str) -> None:
+    async def unplug(self, pod: Namespace, spoke: str, ifname: str = "eth1") -> None:
         """Unplug it."""
-        await self.attacher.delete(self._request("DEL", pod, spoke))  # type: ignore[arg-type]
+        await self.attacher.delete(self._request("DEL", pod, spoke, ifname=ifname))  # type: ignore[arg-type]
 
     def _request(
         self,
@@ -133,12 +139,13 @@ class Node:
         uid: str = "",
         name: str = "",
         kind: Callable[[str], Any] = veth,
+        ifname: str = "eth1",
     ) -> cni.Request:
         environ = {
             "CNI_COMMAND": verb,
             "CNI_CONTAINERID": pod.name,
             "CNI_NETNS": str(pod.path),
-            "CNI_IFNAME": "eth1",
+            "CNI_IFNAME": ifname,
             "CNI_PATH": "/opt/cni/bin",
             "CNI_ARGS": f"K8S_POD_NAMESPACE=lab;K8S_POD_NAME={name or spoke};K8S_POD_UID={uid}",
         }

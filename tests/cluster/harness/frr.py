@@ -43,9 +43,18 @@ _FILES = {
 
 def image(say: Callable[[str], None] = lambda _: None) -> Path:
     """Return the archive of FRR_IMAGE; made if it is not there."""
+    return _made(say) / "image.tar"
+
+
+def root(say: Callable[[str], None] = lambda _: None) -> Path:
+    """Return the folder of what the image has in it, to change the root to; made if it is not there."""
+    return _made(say) / "root"
+
+
+def _made(say: Callable[[str], None]) -> Path:
     made = build.artefact("frr", KUBEVIRT_DEBIAN, Path(__file__).read_text(), _make, say)
     build.prune("frr", 1, made)
-    return made / "image.tar"
+    return made
 
 
 def _make(folder: Path) -> None:
@@ -68,6 +77,8 @@ def _make(folder: Path) -> None:
                 tar.add(path, str(path.relative_to(root)), filter=_wanted)
         shown = Image(name=FRR_IMAGE, layers=(layer,), entrypoint=("/bin/sh", "/start"), path="/bin:/usr/bin")
         archive.write(folder / "image.tar", [shown])
+        with tarfile.open(layer) as tar:
+            tar.extractall(folder / "root", filter="fully_trusted")
 
 
 def _wanted(info: tarfile.TarInfo) -> tarfile.TarInfo | None:
