@@ -12,7 +12,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -200,8 +200,20 @@ def notify(state: str) -> None:
         sock.send(state.encode())
 
 
-async def preview(options: AgentOptions, source: Source, vteps: Vteps | None = None) -> list[tuple[str, list[str]]]:
-    """Return what an agent would do if it started now: (namespace, descriptions of operations) for each LAN concerned.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """What an agent would do if it started now: descriptions of operations, by the namespaces of LANs concerned.
+
+    ``lans`` and ``attachments`` are how many it knows of.
+    """
+
+    lans: int
+    attachments: int
+    operations: Mapping[str, Sequence[str]]
+
+
+async def preview(options: AgentOptions, source: Source, vteps: Vteps | None = None) -> Preview:
+    """Return what an agent would do if it started now.
 
     Raises:
         K8slanError: what is there cannot be read.
@@ -211,7 +223,7 @@ async def preview(options: AgentOptions, source: Source, vteps: Vteps | None = N
     agent.lans.preview(await source.next())
     await source.close()
     lans = {lan.netns: lan for lan in agent.lans.all().values()}
-    found: list[tuple[str, list[str]]] = []
+    found: dict[str, list[str]] = {}
     for name in sorted(agent.node.present() | {n for n, lan in lans.items() if agent.uses(lan.ref)}):
         lan = lans.get(name)
         complete = [a for a in agent.attachments.of(lan.ref) if a.complete] if lan else []
@@ -220,6 +232,6 @@ async def preview(options: AgentOptions, source: Source, vteps: Vteps | None = N
         outcome, observed = plan_pass(agent.node, aim)
         underlay = outcome.underlay.name if outcome.underlay else ""
         words = [operation.describe() for operation in diff(outcome.desired, observed, underlay=underlay)]
-        found.append((name, [f"cannot be planned: {outcome.unplanned}"] if outcome.unplanned else words))
+        found[name] = [f"cannot be planned: {outcome.unplanned}"] if outcome.unplanned else words
     agent.node.close()
-    return found
+    return Preview(lans=len(lans), attachments=len(agent.attachments), operations=found)

@@ -16,7 +16,7 @@ from k8slan_cli.lan.resources import MAX_PODS
 
 if TYPE_CHECKING:
     from k8slan_cli.agent.agent import Agent
-    from k8slan_cli.agent.run import AgentOptions, Edge
+    from k8slan_cli.agent.run import AgentOptions, Edge, Preview
     from k8slan_cli.kube.client import Client
     from k8slan_cli.kube.vteps import VtepWriter
 
@@ -219,10 +219,13 @@ def _serve_diagnostics(address: str, client: Client | None = None) -> list[Edge]
     return [serve] if address else []
 
 
-def _show(plan: list[tuple[str, list[str]]]) -> None:
-    if not plan:
-        typer.echo("nothing to do: no LAN has attachments on this node, and nothing is left of any")
-    for name, words in plan:
+def _show(found: Preview) -> None:
+    from k8slan_cli.cli.lan.text import plural
+
+    known = f"{plural(found.lans, 'LAN')}, {plural(found.attachments, 'attachment')}"
+    work = any(found.operations.values())
+    typer.echo(known if work else f"{known}: nothing to do")
+    for name, words in found.operations.items():
         typer.echo(f"{name}: " + ("nothing to do" if not words else f"{len(words)} operations"))
         for text in words:
             typer.echo(f"  {text}")

@@ -126,11 +126,12 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """What became of the frames from one place to another."""
+    """What became of the frames from one place to another; ``nodes`` are those of both."""
 
     src: str
     dst: str
     results: tuple[ClassResult, ...]
+    nodes: tuple[str, str]
 
     @property
     def ok(self) -> bool:
@@ -156,8 +157,8 @@ def cross(a: Site, b: Site, keys: Sequence[str], count: int) -> tuple[Way, Way]:
     a.forget(back)
     offset = 0 if a.node == b.node else difference_of_clocks(sent_there, came_there, sent_back, came_back)
     return (
-        Way(a.name, b.name, _judged(there, sent_there, came_there, offset)),
-        Way(b.name, a.name, _judged(back, sent_back, came_back, None if offset is None else -offset)),
+        Way(a.name, b.name, _judged(there, sent_there, came_there, offset), (a.node, b.node)),
+        Way(b.name, a.name, _judged(back, sent_back, came_back, None if offset is None else -offset), (b.node, a.node)),
     )
 
 

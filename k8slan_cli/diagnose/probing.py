@@ -212,6 +212,8 @@ def document(name: str, space: str, ways: Sequence[Way], faults: Sequence[str], 
             {
                 "from": way.src,
                 "to": way.dst,
+                "fromNode": way.nodes[0],
+                "toNode": way.nodes[1],
                 "passed": way.ok,
                 "classes": [
                     {

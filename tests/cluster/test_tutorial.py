@@ -41,7 +41,7 @@ CHANGING = (
     (r"\b\d+ sent, \d+ received\b", "FRAMES"),
     (r"\btap\d+\b", "TAP"),
     (r"-[b-z0-9]{6,10}-[b-z0-9]{5}\b", "-POD"),
-    (r"(  +\d+)+$", " NUMBERS"),
+    (r"(  +(✓ )?\d+)+$", " NUMBERS"),
     (r"─+", "─"),
     (r"═+", "═"),
     (r" +", " "),

@@ -117,7 +117,7 @@ class Machine:
 
 
 def _kernel() -> Path:
-    """The kernel's folder, with all else at hand that the guest has no network to fetch; skips where there is no guest."""
+    """The kernel's folder, once all is there that the guest could not fetch; skips where this machine cannot run it."""
     require("guest", platform.machine() == "x86_64", "the guest is made for x86_64")
     require("guest", os.geteuid() == 0, "needs root, for a guest that sees this machine's files")
     try:

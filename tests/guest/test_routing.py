@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 
 from k8slan_cli.kube.kinds import LANS
 from tests.cluster.harness import frr
-from tests.node.fabric import Node, eventually, fabric
+from tests.node.fabric import eventually, fabric
 from tests.support.agents import document, pods
 from tests.support.netns import Namespace
 from tests.unit.kube.fake_api import FakeApi

@@ -34,7 +34,7 @@ NAME = "vm"
 MAC = "02:aa:bb:cc:dd:01"
 PEER, GUEST = "10.97.0.1", "10.97.0.2"
 _MACHINE = "vm.kubevirt.io/name"
-_START_SECONDS, _MOVE_SECONDS = 120.0, 90.0
+_START_SECONDS, _MOVE_SECONDS = 120.0, 150.0
 
 
 SILENT = ""

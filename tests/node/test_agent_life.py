@@ -164,11 +164,11 @@ def dry_run(node: Node) -> str:
 
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(node: Node, pod: Namespace) -> None:
     lan = node.lan(spokes=["a"], peers=["192.0.2.9"], vni=7001)
-    assert dry_run(node).startswith("nothing to do: no LAN has attachments on this node")
+    assert dry_run(node) == "1 LAN, 0 attachments: nothing to do\n"
     assert not node.run.exists()
     with node.agent():
         node.add(pod, veth("a")).result()
-        assert dry_run(node) == f"{lan}: nothing to do\n"
+        assert dry_run(node) == f"1 LAN, 1 attachment: nothing to do\n{lan}: nothing to do\n"
     inside = node.inside(lan)
     inside.run("ip", "link", "set", "br0", "mtu", "1300")
     inside.run("ip", "link", "del", "vxlan0")
@@ -177,6 +177,7 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(node: Node, pod: Nam
     files = sorted(node.run.rglob("*"))
     said = dry_run(node)
     assert said.splitlines() == [
+        "1 LAN, 1 attachment",
         f"{lan}: 4 operations",
         "  set bridge br0: up, quiet, mtu 1446",
         "  create vxlan vxlan0 (vni 7001, port 4789, over eth0, local 192.0.2.1, mtu 1446)",
@@ -188,7 +189,7 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(node: Node, pod: Nam
     assert sorted(node.run.rglob("*")) == files
     with node.agent() as agent:
         assert [line.partition(": ")[2] for line in agent.log.operations()] == [
-            line.strip() for line in said.splitlines()[1:]
+            line.strip() for line in said.splitlines()[2:]
         ]
         node.delete(pod, veth("a")).ok()
 
@@ -199,6 +200,7 @@ def test_a_dry_run_sees_what_is_left_of_a_lan_that_is_gone(node: Node, pod: Name
         node.add(pod, veth("a")).result()
     (node.files / f"{lan}.yaml").unlink()
     assert dry_run(node).splitlines() == [
+        "0 LANs, 1 attachment",
         f"{lan}: 2 operations",
         "  delete ap, vxlan0, br0",
         f"  delete namespace {lan}",

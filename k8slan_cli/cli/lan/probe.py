@@ -140,7 +140,8 @@ def report(
     for note in notes:
         yield from text.paragraph(note, limit, "note: ", "      ")
     if any(not _silent(way) for way in ways) and not again:
-        yield from (_by_class(ways, limit) if len(ways) <= _WIDE else _by_way(ways, limit))
+        few = len(ways) <= _WIDE
+        yield from _by_class(ways, limit) if few else _by_ends(ways, limit) or _by_way(ways, limit)
         yield ""
     for way in ways:
         yield from _failures(way, limit)
@@ -163,7 +164,8 @@ def _by_class(ways: Sequence[Way], limit: int | None) -> Iterator[str]:
 
     marks = [chr(ord("A") + i) for i in range(len(ways))]
     for mark, way in zip(marks, ways, strict=True):
-        yield f"{mark}  {way.src} → {way.dst}"
+        here, there = way.nodes
+        yield f"{mark}  {way.src} → {way.dst}  ({f'on {here}' if here == there else f'{here} → {there}'})"
     yield ""
     by_key = [{result.key: result for result in way.results} for way in ways]
     rows = [
@@ -175,9 +177,29 @@ def _by_class(ways: Sequence[Way], limit: int | None) -> Iterator[str]:
 
 
 def _cell(result: Any) -> str:
+    from k8slan_cli.cli.lan.text import TICK
+
     if not result.ok:
         return str(result.verdict)
-    return "passed" if result.latency is None else f"{max(result.latency, 0):.0f}"
+    return TICK if result.latency is None else f"{TICK} {max(result.latency, 0):.0f}"
+
+
+def _by_ends(ways: Sequence[Way], limit: int | None) -> list[str]:
+    """A row for each sender, a column for each receiver; nothing if that does not fit, or does not go to a terminal."""
+    from k8slan_cli.cli.lan.text import TICK, Column, Table
+
+    ends = list(dict.fromkeys(end for way in ways for end in (way.src, way.dst)))
+    found = {(way.src, way.dst): way for way in ways}
+
+    def cell(src: str, dst: str) -> str:
+        if not (way := found.get((src, dst))):
+            return "·" if src == dst else ""
+        return TICK if way.ok else f"{sum(result.ok for result in way.results)}/{len(way.results)}"
+
+    rows = [[str(n), src, *(cell(src, dst) for dst in ends)] for n, src in enumerate(ends, start=1)]
+    columns = [Column("#"), Column("FROM, TO →", middle=True), *(Column(str(n)) for n in range(1, len(ends) + 1))]
+    table = Table(columns, rows, None)
+    return list(table.lines()) if limit and table.width <= limit else []
 
 
 def _by_way(ways: Sequence[Way], limit: int | None) -> Iterator[str]:

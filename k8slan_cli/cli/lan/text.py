@@ -23,6 +23,8 @@ from k8slan_cli.picture.text import cut
 _GAP = 2
 _SHORTEST = 6  # columns that a cell keeps
 _PROSE = 32  # columns that prose is given before others are left out
+TICK = "✓"
+"""What goes before all that is as it should be."""
 _GOOD, _BAD, _QUIET = GREEN, RED, GREY
 _COLOURS = {
     "True": _GOOD,
@@ -113,6 +115,11 @@ class Table:
         """The headings of the columns that the terminal is too narrow for."""
         return [column.head for i, column in enumerate(self._columns) if i not in self._chosen]
 
+    @property
+    def width(self) -> int:
+        """How wide it is, in columns of the terminal."""
+        return _total(self._wide, self._chosen)
+
     def shown(self, row: Sequence[str]) -> list[str]:
         """What of a row is shown."""
         return [row[i] for i in self._chosen]
@@ -164,8 +171,8 @@ def left_out(heads: Iterable[str], limit: int | None) -> Iterator[str]:
 
 
 def coloured(text: str) -> str:
-    """A word that says how something is, in its colour."""
-    colour = _COLOURS.get(text)
+    """A word or a mark that says how something is, in its colour."""
+    colour = _GOOD if text.startswith(TICK) else _COLOURS.get(text)
     return f"{colour}{text}{PLAIN}" if colour and _colours() else text
 
 

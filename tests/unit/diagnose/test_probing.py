@@ -120,7 +120,7 @@ def way(src: str, dst: str, **bad: Verdict) -> Way:
         arrived = 0 if verdict is Verdict.DROPPED else 3
         return ClassResult(key=key, verdict=verdict, sent=3, arrived=arrived, latency=50.4 if arrived else None)
 
-    return Way(src, dst, tuple(map(result, KEYS)))
+    return Way(src, dst, tuple(map(result, KEYS)), ("w1", "w2" if dst == "b" else "w1"))
 
 
 def test_programs_get_all_of_it() -> None:

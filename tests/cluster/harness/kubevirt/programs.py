@@ -31,12 +31,22 @@ _FILES = (
     "manifests/generated/rbac-operator.authorization.k8s.yaml.in",
 )
 
-_SPARE = {
+_CHANGES = {
     "pkg/network/driver/nmstate/spec.go": (b"&vishnetlink.Dummy{}", b'&vishnetlink.Veth{PeerName: "x" + iface.Name}'),
     "pkg/network/driver/nmstate/types.go": (b'"dummy"', b'"veth"'),
+    "pkg/safepath/safepath.go": (
+        b'fmt.Errorf("failed making the directory %v: %w", path, err)',
+        b'&os.PathError{Op: "mkdirat", Path: path.String(), Err: err}',
+    ),
 }
-"""A kind of device that kernels of test machines lack, and one that they have. With its ``bridge``, KubeVirt leaves one
-in the launcher's pod that has name and addresses of the pod's interface; no frame goes through it."""
+"""What is changed in KubeVirt, and to what.
+
+A kind of device that kernels of test machines lack, and one that they have: with its ``bridge``, KubeVirt leaves one in
+the launcher's pod that has name and addresses of the pod's interface; no frame goes through it.
+
+And an error that its callers look for by os.IsExist, which sees none that is wrapped: where a migration's target is
+prepared twice, the folder of the kernel that a VM boots is there already, and the migration did not come to its end.
+"""
 
 
 _NAME = "kubevirt-programs"
@@ -81,11 +91,11 @@ def _build(folder: Path) -> None:
 
 def _change(source: Path, copy: Path) -> None:
     subprocess.run(["cp", "--recursive", "--no-preserve=mode", str(source), str(copy)], check=True)
-    for name, (lacking, there) in _SPARE.items():
-        before = (copy / name).read_bytes()
-        if before.count(lacking) != 1:
+    for name, (before, after) in _CHANGES.items():
+        text = (copy / name).read_bytes()
+        if text.count(before) != 1:
             raise BuildError(f"{name} of KubeVirt {KUBEVIRT} is not as it was")
-        (copy / name).write_bytes(before.replace(lacking, there))
+        (copy / name).write_bytes(text.replace(before, after))
 
 
 def _packages(names: tuple[str, ...]) -> list[str]:

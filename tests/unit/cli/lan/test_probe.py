@@ -25,9 +25,9 @@ def told(*ways: Way, faults: tuple[str, ...] = (), notes: tuple[str, ...] = ()) 
 def test_a_pair_is_told_by_class() -> None:
     text = told(way("a", "b"), way("b", "a", lldp=Verdict.CHANGED))
     lines = text.splitlines()
-    assert lines[:2] == ["A  a → b", "B  b → a"]
-    assert any(line.split() == ["STP", "50", "50"] for line in lines)
-    assert any(line.split() == ["LLDP", "50", "changed"] for line in lines)
+    assert lines[:2] == ["A  a → b  (w1 → w2)", "B  b → a  (on w1)"]
+    assert any(line.split() == ["STP", "✓", "50", "✓", "50"] for line in lines)
+    assert any(line.split() == ["LLDP", "✓", "50", "changed"] for line in lines)
     assert "b → a: LLDP: changed (to 01:80:c2:00:00:0e" in text
     assert lines[-1] == f"1 of {len(KEYS)} frame classes failed"
 
@@ -38,6 +38,16 @@ def test_many_ways_are_told_one_on_a_line() -> None:
     assert lines[0].split() == ["FROM", "TO", "PASSED", "MEDIAN", "µs"]
     assert lines[1].split() == ["a", "b", f"{len(KEYS)}/{len(KEYS)}", "50"]
     assert lines[-1].startswith(f"all {len(KEYS)} classes of frames passed on 6 ways")
+
+
+def test_many_ways_are_told_as_a_matrix_in_a_terminal_that_is_wide_enough() -> None:
+    ways = [way(src, dst) for src, dst in itertools.permutations("abc", 2)]
+    ways[1] = way("a", "c", lldp=Verdict.DROPPED)
+    head, *lines = probe.report(ways, [], [], KEYS, limit=80)
+    assert head.split() == ["#", "FROM,", "TO", "→", "1", "2", "3"]
+    assert lines[0].split() == ["1", "a", "·", "✓", f"{len(KEYS) - 1}/{len(KEYS)}"]
+    assert [line.split() for line in lines[1:3]] == [["2", "b", "✓", "·", "✓"], ["3", "c", "✓", "✓", "·"]]
+    assert next(probe.report(ways, [], [], KEYS, limit=20)).startswith("FROM")
 
 
 def test_where_nothing_passes_a_line_is_enough() -> None:
