@@ -38,8 +38,7 @@ class Server:
             self._cluster.kubectl.within(SYSTEM).apply(
                 *(manifests.render(part, Settings(namespace=SYSTEM)) for part in _PARTS)
             )
-            crds = ("customresourcedefinitions/lans.lan.k8slan.io", "customresourcedefinitions/vteps.lan.k8slan.io")
-            self._cluster.kubectl.wait("--for=condition=Established", *crds)
+            self._cluster.kubectl.established("lans.lan.k8slan.io", "vteps.lan.k8slan.io")
         except BaseException:
             self.close()
             raise

@@ -32,7 +32,7 @@ def rights(cluster: Cluster) -> str:
     space = "kube-system"
     for part in (Part.CRD, Part.VTEP_CRD, Part.RBAC):
         cluster.kubectl.within(space).apply(manifests.render(part, Settings(namespace=space)))
-    cluster.kubectl.wait("--for=condition=Established", "customresourcedefinitions", "--all")
+    cluster.kubectl.established("lans.lan.k8slan.io", "vteps.lan.k8slan.io")
     return space
 
 

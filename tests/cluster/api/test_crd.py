@@ -23,7 +23,7 @@ CRD = "customresourcedefinitions/lans.lan.k8slan.io"
 def crd(cluster: Cluster) -> None:
     """The CRD of this checkout."""
     cluster.kubectl.apply(manifests.render(Part.CRD, Settings()))
-    cluster.kubectl.wait("--for=condition=Established", CRD)
+    cluster.kubectl.established("lans.lan.k8slan.io")
 
 
 @pytest.fixture

@@ -92,6 +92,16 @@ class Kubectl:
         """Return when there is an object of a name; kubectl's own ``wait`` knows this since 1.31 only."""
         self.until(kind, f"--field-selector=metadata.name={name}", holds=lambda _: True, timeout=timeout, what="there")
 
+    def established(self, *crds: str) -> None:
+        """Wait until CustomResourceDefinitions are served; kubectl's own ``wait`` fails at one with no conditions yet."""
+
+        def served(crd: Object) -> bool:
+            conditions = crd.get("status", {}).get("conditions") or []
+            return any((each["type"], each["status"]) == ("Established", "True") for each in conditions)
+
+        for crd in crds:
+            self.until("crd", f"--field-selector=metadata.name={crd}", holds=served, what="established")
+
     def watch(self, *arguments: str, timeout: float) -> Iterator[Object]:
         """Each state of the selected objects, the present ones first, until ``timeout`` seconds are over.
 

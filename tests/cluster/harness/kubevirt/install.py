@@ -23,7 +23,7 @@ def install(kubectl: Kubectl) -> None:
     """Install it, and return when it runs VMs. Raises KubectlError with what is missing."""
     inside = kubectl.within(NAMESPACE)
     inside.apply(*_operator(programs.folder() / "source" / "manifests" / "generated"))
-    inside.wait("--for=condition=Established", "crd/kubevirts.kubevirt.io")
+    inside.established("kubevirts.kubevirt.io")
     inside.apply(_kubevirt())
     inside.wait("--for=condition=Available", "kubevirt/kubevirt", timeout=_SECONDS)
 
