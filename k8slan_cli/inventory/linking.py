@@ -208,14 +208,19 @@ def merge(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def told(lan: Lan, name: str) -> str:
+    """What is wanted of a link: ``down; rate 1Mbit``, "" for nothing."""
+    found = dict(lan.links).get(name) or Link()
+    return "; ".join(filter(None, ["down" if name in lan.pulled else "", found.words]))
+
+
 def words(lan: Lan, end: End, state: State | None, *, would: bool = False) -> str:
     """What has been done, or ``would`` be: that the link is ``state`` now, or else all that it is."""
     where = f"{end.who} on LAN {lan.ref} {'would be' if would else 'is'}"
     if state is None:
-        found = dict(lan.links).get(end.name) or Link()
-        down = ["down"] if end.name in lan.pulled else []
-        told = "; ".join(filter(None, [*down, found.words])) or "up, and frames pass as they come"
-        return f"{where} {told}{f', until {found.until}' if found.until else ''}"
+        until = (dict(lan.links).get(end.name) or Link()).until
+        what = told(lan, end.name) or "up, and frames pass as they come"
+        return f"{where} {what}{f', until {until}' if until else ''}"
     other = lan.other_end(end.name)
     if other is None:
         return f"{where} {state}"

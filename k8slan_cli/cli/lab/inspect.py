@@ -83,14 +83,19 @@ def _lab(here: Here, name: str) -> dict[str, Any]:
         pod["metadata"]["labels"].get(names.LAB_NODE_LABEL, ""): pod
         for pod in state.pods(here.cluster, here.namespace, short)
     }
-    ends = _ends(found)
+    ends, wanted = _ends(found)
     nodes = [
         _node(target, document, pods, why.get(target, ""))
         for target, document in found.items()
         if target.kind in (kinds.DEPLOYMENTS, kinds.VMS)
     ]
     links = [
-        {"lan": target.name, "ends": ends.get(target.name, []), "state": why.get(target) or _READY}
+        {
+            "lan": target.name,
+            "ends": ends.get(target.name, []),
+            "state": why.get(target) or _READY,
+            "wanted": wanted.get(target.name, {}),
+        }
         for target in found
         if target.kind == kinds.LANS
     ]
@@ -124,19 +129,24 @@ def _node(target: Ref, document: Document, pods: Mapping[str, Document], why: st
     }
 
 
-def _ends(found: Mapping[Ref, Document]) -> dict[str, list[str]]:
-    """What is plugged into each LAN, as the lab's file says it: ``r1:eth1``."""
-    from k8slan_cli.inventory import lans
+def _ends(found: Mapping[Ref, Document]) -> tuple[dict[str, list[str]], dict[str, dict[str, str]]]:
+    """What is plugged into each LAN, as the lab's file says it: ``r1:eth1``; and what is wanted of such links."""
+    from k8slan_cli.inventory import lans, linking
     from k8slan_cli.kube import kinds
     from k8slan_cli.plan.pods import sockets
 
     plugs = {nad: end for target, document in found.items() for nad, end in _plugs(target, document)}
     ends: dict[str, list[str]] = {}
+    wanted: dict[str, dict[str, str]] = {}
     for target, document in found.items():
         lan = lans.read(document).lan if target.kind == kinds.LANS else None
-        if lan is not None:
-            ends[target.name] = [plugs[ref.name] for ref, _ in sockets(lan, lan.forms) if ref.name in plugs]
-    return ends
+        if lan is None:
+            continue
+        here = {plugs[ref.name]: socket.spoke for ref, socket in sockets(lan, lan.forms) if ref.name in plugs}
+        ends[target.name] = list(here)
+        words = {end: linking.told(lan, spoke) for end, spoke in here.items() if spoke}
+        wanted[target.name] = {end: each for end, each in words.items() if each}
+    return ends, wanted
 
 
 def _plugs(target: Ref, document: Document) -> list[tuple[str, str]]:
@@ -173,6 +183,19 @@ def _nodes(found: Mapping[str, Any], wanted: out.Output) -> Any:
 def _links(found: Mapping[str, Any], wanted: out.Output) -> Any:
     from k8slan_cli.cli.lan import text
 
-    columns = [text.Column("ENDS", prose=True), text.Column("STATE", prose=True), text.Column("LAN", 1, middle=True)]
-    rows = [[" ".join(link["ends"]), link["state"], link["lan"]] for link in found["links"]]
+    columns = [
+        text.Column("ENDS", prose=True),
+        text.Column("STATE", prose=True),
+        text.Column("LINKS", prose=True),
+        text.Column("LAN", 1, middle=True),
+    ]
+    rows = [
+        [
+            " ".join(link["ends"]),
+            link["state"],
+            "; ".join(f"{end} {words}" for end, words in link["wanted"].items()),
+            link["lan"],
+        ]
+        for link in found["links"]
+    ]
     return text.Table(columns, rows, wanted.limit())

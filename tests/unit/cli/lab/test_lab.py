@@ -275,6 +275,12 @@ def test_a_lab_is_shown_as_its_file_has_it(k8slan: Workstation, topology: Path) 
     found = json.loads(k8slan("lab", "inspect", "two", "-o", "json").stdout)
     assert [node["name"] for node in found["nodes"]] == ["r1", "r2"]
     assert found["links"][0]["ends"] == ["r1:eth1", "r2:e1-1"]
+    assert found["links"][0]["wanted"] == {}
+    [lan] = [path for path in k8slan.api.objects if "/lans/" in path]
+    spec = k8slan.api.objects[lan]["spec"]
+    k8slan.api.update(lan, spec={**spec, "links": {spec["spokes"][1]: {"state": "down", "rate": "1Mbit"}}})
+    shown = k8slan("lab", "inspect", "two").stdout
+    assert re.search(r"^r1:eth1 r2:e1-1 +Ready +r2:e1-1 down; rate 1Mbit +two-r1", shown, re.MULTILINE)
 
 
 def test_labs_are_listed(k8slan: Workstation, topology: Path) -> None:
