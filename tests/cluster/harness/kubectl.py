@@ -93,7 +93,7 @@ class Kubectl:
         self.until(kind, f"--field-selector=metadata.name={name}", holds=lambda _: True, timeout=timeout, what="there")
 
     def established(self, *crds: str) -> None:
-        """Wait until CustomResourceDefinitions are served; kubectl's own ``wait`` fails at one with no conditions yet."""
+        """Wait until CustomResourceDefinitions are served; kubectl's ``wait`` fails at one that has no conditions."""
 
         def served(crd: Object) -> bool:
             conditions = crd.get("status", {}).get("conditions") or []
