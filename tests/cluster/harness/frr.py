@@ -12,9 +12,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.cluster.harness import archive, build
+from tests.cluster.harness import archive, build, debs
 from tests.cluster.harness.archive import Entry, Image
-from tests.cluster.harness.kubevirt import debian
 from tests.cluster.harness.versions import BUSYBOX, KUBEVIRT_DEBIAN
 
 FRR_IMAGE = "localhost/k8slan-frr:1"
@@ -60,8 +59,8 @@ def _made(say: Callable[[str], None]) -> Path:
 def _make(folder: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="k8slan-frr-") as scratch:
         root = Path(scratch) / "root"
-        for package in _fetch(Path(scratch)):
-            debian._run("dpkg-deb", "--extract", str(package), str(root))
+        for package in debs.fetch(Path(scratch), KUBEVIRT_DEBIAN, "frr"):
+            debs.unpack(package, root)
         layer = Path(scratch) / "layer.tar"
         applets = subprocess.run([BUSYBOX, "--list"], capture_output=True, text=True, check=True).stdout.split()
         with tarfile.open(layer, "w", format=tarfile.PAX_FORMAT) as tar:
@@ -78,32 +77,8 @@ def _make(folder: Path) -> None:
         shown = Image(name=FRR_IMAGE, layers=(layer,), entrypoint=("/bin/sh", "/start"), path="/bin:/usr/bin")
         archive.write(folder / "image.tar", [shown])
         (folder / "root").mkdir()
-        debian._run("tar", "--extract", f"--file={layer}", f"--directory={folder / 'root'}")
+        debs.run("tar", "--extract", f"--file={layer}", f"--directory={folder / 'root'}")
 
 
 def _wanted(info: tarfile.TarInfo) -> tarfile.TarInfo | None:
     return None if info.isdir() and Path(info.name).name in _UNWANTED else info
-
-
-def _fetch(folder: Path) -> list[Path]:
-    """Download frr and what it depends on, by an apt with a state of its own."""
-    for name in ("state/lists/partial", "cache/archives/partial"):
-        (folder / name).mkdir(parents=True)
-    (folder / "status").touch()
-    (folder / "sources").write_text(f"deb [signed-by={debian._KEYS}] {debian._mirror()} {KUBEVIRT_DEBIAN} main\n")
-    settings = {
-        "Dir::Etc::sourcelist": folder / "sources",
-        "Dir::Etc::sourceparts": "/dev/null",
-        "Dir::State": folder / "state",
-        "Dir::State::status": folder / "status",
-        "Dir::Cache": folder / "cache",
-        "APT::Sandbox::User": "root",
-        "APT::Install-Recommends": "false",
-        "Acquire::Languages": "none",
-        "Acquire::Retries": "3",
-        "Binary::apt-get::APT::Keep-Downloaded-Packages": "true",
-    }
-    options = [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
-    debian._run("apt-get", *options, "-qq", "update")
-    debian._run("apt-get", *options, "-qq", "--yes", "--download-only", "install", "frr")
-    return list((folder / "cache" / "archives").glob("*.deb"))
