@@ -1,8 +1,9 @@
 """What the agent says of itself in the cluster: this node's VTEP of each LAN in which it takes part.
 
 A VTEP is there from the first attachment until the LAN's namespace is gone from this node. It is written on change
-only: the first change at once, what follows within a tenth of a second after it together. Nothing of an attachment
-waits for this: with the API server away it is made up for later.
+only: the first change at once, what follows within a tenth of a second after it together, and where changes do not
+end, as of a NIC whose carrier comes and goes, once in a second. Nothing of an attachment waits for this: with the API
+server away it is made up for later.
 
 What was written last is always known before something is written, from the answer to the last write, from the watch,
 or else by asking: the claims of ports depend on it (lan/vtep.py), over restarts of the agent too.
@@ -36,7 +37,8 @@ from k8slan_cli.plan.uplinks import opened_in
 log = logging.getLogger(__name__)
 
 DEGRADED = "Degraded"
-_TOGETHER_SECONDS = 0.1
+_TOGETHER_SECONDS, _RESTLESS_SECONDS = 0.1, 1.0
+"""How long changes are gathered after a write, and how long at the most, where each time there have been some."""
 _LONGEST_SECONDS = 10.0
 """The longest pause before a write is tried again."""
 _AT_ONCE = 8
@@ -152,6 +154,7 @@ class Publisher:
 
     async def _publish(self, lan: LanRef) -> None:
         pauses, told = Backoff(limit=_LONGEST_SECONDS), ""
+        together = _TOGETHER_SECONDS
         try:
             while lan in self._dirty:
                 self._dirty.discard(lan)
@@ -168,8 +171,9 @@ class Publisher:
                 else:
                     pauses.reset()
                     told = ""
-                    if changed:
-                        await self._pause(_TOGETHER_SECONDS)
+                    if changed or together > _TOGETHER_SECONDS:
+                        await self._pause(together)
+                        together = min(2 * together, _RESTLESS_SECONDS)
         finally:
             self._busy.discard(lan)
 

@@ -29,7 +29,7 @@ from tests.support.require import require
 
 BOOT_SECONDS = 180
 """Deadline of the first report, which comes after some ten seconds of a processor."""
-TEST_SECONDS = 120
+TEST_SECONDS = 240
 """Deadline of any other."""
 MEMORY = "1G"
 

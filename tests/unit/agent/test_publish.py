@@ -288,6 +288,24 @@ def test_the_first_change_is_written_at_once_and_those_that_follow_together(play
     play(body)
 
 
+def test_changes_that_do_not_end_are_written_once_in_a_second(play: Callable[[Play], None]) -> None:
+    async def body(rig: Rig) -> None:
+        await rig.settle()
+        for _ in range(50):
+            rig.attach("a")
+            await asyncio.sleep(0.05)
+            rig.detach("a")
+            rig.attach("b")
+            await asyncio.sleep(0.05)
+            rig.detach("b")
+        assert rig.writes() <= 9  # in five seconds: at 0, 0.1, 0.3, 0.7, 1.5, 2.5, …
+        rig.attach("c")
+        await asyncio.sleep(1.1)
+        assert [port.spoke for port in rig.there.ports] == ["c"]
+
+    play(body)
+
+
 def test_what_is_no_change_is_not_written(play: Callable[[Play], None]) -> None:
     async def body(rig: Rig) -> None:
         rig.attach("a", "b")
