@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tests.cluster.harness import build
 from tests.cluster.harness.cluster import Cluster, folder, names
+from tests.cluster.harness.kubevirt import images as virtual
 
 
 def main() -> int:
@@ -17,7 +18,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.cluster.harness", description=__doc__)
     parser.add_argument("--name", default="dev", help="the cluster's name (default: dev)")
     verbs = parser.add_subparsers(dest="verb", required=True)
-    verbs.add_parser("build", help="build what is missing, start nothing")
+    making = verbs.add_parser("build", help="build what is missing, start nothing")
+    making.add_argument("--kubevirt", action="store_true", help="KubeVirt as well")
     up = verbs.add_parser("up", help="start a cluster that stays")
     up.add_argument("--nodes", type=int, default=2)
     up.add_argument("--kubevirt", action="store_true", help="with KubeVirt in it, which takes longer")
@@ -37,6 +39,8 @@ def main() -> int:
     match wanted.verb:
         case "build":
             build.everything(_say)
+            if wanted.kubevirt:
+                virtual.archive(_say)
         case "up":
             _up(wanted.name, wanted.nodes, wanted.image, kubevirt=wanted.kubevirt)
         case "down":
