@@ -81,6 +81,11 @@ class Segment:
     ends: tuple[End, ...] = ()
 
     @property
+    def key(self) -> str:
+        """Return what tells it from all others, and from devices by their keys."""
+        return f"lan:{self.ref}"
+
+    @property
     def name(self) -> str:
         """Return what it is called in a picture."""
         return str(self.ref) if self.apart else self.ref.name

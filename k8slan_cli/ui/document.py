@@ -17,7 +17,7 @@ from k8slan_cli.inventory.lans import Found
 from k8slan_cli.inventory.occupancy import Users
 from k8slan_cli.lan import links
 from k8slan_cli.picture import topology
-from k8slan_cli.picture.layout import Plan
+from k8slan_cli.picture.layout.plan import Plan
 from k8slan_cli.picture.topology import ATTACHED, End, Segment, Topology
 
 Document = dict[str, Any]

@@ -27,6 +27,7 @@ from k8slan_cli.kube.client import ApiError
 from k8slan_cli.kube.kinds import Document
 from k8slan_cli.lan.model import KIND, LanRef
 from k8slan_cli.picture import layout
+from k8slan_cli.picture.layout.plan import Plan
 from k8slan_cli.picture.topology import Topology
 from k8slan_cli.plan.pods import decode_pod
 from k8slan_cli.ui import document as docs
@@ -276,7 +277,7 @@ def _sources(space: str) -> dict[str, Selection]:
 
 
 @functools.lru_cache(maxsize=1)
-def _plan(still: Topology) -> layout.Plan:
+def _plan(still: Topology) -> Plan:
     """Return where things are drawn: that is worked out anew when somebody comes or goes, and at no other change."""
     return layout.arrange(still)
 

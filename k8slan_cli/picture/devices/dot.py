@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from k8slan_cli.picture.layout import about, bus_key, bus_name, title, trouble
 from k8slan_cli.picture.topology import DOWN, VM, WAITING, End, Segment, Topology
+from k8slan_cli.picture.words import bus_name, device_about, device_name, trouble
 
 _BUS = 'shape=box, style=filled, color="#d9730d", fillcolor="#d9730d", fontcolor=white'
 
@@ -16,12 +16,12 @@ def write(topology: Topology, heading: str = "") -> str:
     lines += ['  edge [fontname="monospace", fontsize=10]']
     lines += [f"  label={quoted(heading)}"] * bool(heading)
     for device in topology.devices:
-        words = "\n".join(filter(None, (title(device), about(device))))
+        words = "\n".join(filter(None, (device_name(device), device_about(device))))
         style = {VM: ', style="", peripheries=2'}.get(device.kind, "")
         style += ', style="dotted"' * (device.state == WAITING)
         lines.append(f"  {quoted(device.key)} [label={quoted(words)}{style}]")
     for segment in topology.lans:
-        key = quoted(bus_key(segment))
+        key = quoted(segment.key)
         if segment.line:
             one, two = segment.ends
             lines.append(f"  {quoted(one.device)} -- {quoted(two.device)} {_marks(one, two, lan=segment)}")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from k8slan_cli.picture.layout import about, bus_name, title, trouble
 from k8slan_cli.picture.mermaid import quoted
 from k8slan_cli.picture.topology import DOWN, HOST, VM, WAITING, End, Segment, Topology
+from k8slan_cli.picture.words import bus_name, device_about, device_name, trouble
 
 _SHAPES = {VM: ("[[", "]]"), HOST: ("[/", "/]")}
 
@@ -16,7 +16,7 @@ def write(topology: Topology, heading: str = "") -> str:
     numbers = {device.key: number for number, device in enumerate(topology.devices)}
     for device in topology.devices:
         opening, closing = _SHAPES.get(device.kind, ("(", ")"))
-        words = "<br>".join(filter(None, (title(device), about(device))))
+        words = "<br>".join(filter(None, (device_name(device), device_about(device))))
         lines.append(f"  d{numbers[device.key]}{opening}{quoted(words)}{closing}")
     for number, segment in enumerate(topology.lans):
         if segment.line:

@@ -1,4 +1,4 @@
-"""Writes a topology as SVG that stands alone, readable on light and dark: boxes, wires and buses as layout.py has them.
+"""Writes a topology as SVG that stands alone, readable on light and dark: boxes, wires and buses as layout has them.
 
 Each device, wire and bus says as a tooltip all that is known of it. ``data-device``, ``data-lan`` and ``data-link``
 tell programs what is what. Pure.
@@ -10,9 +10,11 @@ from collections.abc import Iterator, Sequence
 
 from k8slan_cli.picture import layout
 from k8slan_cli.picture.devices import signs
-from k8slan_cli.picture.layout import CHAR, LINE, PAD, SMALL, Box, Bus, Label, Plan, Wire
+from k8slan_cli.picture.layout.measures import BOX, CHAR, LINE, PAD, SMALL
+from k8slan_cli.picture.layout.plan import Box, Bus, Label, Plan, Wire
 from k8slan_cli.picture.svg import PALETTE, xml
 from k8slan_cli.picture.topology import HOST, MIGRATING, READY, UNKNOWN, VM, WAITING, End, Segment, Topology
+from k8slan_cli.picture.words import bus_name, device_about, device_name
 
 MARGIN = 24
 LEGEND = {
@@ -118,7 +120,7 @@ def _bus(bus: Bus) -> Iterator[str]:
     words = xml("\n".join([_lan(bus.segment), *map(_end, bus.segment.ends)]))
     for bar in bus.bars:
         yield f'<path class="bus{ill}" data-lan="{ref}" d="{_path(bar)}"><title>{words}</title></path>'
-    name = layout.bus_name(bus.segment)
+    name = bus_name(bus.segment)
     yield f'<text class="title{ill}" x="{bus.x:.0f}" y="{bus.y:.0f}">{xml(name)}<title>{words}</title></text>'
 
 
@@ -139,9 +141,9 @@ def _box(box: Box, ends: Sequence[tuple[Segment, End]]) -> Iterator[str]:
         f'<rect class="{kind}" x="{box.x:.0f}" y="{box.y:.0f}" width="{box.width:.0f}" height="{box.height:.0f}"'
         f' rx="{0 if kind == VM else 6}"/>'
     )
-    first, second = layout.title(device), layout.about(device)
+    first, second = device_name(device), device_about(device)
     x, middle = box.x + PAD, box.y + box.height / 2
-    low = box.height < layout.BOX or not second  # then all is on one line
+    low = box.height < BOX or not second  # then all is on one line
     yield f'<text class="title" x="{x:.0f}" y="{middle + 4 if low else middle - 2:.0f}">{xml(first)}</text>'
     if second:
         x, y = (x + (len(first) + 1) * CHAR, middle + 4) if low else (x, middle + 13)

@@ -18,7 +18,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from k8slan_cli.picture.layout import CROWD, bus_name, trouble
+from k8slan_cli.picture.layout.measures import CROWD
 from k8slan_cli.picture.text import ASCII, cut
 from k8slan_cli.picture.topology import (
     ATTACHED,
@@ -34,6 +34,7 @@ from k8slan_cli.picture.topology import (
     Segment,
     Topology,
 )
+from k8slan_cli.picture.words import bus_name, trouble
 
 _WIRES = {UP: "─", DOWN: "╳", WAITING: "┄"}
 _NAME, _WORDS = 24, 12  # columns that names may have, and that words in a wire are given at least

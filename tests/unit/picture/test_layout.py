@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from k8slan_cli.picture import layout
-from k8slan_cli.picture.layout import Box, Plan
+from k8slan_cli.picture.layout.plan import Box, Plan
 from k8slan_cli.picture.topology import Device, Topology
 from tests.unit.picture.labs import LABS, Lab, clos, ring, star
 
@@ -136,10 +136,3 @@ def test_the_longest_names_lose_their_middle() -> None:
     device = Device(key="k", name="n" * 200, node="m" * 200)
     (box,) = layout.arrange(Topology(devices=(device,))).boxes
     assert box.width < 250
-
-
-def test_places_for_other_drawings() -> None:
-    places = layout.place(LABS["busy"].topology)
-    assert {"lab/spine1", "lab/web", "lan:lab/blue", "lan:lab/empty"} <= set(places)
-    assert "lan:lab/inet" not in places, "a LAN of two is a wire"
-    assert len(set(places.values())) == len(places)
