@@ -64,6 +64,11 @@ class End:
     impairment: str = ""
     note: str = ""
 
+    @property
+    def remarks(self) -> str:
+        """Return what there is to say of it."""
+        return ", ".join(filter(None, (self.impairment, self.note)))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:
@@ -89,6 +94,11 @@ class Segment:
     def name(self) -> str:
         """Return what it is called in a picture."""
         return str(self.ref) if self.apart else self.ref.name
+
+    @property
+    def ill(self) -> bool:
+        """Return whether it is known not to be ready."""
+        return self.state not in (READY, UNKNOWN)
 
     @property
     def line(self) -> bool:

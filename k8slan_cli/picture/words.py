@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from k8slan_cli.picture.topology import ATTACHED, HOST, READY, UNKNOWN, VM, WAITING, Device, End, Segment
+from k8slan_cli.picture.topology import ATTACHED, HOST, VM, WAITING, Device, End, Segment
 
 _NAME, _LABEL = 24, 44
 """Characters of a name and of what stands at a wire's end; longer ones lose their middle."""
@@ -27,7 +27,7 @@ def bus_name(segment: Segment) -> str:
 
 def trouble(segment: Segment) -> str:
     """Return what is wrong with a LAN, in its controller's word, after a space; "" of nothing."""
-    return "" if segment.state in (READY, UNKNOWN) else f" {segment.state}"
+    return f" {segment.state}" if segment.ill else ""
 
 
 def end_words(end: End, segment: Segment, *, named: bool = False) -> tuple[str, bool]:
@@ -38,8 +38,7 @@ def end_words(end: End, segment: Segment, *, named: bool = False) -> tuple[str, 
     first = segment.line and end is segment.ends[0]
     wrong = trouble(segment).strip() if first else ""
     lan = f"· {segment.name}" if first and named else ""
-    words = ", ".join(filter(None, (end.impairment, end.note)))
-    text = " ".join(filter(None, (end.interface, lan, wrong, words)))
+    text = " ".join(filter(None, (end.interface, lan, wrong, end.remarks)))
     return _shown(text, _LABEL), bool(wrong or (end.note and end.link != WAITING))
 
 

@@ -5,7 +5,7 @@ Pure functions from a topology to text; ``layout`` says where things are in SVG.
 
 from __future__ import annotations
 
-from k8slan_cli.picture.topology import ATTACHED, DOWN, HOST, MIGRATING, READY, UNKNOWN, VM, WAITING, Topology
+from k8slan_cli.picture.topology import DOWN, HOST, MIGRATING, VM, WAITING, Topology
 
 
 def heading(topology: Topology, of: str = "") -> str:
@@ -26,10 +26,7 @@ def signs(topology: Topology) -> list[str]:
         "down": any(end.link == DOWN for end in ends),
         "waiting": any(end.link == WAITING for end in ends) or any(d.state == WAITING for d in topology.devices),
         "impaired": any(end.impairment for end in ends),
-        "ill": any(segment.state not in (READY, UNKNOWN) for segment in topology.lans),
+        "ill": any(segment.ill for segment in topology.lans),
         "count": any(device.count > 1 for device in topology.devices),
     }
     return [sign for sign, is_there in there.items() if is_there]
-
-
-__all__ = ["ATTACHED", "heading", "signs"]

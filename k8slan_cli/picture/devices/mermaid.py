@@ -35,8 +35,7 @@ def _wire(*ends: End) -> str:
 
 
 def _end(end: End) -> str:
-    words = ", ".join(filter(None, (end.impairment, end.note)))
-    return f"{end.interface} ({words})" if words else end.interface
+    return f"{end.interface} ({end.remarks})" if end.remarks else end.interface
 
 
 def _lan(segment: Segment) -> str:

@@ -48,9 +48,8 @@ def _table(topology: Topology) -> Iterator[str]:
         for end in segment.ends:
             device = devices[end.device]
             name = device.name + (f" ×{device.count}" if device.count > 1 else "") + " (VM)" * (device.kind == VM)
-            remarks = ", ".join(filter(None, (end.impairment, end.note)))
             addresses = ", ".join(end.addresses)
-            cells = (name, device.node, end.interface, end.spoke, end.mac, addresses, end.link, remarks)
+            cells = (name, device.node, end.interface, end.spoke, end.mac, addresses, end.link, end.remarks)
             yield _row(str(segment.ref), state, *cells)
     yield "</tbody>\n</table>\n</div>"
 

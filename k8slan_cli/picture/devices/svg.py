@@ -13,7 +13,7 @@ from k8slan_cli.picture.devices import signs
 from k8slan_cli.picture.layout.measures import BOX, CHAR, LINE, PAD, SMALL
 from k8slan_cli.picture.layout.plan import Box, Bus, Label, Plan, Wire
 from k8slan_cli.picture.svg import PALETTE, xml
-from k8slan_cli.picture.topology import HOST, MIGRATING, READY, UNKNOWN, VM, WAITING, End, Segment, Topology
+from k8slan_cli.picture.topology import HOST, MIGRATING, VM, WAITING, End, Segment, Topology
 from k8slan_cli.picture.words import bus_name, device_about, device_name
 
 MARGIN = 24
@@ -115,7 +115,7 @@ def _wire(wire: Wire) -> str:
 
 
 def _bus(bus: Bus) -> Iterator[str]:
-    ill = " ill" * (bus.segment.state not in (READY, UNKNOWN))
+    ill = " ill" * bus.segment.ill
     ref = xml(str(bus.segment.ref))
     words = xml("\n".join([_lan(bus.segment), *map(_end, bus.segment.ends)]))
     for bar in bus.bars:

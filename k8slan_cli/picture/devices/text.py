@@ -24,8 +24,6 @@ from k8slan_cli.picture.topology import (
     ATTACHED,
     DOWN,
     HOST,
-    READY,
-    UNKNOWN,
     UP,
     VM,
     WAITING,
@@ -86,7 +84,7 @@ def _lines(topology: Topology, segments: Sequence[Segment], devices: dict[str, D
             yield Row(
                 text=f"{name.ljust(left)} {sign} {one.interface.ljust(first)} {wire * 2}{inside}{wire * 2}"
                 f" {two.interface.ljust(second)} {_name(devices[two.device])}",
-                state="ill" if state == UP and _ill(segment) else state,
+                state="ill" if state == UP and segment.ill else state,
             )
 
 
@@ -94,7 +92,7 @@ def _buses(segments: Sequence[Segment], devices: dict[str, Device], width: int) 
     left = max((len(bus_name(segment)) for segment in segments if segment.ends), default=0)
     for segment in segments:
         yield Row(text="")
-        state = "ill" if _ill(segment) else UP
+        state = "ill" if segment.ill else UP
         rungs = list(_rungs(segment, devices, width - left - 3))
         if not rungs:
             yield Row(text=bus_name(segment), state=state)
@@ -114,19 +112,14 @@ def _rungs(segment: Segment, devices: dict[str, Device], width: int) -> Iterator
     texts = [
         f"{end.interface.ljust(interface)} {_WIRES[end.link] * 3} {_name(devices[end.device])}" for end in segment.ends
     ]
-    plain = [text for end, text in zip(segment.ends, texts, strict=True) if end.link == UP and not _remarks(end)]
+    plain = [text for end, text in zip(segment.ends, texts, strict=True) if end.link == UP and not end.remarks]
     cell = max(map(len, plain), default=0)
     per_row = max(1, (width + 2) // (cell + 2)) if len(plain) > CROWD else 1
     for at in range(0, len(plain), per_row) if per_row > 1 else ():
         yield Row(text="  ".join(text.ljust(cell) for text in plain[at : at + per_row]).rstrip())
     for end, text in zip(segment.ends, texts, strict=True):
-        words = _remarks(end)
-        if per_row == 1 or end.link != UP or words:
-            yield Row(text=f"{text} · {words}" if words else text, state=end.link)
-
-
-def _ill(segment: Segment) -> bool:
-    return segment.state not in (READY, UNKNOWN)
+        if per_row == 1 or end.link != UP or end.remarks:
+            yield Row(text=f"{text} · {end.remarks}" if end.remarks else text, state=end.link)
 
 
 def _name(device: Device) -> str:
@@ -138,8 +131,4 @@ def _name(device: Device) -> str:
 
 def _words(segment: Segment, *ends: End) -> str:
     name = segment.name + trouble(segment)
-    return ", ".join(dict.fromkeys([name, *(words for end in ends if (words := _remarks(end)))]))
-
-
-def _remarks(end: End) -> str:
-    return ", ".join(filter(None, (end.impairment, end.note)))
+    return ", ".join(dict.fromkeys([name, *(end.remarks for end in ends if end.remarks)]))
