@@ -15,7 +15,7 @@ from k8slan_cli.lab import containerlab, kinds
 from k8slan_cli.lab.yaml_text import MAX_TEXT, Text
 
 if TYPE_CHECKING:
-    from k8slan_cli.lab.containerlab import Content, Files
+    from k8slan_cli.lab.files import Content, Files
     from k8slan_cli.lab.kne_pb2 import Node, Topology
     from k8slan_cli.lab.model import Lab
 

@@ -1,7 +1,7 @@
 """The shape of a containerlab file, as pydantic's models: which fields there are, and what can be in each.
 
-What a field means is ``containerlab``'s matter. Fields that containerlab has and that mean nothing here are in the
-tables, with the reason; they are warned of, and a field that is in neither is refused.
+What a field means is the matter of ``nodes``, ``files`` and ``links``. Fields that containerlab has and that mean
+nothing here are in the tables, with the reason; they are warned of, and a field that is in neither is refused.
 """
 
 from __future__ import annotations

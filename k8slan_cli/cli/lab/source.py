@@ -14,7 +14,7 @@ from k8slan_cli.cli.exits import UsageError
 from k8slan_cli.errors import K8slanError
 
 if TYPE_CHECKING:
-    from k8slan_cli.lab.containerlab import Content
+    from k8slan_cli.lab.files import Content
     from k8slan_cli.lab.model import Lab
 
 STDIN = "-"

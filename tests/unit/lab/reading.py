@@ -8,7 +8,7 @@ from typing import Any
 
 from k8slan_cli.errors import K8slanError
 from k8slan_cli.lab import containerlab, manifests
-from k8slan_cli.lab.containerlab import Content
+from k8slan_cli.lab.files import Content
 from k8slan_cli.lab.model import Lab
 
 LABS = Path(__file__).parents[2] / "labs"

@@ -8,7 +8,7 @@ import pytest
 
 from k8slan_cli.errors import Invalid, K8slanError
 from k8slan_cli.lab import kne
-from k8slan_cli.lab.containerlab import Content
+from k8slan_cli.lab.files import Content
 from k8slan_cli.lab.model import End, Lab, Port, Segment
 
 TWO = """
