@@ -387,6 +387,8 @@ class Attacher:
     async def check(self, request: cni.Check, pod: int | None) -> None:
         """Compare what is there with what ADD and the plugins after it in the chain left, such as tuning.
 
+        What the LAN's own pass mends, as a port that was deleted just now, is not told of.
+
         Raises:
             CniError: it is not as it was.
 
@@ -403,8 +405,16 @@ class Attacher:
             attachment = dataclasses.replace(attachment, mac=stated.mac.lower())
         stated_addresses = {ip.address for ip in request.previous.ips}
         faults += [f"prevResult lacks {a}" for a in attachment.addresses if a not in stated_addresses]
-        faults += await asyncio.to_thread(inspect.faults, self._agent.node, self._netns_of(attachment), attachment, pod)
-        if faults:
+
+        async def look() -> list[str]:
+            place = self._netns_of(attachment)
+            return await asyncio.to_thread(inspect.faults, self._agent.node, place, attachment, pod)
+
+        found = await look()
+        if found and (lan := self._agent.lans.get(attachment.lan)):
+            await self._agent.loop_of(lan).wake([attachment.port])
+            found = await look()
+        if faults := [*faults, *found]:
             raise CniError(wire.CHECK_FAILED, f"{attachment.who} is not as ADD left it: {'; '.join(faults)}")
         if request.config.ipam:
             await self._ipam.ask(request.config.ipam, "CHECK", request.environ, request.stdin)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -272,6 +274,21 @@ def test_check_finds_what_has_changed_in_the_pod(
         pod.ip("link", "set", "net1", "down")
     pod.ip(*fault.split())
     assert said in attached().error(104)
+
+
+def test_check_waits_for_what_is_being_put_back(node: Node, pod: Namespace, spoke: str) -> None:
+    """An agent that is stopped hears of a deletion and of the CHECK that follows it in the same moment."""
+    result = node.add(pod, veth(spoke)).result()
+    assert node.current
+    for _ in range(5):
+        node.current.process.send_signal(signal.SIGSTOP)
+        pod.ip("link", "delete", "net1")
+        answer = node.start("CHECK", pod, veth(spoke, prevResult=result))
+        time.sleep(0.1)  # the call is on its way to the agent
+        node.current.process.send_signal(signal.SIGCONT)
+        answer().ok()
+    node.delete(pod, veth(spoke)).ok()
+    node.assert_nothing_left()
 
 
 def test_check_finds_that_a_vms_interface_is_gone(node: Node, pod: Namespace) -> None:
