@@ -162,5 +162,8 @@ class NodeFiles:
         for position, name in enumerate(listed):
             if name not in (*kinds.FRR_DAEMONS, *kinds.FRR_ALWAYS):
                 hint = near(name, kinds.FRR_DAEMONS)
-                self._remarks.wrong((*path, "daemons", position), f"{names.shown(name)} is no daemon of FRR; {hint}")
+                self._remarks.wrong(
+                    (*path, "daemons", position),
+                    f"{names.shown(name)} is no daemon of FRR" + (f"; {hint}" if hint else ""),
+                )
         return tuple(listed)

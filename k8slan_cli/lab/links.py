@@ -1,14 +1,14 @@
 """The links of a topology file, to ``model.Segment``: each link read alone, then those that meet somewhere joined.
 
-Links meet at bridges, at NICs of a host (macvlan) and at the lab's management network; each of these is a hub. A link
-between two nodes has none, and is a segment of its own.
+Links meet at bridges, at interfaces of a host (macvlan, host) and at the lab's management network; each of these is a
+hub. A link between two nodes has none, and is a segment of its own.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from k8slan_cli.lab.schema import EndFields, LinkFields
     from k8slan_cli.lab.yaml_text import Path
 
-WORDS = frozenset({"mgmt-net", "macvlan", "host", "dummy", "vxlan"})
+WORDS = frozenset({"mgmt-net", "macvlan", "host", "dummy", "vxlan", "vxlan-stitch"})
 """What a brief end may name instead of a node."""
 _TYPES = ("veth", "mgmt-net", "macvlan", "host", "vxlan", "vxlan-stitch", "dummy")
 _VXLAN_PORT = 14789
@@ -62,7 +62,7 @@ def segments(found: Iterable[LinkFields], kinds: Mapping[str, str], remarks: Rem
     bridges = [name for name, kind in kinds.items() if kind in BRIDGES]
     meetings = _joined(bridges, [meeting for meeting in read if meeting])
     for meeting in meetings:
-        _check(meeting, remarks)
+        _check(meeting, kinds, remarks)
     return tuple(
         Segment(
             name=each.hubs[0] if each.hubs else "",
@@ -101,15 +101,16 @@ def _joined(bridges: Iterable[str], read: Iterable[_Meeting]) -> list[_Meeting]:
     return [*meetings.values(), *single]
 
 
-def _check(meeting: _Meeting, remarks: Remarks) -> None:
+def _check(meeting: _Meeting, nodes: Collection[str], remarks: Remarks) -> None:
     """Say what is wrong with all that meets at a hub; a link alone has nothing of this."""
-    path = ("topology", "nodes", *meeting.hubs)
+    hub = meeting.hubs[0] if meeting.hubs else ""
+    path, at = (("topology", "nodes", hub), "here") if hub in nodes else (("topology", "links"), f"at {hub}")
     if not meeting.ends:
         remarks.warn(path, "nothing is plugged into it: it becomes no LAN")
     elif len({(each.vni, each.port) for each in meeting.tunnels}) > 1:
-        remarks.wrong(path, "all VXLAN tunnels that meet here have to have one vni and udp-port")
+        remarks.wrong(path, f"all VXLAN tunnels that meet {at} have to have one vni and udp-port")
     elif len(meeting.ends) > MAX_SPOKES:
-        remarks.wrong(path, f"{len(meeting.ends)} ends meet here, {MAX_SPOKES} at the most")
+        remarks.wrong(path, f"{len(meeting.ends)} ends meet {at}, {MAX_SPOKES} at the most")
 
 
 class _Reader:
@@ -144,7 +145,7 @@ class _Reader:
             )
             return None
         texts = [each if isinstance(each, str) else f"{each.node}:{each.interface}" for each in found]
-        special = [text for text in texts if text.partition(":")[0] in {*WORDS, "vxlan-stitch"}]
+        special = [text for text in texts if text.partition(":")[0] in WORDS]
         if len(special) == 2:
             self._remarks.wrong((*path, "endpoints"), "at least one of the two has to be a node")
             return None
@@ -163,18 +164,18 @@ class _Reader:
 
     def _alone(self, path: Path, kind: str, device: str, link: LinkFields, end: End | str | None) -> _Meeting | None:
         """A link with a node at one end only."""
-        if kind == "host":
-            self._remarks.wrong(
-                path, "a link to the host itself has no place in a cluster: take macvlan and a NIC of a host"
-            )
-            return None
-        if kind == "macvlan":
+        if kind in ("macvlan", "host"):
             if fault := names.interface_fault(device, names.MAX_DEVICE):
                 self._remarks.wrong(path, f"host-interface {fault}")
                 return None
             if link.mode not in (None, "bridge"):
                 self._remarks.warn(
                     (*path, "mode"), "is not used: all that share a NIC hear each other, as in mode bridge"
+                )
+            if kind == "host":
+                self._remarks.warn(
+                    path,
+                    f"{device} is not made: have it on the node, an end of a veth pair whose other one is the host's",
                 )
             return _meeting(link, [end], hubs=[f"macvlan:{device}"], nics=[device])
         if kind == "mgmt-net":

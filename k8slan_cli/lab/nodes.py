@@ -39,6 +39,8 @@ def read(levels: Levels, files: NodeFiles, remarks: Remarks) -> Node | None:
     at, kind = levels.path, levels.kind
     if levels.name in WORDS:
         remarks.wrong(at, f"{levels.name} is a word of links, and no name for a node")
+    elif ":" in levels.name:
+        remarks.wrong(at, "the name must have no colon, which is between a node and its interface")
     elif not names.as_label(levels.name):
         remarks.wrong(at, "the name must have a letter or a digit")
     if not kind:

@@ -56,7 +56,6 @@ class NodeFields(_Fields):
     memory: str | None = None
     network_mode: str | None = None
     startup_config: str | None = None
-    enforce_startup_config: bool | None = None
     extras: dict[str, Any] | None = None
     template: str | None = None
 
@@ -139,6 +138,7 @@ NODE_UNUSED: Mapping[str, str] = {
     "type": "k8slan does not know the types of a kind",
     "license": "use binds, if you know where this kind looks for it",
     "suppress-startup-config": "nothing is written where startup-config is not given",
+    "enforce-startup-config": "startup-config is what a node has at each start",
     "startup-delay": _ORDER,
     "wait-for": _ORDER,
     "stages": f"{_ORDER}; exec is run after a start",

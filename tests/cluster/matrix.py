@@ -37,6 +37,10 @@ TESTS = (
 )
 
 
+_NEWER = {"1.30": ("tests/cluster/api/test_crd.py::test_each_node_keeps_its_own_entry_of_the_status",)}
+"""Tests that take more than a version's own kubectl can do: in this one it applies no subresource."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """What a cluster is made of."""
@@ -65,7 +69,8 @@ def run(row: Row) -> tuple[bool, str]:
         "K8SLAN_MULTUS": row.multus,
         "K8SLAN_REQUIRE": "cluster",
     }
-    command = [sys.executable, "-m", "pytest", "-q", *TESTS]
+    beyond = _NEWER.get(row.kubernetes.rpartition(".")[0], ())
+    command = [sys.executable, "-m", "pytest", "-q", *TESTS, *(f"--deselect={test}" for test in beyond)]
     lines = []
     with subprocess.Popen(command, cwd=CHECKOUT, env=environment, stdout=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None

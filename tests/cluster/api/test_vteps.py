@@ -323,7 +323,7 @@ def test_the_controller_may_not_change_what_an_agent_says(
 
 
 def test_the_controller_makes_no_vtep(as_: As, vteps: Kubectl, namespace: str) -> None:
-    with pytest.raises(KubectlError, match=r"cannot create resource|may not change what an agent says"):
+    with pytest.raises(KubectlError, match=r"\(Forbidden\)"):  # Kubernetes 1.30 gives no reason
         apply(as_("controller"), vtep(namespace))
     assert vteps.items("vteps") == []
 

@@ -232,11 +232,22 @@ def test_what_shares_a_nic_is_one_lan() -> None:
         "{type: macvlan, endpoint: {node: b, interface: eth1}, host-interface: enp1s0}",
         "{type: macvlan, endpoint: 'c:eth1', host-interface: enp2s0}",
         'endpoints: ["br:1", "macvlan:enp2s0"]',
+        'endpoints: ["b:eth2", "host:ve1"]',
+        "{type: host, endpoint: 'c:eth2', host-interface: ve2}",
     )
     assert sorted((each.nics, [end.node for end in each.ends]) for each in found) == [
         (("enp1s0",), ["a", "b"]),
         (("enp2s0",), ["c"]),
+        (("ve1",), ["b"]),
+        (("ve2",), ["c"]),
     ]
+
+
+def test_an_interface_of_the_host_has_to_be_there() -> None:
+    [said] = lab(
+        "name: x\ntopology:\n nodes: {a: {kind: linux, image: i}}\n links: [{endpoints: ['a:eth1', 'host:ve1']}]"
+    ).warnings
+    assert "topology.links[0] (4:10): ve1 is not made: have it on the node" in said
 
 
 def test_tunnels() -> None:
@@ -381,6 +392,8 @@ def test_a_field_of_a_node_that_cannot_be(fields: str, words: str) -> None:
         ("{n: {kind: host}}", "host: a node is a pod or a VM here"),
         ("{n: {kind: ext-container}}", "what runs outside of the lab is not plugged into it"),
         ("{mgmt-net: {kind: linux, image: i}}", "mgmt-net is a word of links, and no name for a node"),
+        ("{vxlan-stitch: {kind: linux, image: i}}", "vxlan-stitch is a word of links, and no name for a node"),
+        ("{'macvlan:x': {kind: bridge}}", "the name must have no colon"),
         ("{'~': {kind: linux, image: i}}", "the name must have a letter or a digit"),
         (
             "{n: {kind: frr, image: i, extras: {frr: {daemons: ospfd}}}}",
@@ -408,8 +421,7 @@ def test_a_node_that_cannot_be(nodes: str, words: str) -> None:
         ("endpoints: ['a:ethernet-1/1', 'b:eth1']", "the interface 'ethernet-1/1' is not an interface name"),
         ("endpoints: ['a:much-too-long-a-name', 'b:eth1']", "is longer than 15 bytes"),
         ("endpoints: ['a:lo', 'b:eth1']", "'lo' is a name that the kernel keeps for itself"),
-        ("endpoints: ['a:eth1', 'host:x']", "a link to the host itself has no place in a cluster"),
-        ("{type: host, endpoint: 'a:eth1', host-interface: x}", "a link to the host itself has no place"),
+        ("{type: host, endpoint: 'a:eth1'}", "host-interface is empty"),
         ("endpoints: ['a:eth1', 'macvlan:']", "host-interface is empty"),
         ("endpoints: ['a:eth1', 'vxlan:100']", "write it in full: type, endpoint, remote and vni"),
         ("endpoints: ['mgmt-net:x', 'macvlan:y']", "at least one of the two has to be a node"),
@@ -445,6 +457,21 @@ def test_tunnels_of_two_networks_cannot_meet_at_a_bridge() -> None:
     tunnel = "{{type: vxlan, endpoint: 'br:{0}', remote: 192.0.2.{0}, vni: {0}}}"
     with pytest.raises(Invalid, match="one vni and udp-port"):
         links('endpoints: ["a:eth1", "br:x"]', tunnel.format(1), tunnel.format(2))
+
+
+@pytest.mark.parametrize(
+    ("hub", "words"),
+    [
+        ("macvlan:nic", "topology.links (4:2): 2 ends meet at macvlan:nic, 1 at the most"),
+        ("br:{n}", "topology.nodes.br (3:38): 2 ends meet here, 1 at the most"),
+    ],
+)
+def test_too_many_ends_are_told_by_where_they_meet(hub: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("k8slan_cli.lab.links.MAX_SPOKES", 1)
+    both = ", ".join(f"{{endpoints: ['a:eth{n}', '{hub.format(n=n)}']}}" for n in (1, 2))
+    nodes = "{a: {kind: linux, image: i}, br: {kind: bridge}}"
+    [said] = problems(f"name: x\ntopology:\n nodes: {nodes}\n links: [{both}]")
+    assert words in said
 
 
 def test_all_problems_are_said_at_once() -> None:
