@@ -28,7 +28,7 @@ from k8slan_cli.lan.model import Lan
 from k8slan_cli.lan.vtep import Holder, PodRef, VmRef
 from k8slan_cli.net import inspect, netns, taps
 from k8slan_cli.plan.desired import holder_elsewhere
-from k8slan_cli.plan.state import Attachment, AttachmentKind, Route
+from k8slan_cli.plan.state import Attachment, AttachmentKind
 
 log = logging.getLogger(__name__)
 
@@ -232,7 +232,7 @@ class Attacher:
                 attachment = dataclasses.replace(
                     attachment,
                     addresses=tuple(ip.address for ip in given.ips),
-                    routes=tuple(_route(route) for route in given.routes),
+                    routes=given.routes,
                     index=await self._index(attachment) if plugin else 0,
                 )
                 self._agent.attachments.put(attachment)
@@ -554,7 +554,3 @@ def _with_static(given: Result, config: cni.NetConf) -> Result:
     known = {ip.address: ip for ip in given.ips}
     ips = known | {address: Ip(address=address) for address in config.addresses if address not in known}
     return dataclasses.replace(given, ips=tuple(ips.values()), routes=(*given.routes, *config.routes))
-
-
-def _route(route: object) -> Route:
-    return Route(**{f.name: getattr(route, f.name) for f in dataclasses.fields(Route)})

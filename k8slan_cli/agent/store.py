@@ -25,7 +25,8 @@ from k8slan_cli.errors import CniError, Invalid, StoreError
 from k8slan_cli.lan import codec, names
 from k8slan_cli.lan.links import Bandwidth
 from k8slan_cli.lan.model import Lan, LanRef
-from k8slan_cli.plan.state import Attachment, AttachmentKind, Owner, Route
+from k8slan_cli.lan.routes import Route
+from k8slan_cli.plan.state import Attachment, AttachmentKind, Owner
 
 log = logging.getLogger(__name__)
 Key = tuple[str, str]

@@ -16,11 +16,12 @@ from dataclasses import dataclass, field, replace
 
 from k8slan_cli.cni import versions, wire
 from k8slan_cli.cni.fields import Field, parse_json
-from k8slan_cli.cni.result import Dns, Result, Route, decode, decode_dns, read_route
+from k8slan_cli.cni.result import Dns, Result, decode, decode_dns, read_route
 from k8slan_cli.errors import CniError
 from k8slan_cli.lan import names
 from k8slan_cli.lan.links import MAX_BURST, MAX_RATE, MIN_RATE, UNLIMITED, Bandwidth
 from k8slan_cli.lan.model import LanRef
+from k8slan_cli.lan.routes import Route
 
 _IDENTITY = ("CNI_CONTAINERID", "CNI_IFNAME")
 _REQUIRED: Mapping[str, tuple[str, ...]] = {

@@ -3,9 +3,6 @@
 What differs (CNI spec, section 5, and its older editions): up to 0.4.0 every address says its IP version; an
 interface's ``mtu`` and all but ``dst`` and ``gw`` of a route came with 1.1.0. Reading takes all of these at once,
 whatever version the text claims, since no two of them contradict each other.
-
-``Route`` has the fields of ``plan.state.Route`` by the same names; the two layers do not know each other, so the
-agent turns one into the other.
 """
 
 from __future__ import annotations
@@ -19,6 +16,7 @@ from k8slan_cli.cni import versions
 from k8slan_cli.cni.fields import Field
 from k8slan_cli.errors import CniError
 from k8slan_cli.lan.model import IpAddress
+from k8slan_cli.lan.routes import Route
 
 _MAX_U32 = (1 << 32) - 1
 
@@ -40,19 +38,6 @@ class Ip:
     address: str
     gateway: IpAddress | None = None
     interface: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
-    """A route: ``gateway`` None means on-link, 0 and None elsewhere the kernel's own choice."""
-
-    destination: str
-    gateway: IpAddress | None = None
-    mtu: int = 0
-    advmss: int = 0
-    priority: int = 0
-    table: int = 0
-    scope: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

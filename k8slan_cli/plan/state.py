@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from k8slan_cli.lan.links import UNLIMITED, Bandwidth
 from k8slan_cli.lan.model import IpAddress, LanRef
+from k8slan_cli.lan.routes import Route
 
 ALL_BUT_PAUSE = 0xFFFD
 """``group_fwd_mask`` of every port: all of 01:80:c2:00:00:0X but X=1, PAUSE, which no bridge passes on."""
@@ -144,19 +145,6 @@ class Joint:
 
     port: Port
     joined: bool = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
-    """A route for the pod's interface; ``gateway`` None means on-link, 0 and None elsewhere the kernel's own choice."""
-
-    destination: str
-    gateway: IpAddress | None = None
-    mtu: int = 0
-    advmss: int = 0
-    priority: int = 0
-    table: int = 0
-    scope: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from k8slan_cli.cni import ipam
-from k8slan_cli.cni.result import Dns, Ip, Result, Route
+from k8slan_cli.cni.result import Dns, Ip, Result
 from k8slan_cli.errors import CniError
+from k8slan_cli.lan.routes import Route
 
 CONFIG = b'{"cniVersion": "1.1.0", "name": "n", "ipam": {"type": "host-local", "subnet": "10.0.0.0/24"}}'
 HOST_LOCAL = {

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from k8slan_cli.cni import result, versions
 from k8slan_cli.cni.fields import Field
-from k8slan_cli.cni.result import Dns, Interface, Ip, Result, Route
+from k8slan_cli.cni.result import Dns, Interface, Ip, Result
 from k8slan_cli.errors import CniError
+from k8slan_cli.lan.routes import Route
 
 FULL = Result(
     interfaces=(
