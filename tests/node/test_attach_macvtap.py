@@ -21,7 +21,7 @@ from k8slan_cli.net.sockets import open_packet
 from k8slan_cli.probe.endpoint import PacketSocket, Tap
 from k8slan_cli.probe.run import Probe, cross
 from tests.support import names
-from tests.support.agents import CLIENTS, Node, Outcome, eventually, macvtap, pods, veth
+from tests.support.agents import CLIENTS, Node, eventually, macvtap, pods, veth
 from tests.support.netns import Namespace
 from tests.support.require import require
 
@@ -216,18 +216,36 @@ def test_a_repair_gives_the_tap_again(node: Node, pod: Namespace, spoke: str, da
     """Of a macvtap that had to be made anew, and of one whose device somebody has taken back."""
     lan = node.lan(f"of{spoke}", spokes=[spoke])
     result = node.add(pod, macvtap(spoke)).result()
-
-    def taken_back() -> Outcome | None:
-        os.chown(device(spoke), 0, 0)
-        found = node.check(pod, macvtap(spoke), result)
-        return found if found.status else None
-
-    refused: Outcome = eventually("no pass after the ADD gives it again meanwhile", taken_back)
-    assert f"/dev/{device(spoke).name} is gone, or not of 107:107" in refused.error(104)
+    os.chown(device(spoke), 0, 0)
     node.inside(lan).run("ip", *damage.replace("PORT", f"{spoke}p").split())
     eventually("the tap is given again", lambda: device(spoke).exists() and owner(device(spoke)) == (QEMU, QEMU))
     node.check(pod, macvtap(spoke), result).ok()
     node.delete(pod, macvtap(spoke)).ok()
+
+
+def test_a_check_gives_the_tap_again(node: Node, pod: Namespace, spoke: str) -> None:
+    """Nothing tells the agent of a device file that somebody has taken."""
+    node.lan(f"of{spoke}", spokes=[spoke])
+    result = node.add(pod, macvtap(spoke)).result()
+    os.chown(device(spoke), 0, 0)
+    node.check(pod, macvtap(spoke), result).ok()
+    assert owner(device(spoke)) == (QEMU, QEMU)
+    node.delete(pod, macvtap(spoke)).ok()
+
+
+def test_a_check_tells_of_a_tap_that_cannot_be_given_again(pod: Namespace, spoke: str) -> None:
+    """As while the LAN has no underlay."""
+    with Node.create() as node:
+        node.lan(f"of{spoke}", spokes=[spoke])
+        with node.agent() as agent:
+            result = node.add(pod, macvtap(spoke)).result()
+            node.namespace.ip("link", "delete", "eth0")
+            agent.log.wait("stays as it is for now: the underlay device eth0 is not on this node")
+            os.chown(device(spoke), 0, 0)
+            said = node.check(pod, macvtap(spoke), result).error(104)
+            assert f"/dev/{device(spoke).name} is gone, or not of 107:107" in said
+            node.delete(pod, macvtap(spoke)).ok()
+            node.assert_nothing_left()
 
 
 def test_a_record_that_names_no_owner_is_one_of_kubevirt(pod: Namespace, spoke: str) -> None:
