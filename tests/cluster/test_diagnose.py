@@ -143,14 +143,15 @@ def test_every_class_passes_between_all_that_are_on_a_lan(k8s: Workstation, scen
     ends = {f"{scene.namespace}/{name}:net1" for name in ("one", "two", "vm")}
     assert {(way["from"], way["to"]) for way in found["paths"]} == {(a, b) for a in ends for b in ends if a != b}
     for way in found["paths"]:
+        assert (way["fromNode"] == way["toNode"]) == (f"{scene.namespace}/two:net1" not in (way["from"], way["to"]))
         assert [entry["class"] for entry in way["classes"]] == [c.key for c in CLASSES]
         assert all(entry["latencyMicroseconds"] < 1_000_000 for entry in way["classes"])
 
 
-def test_a_pair_is_shown_by_class_in_80_columns_without_colours(k8s: Workstation, scene: Scene) -> None:
+def test_a_pair_is_shown_by_class_in_80_columns_without_colours(k8s: Workstation, scene: Scene, node1: Node) -> None:
     text = k8s("lan", "probe", "blue", "--from", "one", "--to", "vm").text
-    space = scene.namespace
-    assert text.startswith(f"A  {space}/one:net1 → {space}/vm:net1\nB  {space}/vm:net1 → {space}/one:net1\n")
+    one, vm, where = f"{scene.namespace}/one:net1", f"{scene.namespace}/vm:net1", f"(on {node1.name})"
+    assert text.startswith(f"A  {one} → {vm}  {where}\nB  {vm} → {one}  {where}\n")
     assert "\x1b" not in text
     assert all(len(line) <= 90 for line in text.splitlines())
     assert f"all {len(CLASSES)} classes of frames passed on 2 ways" in text
