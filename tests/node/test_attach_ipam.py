@@ -534,7 +534,7 @@ def test_dhcp_gets_an_address_over_the_lan(node: Node, pod: Namespace) -> None:
     settings, leases = node.folder / "udhcpd.conf", node.folder / "udhcpd.leases"
     leases.touch()
     settings.write_text(
-        "start 198.51.100.50\nend 198.51.100.60\ninterface net1\noption subnet 255.255.255.0\n"
+        "start 198.51.100.50\nend 198.51.100.59\ninterface net1\noption subnet 255.255.255.0\n"
         f"option router 198.51.100.1\noption lease 600\nlease_file {leases}\npidfile {node.folder}/udhcpd.pid\n"
     )
     with Namespace.create("d") as server:
