@@ -215,7 +215,7 @@ func main() {
 
 def _program() -> str:
     """The program of this release: before 1.32 the kubelet's command took no context."""
-    if _minor() >= 32:
+    if release() >= 32:
         return _PROGRAM.replace("CONTEXT", "context.Background()")
     return _PROGRAM.replace("CONTEXT", "").replace('\t"context"\n', "")
 
@@ -223,13 +223,14 @@ def _program() -> str:
 _SERVERS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet")
 
 
-def _minor() -> int:
+def release() -> int:
+    """Return which release of Kubernetes 1 it is."""
     return int(KUBERNETES.split(".")[1])
 
 
 def _kubernetes_module() -> str:
     minor = KUBERNETES.partition(".")[2]
-    staging = STAGING if _minor() >= 31 else STAGING + STAGING_BEFORE_31
+    staging = STAGING if release() >= 31 else STAGING + STAGING_BEFORE_31
     replaces = "\n".join(f"replace k8s.io/{name} => k8s.io/{name} v0.{minor}" for name in staging)
     return f"module cluster\n\ngo 1.24.0\n\nrequire k8s.io/kubernetes v{KUBERNETES}\n\n{replaces}\n"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.cluster.harness import cgroups, network, pki, stock
-from tests.cluster.harness.build import Artefacts
+from tests.cluster.harness.build import Artefacts, release
 from tests.cluster.harness.kubectl import Kubectl, KubectlError, Object
 from tests.cluster.harness.machine import Machine, MachineError, Setup, copy_into
 from tests.cluster.harness.versions import MULTUS_THICK, TEST_IMAGE
@@ -294,6 +294,7 @@ runtime_type = "io.containerd.runc.v2"
 
 def _kubelet(address: str, cgroup: str, authority: Path) -> Object:
     never = {f"{what}.{how}": "0%" for what in ("nodefs", "imagefs") for how in ("available", "inodesFree")}
+    old_cgroups = {"failCgroupV1": False} if release() >= 31 else {}  # a test machine may have no others
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
@@ -311,6 +312,7 @@ def _kubelet(address: str, cgroup: str, authority: Path) -> Object:
         "evictionHard": {"memory.available": "0%"} | never,
         "imageGCHighThresholdPercent": 100,
         "failSwapOn": False,
+        **old_cgroups,
         "maxPods": 200,
         "nodeLeaseDurationSeconds": 4,  # renewed each second; the control plane's grace period fits it
         "nodeStatusUpdateFrequency": "2s",
