@@ -105,7 +105,7 @@ def changed(before: Link, wish: Wish) -> Link:
     if wish.clear:
         after = _in_ways(after, dict.fromkeys(wish.ways, CLEAN))
     if wish.until and not before.until and after != Link():
-        has = "; ".join(filter(None, ("down" if after.down else "", after.words)))
+        has = _shown(after, down=after.down)
         text = f"the link is {has} for good, and with --for all of it would end"
         raise UsageError(text, hint="take that back before (--clear, up)")
     if wish.state:
@@ -210,15 +210,18 @@ def merge(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
 
 def told(lan: Lan, name: str) -> str:
     """What is wanted of a link: ``down; rate 1Mbit``, "" for nothing."""
-    found = dict(lan.links).get(name) or Link()
-    return "; ".join(filter(None, ["down" if name in lan.pulled else "", found.words]))
+    return _shown(lan.link(name, ""), down=name in lan.pulled)
+
+
+def _shown(link: Link, *, down: bool) -> str:
+    return "; ".join(filter(None, ("down" if down else "", link.words)))
 
 
 def words(lan: Lan, end: End, state: State | None, *, would: bool = False) -> str:
     """What has been done, or ``would`` be: that the link is ``state`` now, or else all that it is."""
     where = f"{end.who} on LAN {lan.ref} {'would be' if would else 'is'}"
     if state is None:
-        until = (dict(lan.links).get(end.name) or Link()).until
+        until = lan.link(end.name, "").until
         what = told(lan, end.name) or "up, and frames pass as they come"
         return f"{where} {what}{f', until {until}' if until else ''}"
     other = lan.other_end(end.name)
