@@ -83,7 +83,7 @@ class Attended:
         ports: dict[Key, CapturePort] = {}
         for attachment in found:
             lan = self._agent.lans.get(attachment.lan)
-            if lan and (namespace := self._namespace(lan)):
+            if lan and (namespace := self._agent.node.identity(lan.netns)):
                 ports[(*attachment.key, attachment.netns_id, namespace)] = self._port(attachment, lan)
         return ports
 
@@ -94,13 +94,6 @@ class Attended:
     def _has(self, container: str, ifname: str, pod: str) -> bool:
         now = self._agent.attachments.get((container, ifname))
         return now is not None and now.netns_id == pod
-
-    def _namespace(self, lan: Lan) -> str:
-        """The identity of a LAN's namespace, "" if there is none."""
-        try:
-            return netns.identity(self._agent.node.path(lan.netns))
-        except FileNotFoundError:
-            return ""
 
     def _port(self, attachment: Attachment, lan: Lan) -> CapturePort:
         kind = "VM" if attachment.may_be_vm else "pod"

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import os
 import re
@@ -63,6 +64,12 @@ class Agents:
         self._namespace = namespace()
         self._token: tuple[str, float] = ("", 0.0)
         self._until = None if seconds is None else time.monotonic() + seconds
+
+    def within(self, seconds: float) -> Agents:
+        """The same agents, with as much time to answer from now on."""
+        other = copy.copy(self)
+        other._until = time.monotonic() + seconds
+        return other
 
     @functools.cached_property
     def pods(self) -> dict[str, AgentPod]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -60,53 +60,90 @@ class LanDetails:
         return self.plugged.get((str(item.port.pod or ""), item.port.interface))
 
 
-def look(cluster: Cluster, namespace: str, name: str) -> LanDetails:
-    """Ask the cluster.
+def look_at(cluster: Cluster, places: Sequence[tuple[str, str]]) -> list[LanDetails]:
+    """Ask the cluster about LANs, by namespace and name; what several of them share is asked for once.
 
     Raises:
         AbsentError: there is no such LAN.
-        MissingError: the cluster does not answer, or this user may not see the LAN.
+        MissingError: the cluster does not answer, or this user may not see one of the LANs.
 
     """
-    found = lans.one(cluster, namespace, name)
-    with ThreadPoolExecutor(1) as beside:
-        told = beside.submit(_events, cluster, namespace, name)
-        users = occupancy.explained(cluster, occupancy.read(cluster, [found]))
-        on = users.of(found)
-        plugged, reached, unseen = _ask_agents(cluster, found, on)
-        events, no_events = told.result()
+    spaces = sorted({space for space, _ in places})
+    with ThreadPoolExecutor(_AT_A_TIME) as pool:
+        names = {space: {name for at, name in places if at == space} for space in spaces}
+        told = {space: pool.submit(_events, cluster, space, names[space]) for space in spaces}
+        found = list(pool.map(lambda place: lans.one(cluster, *place), places))
+        users = dict(zip(spaces, pool.map(lambda space: _users(cluster, space, found), spaces), strict=True))
+        agents = Agents(cluster)
+        unable = _unable(agents) if any(_asks(users[item.ref.namespace].of(item)) for item in found) else ""
+
+        def look(item: Found) -> LanDetails:
+            on = users[item.ref.namespace]
+            return _look(cluster, agents.within(_PATIENCE), item, on, *told[item.ref.namespace].result(), unable)
+
+        return list(pool.map(look, found))
+
+
+def _users(cluster: Cluster, space: str, found: Sequence[Found]) -> occupancy.Users:
+    here = [item for item in found if item.ref.namespace == space]
+    return occupancy.explained(cluster, occupancy.read(cluster, here))
+
+
+def _look(
+    cluster: Cluster,
+    agents: Agents,
+    found: Found,
+    users: occupancy.Users,
+    events: Sequence[tuple[str, Event]],
+    no_events: Sequence[str],
+    unable: str,
+) -> LanDetails:
+    on = users.of(found)
+    plugged, reached, unseen = _ask_agents(agents, found, on, unable)
     return LanDetails(
         found=found,
         on=on,
         plugged=plugged,
         reached=reached,
-        events=events,
+        events=tuple(event for name, event in events if name == found.ref.name),
         blind=(*users.blind, *no_events, *unseen),
         nowhere=() if on.nodes else nowhere(cluster, found.lan),
         hidden=users.hidden,
     )
 
 
-def look_at(cluster: Cluster, places: Sequence[tuple[str, str]]) -> list[LanDetails]:
-    """Ask the cluster about several LANs, a few at a time. Raises as ``look`` does."""
-    with ThreadPoolExecutor(_AT_A_TIME) as pool:
-        return list(pool.map(lambda place: look(cluster, *place), places))
-
-
-def _events(cluster: Cluster, namespace: str, name: str) -> tuple[tuple[Event, ...], list[str]]:
-    """The events of a LAN, and why they cannot be seen if so."""
-    query = {"fieldSelector": f"involvedObject.kind={kinds.LANS.name},involvedObject.name={name}"}
+def _events(cluster: Cluster, namespace: str, names: Collection[str]) -> tuple[list[tuple[str, Event]], list[str]]:
+    """The events of LANs, each with its LAN's name, and why they cannot be seen if so."""
+    one = f",involvedObject.name={next(iter(names))}" if len(names) == 1 else ""
+    query = {"fieldSelector": f"involvedObject.kind={kinds.LANS.name}{one}"}
     try:
         documents = cluster.call("GET", kinds.CORE_EVENTS.path(namespace), query=query)["items"]
     except client.ApiError as error:
         if error.status != 403:
             raise
-        return (), [f"events cannot be seen: {error.message}"]
-    return tuple(sorted(map(event, documents), key=lambda event: event.last)), []
+        return [], [f"events cannot be seen: {error.message}"]
+    found = [((each.get("involvedObject") or {}).get("name", ""), event(each)) for each in documents]
+    return sorted(found, key=lambda pair: pair[1].last), []
+
+
+def _asks(on: Occupancy) -> bool:
+    """Whether agents have something to say about a LAN."""
+    return bool(on.attached) or sum(node.address is not None for node in on.nodes) > 1
+
+
+def _unable(agents: Agents) -> str:
+    """Why agents cannot be asked, "" if they can: what that takes is at hand from then on."""
+    try:
+        _ = agents.pods
+        agents.token()
+    except ApiError as error:
+        role = f"; the role {ACCOUNT} shows them" if error.status == 403 else ""
+        return f"links, traffic and peers cannot be seen: {error.message}{role}"
+    return ""
 
 
 def _ask_agents(
-    cluster: Cluster, found: Found, on: Occupancy
+    agents: Agents, found: Found, on: Occupancy, unable: str
 ) -> tuple[dict[tuple[str, str], Plugged], tuple[Reached, ...] | None, list[str]]:
     """What agents say of attachments, how their nodes reach each other, and a sentence about each thing not seen."""
     nodes = sorted({item.node for item in on.attached})
@@ -114,13 +151,9 @@ def _ask_agents(
     tunnelled = lan is not None and sum(node.address is not None for node in on.nodes) > 1
     if not nodes and not tunnelled:
         return {}, None, []
-    agents = Agents(cluster, _PATIENCE)
-    try:
-        there = agents.pods
-        agents.token()
-    except ApiError as error:
-        role = f"; the role {ACCOUNT} shows them" if error.status == 403 else ""
-        return {}, None, [f"links, traffic and peers cannot be seen: {error.message}{role}"]
+    if unable:
+        return {}, None, [unable]
+    there = agents.pods
     with ThreadPoolExecutor(1) as beside:
         trial = beside.submit(_try_peers, agents, lan, on) if lan and tunnelled else None
         seen = agents.plugged(str(found.ref), nodes)

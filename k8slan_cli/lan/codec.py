@@ -65,6 +65,9 @@ _LINK = frozenset({"state", "until", "toPod", "fromPod", *links.PROPERTIES})
 _UPLINK = frozenset({"node", "device", "vlan"})
 _WORDS = {str: "text", int: "a whole number", bool: "true or false", dict: "a mapping", list: "a list"}
 T = TypeVar("T")
+_MOST = 5000
+"""A list or mapping that is longer is wrong as a whole, whatever is in it: no field may have so much. Of a document's
+problems, so many are told: what it takes to read one is bounded, whoever has written it."""
 
 
 def items(document: object) -> Iterator[object]:
@@ -84,7 +87,8 @@ class _Reader:
         self._strict = strict
 
     def complain(self, field: str, message: str) -> None:
-        self.problems.append(Problem(field=field, message=message))
+        if len(self.problems) < _MOST:
+            self.problems.append(Problem(field=field, message=message))
 
     def typed(self, kind: type[T], value: object, field: str, default: T) -> T:
         """``value`` if it is of ``kind``, ``default`` if it is None or of another."""
@@ -95,6 +99,9 @@ class _Reader:
             return default
         if isinstance(value, int) and value.bit_length() > 63:
             self.complain(field, "is not a number of 64 bits")
+            return default
+        if isinstance(value, list | dict) and len(value) > _MOST:
+            self.complain(field, f"has {len(value)} entries, too many")
             return default
         return value
 
@@ -165,7 +172,9 @@ class _Reader:
         return self.typed(str, value, field, "")
 
     def unknown(self, found: Mapping[str, object], known: frozenset[str], prefix: str) -> None:
-        for key in found if self._strict else ():
+        if not self._strict or len(self.problems) >= _MOST:
+            return
+        for key in found:
             if key not in known:
                 plain = key if key.isprintable() and 0 < len(key) < names.MAX_SUBDOMAIN else names.shown(key)
                 self.complain(prefix + plain, f"is unknown; known are {', '.join(sorted(known))}")

@@ -205,7 +205,10 @@ class Lan:
     @property
     def offered(self) -> tuple[str, ...]:
         """The spokes that have resources and definitions for VMs."""
-        return self.spokes if self.vm_spokes is None else tuple(each for each in self.spokes if each in self.vm_spokes)
+        if self.vm_spokes is None:
+            return self.spokes
+        wanted = frozenset(self.vm_spokes)
+        return tuple(spoke for spoke in self.spokes if spoke in wanted)
 
     @property
     def in_use(self) -> bool:

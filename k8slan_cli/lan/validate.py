@@ -89,6 +89,7 @@ def device_field(node: str) -> str:
 def _remotes(lan: Lan) -> Iterator[Problem]:
     if len(lan.remotes) > MAX_REMOTES:
         yield Problem(field="spec.remotes", message=f"has {len(lan.remotes)} addresses, {MAX_REMOTES} at the most")
+        return
     for position, address in enumerate(lan.remotes):
         if address.is_loopback:
             yield Problem(field=remote_field(position), message=f"{address} is no address of another host")
@@ -99,6 +100,7 @@ def _remotes(lan: Lan) -> Iterator[Problem]:
 def _uplinks(lan: Lan) -> Iterator[Problem]:
     if len(lan.uplinks) > MAX_UPLINKS:
         yield Problem(field="spec.uplinks", message=f"has {len(lan.uplinks)} entries, {MAX_UPLINKS} at the most")
+        return
     for position, uplink in enumerate(lan.uplinks):
         field = uplink_field(position)
         yield from _fault(f"{field}.node", names.subdomain_fault(uplink.node))
@@ -133,6 +135,7 @@ def _allowed_namespaces(lan: Lan) -> Iterator[Problem]:
     if len(allowed) > MAX_NAMESPACES:
         message = f"has {len(allowed)} namespaces, {MAX_NAMESPACES} at the most; {ANY!r} allows all"
         yield Problem(field="spec.allowedNamespaces", message=message)
+        return
     for position, namespace in enumerate(allowed):
         field = f"spec.allowedNamespaces[{position}]"
         if namespace != ANY and (fault := names.label_fault(namespace)):
@@ -147,8 +150,10 @@ def _links(lan: Lan) -> Iterator[Problem]:
         yield Problem(field="spec.cable", message=f"a cable has two ends, and so two spokes; {has}")
     if len(lan.links) > links.MAX_LINKS:
         yield Problem(field="spec.links", message=f"has {len(lan.links)} links, {links.MAX_LINKS} at the most")
+        return
+    spokes = frozenset(lan.spokes)
     for name, link in lan.links:
-        if name not in lan.spokes and not (lan.dynamic and names.is_plug(name)):
+        if name not in spokes and not (lan.dynamic and names.is_plug(name)):
             known = "a spoke of the LAN" + (", or NAMESPACE/POD:INTERFACE" if lan.dynamic else "")
             yield Problem(field=links.field(name), message=f"{names.shown(name)} is not {known}")
         yield from links.faults(name, link)
@@ -164,8 +169,10 @@ def _spokes(lan: Lan) -> Iterator[Problem]:
         yield Problem(field="spec.spokes", message="needs at least one spoke, or spec.dynamic: true")
     if len(lan.spokes) > TOLERATED_SPOKES:
         yield Problem(field="spec.spokes", message=f"has {len(lan.spokes)} spokes, {MAX_SPOKES} at the most")
+        return
+    known = frozenset(lan.spokes)
     for position, spoke in enumerate(lan.vm_spokes or ()):
-        if spoke not in lan.spokes:
+        if spoke not in known:
             yield Problem(field=f"spec.vmSpokes[{position}]", message=f"{names.shown(spoke)} is not a spoke of the LAN")
     taken = {lan.bridge: "spec.bridge", lan.vxlan: "spec.vxlan"}
     seen: dict[str, int] = {}
@@ -201,11 +208,11 @@ def change(old: Lan, new: Lan) -> tuple[Problem, ...]:
 
 def gain(old: Lan, new: Lan) -> tuple[Problem, ...]:
     """Return what ``new`` has that ``old`` has not: a LAN that is being deleted may give up things, and get nothing."""
-    late = "while the LAN is being deleted"
+    late, had = "while the LAN is being deleted", frozenset(old.spokes)
     added = [
         Problem(field=spoke_field(position), message=f"{spoke} cannot be added {late}")
         for position, spoke in enumerate(new.spokes)
-        if spoke not in old.spokes
+        if spoke not in had
     ]
     if new.dynamic and not old.dynamic:
         added.append(Problem(field="spec.dynamic", message=f"cannot be set {late}"))

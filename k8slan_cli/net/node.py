@@ -93,6 +93,22 @@ class Node:
                 raise
             return handle
 
+    def identity(self, name: str) -> str:
+        """Return the identity of a LAN's namespace, "" if there is none.
+
+        It stays what it is while somebody has unmounted it: the next pass mounts it again.
+        """
+        with self._lock:
+            if handle := self._handles.get(name):
+                return handle.identity
+        fd = netns.open_at(self.path(name))
+        if fd is None:
+            return ""
+        try:
+            return netns.identity(fd)
+        finally:
+            os.close(fd)
+
     def is_mounted(self, name: str) -> bool:
         """Whether the namespace of a handle is still what is mounted at its path."""
         try:

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from tests.bench.rows import Row, table
 
 BENCHMARKS = ("cni", "traffic", "scale")
-APART = ("cluster", "fleet", "lab")
+APART = ("cluster", "fleet", "lab", "workstation")
 SIZES = ("nodes", "lans", "tended")
 
 

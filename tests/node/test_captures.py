@@ -7,6 +7,7 @@ import inspect
 import os
 import re
 import socket
+import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ from k8slan_cli.diagnose.sniff import CapturePort, Key
 from k8slan_cli.errors import AbsentError, K8slanError, KernelError
 from k8slan_cli.kube import kinds, portforward
 from k8slan_cli.kube.client import ApiError, MissingError
+from k8slan_cli.net import netns
+from k8slan_cli.net.node import Node as NetNode
 from k8slan_cli.probe.endpoint import PacketSocket
 from tests.node.diagnostics import Recording, SocketWire, connect, recording, token, tshark
 from tests.support import names, scene
@@ -215,6 +218,23 @@ def test_a_namespace_that_is_unmounted_and_mounted_again_is_the_same_one(lab: La
         eventually("it is heard", lambda: "lab/one:net1" in heard(found, "after"))
         lab.unplug(pod)
         found.stop()
+
+
+def test_a_namespace_is_itself_while_it_is_not_mounted(tmp_path: Path) -> None:
+    """A capture that looks in this moment goes on."""
+    node = NetNode(tmp_path)
+    try:
+        assert node.identity("lan") == ""
+        netns.create(node.path("lan"))
+        known = node.identity("lan")
+        assert node.lan("lan") is not None
+        command("umount", "--lazy", str(node.path("lan")))
+        assert node.identity("lan") == known != ""
+        node.forget("lan")
+        assert node.identity("lan") == ""  # a file that is no namespace
+    finally:
+        node.close()
+        subprocess.run(["umount", "--lazy", str(node.path("lan"))], stderr=subprocess.DEVNULL, check=False)
 
 
 def test_a_filter_that_is_none_is_refused_with_nobody_there(lab: Lab) -> None:

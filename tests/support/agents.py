@@ -215,6 +215,13 @@ class Inside:
         """Every link inside, by name, but for ``lo``."""
         return {link["ifname"]: link for link in self.ip("link", "show") if link["ifname"] != "lo"}
 
+    def has(self, *names: str) -> bool:
+        """Whether these links are inside; they are not while there is no namespace, as it is being made anew."""
+        try:
+            return set(names) <= set(self.links())
+        except AssertionError:
+            return False
+
     def peers(self, vxlan: str = "vxlan0") -> set[str]:
         """Where a VXLAN device sends what has no known place."""
         entries = self.bridge("fdb", "show", "dev", vxlan)

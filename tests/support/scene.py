@@ -166,11 +166,13 @@ PODS = [
     pod("web", "", got=[]),
 ]
 
+_RED: Object = {"kind": "LAN", "namespace": "lab", "name": "red"}
 EVENTS: list[Object] = [
     {
         "metadata": {"name": "red.1", "creationTimestamp": "2026-11-24T11:00:00Z"},
         "eventTime": "2026-11-24T11:00:00.000000Z",
         "reportingComponent": "k8slan.io/k8slan-controller",
+        "involvedObject": _RED,
         "reason": "NodesDegraded",
         "message": "worker2: eth1 is down",
         "type": "Warning",
@@ -180,6 +182,7 @@ EVENTS: list[Object] = [
         "metadata": {"name": "red.2", "creationTimestamp": "2026-11-24T11:45:00Z"},
         "lastTimestamp": "2026-11-24T11:45:00Z",
         "source": {"component": "k8slan-controller"},
+        "involvedObject": _RED,
         "reason": "Ready",
         "message": "the LAN is as specified",
         "type": "Normal",

@@ -115,6 +115,7 @@ def _state(found: Found) -> str:
 
 def _spec(view: LanDetails, now: datetime | None) -> Iterator[tuple[str, str]]:
     from k8slan_cli.cli.lan import text
+    from k8slan_cli.lan import names
     from k8slan_cli.lan.model import ANY
 
     found, on = view.found, view.on
@@ -130,7 +131,7 @@ def _spec(view: LanDetails, now: datetime | None) -> Iterator[tuple[str, str]]:
     taken = {item.port.spoke for item in on.attached}.intersection(lan.spokes)
     count = "" if view.hidden else f" ({len(taken)} of {len(lan.spokes)} taken)"
     yield "Spokes", f"{', '.join(lan.spokes)}{count}" if lan.spokes else ""
-    yield "Dynamic", "any number of pods may attach" if lan.dynamic else ""
+    yield "Dynamic", f"any number of pods may attach, by network {names.lan_nad(lan.ref.name)}" if lan.dynamic else ""
     yield "Underlay", ", ".join(_underlays(lan))
     yield "Remotes", ", ".join(map(str, lan.remotes))
     yield "Uplinks", ", ".join(f"{uplink} ({_uplink_state(uplink, on)})" for uplink in lan.uplinks)

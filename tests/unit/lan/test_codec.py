@@ -249,6 +249,37 @@ def test_a_number_beyond_all_bounds_is_refused_without_being_printed(bad: object
     assert problems(bad) == [expected]
 
 
+@pytest.mark.parametrize("field", ["spokes", "vmSpokes", "allowedNamespaces", "remotes", "uplinks"])
+def test_a_list_that_is_far_too_long_is_one_problem_and_not_looked_through(field: str) -> None:
+    assert f"spec.{field}: has 800000 entries, too many" in problems(document(**{field: ["!"] * 800_000}))
+
+
+def test_a_mapping_that_is_far_too_long_is_one_problem() -> None:
+    assert problems(document(links={f"a/b:{number}": {} for number in range(5001)})) == [
+        "spec.links: has 5001 entries, too many"
+    ]
+
+
+def test_lists_that_are_too_long_are_not_judged_entry_by_entry() -> None:
+    too_long = {
+        "spokes": [f"s{number}" for number in range(5000)],
+        "allowedNamespaces": ["!"] * 5000,
+        "remotes": ["10.0.0.1"] * 5000,
+        "uplinks": [{"node": "!", "device": "!"}] * 5000,
+    }
+    assert [text.partition(":")[0] for text in problems(document(**too_long))] == [
+        "spec.remotes",
+        "spec.uplinks",
+        "spec.allowedNamespaces",
+        "spec.spokes",
+    ]
+
+
+def test_not_more_problems_are_told_than_a_list_may_have_entries() -> None:
+    unknown = {f"k{number}": 1 for number in range(5000)}
+    assert len(problems(document(dynamic=True, links={f"a/b:{number}": unknown for number in range(20)}))) <= 10_000
+
+
 def test_all_problems_come_at_once_and_none_twice() -> None:
     bad = document(vni=0, spokes=["a", "a", "B"], mtu="big", vxlanPort=0, vxlanGrp="10.0.0.1", colour="red")
     bad |= {"kind": "Lan", "metadata": {"name": "Blue"}, "peers": ["nobody"]}

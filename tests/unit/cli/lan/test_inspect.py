@@ -134,7 +134,7 @@ LAN lab/red  not ready (NodesDegraded)
   Ready      no, for 3h
   VNI        10000, UDP port 4789, multicast to 239.1.1.1
   Spokes     e1, e2 (1 of 2 taken)
-  Dynamic    any number of pods may attach
+  Dynamic    any number of pods may attach, by network k8slan-lan-red
   Underlay   the device of the node's own address, bond0 on worker2
   MTU        1400 wanted
   On a node  network namespace red-8c4b8679, bridge br0, VXLAN device vxlan0
