@@ -19,6 +19,8 @@ from k8slan_cli.lan import names
 WHOLE = 1_000_000
 """Certain, of probabilities in millionths."""
 MAX_DELAY = 60_000_000
+MAX_JITTER = 2_000_000
+"""The kernel has it in nanoseconds, in 31 bits, and takes a larger one for another (net/sched/sch_netem.c)."""
 MIN_RATE, MAX_RATE = 1_000, 32_000_000_000
 """Bits a second; the kernel's own field has 32 bits for bytes a second (struct tc_ratespec, pkt_sched.h)."""
 MAX_BURST = 1 << 30
@@ -185,8 +187,8 @@ class Quantity:
         return min((text for text in texts if self.read(text) == value), key=len, default=texts[0])
 
 
-def _time(example: str, meaning: str) -> Quantity:
-    return Quantity(_DURATIONS, example, "0us..60s", 0, MAX_DELAY, meaning)
+def _time(example: str, meaning: str, most: int) -> Quantity:
+    return Quantity(_DURATIONS, example, f"0us..{most // 1_000_000}s", 0, most, meaning)
 
 
 def _chance(example: str, meaning: str) -> Quantity:
@@ -194,9 +196,13 @@ def _chance(example: str, meaning: str) -> Quantity:
 
 
 QUANTITIES: Mapping[str, Quantity] = {
-    "delay": _time("10ms", "How late each frame is; 60s at the most."),
-    "jitter": _time("2ms", "How much earlier or later than the delay a frame may be; at the most the delay."),
-    "correlation": _chance("25%", "How much the jitter of a frame depends on that of the frame before it."),
+    "delay": _time("10ms", "How late each frame is; 60s at the most.", MAX_DELAY),
+    "jitter": _time(
+        "2ms", "How much earlier or later than the delay a frame may be; at the most the delay, and 2s.", MAX_JITTER
+    ),
+    "correlation": _chance(
+        "25%", "How much the jitter of a frame depends on that of the frame before it: 0% not at all."
+    ),
     "loss": _chance("0.1%", "The probability of a frame to be lost."),
     "duplicate": _chance("0.1%", "The probability of a frame to come twice."),
     "corrupt": _chance("0.1%", "The probability of a frame to have a wrong bit."),

@@ -74,7 +74,7 @@ def _message(number: int, mode: int, index: int, attributes: Iterable[list[Any]]
 def _netem(queue: Queue) -> dict[str, Any]:
     # Said of nothing, too: a queue that is changed keeps what is not said.
     attributes: list[list[Any]] = [
-        ["TCA_NETEM_CORR", {"delay_corr": _chance(queue.correlation)}],
+        ["TCA_NETEM_CORR", {"delay_corr": queue.memory}],
         ["TCA_NETEM_REORDER", {"prob_reorder": _chance(queue.reorder)}],
         ["TCA_NETEM_CORRUPT", {"prob_corrupt": _chance(queue.corrupt)}],
     ]
@@ -162,7 +162,7 @@ def _read_netem(found: nlmsg) -> dict[str, int]:
         "limit": told["limit"],
         "loss": _millionths(told["loss"]),
         "duplicate": _millionths(told["duplicate"]),
-        "correlation": _millionths(correlation.get("delay_corr", 0)),
+        "memory": correlation.get("delay_corr", 0),
         "reorder": _millionths(reorder.get("prob_reorder", 0)),
         "corrupt": _millionths(corrupt.get("prob_corrupt", 0)),
     }

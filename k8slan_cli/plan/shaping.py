@@ -6,9 +6,10 @@ to 64 KB at once), so that netem delays and loses frames. All frames of a direct
 
 from __future__ import annotations
 
+from math import sqrt
 from typing import Any
 
-from k8slan_cli.lan.links import CLEAN, Bandwidth, Impairment, Link
+from k8slan_cli.lan.links import CLEAN, WHOLE, Bandwidth, Impairment, Link
 from k8slan_cli.plan.state import UNSHAPED, Queue, Shaping
 
 _TICK = 64
@@ -61,8 +62,22 @@ def _queue(wanted: Impairment, rate: int, wanted_burst: int, mtu: int) -> Queue:
         name: getattr(wanted, name) for name in ("delay", "jitter", "loss", "duplicate", "corrupt", "reorder")
     }
     if any(impaired.values()):
-        impaired |= {"correlation": wanted.correlation, "limit": wanted.limit or _limit(wanted, rate)}
+        impaired |= {"memory": memory(wanted.jitter, wanted.correlation), "limit": wanted.limit or _limit(wanted, rate)}
     return Queue(**shaped, **impaired)
+
+
+def memory(jitter: int, correlation: int) -> int:
+    """Return what netem has to be told for each frame's jitter to depend on the one before as much as is wanted.
+
+    netem makes each random number, of 32 bits, of the one before and of chance, in the proportion that it is told. Its
+    remainder by the width of the jitter, in nanoseconds, is the jitter (net/sched/sch_netem.c, ``tabledist``). So a
+    proportion of 90 % has no effect at all: the next number is anywhere in many such widths. If it is anywhere in
+    ``apart`` of one width, the correlation of remainders is 1 - 1.5 apart + 0.5 apart².
+    """
+    if not correlation:
+        return 0
+    apart = 1.5 - sqrt(0.25 + 2 * correlation / WHOLE)
+    return max(_MOST - round(apart * 2 * jitter * 1000), 0)
 
 
 def _limit(wanted: Impairment, rate: int) -> int:
@@ -86,5 +101,5 @@ def words(shape: Shaping) -> str:
 def _wanted(queue: Queue) -> Impairment:
     if queue.foreign:
         return CLEAN
-    names = ("rate", "delay", "jitter", "correlation", "loss", "duplicate", "corrupt", "reorder")
+    names = ("rate", "delay", "jitter", "loss", "duplicate", "corrupt", "reorder")
     return Impairment(**{name: getattr(queue, name) for name in names})

@@ -78,7 +78,8 @@ class Queue:
 
     ``rate`` in bits a second with ``burst`` and ``room`` in bytes is tbf(8): what may pass at once, and what may wait
     where nothing else lets frames wait. All else is netem(8): times in microseconds, probabilities in millionths,
-    ``limit`` in frames. ``foreign`` is the kind of what somebody else has put there.
+    ``limit`` in frames, and ``memory`` what it is told of the correlation of jitter, in parts of 2**32. ``foreign`` is
+    the kind of what somebody else has put there.
     """
 
     rate: int = 0
@@ -86,7 +87,7 @@ class Queue:
     room: int = 0
     delay: int = 0
     jitter: int = 0
-    correlation: int = 0
+    memory: int = 0
     loss: int = 0
     duplicate: int = 0
     corrupt: int = 0

@@ -52,6 +52,18 @@ def test_jitter_spreads_the_delay_of_one_direction(lan: Shaped, end: str) -> Non
         assert_delayed(measure(good, far, 100, every=0.002), 0)
 
 
+@pytest.mark.parametrize("jitter", ["20ms", "80ms"])
+@pytest.mark.parametrize(("correlation", "expected"), [("0%", 0), ("50%", 0.5), ("90%", 0.9)])
+def test_jitter_depends_on_that_of_the_frame_before_as_much_as_it_should(
+    lan: Shaped, jitter: str, correlation: str, expected: float
+) -> None:
+    lan.set(pod={"toPod": {"delay": "100ms", "jitter": jitter, "correlation": correlation}})
+    with lan.wires("pod") as (far, good):
+        flow = measure(good, far, 2_000, every=0.001)
+    assert flow.lost == 0
+    assert flow.persistence == pytest.approx(expected, abs=0.15)
+
+
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("way", ["toPod", "fromPod"])
 def test_loss_is_as_likely_as_it_should_be_in_one_direction(lan: Shaped, end: str, way: str) -> None:

@@ -12,6 +12,7 @@ from k8slan_cli.lan.links import (
     MAX_BURST,
     MAX_BURST_SECONDS,
     MAX_DELAY,
+    MAX_JITTER,
     MAX_LIMIT,
     MAX_RATE,
     MIN_RATE,
@@ -62,7 +63,7 @@ def impairments(draw: st.DrawFn) -> Impairment:
     """What can be done to frames, as valid as can be."""
     chances = st.just(0) | st.integers(1, WHOLE)
     delay = draw(st.just(0) | st.integers(1, MAX_DELAY))
-    jitter = draw(st.just(0) | st.integers(0, delay))
+    jitter = draw(st.just(0) | st.integers(0, min(delay, MAX_JITTER)))
     rate = draw(st.just(0) | st.integers(MIN_RATE, MAX_RATE))
     return Impairment(
         delay=delay,

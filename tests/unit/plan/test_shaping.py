@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import random
+import statistics
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k8slan_cli.lan.links import MAX_LIMIT, MAX_RATE, MIN_RATE, UNLIMITED, Bandwidth, Impairment, Link
+from k8slan_cli.lan.links import MAX_LIMIT, MAX_RATE, MIN_RATE, UNLIMITED, WHOLE, Bandwidth, Impairment, Link
 from k8slan_cli.plan import shaping
 from k8slan_cli.plan.state import UNSHAPED, Queue
 from tests.unit.lan import strategies
@@ -75,3 +79,22 @@ def test_a_direction_is_as_slow_as_the_slower_of_what_is_asked_for(link: Link, t
         assert queue.rate == min(rates, default=0)
         assert (queue.delay, queue.loss) == (wanted.delay, wanted.loss)
     assert found.led == (found.from_pod is not None)
+
+
+@pytest.mark.parametrize("jitter", [2_000, 20_000, 80_000])
+@pytest.mark.parametrize("correlation", [250_000, 500_000, 900_000])
+def test_jitters_are_as_correlated_as_they_should_be_by_the_kernels_own_arithmetic(
+    jitter: int, correlation: int
+) -> None:
+    """Its generator (``get_crandom``, net/sched/sch_netem.c), from the middle of its numbers, where it tends to."""
+    told = queue(Impairment(delay=jitter, jitter=jitter, correlation=correlation)).memory
+    chance, last, found = random.Random(1), 1 << 31, []
+    for _ in range(20_000):
+        last = (chance.getrandbits(32) * ((1 << 32) - told - 1) + last * (told + 1)) >> 32
+        found.append(last % (2 * jitter * 1000))
+    assert statistics.correlation(found, found[1:] + found[:1]) == pytest.approx(correlation / WHOLE, abs=0.05)
+
+
+@given(strategies.impairments())
+def test_what_jitters_have_in_common_is_a_number_that_the_kernel_takes(wanted: Impairment) -> None:
+    assert 0 <= queue(wanted).memory <= MOST
