@@ -17,10 +17,10 @@ _LATE = Problem(field="spec", message="broke rules before, and cannot be mended 
 def judge(request: Mapping[str, Any], clashes: Clashes) -> tuple[Problem, ...]:
     """What is wrong with the object of an AdmissionRequest (admission.k8s.io/v1); nothing is wrong with a deletion.
 
-    ``clashes`` says what other LANs have of a LAN. The LAN that is written comes last here, whenever it was created,
-    but for what it has been granted: an edit may not take from another LAN what it has. A clash that was there before
-    may stay, so that a LAN can be mended one thing at a time. A LAN that is being deleted may give up things, and gain
-    nothing.
+    ``clashes`` says what other LANs, and nodes, have of a LAN. The LAN that is written comes last here, whenever it
+    was created, but for what it has been granted: an edit may not take from another LAN what it has. A clash that
+    was there before may stay, so that a LAN can be mended one thing at a time. A LAN that is being deleted may give
+    up things, and gain nothing.
     """
     operation, document = request.get("operation"), request.get("object")
     if operation not in ("CREATE", "UPDATE") or not isinstance(document, dict):

@@ -9,7 +9,7 @@ from datetime import datetime
 from k8slan_cli.errors import Problem
 from k8slan_cli.kube.lans import LanObject
 from k8slan_cli.kube.nads import FoundNad
-from k8slan_cli.kube.nodes import NodeHealth
+from k8slan_cli.kube.nodes import ClusterNode
 from k8slan_cli.lan import names
 from k8slan_cli.lan.model import Grant, Lan, NodeStatus
 from k8slan_cli.lan.vnis import DEFAULT_VNIS
@@ -41,7 +41,7 @@ class View:
     clashes: tuple[Problem, ...] = ()
     nads: Mapping[str, FoundNad] = field(default_factory=dict)
     vteps: tuple[Vtep, ...] = ()
-    nodes: Mapping[str, NodeHealth] = field(default_factory=dict)
+    nodes: Mapping[str, ClusterNode] = field(default_factory=dict)
     old_agents: bool = False
     fresh: bool = True
     failure: str = ""

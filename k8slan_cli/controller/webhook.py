@@ -44,7 +44,7 @@ class Webhook:
     """Serves one address, ``HOST:PORT``, from the first certificate on."""
 
     def __init__(self, address: str, clashes: Clashes) -> None:
-        """``clashes`` says what other LANs have of a LAN."""
+        """``clashes`` says what other LANs, and nodes, have of a LAN."""
         split(address)
         self._address = address
         self._clashes = clashes

@@ -19,7 +19,7 @@ from k8slan_cli.errors import Problem
 from k8slan_cli.kube import lans, nads, nodes
 from k8slan_cli.kube.lans import LanObject
 from k8slan_cli.kube.nads import FoundNad
-from k8slan_cli.kube.nodes import NodeHealth
+from k8slan_cli.kube.nodes import ClusterNode
 from k8slan_cli.kube.watch import Cache, Key
 from k8slan_cli.lan import names, validate, vnis, vtep_codec
 from k8slan_cli.lan.model import Grant, Lan, LanRef
@@ -42,7 +42,7 @@ class World:
         self.lans: Cache[LanObject] = Cache(partial(lans.read_object, forms=naming.forms), self._lan_changed)
         self.nads: Cache[FoundNad] = Cache(nads.read, self._nad_changed)
         self.vteps: Cache[Vtep] = Cache(vtep_codec.decode, self._vtep_changed)
-        self.nodes: Cache[NodeHealth] = Cache(nodes.read, self._node_changed)
+        self.nodes: Cache[ClusterNode] = Cache(nodes.read, self._node_changed)
         self.old_agents: Cache[bool] = Cache(lambda _document: True, self._old_agent_changed)
         self.claims = Claims()
         self._forms = naming.forms
@@ -61,7 +61,7 @@ class World:
         self._vteps: dict[LanRef, dict[str, Vtep]] = {}
         self._carried: dict[int, set[tuple[LanRef, str]]] = {}
         """VNIs that nodes have, though their LANs may be gone: of which LAN, and on which node."""
-        self._nodes: dict[str, NodeHealth] = {}
+        self._nodes: dict[str, ClusterNode] = {}
 
     # ------------------------------------------------------------ which LANs to look at
 
@@ -132,7 +132,7 @@ class World:
         if vtep := new or old:
             self.mark(vtep.lan, *self._claim(vtep.lan))
 
-    def _node_changed(self, key: Key, _old: NodeHealth | None, new: NodeHealth | None) -> None:
+    def _node_changed(self, key: Key, _old: ClusterNode | None, new: ClusterNode | None) -> None:
         node, finalizer = key[1], names.finalizer(key[1])
         if new:
             self._nodes[node] = new
@@ -249,8 +249,18 @@ class World:
         return replace(lan, resources=granted.resources, bare=frozenset(granted.bare))
 
     def clashes(self, lan: Lan) -> tuple[Problem, ...]:
-        """What other LANs have of a LAN."""
-        return self.claims.clashes_of(replace(lan, forms=self._forms))
+        """What other LANs have of a LAN, and which of its remotes are nodes."""
+        return (*self.claims.clashes_of(replace(lan, forms=self._forms)), *self._remote_nodes(lan))
+
+    def _remote_nodes(self, lan: Lan) -> Iterable[Problem]:
+        if not lan.remotes:
+            return
+        owners = {address: name for name, node in self._nodes.items() for address in node.addresses}
+        owners |= {vtep.address: vtep.node for vteps in self._vteps.values() for vtep in vteps.values() if vtep.address}
+        for position, remote in enumerate(lan.remotes):
+            if node := owners.get(remote):
+                message = f"{remote} is node {node} of this cluster: name hosts outside of it alone"
+                yield Problem(field=validate.remote_field(position), message=message)
 
 
 def _granted(lan: Lan, clashes: Collection[Problem]) -> Grant | None:

@@ -1,27 +1,40 @@
-"""Nodes of the cluster, as far as it matters whether their agents can still do their part."""
+"""Nodes of the cluster: their addresses, and what matters for whether their agents can still do their part."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from ipaddress import ip_address
 
 from k8slan_cli.kube.kinds import Document
+from k8slan_cli.lan.model import IpAddress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NodeHealth:
-    """Since when a node is not ready; None: it is, or has not said so far."""
+class ClusterNode:
+    """Since when a node is not ready (None: it is, or has not said so far), and the addresses that it has."""
 
     down_since: datetime | None = None
+    addresses: frozenset[IpAddress] = frozenset()
 
 
-def read(document: Document) -> NodeHealth:
-    """The health of a node."""
-    conditions = (document.get("status") or {}).get("conditions") or ()
-    ready = next((c for c in conditions if c.get("type") == "Ready"), None)
-    if ready is None or ready.get("status") == "True":
-        return NodeHealth()
-    return NodeHealth(down_since=moment(ready.get("lastTransitionTime") or "1970-01-01T00:00:00Z"))
+def read(document: Document) -> ClusterNode:
+    """What matters of a node."""
+    status = document.get("status") or {}
+    ready = next((c for c in status.get("conditions") or () if c.get("type") == "Ready"), None)
+    down = ready is not None and ready.get("status") != "True"
+    since = ready.get("lastTransitionTime") if ready else None
+    return ClusterNode(
+        down_since=moment(since or "1970-01-01T00:00:00Z") if down else None,
+        addresses=frozenset(filter(None, map(_address, status.get("addresses") or ()))),
+    )
+
+
+def _address(found: Document) -> IpAddress | None:
+    try:
+        return ip_address(found.get("address") or "")
+    except ValueError:  # a name
+        return None
 
 
 def moment(text: str) -> datetime:

@@ -285,6 +285,8 @@ def _faults(wanted: Impairment) -> dict[str, str]:
         found["correlation"] = "is of the jitter: set jitter too"
     if wanted.reorder and not wanted.delay:
         found["reorder"] = "is of delayed frames: set delay too"
+    if wanted.limit and not (wanted.delay or wanted.rate):
+        found["limit"] = "is of frames that wait: set delay or rate too"
     if wanted.burst and not wanted.rate:
         found["burst"] = "is of the rate: set rate too"
     elif wanted.burst * 8 > wanted.rate * MAX_BURST_SECONDS:

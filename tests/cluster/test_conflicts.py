@@ -139,6 +139,14 @@ def test_the_webhook_refuses_a_clash_with_all_its_problems(lans: Lans, elsewhere
         second.patch({"spec": {"spokes": change}})
 
 
+def test_the_webhook_refuses_a_remote_that_is_a_node(lans: Lans, node1: Node) -> None:
+    """The others are not in its way; one that was there before it was known may stay."""
+    first = lans("first", spokes=1)
+    with pytest.raises(KubectlError, match=rf"spec.remotes\[1\]: {node1.address} is node {node1.name} of this cluster"):
+        first.patch({"spec": {"remotes": ["192.0.2.9", node1.address]}})
+    first.patch({"spec": {"remotes": ["192.0.2.9"]}})
+
+
 def test_one_lab_file_in_two_namespaces_is_two_labs(
     lans: Lans, elsewhere: Kubectl, pod: Pods, k8slan: Cluster, node1: Node, node2: Node, tap_program: Path
 ) -> None:

@@ -58,7 +58,8 @@ def document(kind: str, short: Mapping[str, Any], name: str = "") -> dict[str, A
         case "nodes":
             since = short.get("down")
             ready = {"type": "Ready", "status": "Unknown" if since else "True", "lastTransitionTime": since}
-            return {"status": {"conditions": [ready]}}
+            addresses = [{"type": "InternalIP", "address": each} for each in short.get("addresses", ())]
+            return {"status": {"conditions": [ready], "addresses": addresses}}
         case _:
             return dict(short)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import ip_address
 from typing import Any
 
 from hypothesis import given, settings
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from k8slan_cli.controller.view import View
 from k8slan_cli.controller.world import World
-from k8slan_cli.lan import names
+from k8slan_cli.lan import codec, names
 from k8slan_cli.lan.model import LanRef
 from k8slan_cli.plan import objects
 from tests.unit.controller.rig import START, document
@@ -145,3 +146,23 @@ def test_a_vtep_by_another_name_than_an_agent_gives_it_is_passed_over() -> None:
     found = whole(("vteps", "d/a@n1", {"ports": ["p:e1"]}), 1)
     world.vteps.put(found | {"metadata": found["metadata"] | {"name": "of-a-user"}})
     assert len(world.vteps) == 0
+
+
+def test_a_remote_that_is_a_node_is_told_by_that_nodes_name() -> None:
+    world = World()
+    feed(world, ("nodes", "/n1", {"addresses": ["n1.example.org", "192.0.2.1", "2001:db8::1"]}), 1)
+    feed(world, ("vteps", "d/a@n2", {"ports": [], "address": "198.51.100.2"}), 2)
+    remotes = tuple(map(ip_address, ("203.0.113.9", "192.0.2.1", "2001:db8::1", "198.51.100.2")))
+    lan = codec.decode(
+        {
+            "apiVersion": "lan.k8slan.io/v1beta1",
+            "kind": "LAN",
+            "metadata": {"name": "b", "namespace": "d"},
+            "spec": {"vni": 7, "dynamic": True, "remotes": list(map(str, remotes))},
+        }
+    )
+    assert [str(problem) for problem in world.clashes(lan)] == [
+        "spec.remotes[1]: 192.0.2.1 is node n1 of this cluster: name hosts outside of it alone",
+        "spec.remotes[2]: 2001:db8::1 is node n1 of this cluster: name hosts outside of it alone",
+        "spec.remotes[3]: 198.51.100.2 is node n2 of this cluster: name hosts outside of it alone",
+    ]

@@ -75,7 +75,7 @@ def impairments(draw: st.DrawFn) -> Impairment:
         reorder=draw(chances) if delay else 0,
         rate=rate,
         burst=draw(st.just(0) | st.integers(1, min(MAX_BURST, rate * MAX_BURST_SECONDS // 8))) if rate else 0,
-        limit=draw(st.just(0) | st.integers(1, MAX_LIMIT)),
+        limit=draw(st.just(0) | st.integers(1, MAX_LIMIT)) if delay or rate else 0,
     )
 
 
