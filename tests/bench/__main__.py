@@ -19,7 +19,8 @@ from tests.bench.rows import Row, table
 
 BENCHMARKS = ("cni", "traffic", "scale")
 APART = ("cluster", "fleet", "lab", "workstation")
-SIZES = ("nodes", "lans", "tended")
+SIZES = {"nodes": "fleet", "lans": "fleet", "tended": "fleet", "calls": "cni"}
+"""What can be set of which benchmark."""
 
 
 def main() -> int:
@@ -27,15 +28,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=(__doc__ or "").partition("\n\n")[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS + APART)}")
     parser.add_argument("--list", action="store_true", help="say what each of them measures")
-    for size in SIZES:
-        parser.add_argument(f"--{size}", type=int, metavar="COUNT", help="of the fleet")
+    for size, whose in SIZES.items():
+        parser.add_argument(f"--{size}", type=int, metavar="COUNT", help=f"of {whose}")
     wanted = parser.parse_args()
     names = wanted.names or BENCHMARKS
     if unknown := set(names) - {*BENCHMARKS, *APART}:
         parser.error(f"no such benchmark: {', '.join(sorted(unknown))} (of {', '.join(BENCHMARKS + APART)})")
     sizes = {size: count for size in SIZES if (count := getattr(wanted, size)) is not None}
-    if sizes and names != ["fleet"]:
-        parser.error("only the fleet has sizes")
+    for size in sizes:
+        if list(names) != [SIZES[size]]:
+            parser.error(f"--{size} is of {SIZES[size]} alone")
     benchmarks = {name: importlib.import_module(f"tests.bench.{name}") for name in names}
     if wanted.list:
         for name, benchmark in benchmarks.items():

@@ -16,16 +16,15 @@ from tests.bench.rows import Row, quantile
 from tests.support.agents import forwarder
 from tests.support.netns import Namespace
 
-CALLS = 200
 BURST, ROUNDS, SPREAD = 100, 3, 50
 
 
-def rows() -> Iterator[Row]:
+def rows(calls: int = 200) -> Iterator[Row]:
     """ADD and DEL, ours against theirs."""
     with (
         tempfile.TemporaryDirectory(dir="/run") as folder,
         Namespace.create("node") as node,
-        pods(CALLS + 1) as all_pods,
+        pods(calls + 1) as all_pods,
     ):
         node.ip("link", "add", "eth0", "type", "veth", "peer", "name", "eth1")
         node.ip("address", "add", "192.0.2.1/24", "dev", "eth0")

@@ -31,7 +31,7 @@ __all__ = ["agents", "lans", "undisturbed"]
 Say = Callable[[str], None]
 
 PODS = 100
-ROUNDS = 3
+ROUNDS = 2
 SPOKES = 200
 IDLE_SECONDS = 15.0
 MAX_MEGABYTES = 120

@@ -75,7 +75,7 @@ def run(clone: Path, *words: str) -> str:
     ("words", "said"),
     [
         (("demo",), "classes of frames passed"),  # the first one of all, and the only one with no environment yet
-        (("bench", "ARGS=cni"), "CNI DEL p95 / Go bridge plugin"),
+        (("bench", "ARGS=cni --calls 10"), "CNI DEL p95 / Go bridge plugin"),
         (("test", "ARGS=tests/unit/support"), " passed"),
         (("sbom",), "wrote dist/k8slan-"),
         (("krew", "ARGS=https://example.org/k8slan.tar.gz"), "wrote dist/k8slan.yaml"),
