@@ -19,7 +19,7 @@ def main() -> int:
     parser.add_argument("--name", default="dev", help="the cluster's name (default: dev)")
     verbs = parser.add_subparsers(dest="verb", required=True)
     making = verbs.add_parser("build", help="build what is missing, start nothing")
-    making.add_argument("--kubevirt", action="store_true", help="KubeVirt as well")
+    making.add_argument("--all", action="store_true", help="what any test takes as well: KubeVirt, helm and more")
     up = verbs.add_parser("up", help="start a cluster that stays")
     up.add_argument("--nodes", type=int, default=2)
     up.add_argument("--kubevirt", action="store_true", help="with KubeVirt in it, which takes longer")
@@ -39,7 +39,10 @@ def main() -> int:
     match wanted.verb:
         case "build":
             build.everything(_say)
-            if wanted.kubevirt:
+            if wanted.all:
+                build.helm(_say)
+                build.cnitool(_say)
+                build.whereabouts(_say)
                 virtual.archive(_say)
         case "up":
             _up(wanted.name, wanted.nodes, wanted.image, kubevirt=wanted.kubevirt)
