@@ -13,11 +13,10 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from k8slan_cli.capture import SNAPLEN
 from k8slan_cli.errors import K8slanError
 
 MEDIA_TYPE = "application/x-pcapng"
-SNAPLEN = 262_144
-"""Bytes of a frame that are kept unless fewer are asked for: more than any frame has."""
 
 _MAX_BLOCK = 1 << 20
 _BYTE_ORDER = 0x1A2B3C4D

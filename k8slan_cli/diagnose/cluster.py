@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from k8slan_cli import __version__
@@ -49,6 +48,8 @@ def version(cluster: Cluster) -> Iterator[Check]:
         yield Check(what="API server", state=FAIL, words=words, advice=advice)
     if not date:
         return
+    from email.utils import parsedate_to_datetime
+
     there = parsedate_to_datetime(date).timestamp()
     ahead = max(before - (there + 1), 0) - max(there - after, 0)  # it is cut to whole seconds
     if abs(ahead) > _CLOCK_SECONDS:

@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, field, fields
 from ipaddress import ip_address
 from typing import Any, Self
 
-from k8slan_cli.capture.pcapng import SNAPLEN
+from k8slan_cli.capture import SNAPLEN
 from k8slan_cli.errors import Invalid, Problem
 from k8slan_cli.lan.model import IpAddress
 from k8slan_cli.lan.validate import MAX_MTU, MAX_TTL, MIN_MTU

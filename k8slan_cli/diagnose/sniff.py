@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from k8slan_cli.capture import pcapng
+from k8slan_cli.capture import SNAPLEN, pcapng
 from k8slan_cli.capture.pcapng import Counters, Direction
 from k8slan_cli.diagnose import filters
 from k8slan_cli.errors import K8slanError, KernelError
@@ -203,7 +203,7 @@ class _Taps:
     """The sockets of one capture, kept in step with the ports that there are."""
 
     def __init__(self, watched: Watched, program: bytes, waiting: select.epoll) -> None:
-        self._room = bytearray(pcapng.SNAPLEN)
+        self._room = bytearray(SNAPLEN)
         self.wanted: Mapping[Key, CapturePort] = {}
         self.by_fd: dict[int, _Tap] = {}
         self._by_key: dict[Key, _Tap] = {}

@@ -12,7 +12,6 @@ import enum
 import os
 import secrets
 import select
-import statistics
 import struct
 import time
 from collections.abc import Iterable, Iterator
@@ -206,6 +205,8 @@ def judge(
 
 
 def _result(key: str, sent: list[Sent], came: list[Arrival], one_clock: bool) -> ClassResult:
+    import statistics
+
     first = {a.number: a for a in reversed(came)}
     refused = [s.refused for s in sent if s.refused]
     changed = [a.difference for a in came if a.difference]

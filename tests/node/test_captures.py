@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from k8slan_cli.capture import pcapng
+from k8slan_cli.capture import SNAPLEN, pcapng
 from k8slan_cli.capture.pcapng import BlockType
 from k8slan_cli.cli.lan.capture import capture
 from k8slan_cli.diagnose import filters, sniff
@@ -335,7 +335,7 @@ class Workstation:
     def capture(self, *what: str, to: Path, expression: str = "", count: int = 0) -> None:
         """Run it."""
         command = inspect.unwrap(capture)
-        command(self, list(what), write=str(to), expression=expression, count=count, seconds=0, snaplen=pcapng.SNAPLEN)
+        command(self, list(what), write=str(to), expression=expression, count=count, seconds=0, snaplen=SNAPLEN)
 
 
 @pytest.fixture
@@ -430,7 +430,7 @@ def test_what_was_captured_before_the_disk_was_full_can_be_read(workstation: Wor
 # ---------------------------------------------------------------- the limit
 
 
-EVERYTHING = filters.accept_all(pcapng.SNAPLEN)
+EVERYTHING = filters.accept_all(SNAPLEN)
 
 
 @dataclass
