@@ -72,14 +72,14 @@ def look_at(cluster: Cluster, places: Sequence[tuple[str, str]]) -> list[LanDeta
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
         names = {space: {name for at, name in places if at == space} for space in spaces}
         told = {space: pool.submit(_events, cluster, space, names[space]) for space in spaces}
+        agents = Agents(cluster)
+        unable = pool.submit(_unable, agents)  # mostly somebody is on one of the LANs, and it takes as long as the rest
         found = list(pool.map(lambda place: lans.one(cluster, *place), places))
         users = dict(zip(spaces, pool.map(lambda space: _users(cluster, space, found), spaces), strict=True))
-        agents = Agents(cluster)
-        unable = _unable(agents) if any(_asks(users[item.ref.namespace].of(item)) for item in found) else ""
 
         def look(item: Found) -> LanDetails:
-            on = users[item.ref.namespace]
-            return _look(cluster, agents.within(_PATIENCE), item, on, *told[item.ref.namespace].result(), unable)
+            space = item.ref.namespace
+            return _look(cluster, agents.within(_PATIENCE), item, users[space], *told[space].result(), unable.result())
 
         return list(pool.map(look, found))
 
@@ -124,11 +124,6 @@ def _events(cluster: Cluster, namespace: str, names: Collection[str]) -> tuple[l
         return [], [f"events cannot be seen: {error.message}"]
     found = [((each.get("involvedObject") or {}).get("name", ""), event(each)) for each in documents]
     return sorted(found, key=lambda pair: pair[1].last), []
-
-
-def _asks(on: Occupancy) -> bool:
-    """Whether agents have something to say about a LAN."""
-    return bool(on.attached) or sum(node.address is not None for node in on.nodes) > 1
 
 
 def _unable(agents: Agents) -> str:

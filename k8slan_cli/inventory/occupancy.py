@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -78,12 +79,13 @@ def read(cluster: Cluster, items: Sequence[Found], *, waiting: bool = True) -> U
     if not items:
         return Users()
     spaces = {item.ref.namespace for item in items}
-    seen = vteps(cluster, spaces.pop() if len(spaces) == 1 else "", items[0].ref.name if len(items) == 1 else "")
-    blind = [seen.blind] if seen.blind else []
-    pods = lans.Pods()
-    if waiting or _older_nodes(items, seen):
+    with ThreadPoolExecutor(1) as beside:
+        looking = beside.submit(lans.pods, cluster, items[0].ref.namespace) if waiting else None
+        seen = vteps(cluster, spaces.pop() if len(spaces) == 1 else "", items[0].ref.name if len(items) == 1 else "")
+        pods = looking.result() if looking else lans.Pods()
+    if not waiting and _older_nodes(items, seen):
         pods = lans.pods(cluster, items[0].ref.namespace)
-        blind += [pods.blind] if pods.blind else []
+    blind = list(filter(None, (seen.blind, pods.blind)))
     users = Users(by_lan=of(items, seen, pods), blind=tuple(blind), hidden=seen.vteps is None and bool(pods.blind))
     return running(cluster, users)
 
