@@ -43,7 +43,8 @@ def rows() -> Iterator[Row]:
 
 def figures(kubeconfig: Path) -> Iterator[Row]:
     """The figures on a cluster that has the LANs."""
-    environment = os.environ | {"KUBECONFIG": str(kubeconfig), "PYTHONWARNINGS": "ignore"}
+    environment = os.environ | {"KUBECONFIG": str(kubeconfig)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # pip compiles what it installs
     python = (sys.executable, "-c")
     bare, typer, start = _waits([(*python, ""), (*python, "import typer"), (*_K8SLAN, "--help")], environment)
     yield Row("python -c ''", _milliseconds(bare), " ms")
@@ -120,6 +121,8 @@ def _pod(name: str, networks: list[str]) -> dict[str, object]:
 def _waits(commands: list[tuple[str, ...]], environment: dict[str, str]) -> list[list[float]]:
     """Run the commands in turn, several times; the seconds of each."""
     took: list[list[float]] = [[] for _ in commands]
+    for command in commands:
+        subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=True)
     for _ in range(_TIMES):
         for command, times in zip(commands, took, strict=True):
             begun = time.monotonic()

@@ -855,6 +855,7 @@ def test_it_is_quick(cli: Cli) -> None:
     """In times of what a bare Python takes; the figures themselves are a benchmark's (tests/bench/workstation.py)."""
     cli("lan", "create", "red")
     environment = os.environ | {"KUBECONFIG": str(cli.kubeconfig)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # pip compiles what it installs
     commands = ((sys.executable, "-c", ""), (*K8SLAN, "--help"), (*K8SLAN, "lan", "list"))
     bare, start, listing = _costs(*commands, env=environment)
     assert start < 10 * bare
