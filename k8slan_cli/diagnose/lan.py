@@ -78,8 +78,20 @@ def look_at(cluster: Cluster, places: Sequence[tuple[str, str]]) -> list[LanDeta
         users = dict(zip(spaces, pool.map(lambda space: _users(cluster, space, found), spaces), strict=True))
 
         def look(item: Found) -> LanDetails:
-            space = item.ref.namespace
-            return _look(cluster, agents.within(_PATIENCE), item, users[space], *told[space].result(), unable.result())
+            around = users[item.ref.namespace]
+            on = around.of(item)
+            events, no_events = told[item.ref.namespace].result()
+            plugged, reached, unseen = _ask_agents(agents.within(_PATIENCE), item, on, unable.result())
+            return LanDetails(
+                found=item,
+                on=on,
+                plugged=plugged,
+                reached=reached,
+                events=tuple(event for name, event in events if name == item.ref.name),
+                blind=(*around.blind, *no_events, *unseen),
+                nowhere=() if on.nodes else nowhere(cluster, item.lan),
+                hidden=around.hidden,
+            )
 
         return list(pool.map(look, found))
 
@@ -87,29 +99,6 @@ def look_at(cluster: Cluster, places: Sequence[tuple[str, str]]) -> list[LanDeta
 def _users(cluster: Cluster, space: str, found: Sequence[Found]) -> occupancy.Users:
     here = [item for item in found if item.ref.namespace == space]
     return occupancy.explained(cluster, occupancy.read(cluster, here))
-
-
-def _look(
-    cluster: Cluster,
-    agents: Agents,
-    found: Found,
-    users: occupancy.Users,
-    events: Sequence[tuple[str, Event]],
-    no_events: Sequence[str],
-    unable: str,
-) -> LanDetails:
-    on = users.of(found)
-    plugged, reached, unseen = _ask_agents(agents, found, on, unable)
-    return LanDetails(
-        found=found,
-        on=on,
-        plugged=plugged,
-        reached=reached,
-        events=tuple(event for name, event in events if name == found.ref.name),
-        blind=(*users.blind, *no_events, *unseen),
-        nowhere=() if on.nodes else nowhere(cluster, found.lan),
-        hidden=users.hidden,
-    )
 
 
 def _events(cluster: Cluster, namespace: str, names: Collection[str]) -> tuple[list[tuple[str, Event]], list[str]]:
