@@ -55,7 +55,8 @@ def write_whole(path: Path, data: bytes) -> None:
             raise
     except OSError as error:
         raise StoreError(
-            f"cannot write a record into {path.parent}: {error.strerror}", hint=limits.advice(error, path.parent)
+            f"cannot write a record into {path.parent}: {limits.describe(error)}",
+            hint=limits.advice(error, path.parent),
         ) from error
 
 

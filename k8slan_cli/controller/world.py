@@ -21,7 +21,7 @@ from k8slan_cli.kube.lans import LanObject
 from k8slan_cli.kube.nads import FoundNad
 from k8slan_cli.kube.nodes import ClusterNode
 from k8slan_cli.kube.watch import Cache, Key
-from k8slan_cli.lan import names, validate, vnis, vtep_codec
+from k8slan_cli.lan import faults, names, validate, vnis, vtep_codec
 from k8slan_cli.lan.model import Grant, Lan, LanRef
 from k8slan_cli.lan.resources import DEFAULT_NAMING, Naming, Resources
 from k8slan_cli.lan.validate import Settled
@@ -255,12 +255,12 @@ class World:
     def _remote_nodes(self, lan: Lan) -> Iterable[Problem]:
         if not lan.remotes:
             return
-        owners = {address: name for name, node in self._nodes.items() for address in node.addresses}
-        owners |= {vtep.address: vtep.node for vteps in self._vteps.values() for vtep in vteps.values() if vtep.address}
-        for position, remote in enumerate(lan.remotes):
-            if node := owners.get(remote):
-                message = f"{remote} is node {node} of this cluster: name hosts outside of it alone"
-                yield Problem(field=validate.remote_field(position), message=message)
+        owners = {vtep.address: vtep.node for vteps in self._vteps.values() for vtep in vteps.values()}
+        owners |= {address: name for name, node in self._nodes.items() for address in node.addresses}
+        for field, remote, node in faults.remotes_among(lan, owners):
+            yield Problem(
+                field=field, message=f"{remote} is node {node} of this cluster: name hosts outside of it alone"
+            )
 
 
 def _granted(lan: Lan, clashes: Collection[Problem]) -> Grant | None:

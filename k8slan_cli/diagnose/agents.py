@@ -57,16 +57,16 @@ class AgentPod:
 
 
 class Agents:
-    """The agents of a cluster. With ``seconds``, what they have not answered by then they do not answer."""
+    """The agents of a cluster."""
 
-    def __init__(self, cluster: Cluster, seconds: float | None = None) -> None:
+    def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._namespace = namespace()
         self._token: tuple[str, float] = ("", 0.0)
-        self._until = None if seconds is None else time.monotonic() + seconds
+        self._until: float | None = None
 
     def within(self, seconds: float) -> Agents:
-        """The same agents, with as much time to answer from now on."""
+        """The same agents, but that what they have not answered after so long from now they do not answer."""
         other = copy.copy(self)
         other._until = time.monotonic() + seconds
         return other

@@ -89,7 +89,7 @@ def look_at(cluster: Cluster, places: Sequence[tuple[str, str]]) -> list[LanDeta
                 reached=reached,
                 events=tuple(event for name, event in events if name == item.ref.name),
                 blind=(*around.blind, *no_events, *unseen),
-                nowhere=() if on.nodes else nowhere(cluster, item.lan),
+                nowhere=() if on.nodes else nowhere(agents, item.lan),
                 hidden=around.hidden,
             )
 
@@ -150,12 +150,12 @@ def _ask_agents(
     return {(item.pod, item.ifname): item for item in seen.items}, reached, unseen
 
 
-def nowhere(cluster: Cluster, lan: Lan | None) -> tuple[str, ...]:
+def nowhere(agents: Agents, lan: Lan | None) -> tuple[str, ...]:
     """Say so if the device that a LAN names is on no node. Very many nodes are not asked."""
     way = between.VxlanPath(lan.port, lan) if lan else None
     if way is None or not way.is_unused:
         return ()
-    agents = Agents(cluster, _PATIENCE)
+    agents = agents.within(_PATIENCE)
     unreachable: dict[str, K8slanError] = {}
 
     def ask(node: str) -> NodeFacts:

@@ -77,7 +77,7 @@ def versions(cluster: Cluster) -> Versions:
 
 def _told(cluster: Cluster) -> tuple[dict[str, str], str]:
     """The versions that agents tell by their nodes; and why they do not, "" if they do."""
-    agents = Agents(cluster, _SECONDS)
+    agents = Agents(cluster).within(_SECONDS)
     nothing = {"lan": "-"}  # of no LAN: the version is all that is wanted
     unreachable: dict[str, K8slanError] = {}
     try:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from ipaddress import ip_address
 
 from k8slan_cli.kube.kinds import Document
 from k8slan_cli.lan.model import IpAddress
+from k8slan_cli.lan.vtep_codec import address
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,15 +26,10 @@ def read(document: Document) -> ClusterNode:
     since = ready.get("lastTransitionTime") if ready else None
     return ClusterNode(
         down_since=moment(since or "1970-01-01T00:00:00Z") if down else None,
-        addresses=frozenset(filter(None, map(_address, status.get("addresses") or ()))),
+        addresses=frozenset(
+            filter(None, (address(each.get("address") or "") for each in status.get("addresses") or ()))
+        ),
     )
-
-
-def _address(found: Document) -> IpAddress | None:
-    try:
-        return ip_address(found.get("address") or "")
-    except ValueError:  # a name
-        return None
 
 
 def moment(text: str) -> datetime:

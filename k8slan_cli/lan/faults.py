@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from k8slan_cli.lan import validate
-from k8slan_cli.lan.model import Lan, overhead
+from k8slan_cli.lan.model import IpAddress, Lan, overhead
 from k8slan_cli.lan.vtep import READY, Holder, Holding, Vtep, VtepPort, holders, least_mtu, same_mac
 
 LEAST_IPV6_MTU = 1280  # RFC 8200
@@ -120,16 +120,20 @@ def agents(vteps: Iterable[Vtep], named: Named) -> Iterator[Fault]:
 
 def remote_nodes(lan: Lan, vteps: Iterable[Vtep]) -> Iterator[Fault]:
     """Yield the remotes that are nodes of the cluster, which are sent to anyway: somebody has mistaken an address."""
-    nodes = {vtep.address: vtep.node for vtep in vteps}
+    for field, remote, node in remotes_among(lan, {vtep.address: vtep.node for vtep in vteps}):
+        yield Fault(
+            reason="RemoteIsNode",
+            about=field,
+            message=f"{field} is {remote}, which is node {node}: name hosts outside the cluster alone",
+            ready=True,
+        )
+
+
+def remotes_among(lan: Lan, nodes: Mapping[IpAddress | None, str]) -> Iterator[tuple[str, IpAddress, str]]:
+    """Yield the remotes that are nodes, whose names are given by their addresses: field, address and name of each."""
     for position, remote in enumerate(lan.remotes):
-        if remote in nodes:
-            field = validate.remote_field(position)
-            yield Fault(
-                reason="RemoteIsNode",
-                about=field,
-                message=f"{field} is {remote}, which is node {nodes[remote]}: name hosts outside the cluster alone",
-                ready=True,
-            )
+        if node := nodes.get(remote):
+            yield validate.remote_field(position), remote, node
 
 
 def uplinks(lan: Lan, vteps: Collection[Vtep], named: Named) -> Iterator[Fault]:

@@ -36,7 +36,7 @@ def decode(document: Mapping[str, Any]) -> Vtep | None:
     return Vtep(
         lan=LanRef(namespace=_text(metadata, "namespace"), name=lan),
         node=node,
-        address=_address(_text(status, "address")),
+        address=address(_text(status, "address")),
         device=_text(status, "device"),
         port=_number(status, "port"),
         vni=_number(status, "vni"),
@@ -170,7 +170,8 @@ def _number(found: Mapping[str, Any], key: str) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
 
 
-def _address(text: str) -> IpAddress | None:
+def address(text: str) -> IpAddress | None:
+    """Return the address of a text, None if it is none."""
     try:
         return ip_address(text)
     except ValueError:

@@ -20,7 +20,7 @@ from k8slan_cli.lan.names import lan_nad
 from tests.bench.rows import Row, quantile
 from tests.cluster import product
 from tests.cluster.harness import Cluster
-from tests.cluster.harness.versions import TEST_IMAGE
+from tests.cluster.harness.pods import manifest
 from tests.support import names
 
 PODS, INTERFACES, LANS = 30, 10, 10
@@ -81,10 +81,11 @@ def _fill(cluster: Cluster) -> None:
     _lans(environment, SPACE, BIG)
     _lans(environment, ALONE, "lone")
     pods = [
-        _pod(f"p{number}", [f"{lan_nad(BIG)}@eth{1 + place}" for place in range(INTERFACES)]) for number in range(PODS)
+        manifest(f"p{number}", networks=[f"{lan_nad(BIG)}@eth{1 + place}" for place in range(INTERFACES)])
+        for number in range(PODS)
     ]
     kubectl.apply(*pods)
-    alone.apply(_pod("p", [f"{lan_nad('lone')}@eth1"]))
+    alone.apply(manifest("p", networks=f"{lan_nad('lone')}@eth1"))
     for each in (kubectl, alone):
         each.wait("--for=condition=Ready", "pods", "--all", timeout=600)
 
@@ -97,25 +98,6 @@ def _lans(environment: dict[str, str], space: str, first: str) -> None:
     for lan in _names(first):
         command = [*_K8SLAN, "lan", "create", lan, "--dynamic", "--wait", "-n", space]
         subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=True)
-
-
-def _pod(name: str, networks: list[str]) -> dict[str, object]:
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": name, "annotations": {"k8s.v1.cni.cncf.io/networks": ",".join(networks)}},
-        "spec": {
-            "terminationGracePeriodSeconds": 0,
-            "containers": [
-                {
-                    "name": "c",
-                    "image": TEST_IMAGE,
-                    "imagePullPolicy": "Never",
-                    "command": ["sleep", "infinity"],
-                }
-            ],
-        },
-    }
 
 
 def _waits(commands: list[tuple[str, ...]], environment: dict[str, str]) -> list[list[float]]:

@@ -140,7 +140,7 @@ def test_the_webhook_refuses_a_clash_with_all_its_problems(lans: Lans, elsewhere
 
 
 def test_the_webhook_refuses_a_remote_that_is_a_node(lans: Lans, node1: Node) -> None:
-    """The others are not in its way; one that was there before it was known may stay."""
+    """The others are not in its way."""
     first = lans("first", spokes=1)
     with pytest.raises(KubectlError, match=rf"spec.remotes\[1\]: {node1.address} is node {node1.name} of this cluster"):
         first.patch({"spec": {"remotes": ["192.0.2.9", node1.address]}})

@@ -46,7 +46,7 @@ def said(*command: str) -> str:
 def test_an_agent_without_descriptors_says_so(node: Machine, most: int) -> None:
     node.lan(spokes=["a"])
     words = said("prlimit", f"--nofile={most}:{most}", *node.command())
-    assert "Too many open files" in words
+    assert "Too many open files: " in words
     assert f"this process may have {most} descriptors: raise the limit (ulimit -n" in words
 
 

@@ -134,7 +134,7 @@ class Flow:
         """How much a frame's delay is like that of the frame sent before it: Pearson's coefficient, 0 to 1."""
         numbers = [number for number, _ in self.arrivals]
         in_order = [delay for _, delay in sorted(zip(numbers, self.delays, strict=True))]
-        return statistics.correlation(in_order, in_order[1:] + in_order[:1])
+        return statistics.correlation(in_order[:-1], in_order[1:])
 
     @property
     def rate(self) -> float:

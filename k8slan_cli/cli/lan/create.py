@@ -385,12 +385,14 @@ def _strange_nodes(lan: Lan, nodes: frozenset[str] | None) -> Iterator[str]:
 
 def _nowhere(here: Here, documents: Iterable[Document]) -> Iterator[str]:
     """Warn of devices that LANs name and no node has, as far as this user may ask."""
+    from k8slan_cli.diagnose.agents import Agents
     from k8slan_cli.diagnose.lan import nowhere
     from k8slan_cli.lan import codec
 
+    agents = Agents(here.cluster)
     for lan in map(codec.decode, documents):
         if lan.underlay or lan.underlays:
-            yield from nowhere(here.cluster, lan)
+            yield from nowhere(agents, lan)
 
 
 _OWN = ("uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp", "managedFields", "selfLink")

@@ -162,7 +162,8 @@ def test_who_sends_much_that_is_wrong_does_not_hold_the_loop_up_and_is_told_of_a
             unknown = {f"k{number}": 1 for number in range(4_000)}
             wrong = json.dumps(review({"vni": 7, "links": {f"s{number}": unknown for number in range(80)}})).encode()
             assert len(wrong) > 3 << 20
-            floods = [asyncio.create_task(post(url, used, wrong)) for _ in range(6)]
+            long = json.dumps(review({"vni": 7, "spokes": ["!"] * 800_000})).encode()
+            floods = [asyncio.create_task(post(url, used, body)) for body in (wrong, long) * 6]
             good = json.dumps(review({"vni": 7, "dynamic": True})).encode()
             for _ in range(10):
                 status, answer = await post(url, used, good)

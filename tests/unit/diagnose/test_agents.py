@@ -112,7 +112,7 @@ def test_agents_that_do_not_answer_are_not_waited_for_long() -> None:
 
     with _serving(Handler) as cluster:
         begun = time.monotonic()
-        seen = Agents(cluster, 1.0).plugged("lab/blue", nodes)
+        seen = Agents(cluster).within(1.0).plugged("lab/blue", nodes)
         assert time.monotonic() - begun < 5
         assert (seen.items, set(seen.unreachable)) == ((), set(nodes))
         over.set()
