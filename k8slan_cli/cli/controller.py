@@ -47,8 +47,7 @@ def controller(
       # Beside a cluster, for trying something out
       k8slan controller --kubeconfig ~/.kube/config --log-level debug
     """
-    import asyncio
-
+    from k8slan_cli.cli import service
     from k8slan_cli.controller import run
 
     try:
@@ -67,4 +66,4 @@ def controller(
         naming=Naming(forms=names, most=max_resources),
         vnis=allotting,
     )
-    asyncio.run(run.run(options))
+    service.run(run.run(options))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from k8slan_cli.cli import logs
+from k8slan_cli.cli import logs, service
 from k8slan_cli.errors import K8slanError
 from k8slan_cli.lan.resources import MAX_PODS
 
@@ -69,10 +69,10 @@ def node_agent(
     options = _options(node_name, node_ip, run_dir, host_root, http, handover)
     if lan_dir is not None:
         offer = _offer_devices(device_plugins, max_pods) if device_plugins else None
-        asyncio.run(_on_folder(options, lan_dir, offer, diagnostics_address, dry_run=dry_run))
+        service.run(_on_folder(options, lan_dir, offer, diagnostics_address, dry_run=dry_run))
     else:
         offer = _offer_devices(device_plugins or _DEVICE_PLUGINS, max_pods)
-        asyncio.run(_in_cluster(options, offer, diagnostics_address, dry_run=dry_run))
+        service.run(_in_cluster(options, offer, diagnostics_address, dry_run=dry_run))
 
 
 def _options(node_name: str, node_ip: str, run_dir: Path, host_root: Path, http: str, handover: float) -> AgentOptions:

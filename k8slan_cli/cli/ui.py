@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from k8slan_cli.cli import completion
+from k8slan_cli.cli import completion, service
 from k8slan_cli.cli.context import in_cluster
 from k8slan_cli.cli.exits import UsageError
 from k8slan_cli.cli.here import Here
@@ -58,7 +58,7 @@ def ui(
     scope = _scope(here, name or [], everywhere=everywhere)
     agents = Agents(here.cluster)
     with Watching(here.cluster, agents, scope) as watching:
-        asyncio.run(_serve(lambda: Page(watching.board, Actions(here.cluster, agents), port), browser))
+        service.run(_serve(lambda: Page(watching.board, Actions(here.cluster, agents), port), browser))
 
 
 def _scope(here: Here, names: list[str], *, everywhere: bool) -> Scope:
