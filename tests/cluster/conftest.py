@@ -13,6 +13,7 @@ import pytest
 from tests.cluster import product
 from tests.cluster.harness import Cluster, Kubectl, Node, build
 from tests.cluster.harness.build import BuildError
+from tests.cluster.harness.kubectl import DEAF
 from tests.cluster.harness.pods import Pods
 from tests.support import names
 from tests.support.require import require
@@ -128,4 +129,10 @@ def _words(cluster: Cluster) -> str:
         own = product.said(cluster, lines=60)
     except Exception as error:  # noqa: BLE001 - a report must not fail because the cluster did
         return f"the API server does not answer: {error}"
-    return f"{pods}\n{events}\n{own}"
+    return f"{own}\n{pods}\n{events}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tell of watches that were deaf."""
+    for what in DEAF:
+        terminalreporter.write_line(f"[cluster] a watch was deaf: {what}")

@@ -14,6 +14,11 @@ from typing import Any
 Object = dict[str, Any]
 """A Kubernetes object as the API gives it."""
 
+_WATCH_SECONDS = 20.0
+"""How long ``until`` relies on one watch."""
+DEAF: list[str] = []
+"""What watches did not tell of, and was there when it was asked for anew."""
+
 
 class KubectlError(Exception):
     """kubectl failed; ``message`` is what it said."""
@@ -123,13 +128,21 @@ class Kubectl:
     def until(self, *arguments: str, holds: Callable[[Object], bool], timeout: float = 60, what: str = "") -> Object:
         """The first state of a selected object for which ``holds`` is true.
 
-        ``what`` says in words what is waited for. Raises TimeoutError with the last state seen.
+        ``what`` says in words what is waited for. Raises TimeoutError with the last state seen. It is asked for anew
+        now and then.
         """
-        last: Object = {}
-        for last in self.watch(*arguments, timeout=timeout):
-            if holds(last):
-                return last
+        deadline, seen = time.monotonic() + timeout, list[Object]()
+        while (left := deadline - time.monotonic()) > 0:
+            before = len(seen)
+            for found in self.watch(*arguments, timeout=min(left, _WATCH_SECONDS)):
+                if holds(found):
+                    if 0 < before == len(seen):
+                        DEAF.append(" ".join(arguments))
+                    return found
+                seen.append(found)
         wanted = what or "the state waited for"
+        last = seen[-1] if seen else {}
+        last.get("metadata", {}).pop("managedFields", None)
         raise TimeoutError(f"{' '.join(arguments)}: not {wanted} in {timeout:.0f} s, last seen: {json.dumps(last)}")
 
 
