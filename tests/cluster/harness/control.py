@@ -48,11 +48,14 @@ class Control:
             pki.kubeconfig(self._pki / f"{name}.kubeconfig", server, authority.certificate, client)
 
     def start_storage(self) -> None:
-        """Start etcd, which syncs nothing to the disk: the data is as short-lived as the cluster."""
+        """Start etcd, with its data in memory: they are as short-lived as the cluster.
+
+        On a disk that others write to, its writes may have to wait for theirs, even though it syncs nothing.
+        """
         self.machine.start(
             "etcd",
             "etcd",
-            f"--data-dir={self.machine.folder}/etcd",
+            "--data-dir=/run/etcd",
             f"--listen-client-urls={_ETCD}",
             f"--advertise-client-urls={_ETCD}",
             "--listen-peer-urls=http://127.0.0.1:2380",
