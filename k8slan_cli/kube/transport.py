@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _CONNECT_SECONDS = 10.0
 """How long a server may take to be there at all, whatever time its answer is given."""
+_UNCONFIRMED_MILLISECONDS = 8000
+"""How long what was sent may go without the server's kernel having confirmed it."""
 _IDEMPOTENT = ("GET", "PUT", "DELETE")
 """What is sent once more if a kept connection ends without an answer; aiohttp does so by default."""
 _READ_BYTES = 1 << 22
@@ -55,8 +57,11 @@ class _Way:
         self.tls: ssl.SSLContext | None = access.configure(configuration)
         self.configuration = configuration
         self._impersonation = access.headers
-        # A peer that vanished without a word is noticed in half a minute (tcp(7)).
+        # A peer that vanished without a word is noticed in half a minute (tcp(7)), and at once almost when it does not
+        # even confirm that a request came in: one on a kept connection whose path is gone can be tried anew.
         self.socket_options = tcp_keepalive_socket_options(idle=15, interval=5, count=3)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+            self.socket_options.append((socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNCONFIRMED_MILLISECONDS))
 
     def lost(self, error: Exception) -> MissingError:
         """Return what to say of an answer that does not come, or breaks off."""
