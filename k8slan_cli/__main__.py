@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 from pathlib import PurePath
 
-_GARBAGE = 10_000
-"""Objects between two looks for garbage. A start makes many and drops none: Python's own 700 make it a tenth longer."""
+from k8slan_cli import garbage
 
 
 def main() -> int:
     """Run the command of ``sys.argv``."""
-    gc.set_threshold(_GARBAGE)
+    garbage.seldom()
     try:
         return _run()
     finally:
-        gc.freeze()  # Python would look through all there is for garbage when it ends, for two bare Pythons' time
+        garbage.no_more()
 
 
 def _run() -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from k8slan_cli.cli import service
+from k8slan_cli import garbage
 from k8slan_cli.cli.terminal import past_filter
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def screens(texts: Iterable[str]) -> None:
 
     Elsewhere one that is the same as the one before is not shown.
     """
-    service.stay()
+    garbage.as_usual()
     live = sys.stdout.isatty()
     before: str | None = None
     try:

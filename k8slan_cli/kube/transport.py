@@ -57,8 +57,7 @@ class _Way:
         self.tls: ssl.SSLContext | None = access.configure(configuration)
         self.configuration = configuration
         self._impersonation = access.headers
-        # A peer that vanished without a word is noticed in half a minute (tcp(7)), and at once almost when it does not
-        # even confirm that a request came in: one on a kept connection whose path is gone can be tried anew.
+        # A peer that vanished without a word is noticed in half a minute, and sooner if it was sent something (tcp(7)).
         self.socket_options = tcp_keepalive_socket_options(idle=15, interval=5, count=3)
         if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
             self.socket_options.append((socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNCONFIRMED_MILLISECONDS))

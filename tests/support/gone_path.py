@@ -12,13 +12,9 @@ import time
 from aiohttp import web
 
 from k8slan_cli.kube import transport
-from k8slan_cli.kube.client import ApiError, Client
-from k8slan_cli.kube.kubeconfig import Access
-from k8slan_cli.kube.transport import Asynchronous, Blocking
+from k8slan_cli.kube.client import ApiError
 from tests.support.netns import command
-from tests.unit.kube.ways import on
-
-_WAYS = {way.__name__: way for way in (Asynchronous, Blocking)}
+from tests.unit.kube.ways import on, serving
 
 
 async def main(name: str, milliseconds: int) -> None:
@@ -27,22 +23,17 @@ async def main(name: str, milliseconds: int) -> None:
     async def answer(_request: web.Request) -> web.Response:
         return web.json_response({})
 
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", answer)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
     transport._UNCONFIRMED_MILLISECONDS = milliseconds
-    way = _WAYS[name]
-    client = Client(way(Access(url=f"http://127.0.0.1:{runner.addresses[0][1]}")))
-    await on(way, client.call("POST", "/x"))
-    await asyncio.to_thread(command, "ip", "link", "set", "lo", "down")
-    began = time.monotonic()
-    try:
+    way = getattr(transport, name)
+    async with serving(way, answer) as (client, _):
         await on(way, client.call("POST", "/x"))
-        print("answered")
-    except ApiError as error:
-        print(f"{time.monotonic() - began:.1f} {error.status} {error}")
+        await asyncio.to_thread(command, "ip", "link", "set", "lo", "down")
+        began = time.monotonic()
+        try:
+            await on(way, client.call("POST", "/x"))
+            print("answered")
+        except ApiError as error:
+            print(f"{time.monotonic() - began:.1f} {error.status} {error}")
 
 
 if __name__ == "__main__":

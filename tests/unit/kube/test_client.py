@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -14,26 +13,7 @@ from aiohttp import web
 
 from k8slan_cli.kube.client import APPLY, ApiError, Client, MissingError, reason, refusal
 from k8slan_cli.kube.kinds import EVENTS, LANS, NODES
-from k8slan_cli.kube.kubeconfig import Access
-from tests.unit.kube.ways import Way, both, on
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-@contextlib.asynccontextmanager
-async def serving(way: Way, handler: Handler, **access: Any) -> AsyncIterator[tuple[Client, web.AppRunner]]:
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", handler)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    client = Client(way(Access(url=f"http://127.0.0.1:{runner.addresses[0][1]}", **access)))
-    try:
-        async with asyncio.timeout(20):
-            yield client, runner
-    finally:
-        await client.close()
-        await runner.cleanup()
+from tests.unit.kube.ways import Handler, Way, both, on, serving
 
 
 def test_paths() -> None:
