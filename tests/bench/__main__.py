@@ -2,8 +2,8 @@
 
 Figures are ratios of things measured in turn within one run, so that they say something on a machine that is busy with
 other things too. Exit status 1 when one falls short. ``python -m tests.bench cni`` runs one of them. ``cluster``
-(``make bench-cluster``), ``lab`` and ``fleet`` have to be asked for, since they need a Kubernetes and build one.
-``--list`` says what each of them measures, and runs none.
+(``make bench-cluster``), ``lab``, ``fleet`` and ``workstation`` have to be asked for, since they need a Kubernetes and
+build one, and so has ``page``, which needs a browser. ``--list`` says what each of them measures, and runs none.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from tests.bench.rows import Row, table
 
 BENCHMARKS = ("cni", "traffic", "scale")
-APART = ("cluster", "fleet", "lab", "workstation")
+APART = ("cluster", "fleet", "lab", "page", "workstation")
 SIZES = {"nodes": "fleet", "lans": "fleet", "tended": "fleet", "calls": "cni"}
 """What can be set of which benchmark."""
 

@@ -88,7 +88,7 @@ def test_a_lan_of_two_hundred_spokes_and_an_agent_that_idles(
     lans: Lans, agents: Agents, k8slan: Cluster, kubectl: Kubectl, node1: Node, say: Say
 ) -> None:
     """All its resources and NADs are there, the agent rests, and all goes with the LAN."""
-    spokes = [f"{names.PREFIX}z{number}" for number in range(SPOKES)]
+    spokes = [names.unique("z") for _ in range(SPOKES)]
     began = time.monotonic()
     lan = lans(spokes=spokes)
     resources = [lan_names.resource(nad(spoke)) for spoke in spokes for nad in (lan_names.mac_nad, lan_names.veth_nad)]

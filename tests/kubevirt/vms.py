@@ -205,8 +205,8 @@ class Machine:
 
     @property
     def interfaces(self) -> list[Object]:
-        """Its interfaces as KubeVirt sees them, in the order of its spec."""
-        instance = self.instance
+        """Its interfaces, in the order of its spec, once KubeVirt has seen all of them in the VM."""
+        instance = self.until(_is_equipped, "seen with all its interfaces")
         found = {each["name"]: each for each in instance["status"]["interfaces"]}
         return [found[each["name"]] for each in instance["spec"]["domain"]["devices"]["interfaces"]]
 
@@ -323,6 +323,14 @@ class Machines:
             self.named(found["metadata"]["name"], ready=False).stop()
         self._kubectl.delete("vm,vmi", "--all")
         self._kubectl.delete("pods", "--selector=kubevirt.io=virt-launcher")
+
+
+def _is_equipped(vmi: Object) -> bool:
+    """Whether what is said of each interface is the VM's own word, not that of multus alone, which is sooner there."""
+    found = {
+        each["name"] for each in vmi.get("status", {}).get("interfaces", ()) if "domain" in each.get("infoSource", "")
+    }
+    return found >= {each["name"] for each in vmi["spec"]["domain"]["devices"]["interfaces"]}
 
 
 def _is_paused(vmi: Object) -> bool:

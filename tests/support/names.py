@@ -10,13 +10,15 @@ import itertools
 import secrets
 import string
 
-PREFIX = "k8t" + "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(3))
+_DIGITS = string.digits + string.ascii_lowercase
+PREFIX = "k8t" + "".join(secrets.choice(_DIGITS) for _ in range(3))
 """How every name of this test run begins."""
 
 MAX_BYTES = 13
 """What k8slan takes as a name of a link or a spoke; the kernel takes 15."""
 
-_numbers = itertools.count(1)
+_ends = map("".join, itertools.product(_DIGITS, repeat=3))
+"""Of one length, so that no word makes a name that another word has; 46,656 are more than a test run needs."""
 
 
 def unique(word: str = "") -> str:
@@ -24,7 +26,7 @@ def unique(word: str = "") -> str:
 
     ``word`` (lower-case letters and digits, up to 4) is for people who read it.
     """
-    name = f"{PREFIX}{word}{next(_numbers)}"
+    name = f"{PREFIX}{word}{next(_ends)}"
     if len(name) > MAX_BYTES:
         raise ValueError(f"{name!r} is longer than {MAX_BYTES} characters: shorten {word!r}")
     return name
