@@ -6,6 +6,7 @@ both write it here.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -95,27 +96,33 @@ def _end(item: Occupant) -> End:
 
 
 def changed(before: Link, wish: Wish) -> Link:
-    """What a link is by a wish.
+    """What a link is by a wish: what is for a time stays so, but for a wish of all that there is.
 
     Raises:
         UsageError: something of it is for good, and would end with what is for a time; or nothing of it would.
 
     """
-    after = before
-    if wish.clear:
-        after = _in_ways(after, dict.fromkeys(wish.ways, CLEAN))
+    after = _cleared(before, wish)
     if wish.until and not before.until and after != Link():
         has = _shown(after, down=after.down)
         text = f"the link is {has} for good, and with --for all of it would end"
         raise UsageError(text, hint="take that back before (--clear, up)")
-    if wish.state:
-        after = replace(after, down=wish.state is State.DOWN)
-    after = _in_ways(after, {way: replace(getattr(after, way), **wish.properties) for way in wish.ways})
-    if replace(after, until="") != Link():
-        return replace(after, until=wish.until)
-    if wish.until:
-        raise UsageError("nothing would be left of the link that could end, so --for has no meaning")
-    return Link()
+    after = _told(after, wish)
+    if replace(after, until="") == Link():
+        if wish.until:
+            raise UsageError("nothing would be left of the link that could end, so --for has no meaning")
+        return Link()
+    alone = replace(after, until="") == _told(Link(), wish)
+    return replace(after, until=wish.until or ("" if alone else before.until))
+
+
+def _cleared(link: Link, wish: Wish) -> Link:
+    return _in_ways(link, dict.fromkeys(wish.ways, CLEAN)) if wish.clear else link
+
+
+def _told(link: Link, wish: Wish) -> Link:
+    link = replace(link, down=wish.state is State.DOWN) if wish.state else link
+    return _in_ways(link, {way: replace(getattr(link, way), **wish.properties) for way in wish.ways})
 
 
 def _in_ways(link: Link, found: Mapping[str, Impairment]) -> Link:
@@ -123,14 +130,14 @@ def _in_ways(link: Link, found: Mapping[str, Impairment]) -> Link:
 
 
 def wanted(lan: Lan, end: End, users: Users, wish: Wish) -> Lan:
-    """The LAN as it is to be. Links of pods that are no more are left out, if all pods can be seen.
+    """The LAN as it is to be. Links whose time is over, and those of pods that are no more, if all can be seen, go.
 
     Raises:
         UsageError: what is wanted of the link cannot be.
 
     """
     alive = None if users.blind else _alive(users, end.lan)
-    entries = {name: link for name, link in lan.links if _stays(name, lan, alive)}
+    entries = {name: link for name, link in links.due(lan.links, time.time()) if _stays(name, lan, alive)}
     entries[end.name] = changed(entries.get(end.name, Link()), wish)
     down = frozenset(name for name in lan.down if _stays(name, lan, alive))
     if wish.state:
@@ -220,8 +227,8 @@ def _shown(link: Link, *, down: bool) -> str:
 def words(lan: Lan, end: End, state: State | None, *, would: bool = False) -> str:
     """What has been done, or ``would`` be: that the link is ``state`` now, or else all that it is."""
     where = f"{end.who} on LAN {lan.ref} {'would be' if would else 'is'}"
-    if state is None:
-        until = lan.link(end.name, "").until
+    until = lan.link(end.name, "").until
+    if state is None or until:
         what = told(lan, end.name) or "up, and frames pass as they come"
         return f"{where} {what}{f', until {until}' if until else ''}"
     other = lan.other_end(end.name)

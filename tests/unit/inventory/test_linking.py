@@ -133,6 +133,14 @@ def test_links_of_pods_that_are_no_more_are_forgotten_but_not_blindly() -> None:
             wish(properties={"loss": 10_000}, clear=True, ways=frozenset({"to_pod"}), until=SOON),
             Link(to_pod=LOSSY, until=SOON),
         ),
+        (Link(to_pod=SLOW, until=SOON), wish(State.DOWN), Link(down=True, to_pod=SLOW, until=SOON)),
+        (Link(down=True, to_pod=SLOW, until=SOON), wish(State.UP), Link(to_pod=SLOW, until=SOON)),
+        (Link(to_pod=SLOW, until=SOON), wish(State.DOWN, clear=True), Link(down=True)),
+        (
+            Link(to_pod=SLOW, until=SOON),
+            wish(properties={"delay": 20_000}, ways=frozenset({"to_pod"})),
+            Link(to_pod=SLOW),
+        ),
     ],
 )
 def test_a_wish_changes_what_it_names_and_leaves_the_rest(before: Link, asked: Wish, after: Link) -> None:
@@ -142,6 +150,11 @@ def test_a_wish_changes_what_it_names_and_leaves_the_rest(before: Link, asked: W
 def test_what_is_for_good_does_not_end_with_what_is_for_a_time() -> None:
     with pytest.raises(UsageError, match="delay 20ms to pod for good"):
         linking.changed(Link(to_pod=SLOW), wish(State.DOWN, until=SOON))
+
+
+def test_a_link_whose_time_is_over_is_as_if_it_were_not_there() -> None:
+    red = sound(RED, links=(("e1", Link(to_pod=SLOW, until="2020-01-31T12:00:00Z")),))
+    assert linking.wanted(red, named("router-a"), USERS, wish(State.DOWN)).links == (("e1", Link(down=True)),)
 
 
 def test_the_annotation_is_for_good_too() -> None:
@@ -187,6 +200,13 @@ def test_what_cannot_be_is_refused_before_it_is_written() -> None:
             {"links": (("left", Link(down=True, to_pod=SLOW, until=SOON)),)},
             "web-1:net2",
             None,
+            f"is down; delay 20ms to pod, until {SOON}",
+        ),
+        (
+            CABLE,
+            {"links": (("left", Link(down=True, to_pod=SLOW, until=SOON)),)},
+            "web-1:net2",
+            State.DOWN,
             f"is down; delay 20ms to pod, until {SOON}",
         ),
     ],
