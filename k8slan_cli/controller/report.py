@@ -39,7 +39,7 @@ def report(view: View, wrong: tuple[Fault, ...] = (), ending: str = "") -> Itera
         nodes=sum(vtep.takes_part for vtep in view.vteps) + len(view.entries),
         uplink=active_uplink(view.vteps),
         degraded=faults.degraded(view)[:MAX_DEGRADED],
-        forms=view.lan.forms if view.lan else before.forms,
+        forms=view.granted.forms if view.granted else view.lan.forms if view.lan else before.forms,
         resources=tuple(sorted(view.lan.resources)) if view.lan else before.resources,
         bare=tuple(sorted(view.lan.bare)) if view.lan else before.bare,
         conditions=conditions,

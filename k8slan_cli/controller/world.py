@@ -173,7 +173,9 @@ class World:
         granted = found.broken.granted if found.broken else None
         if wished:
             granted = _granted(wished, clashes)
-            lan = settled.lans.get(ref) or replace(wished, spokes=validate.own_spokes(wished, clashes))
+            forms = granted.forms if granted else wished.forms
+            rest = replace(wished, spokes=validate.own_spokes(wished, clashes), forms=forms)
+            lan = settled.lans.get(ref) or rest
             lan = self._with_resources(lan, new=not clashes and not wished.leaving)
             wanted = frozenset(nad.name for nad, _ in sockets(lan, lan.forms))
             wanted = wanted & owned if clashes or wished.leaving else wanted

@@ -76,7 +76,7 @@ def decode(status: object) -> LanStatus:
     vni, generation, spokes, attached, nodes = (_number(said.get(key)) for key in counts)
     return LanStatus(
         vni=vni,
-        granted=codec.grant(said.get("granted")),
+        granted=codec.grant(said),
         generation=generation,
         spokes=spokes,
         attached=attached,

@@ -352,7 +352,7 @@ def _granted(status: object, lan: Lan) -> Grant | None:
     if not isinstance(status, dict):
         return None
     if "granted" in status:
-        return grant(status["granted"], lan.spokes)
+        return grant(status, lan.spokes)
     listed = status.get("conditions")
     conditions = [c for c in listed if isinstance(c, dict)] if isinstance(listed, list) else []
     settled = any((c.get("type"), c.get("status")) == (CONFLICT, "False") for c in conditions)
@@ -360,8 +360,9 @@ def _granted(status: object, lan: Lan) -> Grant | None:
     return validate.grant(lan) if settled and (lan.in_use or not broken) else None
 
 
-def grant(found: object, known: Collection[str] = ()) -> Grant | None:
+def grant(status: Mapping[str, Any], known: Collection[str] = ()) -> Grant | None:
     """``status.granted``, but for what is no name: agents make files and devices of these. ``known`` are spokes."""
+    found = status.get("granted")
     netns, spokes = (found.get("ns"), found.get("spokes")) if isinstance(found, dict) else (None, None)
     if not isinstance(found, dict) or not isinstance(netns, str) or names.file_fault(netns):
         return None
@@ -379,6 +380,7 @@ def grant(found: object, known: Collection[str] = ()) -> Grant | None:
             for uplink in _Reader().uplinks(found.get("uplinks"), "")
             if not names.subdomain_fault(uplink.node) and not names.interface_fault(uplink.device, 15)
         ),
+        forms=_forms(status),
     )
 
 

@@ -122,13 +122,14 @@ class Grant:
     """What the controller has granted to a LAN, in ``status.granted``: edits of the LAN leave it as it is.
 
     No other LAN gets any of it before this one has been edited so that it does not want it any more, or is gone.
-    ``vni`` is 0 as long as none has been allotted.
+    ``vni`` is 0 as long as none has been allotted. ``forms`` are those that its NADs have had (``status.names``).
     """
 
     netns: str
     vni: int = 0
     spokes: tuple[str, ...] = ()
     uplinks: tuple[Uplink, ...] = ()
+    forms: Forms = Forms.SHORT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

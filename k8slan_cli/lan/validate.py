@@ -333,13 +333,14 @@ def as_newest(lan: Lan) -> Lan:
 
 def grant(lan: Lan) -> Grant:
     """Return what is to be granted to a LAN for it to be as it is wanted."""
-    return Grant(netns=lan.netns, vni=lan.vni, spokes=lan.spokes, uplinks=lan.uplinks)
+    return Grant(netns=lan.netns, vni=lan.vni, spokes=lan.spokes, uplinks=lan.uplinks, forms=lan.forms)
 
 
 def as_granted(lan: Lan) -> Lan:
     """Return a LAN with what has been granted to it, instead of what it wants."""
-    had = lan.granted
-    return replace(lan, netns=had.netns, vni=had.vni, spokes=had.spokes, uplinks=had.uplinks) if had else lan
+    if (had := lan.granted) is None:
+        return lan
+    return replace(lan, netns=had.netns, vni=had.vni, spokes=had.spokes, uplinks=had.uplinks, forms=had.forms)
 
 
 def _own(lan: Lan, owners: _Owners) -> list[Claim]:
@@ -392,6 +393,7 @@ def _as_it_was(lan: Lan, former: Lan) -> Lan:
         uplinks=former.uplinks,
         spokes=former.spokes,
         dynamic=former.dynamic,
+        forms=former.forms,
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from k8slan_cli.kube.kinds import LANS, NADS
 from k8slan_cli.lan.names import Forms
 from k8slan_cli.lan.resources import DEFAULT_NAMING, Naming
@@ -146,6 +148,35 @@ def test_the_forms_of_names_may_be_changed_and_the_lan_stays_named() -> None:
         nads = {key.rpartition("/")[2] for key in rig.api.objects if NADS.plural in key and "/a/" in key}
         assert nads == {"k8slan-mac-r1", "k8slan-veth-r1"}
         assert "names" not in status(rig, "a")
+
+    run_fast(play())
+
+
+@pytest.mark.parametrize("order", ["ax", "xa"])
+def test_names_that_come_out_equal_when_the_forms_are_changed_take_nothing_away(order: str) -> None:
+    """The LAN of which one would be another's stays as it was, until nothing is against it any more."""
+
+    def nads(rig: Rig, name: str) -> set[str]:
+        objects = (o for key, o in rig.api.objects.items() if NADS.plural in key)
+        return {o["metadata"]["name"] for o in objects if json.loads(o["spec"]["config"])["lan"] == f"a/{name}"}
+
+    async def play() -> None:
+        rig = Rig()
+        both = {"a": lan("a", 5, "b", name="a"), "x": lan("a", 6, "a-b", name="x")}
+        await lead(rig, *(both[name] for name in order))
+        rig = successor(rig, Naming(forms=Forms.BOTH))
+        await lead(rig)
+        assert nads(rig, "a") == {"k8slan-veth-b", "k8slan-mac-b"}
+        before = {"k8slan-veth-a-b", "k8slan-mac-a-b"}
+        assert nads(rig, "x") == before | {"k8slan-veth-x-a-b", "k8slan-mac-x-a-b"}
+        said = "True Conflict: spec.spokes[0]: b, as NAD k8slan-veth-a-b, is in use by LAN a/x"
+        assert condition(rig, "Conflict", "a", "a") == said
+        assert condition(rig, "Conflict", "a", "x")[:5] == "False"
+        assert (status(rig, "a", "a").get("names"), status(rig, "a", "x")["names"]) == (None, "both")
+        rig = successor(rig)
+        await lead(rig)
+        assert (nads(rig, "a"), nads(rig, "x")) == ({"k8slan-veth-b", "k8slan-mac-b"}, before)
+        assert condition(rig, "Conflict", "a", "a")[:5] == "False"
 
     run_fast(play())
 

@@ -7,6 +7,7 @@ import contextlib
 import io
 import json
 import ssl
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
@@ -148,9 +149,9 @@ def test_who_sends_much_that_is_wrong_does_not_hold_the_loop_up_and_is_told_of_a
         async def turn() -> None:
             nonlocal longest
             while True:
-                began = asyncio.get_running_loop().time()
+                began = time.thread_time()  # what the loop does itself, whatever else the machine does
                 await asyncio.sleep(0.01)
-                longest = max(longest, asyncio.get_running_loop().time() - began)
+                longest = max(longest, time.thread_time() - began)
 
         async with serving(used) as (_, url):
             wrong = json.dumps(review({"vni": 7, "spokes": ["!"] * 4_000})).encode()

@@ -364,6 +364,7 @@ def test_a_lan_is_in_use_by_the_controllers_count_or_by_nodes_of_the_first_versi
     [
         ({"granted": {"ns": "n", "vni": 9, "spokes": ["b", "c"]}}, Grant(netns="n", vni=9, spokes=("b", "c"))),
         ({"granted": {"ns": "n"}, "vni": 8}, Grant(netns="n")),
+        ({"granted": {"ns": "n"}, "names": "both"}, Grant(netns="n", forms=names.Forms.BOTH)),
         ({"granted": {"ns": "n", "vni": 0, "spokes": ["a", "A", "../b", 5, "c"]}}, Grant(netns="n", spokes=("a", "c"))),
         ({"granted": {"ns": "../n", "vni": 9}}, None),
         ({"granted": {"vni": 9}, "conditions": [GOOD]}, None),

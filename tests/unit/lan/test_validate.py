@@ -426,6 +426,16 @@ def test_a_grant_of_which_a_part_is_anothers_stands_for_the_rest() -> None:
     assert told == {"c": ["spec.spokes[0]: a1 is in use by LAN lab/a"]}
 
 
+@pytest.mark.parametrize("first", [OLD, YOUNG])
+def test_new_forms_of_names_take_nothing_from_who_was_there(first: str) -> None:
+    """LAN ``a`` with spoke ``b`` would have the NAD that spoke ``a-b`` has had all along."""
+    one, two = replace(A, spokes=("b",), created=first), replace(B, spokes=("a-b",))
+    one, two = (replace(each, granted=validate.grant(each), forms=names.Forms.BOTH) for each in (one, two))
+    found, told = settled(one, two)
+    assert found == {"a": validate.as_granted(one), "b": two}
+    assert told == {"a": ["spec.spokes[0]: b, as NAD k8slan-veth-a-b, is in use by LAN lab/b"]}
+
+
 def test_lans_without_a_stake_in_common_have_nothing_to_do_with_each_other() -> None:
     assert validate.stakes(A) == validate.stakes(NEW) == {"na", 1, "lab/k8slan-veth-a1", "lab/k8slan-veth-a2"}
     moved = replace(NEW, spokes=("a1", "a3"), vni=4)
