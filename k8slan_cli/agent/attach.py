@@ -22,7 +22,7 @@ from k8slan_cli.agent.store import Key, Release
 from k8slan_cli.cni import request as cni
 from k8slan_cli.cni import wire
 from k8slan_cli.cni.result import Interface, Ip, Result
-from k8slan_cli.errors import CniError, Invalid, K8slanError, KernelError, PodGone
+from k8slan_cli.errors import CniError, Invalid, K8slanError, KernelError, PodGone, StoreError
 from k8slan_cli.lan import names
 from k8slan_cli.lan.model import Lan
 from k8slan_cli.lan.vtep import Holder, PodRef, VmRef
@@ -82,11 +82,11 @@ class Attacher:
                 except BaseException:
                     await self._undo(attachment)
                     raise
-            except (Invalid, KernelError) as error:
+            except (Invalid, KernelError, StoreError) as error:
                 if not isinstance(error, PodGone):
-                    self._agent.refusals.note(lan, str(error))
+                    self._agent.refusals.note(lan, request.who, str(error))
                 raise
-        self._agent.refusals.forget(lan)
+        self._agent.refusals.forget(lan, request.who)
         log.info("attached %s to LAN %s at port %s", attachment.who, attachment.lan, attachment.port)
         return self._result(request, attachment, result)
 

@@ -256,7 +256,8 @@ class Publisher:
         down = f"{underlay.name} is down" if underlay and not underlay.up else ""
         before = written or Vtep(lan=lan.ref, node=self._me)
         uplinks = tuple(_uplinks(loop, outcome)) or (before.uplinks if self._agent.has_uplink(lan.ref) else ())
-        trouble = str(outcome.trouble or down) or "; ".join(uplink.message for uplink in uplinks if uplink.message)
+        dark = "; ".join(uplink.message for uplink in uplinks if uplink.message)
+        trouble = str(outcome.trouble or down) or dark or self._agent.refusals.get(lan.ref)
         vms = {(port.name, port.pod): port.vm for port in before.ports}
         ports = sorted((self._port(attachment, vms) for attachment in attachments), key=lambda port: port.name)
         # What a pass could not find out is as it was: the other nodes go on sending here.

@@ -1,4 +1,4 @@
-"""Why a LAN cannot be had on this node, where no attachment tells: the ADD that would have made it has failed.
+"""Why pods do not get onto a LAN on this node, which their attachments cannot tell: their ADDs have failed.
 
 It is told for a while only. A runtime tries again as long as the pod is there, so that it is said anew.
 """
@@ -14,28 +14,32 @@ _SECONDS = 120.0
 
 
 class Refusals:
-    """The last failure of an ADD, by LAN."""
+    """The last failure of an ADD, by LAN and by who was to be attached: each try of a pod has another container."""
 
     def __init__(self) -> None:
         self.on_change: Callable[[Collection[LanRef]], None] = lambda _lans: None
-        self._found: dict[LanRef, tuple[str, asyncio.TimerHandle]] = {}
+        self._found: dict[LanRef, dict[str, tuple[str, asyncio.TimerHandle]]] = {}
 
     def lans(self) -> Collection[LanRef]:
         """Return the LANs of which an ADD has failed lately."""
         return self._found.keys()
 
     def get(self, lan: LanRef) -> str:
-        """Return why a LAN cannot be had, "" if no ADD has failed for that lately."""
-        return self._found[lan][0] if lan in self._found else ""
+        """Return why a pod does not get onto a LAN, "" if no ADD has failed for that lately."""
+        return next((words for words, _ in reversed(self._found.get(lan, {}).values())), "")
 
-    def note(self, lan: LanRef, words: str) -> None:
+    def note(self, lan: LanRef, who: str, words: str) -> None:
         """Take in why an ADD has failed."""
-        self.forget(lan)
-        self._found[lan] = words, asyncio.get_running_loop().call_later(_SECONDS, self.forget, lan)
+        self.forget(lan, who)
+        later = asyncio.get_running_loop().call_later(_SECONDS, self.forget, lan, who)
+        self._found.setdefault(lan, {})[who] = words, later
         self.on_change([lan])
 
-    def forget(self, lan: LanRef) -> None:
+    def forget(self, lan: LanRef, who: str) -> None:
         """Take in that an ADD has worked."""
-        if found := self._found.pop(lan, None):
-            found[1].cancel()
+        found = self._found.get(lan, {})
+        if refusal := found.pop(who, None):
+            refusal[1].cancel()
+            if not found:
+                del self._found[lan]
             self.on_change([lan])

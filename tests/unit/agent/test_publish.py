@@ -252,13 +252,33 @@ def _place(found: Vtep) -> tuple[object, ...]:
 
 def test_a_refused_add_is_told_for_a_while(play: Callable[[Play], None]) -> None:
     async def body(rig: Rig) -> None:
-        rig.agent.refusals.note(REF, "the underlay device eth9 is not on this node")
+        rig.agent.refusals.note(REF, "lab/a", "the underlay device eth9 is not on this node")
         await rig.settle()
         assert (rig.there.state, rig.there.ports) == (DEGRADED, ())
         assert "eth9" in rig.there.message
         assert not rig.api.objects[PATH]["metadata"].get("finalizers")
         await asyncio.sleep(200)
         assert rig.vtep is None
+
+    play(body)
+
+
+def test_a_refused_add_is_told_also_by_a_node_with_ports_until_that_pod_is_attached(
+    play: Callable[[Play], None],
+) -> None:
+    async def body(rig: Rig) -> None:
+        rig.attach("a")
+        rig.agent.refusals.note(REF, "lab/b", "out of descriptors")
+        rig.agent.refusals.note(REF, "lab/c", "out of space")
+        await rig.settle()
+        assert (rig.there.state, rig.there.message, len(rig.there.ports)) == (DEGRADED, "out of space", 1)
+        rig.agent.refusals.forget(REF, "lab/a")
+        rig.agent.refusals.forget(REF, "lab/c")
+        await rig.settle()
+        assert (rig.there.state, rig.there.message) == (DEGRADED, "out of descriptors")
+        rig.agent.refusals.forget(REF, "lab/b")
+        await rig.settle()
+        assert (rig.there.state, rig.there.message) == (READY, "")
 
     play(body)
 
