@@ -188,7 +188,7 @@ def _apply(cluster: Cluster, documents: Iterable[dict[str, Any]], deadline: floa
 
 
 def difference(before: Document, after: Document, name: str) -> Iterator[str]:
-    """What would be other in an object, as a unified diff of its YAML; nothing if nothing is."""
+    """What would change in an object, as a unified diff of its YAML; nothing if nothing is."""
     import difflib
 
     from k8slan_cli.cli.lan import text

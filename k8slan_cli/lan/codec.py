@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from datetime import date
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, TypeVar
 
 from k8slan_cli.errors import Invalid, Problem
@@ -64,6 +64,7 @@ _SPEC = frozenset(
 _LINK = frozenset({"state", "until", "toPod", "fromPod", *links.PROPERTIES})
 _UPLINK = frozenset({"node", "device", "vlan"})
 _WORDS = {str: "text", int: "a whole number", bool: "true or false", dict: "a mapping", list: "a list"}
+_BROADCAST = IPv4Address("255.255.255.255")
 T = TypeVar("T")
 _MOST = 5000
 """A list or mapping that is longer is wrong as a whole, whatever is in it: no field may have so much. Of a document's
@@ -133,7 +134,7 @@ class _Reader:
     def host(self, value: object, field: str) -> IpAddress | None:
         """An address that a node can have."""
         found = self.address(value, field)
-        if found is not None and (found.is_multicast or found.is_unspecified):
+        if found is not None and (found.is_multicast or found.is_unspecified or found == _BROADCAST):
             self.complain(field, f"{found} is not the address of a node")
             return None
         return found

@@ -222,7 +222,7 @@ QUANTITIES: Mapping[str, Quantity] = {
         1,
         MAX_BURST,
         "How much may pass at any speed after a silence; at least a frame, at the most 274 s of the rate. "
-        "Default, 4 ms of the rate, or two frames.",
+        "Default: 4 ms of the rate, or two frames.",
     ),
 }
 PROPERTIES = tuple(field.name for field in fields(Impairment))
