@@ -53,7 +53,7 @@ class Lan:
         """The object as the API has it now."""
         return self.kubectl.get("lan", self.name)
 
-    def until(self, holds: Callable[[Object], bool], what: str, timeout: float = 30) -> Object:
+    def until(self, holds: Callable[[Object], bool], what: str, timeout: float = 60) -> Object:
         """Wait for a state of the object."""
         return self.kubectl.until("lan", self.name, holds=holds, timeout=timeout, what=what)
 
@@ -67,7 +67,7 @@ class Lan:
 
         self.until(ready, "Ready", timeout)
 
-    def until_on(self, *nodes: Node, timeout: float = 30) -> None:
+    def until_on(self, *nodes: Node, timeout: float = 60) -> None:
         """Wait until exactly these nodes take part, all is well on each, and they know of each other."""
         wanted = {node.name: "Ready" for node in nodes}
         eventually(f"{self.name} is on {sorted(wanted)}", lambda: self.states() == wanted, timeout)
@@ -113,7 +113,7 @@ class Lan:
         """Ask for its deletion and do not wait."""
         self.kubectl("delete", "lan", self.name, "--wait=false")
 
-    def until_gone(self, timeout: float = 30) -> None:
+    def until_gone(self, timeout: float = 60) -> None:
         """Wait until it is gone from the API."""
         self.kubectl.wait("--for=delete", f"lan/{self.name}", timeout=timeout)
 
@@ -143,7 +143,7 @@ def events(kubectl: Kubectl, lan: str) -> list[tuple[str, str]]:
     return [(event["reason"], event["note"]) for event in found]
 
 
-def until_event(kubectl: Kubectl, lan: str, reason: str, timeout: float = 20) -> str:
+def until_event(kubectl: Kubectl, lan: str, reason: str, timeout: float = 60) -> str:
     """Wait for an event about a LAN; returns its note."""
     selector = f"--field-selector=regarding.kind=LAN,regarding.name={lan}"
     found = kubectl.until(

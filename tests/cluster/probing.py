@@ -190,12 +190,12 @@ def lan(name: str, namespace: str, **spec: Any) -> Object:
     return {"apiVersion": "lan.k8slan.io/v1beta1", "kind": "LAN", "metadata": metadata, "spec": spec}
 
 
-def until_ready(kubectl: Kubectl, name: str, timeout: float = 20) -> None:
+def until_ready(kubectl: Kubectl, name: str, timeout: float = 60) -> None:
     """Wait until a LAN is Ready, and so its NADs are there."""
     kubectl.wait("--for=condition=Ready", f"lan/{name}", timeout=timeout)
 
 
-def until_allocatable(cluster: Cluster, *resources: str, timeout: float = 20) -> None:
+def until_allocatable(cluster: Cluster, *resources: str, timeout: float = 60) -> None:
     """Wait until every node can give each of the resources, by its own status."""
 
     def offered(node: Object) -> bool:

@@ -380,6 +380,7 @@ def test_a_lan_whose_underlay_is_on_no_node_is_found_before_anybody_is_on_it(k8s
         probing.lan("nowhere", scene.namespace, vni=4242, spokes=["nowhere"], defaultVxlanDev="nowhere0")
     )
     try:
+        probing.until_ready(scene.kubectl, "nowhere")
         found = checks(k8s("doctor", "-o", "json", status=1))
         assert {key: check["message"] for key, check in found.items() if check["state"] != "ok"} == {
             (

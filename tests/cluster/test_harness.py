@@ -140,6 +140,7 @@ def test_pods_go_on_while_the_api_server_is_away(pod: Pods, node1: Node, node2: 
     finally:
         cluster.control.start_api()
         cluster.control.wait_api()
+        cluster.control.restart_rest()
     assert one.container_id == container
     pod(node1)
 
@@ -231,7 +232,10 @@ def test_a_killed_run_takes_its_machines_with_it_and_the_next_one_sweeps_up() ->
 
 def _pids(first: int) -> list[int]:
     """A process and all below it."""
-    children = Path(f"/proc/{first}/task/{first}/children").read_text().split()
+    try:
+        children = Path(f"/proc/{first}/task/{first}/children").read_text().split()
+    except (FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+        return []
     return [first, *(pid for child in children for pid in _pids(int(child)))]
 
 

@@ -63,7 +63,7 @@ def run(cluster: Cluster, tmp_path: Path) -> Iterator[Run]:
 
 
 def test_a_pod_that_cannot_start_is_named_with_the_reason(run: Run) -> None:
-    done = run("install", *ABSENT, "--timeout=10", status=4)
+    done = run("install", *ABSENT, "--timeout=30", status=4)
     assert "k8slan-node-agent 0/1" in done.stderr
     assert "on worker1: install-cni: ErrImageNeverPull" in done.stderr
     assert "not everything is ready in time" in done.stderr

@@ -168,7 +168,7 @@ def test_a_lease_of_dhcp_is_renewed_and_given_back(
 ) -> None:
     settings = (
         "start 10.97.0.10\\nend 10.97.0.19\\ninterface net1\\noption subnet 255.255.255.0\\noption router 10.97.0.1\\n"
-        "option lease 8\\nauto_time 1\\nlease_file /tmp/leases\\npidfile /tmp/pid\\n"
+        "option lease 24\\nauto_time 1\\nlease_file /tmp/leases\\npidfile /tmp/pid\\n"
     )
     serve = f"touch /tmp/leases; printf '{settings}' >/tmp/settings; exec udhcpd -f /tmp/settings"
     fixed = network(kubectl, lan.spokes[0], type="static", addresses=[{"address": "10.97.0.1/24"}])
@@ -181,10 +181,10 @@ def test_a_lease_of_dhcp_is_renewed_and_given_back(
     given = given.partition("/")[0]
     port = lan_names.port(lan.spokes[1])  # which somebody deletes: the interface is made anew
     node1.run("nsenter", f"--net=/run/k8slan/netns/{lan.netns}", "ip", "link", "delete", port)
-    eventually("it is renewed", lambda: kubectl("logs", server.name).count(f"ACK to {given}") > 1)
+    eventually("it is renewed", lambda: kubectl("logs", server.name).count(f"ACK to {given}") > 1, 40)
     assert "expired" not in server.run("dumpleases", "-f", "/tmp/leases")
     client.delete()
-    eventually("it is given back", lambda: "expired" in server.run("dumpleases", "-f", "/tmp/leases"), seconds=4)
+    eventually("it is given back", lambda: "expired" in server.run("dumpleases", "-f", "/tmp/leases"), seconds=10)
 
 
 def test_a_dhcp_daemon_that_does_not_run_is_named_at_the_pod_which_can_be_deleted(

@@ -39,8 +39,8 @@ from tests.support.agents import dynamic, eventually, veth
 __all__ = ["agents", "lans", "sandbox", "undisturbed"]
 
 Say = Callable[[str], None]
-BACK_SECONDS = 2.0
-"""How long a kubelet that has started may be without the resources."""
+BACK_SECONDS = 10.0
+"""How long a kubelet that has started may be without the resources: a second, and what its gRPC takes to dial again."""
 
 
 # ---------------------------------------------------------------- the agents
@@ -206,14 +206,15 @@ class Resources:
     def until(self, names: list[str], seconds: float = 20) -> float:
         """Wait until a kubelet that has just started gives all of them; returns how old its socket is then."""
         deadline = time.monotonic() + seconds
-        with grpc.insecure_channel(f"unix:{self._kubelet}/pod-resources/kubelet.sock") as channel:
-            ask = channel.unary_unary(self._METHOD)
-            while time.monotonic() < deadline:
-                with suppress(grpc.RpcError):
-                    answer: bytes = ask(b"", timeout=1, wait_for_ready=True)
-                    if all(name.encode() in answer for name in names):
-                        return time.time() - (self._kubelet / "device-plugins/kubelet.sock").stat().st_ctime
-                time.sleep(0.01)  # the kubelet tells nobody
+        while time.monotonic() < deadline:
+            with (
+                suppress(grpc.RpcError),
+                grpc.insecure_channel(f"unix:{self._kubelet}/pod-resources/kubelet.sock") as channel,
+            ):
+                answer: bytes = channel.unary_unary(self._METHOD)(b"", timeout=1, wait_for_ready=True)
+                if all(name.encode() in answer for name in names):
+                    return time.time() - (self._kubelet / "device-plugins/kubelet.sock").stat().st_ctime
+            time.sleep(0.01)  # the kubelet tells nobody
         raise TimeoutError(f"the kubelet does not give {names} after {seconds} s")
 
 

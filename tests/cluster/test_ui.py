@@ -85,7 +85,7 @@ def test_a_cable_between_two_nodes_is_seen_pulled_probed_and_captured(
         [told] = page.ask("/api/link", state="down", **end)
         assert "so is the other end of the cable" in json.loads(told)["message"]
         page.until(lambda d: d["ends"][two]["link"] == "down")
-        assert time.monotonic() - begun < 5  # a second beside the request itself, on a machine that does other things
+        assert time.monotonic() - begun < 9  # what does not hear of a change looks again after ten
         page.until(lambda d: _carriers(d, two) == [False])
         list(page.ask("/api/link", state="up", **end))
         page.until(lambda d: _carriers(d, one, two) == [True, True])

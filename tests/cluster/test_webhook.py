@@ -111,6 +111,12 @@ def lan(api: Api, namespace: str, name: str, **spec: Any) -> Any:
     return api.call("POST", LANS.path(namespace), body)
 
 
+def judged(api: Api, namespace: str, name: str) -> None:
+    """Wait until the controller, which answers for the webhook, knows a LAN."""
+    path = LANS.path(namespace, name)
+    until(lambda: ((api.get(path) or {}).get("status") or {}).get("conditions"), "the controller knows it", 30)
+
+
 def settled(hook: Hook, namespace: str) -> None:
     """Wait until the API server's word about the webhook has got round in it, and the webhook lets LANs in."""
 
@@ -131,6 +137,7 @@ def test_a_lan_that_clashes_is_refused_at_once_with_all_problems(hook: Hook, api
     hook.controller()
     settled(hook, namespace)
     lan(api, namespace, "a", vni=5, ns="x", spokes=["e1", "e2"])
+    judged(api, namespace, "a")
     api.call("POST", "/api/v1/namespaces", {"metadata": {"name": f"{namespace}-other"}})
     with pytest.raises(ApiError) as caught:
         lan(api, f"{namespace}-other", "b", vni=5, ns="x", spokes=["e3", "e2"])
@@ -146,6 +153,7 @@ def test_a_lan_that_clashes_is_refused_at_once_with_all_problems(hook: Hook, api
     assert api.get(LANS.path(f"{namespace}-other", "b")) is None
     path = LANS.path(namespace, "a")
     lan(api, namespace, "c", vni=6, spokes=["e4"])
+    judged(api, namespace, "c")
     with pytest.raises(ApiError, match="e4 is in use by LAN"):
         api.patch(path, {"spec": {"spokes": ["e1", "e4"]}})
     api.patch(path, {"spec": {"spokes": ["e1", "e5"]}})
@@ -168,6 +176,7 @@ def test_every_replica_serves_and_a_leader_that_goes_is_no_gap(hook: Hook, api: 
     assert one.metric("k8slan_leader") + two.metric("k8slan_leader") == 1
     settled(hook, namespace)
     lan(api, namespace, "a", vni=8, dynamic=True)
+    judged(api, namespace, "a")
     (one if one.metric("k8slan_leader") else two).end(signal.SIGTERM)
     if two.process.poll() is not None:
         two = hook.controller("three")

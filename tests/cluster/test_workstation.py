@@ -73,7 +73,7 @@ def test_from_nothing_to_pods_and_back(cli: Cli, kubectl: Kubectl, namespace: st
     assert row["mac"] == address
     assert (row["live"]["link"], row["live"]["fault"]) == ("up", "")
     assert [address.partition("/")[0] for address in row["addresses"]] == ["198.51.100.1", "2001:db8::1"]
-    kubectl("exec", one, "--", "ping", "-c", "1", "-W", "5", "198.51.100.2")
+    kubectl("exec", one, "--", "ping", "-c", "5", "-W", "5", "198.51.100.2")
     eventually("the list counts them", lambda: " 5 " in cli("list").stdout and "True" in cli("list").stdout)
     drawn = cli("graph", name).stdout
     assert all(word in drawn for word in (node1.name, node2.name, one, f"─ {spokes[0]} ─", "vxlan0"))
@@ -157,8 +157,8 @@ def test_ready_is_true(cli: Cli, kubectl: Kubectl, node1: Node) -> None:
     assert [event for event in warnings if "nope9" in event["message"]]
     assert len({event["reason"] for event in warnings}) == len(warnings), "not one for each try"
     cli("set", name, "--underlay", "")
-    kubectl.wait("--for=condition=Ready", f"lan/{name}", "--timeout=90s")
-    kubectl.wait("--for=condition=Ready", f"pod/{pod}", "--timeout=120s")
+    kubectl.wait("--for=condition=Ready", f"lan/{name}", timeout=90)
+    kubectl.wait("--for=condition=Ready", f"pod/{pod}", timeout=120)
     kubectl.delete("pods", "--all")
     cli("delete", name)
 
@@ -173,7 +173,7 @@ def test_what_goes_on_is_seen_live_and_all_of_it_goes_into_a_report(
         for number, (node, spoke) in enumerate(zip((node1, node2), spokes, strict=True), 1)
     )
     kubectl.wait("--for=condition=Ready", f"pod/{one}", f"pod/{other}")
-    kubectl("exec", one, "--", "ping", "-c", "1", "-W", "5", "198.51.100.2")
+    kubectl("exec", one, "--", "ping", "-c", "5", "-W", "5", "198.51.100.2")
 
     def attached() -> list[dict[str, Any]]:
         seen: list[dict[str, Any]] = json.loads(cli("top", name, "--every", "1", "-o", "json").stdout)["attachments"]

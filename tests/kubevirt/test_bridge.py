@@ -31,7 +31,7 @@ def endpoints(k8slan: Cluster) -> Iterator[probing.Endpoints]:
 def lost(sender: Endpoint, receiver: Endpoint, mtu: int) -> set[str]:
     """The classes of frames that do not arrive; short ones of IPv4 do without their padding, by br_netfilter."""
     probe = Probe(src=sender.mac, dst=receiver.mac, mtu=mtu)
-    return {each.key for each in cross(sender, receiver, probe, seconds=1.0) if each.verdict is Verdict.DROPPED}
+    return {each.key for each in cross(sender, receiver, probe, seconds=5.0) if each.verdict is Verdict.DROPPED}
 
 
 def ends(lan: Lan) -> dict[str, list[str]]:

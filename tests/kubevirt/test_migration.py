@@ -23,7 +23,7 @@ from tests.support.agents import eventually
 
 __all__ = ["agents"]
 
-_PACE, _GAP = 0.01, 1.0  # seconds
+_PACE, _GAP = 0.01, 3.0  # seconds
 """Gaps were 0.04 to 0.44 s; the machine has two cores for two nodes, two guests and the agents that start anew."""
 
 

@@ -9,6 +9,7 @@ import os
 import re
 import select
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -34,6 +35,8 @@ NAME = "vm"
 MAC = "02:aa:bb:cc:dd:01"
 PEER, GUEST = "10.97.0.1", "10.97.0.2"
 _MACHINE = "vm.kubevirt.io/name"
+_SO_TIMESTAMPNS = 35
+"""The kernel's asm-generic/socket.h: when a frame came, which Python hears of later."""
 _START_SECONDS, _MOVE_SECONDS = 120.0, 150.0
 
 
@@ -200,8 +203,11 @@ class Machine:
     def end(self, number: int) -> probing.Relayed:
         """Its guest's interface ``eth<number>``, to send and receive frames at."""
         mac = bytes.fromhex(self.interfaces[number]["mac"].replace(":", ""))
-        command = self._reach(7000 + number)
-        return eventually(f"eth{number} of the guest can be reached", lambda: _relayed(command, mac), 60)
+
+        def reach() -> probing.Relayed | None:
+            return _relayed(self._reach(7000 + number), mac)  # after a move its address is another, by and by
+
+        return eventually(f"eth{number} of the guest can be reached", reach, 60)
 
     @property
     def interfaces(self) -> list[Object]:
@@ -422,7 +428,7 @@ def told(cluster: Cluster, lan: Lan, name: str, *words: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A frame that came in at a port of a LAN on a node, and when (``time.monotonic``)."""
+    """A frame that came in at a port of a LAN on a node, and when by the kernel's clock, in seconds."""
 
     at: float
     frame: bytes
@@ -463,11 +469,13 @@ class Watch:
                 continue
             os.close(fd)
             with sock:
+                sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
                 sock.settimeout(0.1)
                 while not self._over.is_set():
                     try:
-                        frame, (port, _protocol, kind, *_rest) = sock.recvfrom(1 << 16)
+                        frame, [(_, _, stamp)], _, (port, _, kind, *_) = sock.recvmsg(1 << 16, 64)
                     except TimeoutError:
                         continue
                     if port == self._port and kind != socket.PACKET_OUTGOING:
-                        self.seen[name].append(Seen(time.monotonic(), frame))
+                        seconds, nanoseconds = struct.unpack("qq", stamp)
+                        self.seen[name].append(Seen(seconds + nanoseconds / 1e9, frame))

@@ -42,6 +42,7 @@ class Stream:
         self._sender, self._receiver = sender, receiver
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._send)
+        self._came: set[int] = set()
         self.sent = 0
 
     def _send(self) -> None:
@@ -49,6 +50,12 @@ class Stream:
         while not self._over.wait(0.001):
             self._sender.send(head + self.sent.to_bytes(4, "big") + bytes(46))
             self.sent += 1
+            self._hear()  # the socket's buffer holds ten thousand
+
+    def _hear(self) -> None:
+        for received in self._receiver.receive():
+            if received.frame[12:14] == b"\x88\xb5":
+                self._came.add(int.from_bytes(received.frame[14:18], "big"))
 
     def __enter__(self) -> Stream:
         self._thread.start()
@@ -60,16 +67,9 @@ class Stream:
 
     def lost(self) -> set[int]:
         """The numbers that have not come; asked after the block."""
-        missing = set(range(self.sent))
-
-        def arrived() -> bool:
-            for received in self._receiver.receive():
-                if received.frame[12:14] == b"\x88\xb5":
-                    missing.discard(int.from_bytes(received.frame[14:18], "big"))
-            return not missing
-
-        until = time.monotonic() + 2
-        while not arrived() and time.monotonic() < until:
+        until = time.monotonic() + 5
+        while (missing := set(range(self.sent)) - self._came) and time.monotonic() < until:
+            self._hear()
             time.sleep(0.01)
         return missing
 

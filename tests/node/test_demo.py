@@ -73,9 +73,10 @@ def running(home: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
 def descendants(pid: int) -> list[int]:
     """Every process below one, children before their own."""
     found = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in map(int, (task / "children").read_text().split()):
-            found += [child, *descendants(child)]
+    with suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for child in map(int, (task / "children").read_text().split()):
+                found += [child, *descendants(child)]
     return found
 
 
@@ -93,7 +94,7 @@ def taps(output: str) -> list[Path]:
 
 def wait_until_gone(path: Path) -> None:
     """A network namespace, and so its tap, is taken down by the kernel a moment after its last process has ended."""
-    with Inotify(sync_timeout=10) as events:
+    with Inotify(sync_timeout=60) as events:
         events.add_watch(path.parent, Mask.DELETE)
         while path.exists():
             assert events.sync_get(), f"{path} is still there"

@@ -136,7 +136,7 @@ def test_a_burst_that_is_more_than_the_kernel_takes_is_cut(node: Node) -> None:
 
 
 def test_it_ends_when_its_time_is_over(node: Node, agent: Agent) -> None:
-    until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3))
+    until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 10))
     lan = node.lan(spokes=["u1"], links={"u1": {"rate": "1Mbit", "state": "down", "until": until}})
     with pods(1) as (pod,):
         node.add(pod, veth("u1")).result()

@@ -47,8 +47,9 @@ SECONDS = 20.0
 """Deadline of what should take milliseconds, on a machine that does much else."""
 _NO_DAD = "echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad"
 """An underlay's IPv6 address is to be usable at once, without the second that duplicate detection takes."""
-AT_ONCE = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
-"""Seconds in which what was broken by hand has to be back: one, and more only if the processors have more to do."""
+AT_ONCE = 10.0
+"""Seconds in which what was broken by hand has to be back. It takes milliseconds where the machine does nothing else;
+no agent looks at what is in order now and then, so that what has not been heard is never back."""
 
 
 def run(*argv: str, seconds: float = 60) -> subprocess.CompletedProcess[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import socket
 import tempfile
 from dataclasses import dataclass, fields
@@ -24,6 +25,10 @@ def adopt_orphans() -> None:
     """Become the parent of every descendant that loses its own."""
     if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+
+
+_RUN = re.compile(r"k8t[a-z0-9]{3}")
+"""How the names of a test run begin (names.PREFIX)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +46,10 @@ class Snapshot:
         """Look at the machine: at ``everything``, or at what is ours by name or lies under ``temporary``."""
 
         def ours(name: str) -> bool:
-            return everything or names.PREFIX in name or name.startswith(f"{temporary}/")
+            run = _RUN.search(name)
+            if run and run[0] != names.PREFIX:
+                return False  # another test run is at work on this machine
+            return everything or bool(run) or name.startswith(f"{temporary}/")
 
         mounts = {_unescaped(line.split()[4]) for line in Path("/proc/self/mountinfo").read_text().splitlines()}
         return cls(
@@ -52,7 +60,7 @@ class Snapshot:
                 name
                 for parent in (Path("/run"), Path(tempfile.gettempdir()))
                 for name in _entries(parent)
-                if names.PREFIX in name or (everything and name.startswith("k8slan"))
+                if names.PREFIX in name or (everything and name.startswith("k8slan") and ours(name))
             ),
             processes=frozenset(_descendants(os.getpid())),
         )
