@@ -15,7 +15,9 @@ class Kind:
 
     ``config`` is where its startup configuration lies, "" if that is not known; ``beside`` are files that it wants as
     well, ``save`` is the command that prints the configuration it runs with. ``privileged`` and ``capabilities`` are
-    what its container may do; ``sysctls`` are set before it starts.
+    what its container may do; ``sysctls`` are set before it starts. ``args``, ``env`` and ``user`` are what its image
+    is started with; ``systemd``: that is systemd, which hands on only those variables that its arguments name.
+    All of these are defaults: what a file says goes before them.
     """
 
     config: str = ""
@@ -24,6 +26,10 @@ class Kind:
     privileged: bool = True
     capabilities: tuple[str, ...] = ()
     sysctls: tuple[tuple[str, str], ...] = ()
+    args: tuple[str, ...] = ()
+    env: tuple[tuple[str, str], ...] = ()
+    user: int | None = None
+    systemd: bool = False
 
 
 _FORWARDING = (("net.ipv4.ip_forward", "1"), ("net.ipv6.conf.all.forwarding", "1"))
@@ -35,8 +41,31 @@ _FRR = Kind(
     capabilities=("NET_ADMIN", "NET_RAW", "SYS_ADMIN"),
     sysctls=_FORWARDING,
 )
-_SRLINUX = Kind(config="/etc/opt/srlinux/config.json", beside={}, save=("sr_cli", "-d", "info from running | as json"))
-_CEOS = Kind(config="/mnt/flash/startup-config", beside={}, save=("Cli", "-p", "15", "-c", "show running-config"))
+_SRLINUX = Kind(
+    config="/etc/opt/srlinux/config.json",
+    beside={},
+    save=("sr_cli", "-d", "info from running | as json"),
+    args=("sudo", "bash", "-c", "touch /.dockerenv && /opt/srlinux/bin/sr_linux"),
+    env=(("SRLINUX", "1"),),
+    user=0,
+)
+_CEOS = Kind(
+    config="/mnt/flash/startup-config",
+    beside={},
+    save=("Cli", "-p", "15", "-c", "show running-config"),
+    args=("/sbin/init",),
+    env=(
+        ("CEOS", "1"),
+        ("EOS_PLATFORM", "ceoslab"),
+        ("container", "docker"),
+        ("ETBA", "1"),
+        ("SKIP_ZEROTOUCH_BARRIER_IN_SYSDBINIT", "1"),
+        ("INTFTYPE", "eth"),
+        ("MAPETH0", "1"),
+        ("MGMT_INTF", "eth0"),
+    ),
+    systemd=True,
+)
 _CRPD = Kind(config="/config/juniper.conf", beside={}, save=("cli", "show", "configuration"))
 _LINUX = Kind(beside={}, privileged=False, capabilities=("NET_ADMIN", "NET_RAW"))
 _OTHER = Kind(beside={})
@@ -63,6 +92,12 @@ DAEMONS_FILE = "/etc/frr/daemons"
 def known(kind: str) -> Kind:
     """Return what is known of a kind."""
     return KINDS.get(kind, _OTHER)
+
+
+def args(kind: str, env: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the arguments that a kind's image is started with where a file has none, with this environment."""
+    found = known(kind)
+    return (*found.args, *(f"systemd.setenv={key}={value}" for key, value in env.items() if found.systemd))
 
 
 def is_frr(kind: str) -> bool:

@@ -203,9 +203,9 @@ class _Maker:
         if node.pull:
             container["imagePullPolicy"] = node.pull
         if node.command:
-            container["command"] = list(node.command)
+            container["command"] = list(map(_dollars, node.command))
         if node.args:
-            container["args"] = list(node.args)
+            container["args"] = list(map(_dollars, node.args))
         if node.env:
             container["env"] = [{"name": key, "value": _dollars(value)} for key, value in node.env]
         limits = {key: value for key, value in (("cpu", _cpu(node)), ("memory", _memory(node))) if value}
@@ -325,8 +325,8 @@ def _set(key: str, value: str) -> str:
 
 
 def _dollars(value: str) -> str:
-    """Kubernetes reads $(NAME) in the value of a variable as another one; containerlab does not."""
-    return value.replace("$(", "$$(")
+    """Kubernetes reads $(NAME) in values and arguments as a variable, and $$ as one sign; containerlab does not."""
+    return value.replace("$", "$$")
 
 
 def _cpu(node: Node) -> str:

@@ -63,8 +63,10 @@ def read(levels: Levels, files: NodeFiles, remarks: Remarks) -> Node | None:
 def _container(levels: Levels, files: NodeFiles, remarks: Remarks) -> Node:
     known = kinds.known(levels.kind)
     privileged = known.privileged and levels.kind != VM
-    found, volumes = files.binds(levels)
-    found += files.configuration(levels) if levels.kind != VM else []
+    bound, volumes = files.binds(levels)
+    found = [*(files.configuration(levels) if levels.kind != VM else ()), *bound]
+    env = dict(known.env) | _env(levels, files, remarks)
+    command, args = (_words(*levels.last(field), remarks) for field in ("entrypoint", "cmd"))
     _network_mode(levels, remarks)
     _restart_policy(levels, remarks)
     _, cpu = levels.last("cpu")
@@ -73,9 +75,9 @@ def _container(levels: Levels, files: NodeFiles, remarks: Remarks) -> Node:
         kind=levels.kind,
         image=levels.last("image")[1] or "",
         pull=_pull(levels, remarks),
-        command=_words(*levels.last("entrypoint"), remarks),
-        args=_words(*levels.last("cmd"), remarks),
-        env=_env(levels, files, remarks),
+        command=command,
+        args=args or (() if command else kinds.args(levels.kind, env)),
+        env=tuple(env.items()),
         after=tuple(_after(levels, remarks)),
         sysctls=_sysctls(levels, known, remarks),
         labels=tuple(_labels(levels, remarks)),
@@ -84,7 +86,7 @@ def _container(levels: Levels, files: NodeFiles, remarks: Remarks) -> Node:
         ports=tuple(_ports(levels, remarks)),
         capabilities=() if privileged else tuple(dict.fromkeys((*known.capabilities, *_capabilities(levels, remarks)))),
         privileged=privileged,
-        user=_user(levels, remarks),
+        user=_user(levels, known, remarks),
         cpu=round((cpu or 0) * 1000),
         memory=_memory(levels, remarks),
     )
@@ -146,7 +148,7 @@ def _after(levels: Levels, remarks: Remarks) -> Iterator[tuple[str, ...]]:
                     yield words
 
 
-def _env(levels: Levels, files: NodeFiles, remarks: Remarks) -> tuple[tuple[str, str], ...]:
+def _env(levels: Levels, files: NodeFiles, remarks: Remarks) -> dict[str, str]:
     found: dict[str, str] = {}
     for path, listed in levels.all("env_files"):
         for position, name in enumerate(listed):
@@ -162,11 +164,11 @@ def _env(levels: Levels, files: NodeFiles, remarks: Remarks) -> tuple[tuple[str,
                 remarks.wrong((*path, key), "cannot be the name of a variable")
             else:
                 found[key] = value or ""
-    return tuple(found.items())
+    return found
 
 
 def _sysctls(levels: Levels, known: kinds.Kind, remarks: Remarks) -> tuple[tuple[str, str], ...]:
-    found: dict[str, str] = {}
+    found = dict(known.sysctls)
     for path, pairs in levels.all("sysctls"):
         for key, value in pairs.items():
             if not re.fullmatch(r"[a-z0-9_]+([./][A-Za-z0-9_-]+)+", key):
@@ -177,7 +179,7 @@ def _sysctls(levels: Levels, known: kinds.Kind, remarks: Remarks) -> tuple[tuple
                 )
             else:
                 found[key] = value or ""
-    return tuple((found | dict(known.sysctls)).items())
+    return tuple(found.items())
 
 
 def _labels(levels: Levels, remarks: Remarks) -> Iterator[tuple[str, str]]:
@@ -217,10 +219,10 @@ def _capabilities(levels: Levels, remarks: Remarks) -> Iterator[str]:
                 yield short
 
 
-def _user(levels: Levels, remarks: Remarks) -> int | None:
+def _user(levels: Levels, known: kinds.Kind, remarks: Remarks) -> int | None:
     path, user = levels.last("user")
     if user is None:
-        return None
+        return known.user
     if user == "root":
         return 0
     if not re.fullmatch(r"[0-9]{1,9}", user):

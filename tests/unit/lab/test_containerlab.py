@@ -159,6 +159,33 @@ def test_frr_without_a_word_starts_all_daemons_with_an_empty_configuration() -> 
     assert "frr defaults traditional" in files["/etc/frr/frr.conf"]
 
 
+def test_what_a_file_says_goes_before_what_a_kind_has() -> None:
+    bound = "binds: ['d:/etc/frr/daemons', 'c:/etc/frr/frr.conf'], sysctls: {net.ipv4.ip_forward: 0}"
+    found = node(f"{{kind: frr, image: i, {bound}}}", d=b"mine", c=b"mine too")
+    files = {file.place: file.content for file in found.files}
+    assert (files["/etc/frr/daemons"], files["/etc/frr/frr.conf"]) == (b"mine", b"mine too")
+    assert dict(found.sysctls) == {"net.ipv4.ip_forward": "0", "net.ipv6.conf.all.forwarding": "1"}
+
+
+def test_images_are_started_as_their_kinds_want_it() -> None:
+    srl = node("{kind: srl, image: i}")
+    assert srl.args == ("sudo", "bash", "-c", "touch /.dockerenv && /opt/srlinux/bin/sr_linux")
+    assert (dict(srl.env), srl.user) == ({"SRLINUX": "1"}, 0)
+    ceos = node("{kind: arista_ceos, image: i, env: {INTFTYPE: et, X: 1}}")
+    assert ceos.args[0] == "/sbin/init"
+    assert set(ceos.args[1:]) == {f"systemd.setenv={key}={value}" for key, value in ceos.env}
+    assert {"CEOS=1", "INTFTYPE=et", "X=1"} <= {f"{key}={value}" for key, value in ceos.env}
+
+
+@pytest.mark.parametrize(
+    ("fields", "command", "args"), [("cmd: a b", (), ("a", "b")), ("entrypoint: a", ("a",), ()), ("user: 5", (), None)]
+)
+def test_a_file_may_start_an_image_otherwise(fields: str, command: tuple[str, ...], args: tuple[str, ...]) -> None:
+    found = node(f"{{kind: srl, image: i, {fields}}}")
+    assert found.command == command
+    assert found.args == args or (args is None and found.args and found.user == 5)
+
+
 def test_a_startup_config_of_several_lines_is_itself() -> None:
     found = node('{kind: ceos, image: i, startup-config: "hostname x\\nend\\n"}')
     assert [(file.place, file.content) for file in found.files] == [("/mnt/flash/startup-config", b"hostname x\nend\n")]

@@ -170,9 +170,11 @@ def test_a_failing_command_does_not_stop_the_others() -> None:
     assert done.returncode == 0
 
 
-def test_a_dollar_in_a_variable_stays_one() -> None:
-    [deployment] = of("Deployment", made("{a: {env: {X: '$$(HOME)'}}}")).values()
-    assert container(deployment)["env"] == [{"name": "X", "value": "$$(HOME)"}]
+def test_a_dollar_stays_one() -> None:
+    [deployment] = of("Deployment", made("{a: {cmd: echo $$(HOME), env: {X: '$$(HOME)', Y: '$$$$'}}}")).values()
+    found = container(deployment)
+    assert found["env"] == [{"name": "X", "value": "$$(HOME)"}, {"name": "Y", "value": "$$$$"}]
+    assert found["args"] == ["echo", "$$(HOME)"]
 
 
 def test_a_vm_has_an_interface_for_each_link() -> None:
