@@ -5,6 +5,7 @@ A kind that is not here runs as a privileged container of its image, as containe
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -81,6 +82,9 @@ KINDS: Mapping[str, Kind] = {
     "juniper_crpd": _CRPD,
     "crpd": _CRPD,
 }
+USER_SPACE = frozenset({"nokia_srlinux", "srl", "nokia_srsim", "fdio_vpp"})
+"""Kinds that read frames as they come, and drop those whose checksums a kernel has left to others."""
+_SRLINUX_PORT = re.compile(r"ethernet-([0-9]+)/([0-9]+)(?:/([0-9]+))?")
 FRR_DAEMONS = (
     *("bgpd", "ospfd", "ospf6d", "ripd", "ripngd", "isisd", "pimd", "pim6d", "ldpd", "nhrpd", "eigrpd", "babeld"),
     *("sharpd", "pbrd", "bfdd", "fabricd", "vrrpd", "pathd"),
@@ -98,6 +102,12 @@ def args(kind: str, env: Mapping[str, str]) -> tuple[str, ...]:
     """Return the arguments that a kind's image is started with where a file has none, with this environment."""
     found = known(kind)
     return (*found.args, *(f"systemd.setenv={key}={value}" for key, value in env.items() if found.systemd))
+
+
+def interface(kind: str, name: str) -> str:
+    """Return what Linux calls an interface that a file may call as the node itself does."""
+    found = _SRLINUX_PORT.fullmatch(name) if known(kind) is _SRLINUX else None
+    return "e" + "-".join(filter(None, found.groups())) if found else name
 
 
 def is_frr(kind: str) -> bool:

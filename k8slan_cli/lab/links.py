@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from k8slan_cli.errors import near
+from k8slan_cli.lab import kinds as known
 from k8slan_cli.lab import schema, yaml_text
 from k8slan_cli.lab.model import BRIDGES, VM, End, Segment, Tunnel
 from k8slan_cli.lan import links, names
@@ -217,11 +218,12 @@ class _Reader:
             hint = near(node, self._kinds)
             remarks.wrong(path, f"there is no node {names.shown(node)}" + (f": {hint}" if hint else ""))
             return None
+        kind = self._kinds[node]
+        interface = known.interface(kind, interface)
         first = self._taken.setdefault((node, interface), path)
         if first != path:
             remarks.wrong(path, f"{node}:{interface} is in use by {yaml_text.written(first)}")
             return None
-        kind = self._kinds[node]
         if kind in BRIDGES:
             if impairment != CLEAN:
                 remarks.warn(path, "the impairment acts on what comes from the other end alone")
@@ -270,7 +272,9 @@ def _addresses(link: LinkFields, position: int) -> tuple[str, ...]:
 def _interface_fault(interface: str) -> str:
     """What is wrong with the name of a node's interface, "" if nothing."""
     if fault := names.interface_fault(interface, names.MAX_DEVICE):
-        return f"the interface {fault}"
+        return (
+            f"the interface {fault}. Name it as Linux does, such as eth1 or e1-1, and not as the node's own commands do"
+        )
     if interface == "eth0":
         return "eth0 is a pod's interface on the cluster's pod network: take another, such as eth1"
     if interface in _KERNELS_OWN:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from k8slan_cli.errors import Invalid, Problem
+from k8slan_cli.lab import kinds
 from k8slan_cli.lab.model import VM, End, File, Lab, Node, Segment
 from k8slan_cli.lan import codec, links, names
 from k8slan_cli.lan.links import CLEAN, Link
@@ -73,6 +74,7 @@ class _Maker:
         self._lab = lab
         self._where = where
         self._name = names.lab(lab.name)
+        self._kinds = {node.name: node.kind for node in lab.nodes}
         nodes = [(self._name, node.name) for node in lab.nodes]
         self._objects = {parts[1]: name for parts, name in names.distinct(nodes, names.lab_object).items()}
         segments = [(self._name, *_called(segment)) for segment in lab.segments]
@@ -102,12 +104,16 @@ class _Maker:
 
     def _lan(self, segment: Segment, name: str) -> Document:
         spokes = [self._spokes[end.node, end.interface] for end in segment.ends]
-        vms = {node.name for node in self._lab.nodes if node.kind == VM}
-        ends = zip(spokes, segment.ends, strict=True)
+        at = [self._kinds[end.node] for end in segment.ends]
         # A device plugin for each spoke of a large lab is more than a kubelet takes, and pods need none.
-        spec: Document = {"spokes": spokes, "vmSpokes": [spoke for spoke, end in ends if end.node in vms]}
+        spec: Document = {
+            "spokes": spokes,
+            "vmSpokes": [spoke for spoke, kind in zip(spokes, at, strict=True) if kind == VM],
+        }
         if len(spokes) == 2 and not (segment.name or segment.nics or segment.tunnels):
             spec["cable"] = True
+        if not kinds.USER_SPACE.isdisjoint(at):
+            spec["offload"] = False
         if segment.mtu:
             spec["mtu"] = segment.mtu
         if segment.nics and not self._where.uplink_node:

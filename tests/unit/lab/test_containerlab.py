@@ -220,6 +220,18 @@ def test_a_link_in_either_form_is_the_same() -> None:
     assert brief == links('{type: veth, endpoints: ["a:eth1", {node: b, interface: e1-1}]}')
 
 
+@pytest.mark.parametrize(
+    ("name", "linux"), [("ethernet-1/10", "e1-10"), ("ethernet-1/2/3", "e1-2-3"), ("e1-4", "e1-4"), ("mgmt0", "mgmt0")]
+)
+def test_sr_linux_may_have_its_own_names_of_interfaces(name: str, linux: str) -> None:
+    text = "name: x\ntopology:\n  defaults: {image: i}\n  nodes: {s: {kind: srl}, a: {kind: linux}}\n  links: "
+    [segment] = lab(text + f"[{{endpoints: ['s:{name}', 'a:eth1']}}]").segments
+    assert segment.ends[0].interface == linux
+    if name != linux:
+        both = f"[{{endpoints: ['s:{name}', 'a:eth1']}}, {{endpoints: ['s:{linux}', 'a:eth2']}}]"
+        assert f"s:{linux} is in use by topology.links[0].endpoints[0]" in problems(text + both)[0]
+
+
 def test_all_that_a_link_says_is_kept() -> None:
     [found] = links(
         "{mtu: 1400, impairment: {delay: 20ms, loss: 1%}, endpoints: "
@@ -447,6 +459,7 @@ def test_a_node_that_cannot_be(nodes: str, words: str) -> None:
         ("endpoints: ['a:', 'b:eth1']", "the interface is empty"),
         ("endpoints: ['a:ethernet-1/1', 'b:eth1']", "the interface 'ethernet-1/1' is not an interface name"),
         ("endpoints: ['a:much-too-long-a-name', 'b:eth1']", "is longer than 15 bytes"),
+        ("endpoints: ['a:Ethernet1/1', 'b:eth1']", "Name it as Linux does, such as eth1 or e1-1"),
         ("endpoints: ['a:lo', 'b:eth1']", "'lo' is a name that the kernel keeps for itself"),
         ("{type: host, endpoint: 'a:eth1'}", "host-interface is empty"),
         ("endpoints: ['a:eth1', 'macvlan:']", "host-interface is empty"),

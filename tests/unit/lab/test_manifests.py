@@ -78,6 +78,18 @@ def test_nodes_of_the_cluster_offer_devices_for_what_vms_use_alone() -> None:
     assert mixed["vmSpokes"] == mixed["spokes"][1:]
 
 
+@pytest.mark.parametrize("kind", ["srl", "nokia_srlinux", "nokia_srsim", "fdio_vpp"])
+def test_what_forwards_in_user_space_gets_frames_that_are_complete(kind: str) -> None:
+    found = of(
+        "LAN",
+        made(
+            f"{{a: , b: , s: {{kind: {kind}}}}}", 'endpoints: ["a:eth1", "b:eth1"]', 'endpoints: ["a:eth2", "s:e1-1"]'
+        ),
+    )
+    assert found["t-a-eth2-s-e1-1"]["spec"]["offload"] is False
+    assert "offload" not in found["t-a-eth1-b-eth1"]["spec"]
+
+
 def test_a_bridge_is_no_cable_though_two_are_at_it() -> None:
     found = made("{a: , b: , br: {kind: bridge}}", 'endpoints: ["a:eth1", "br:1"]', 'endpoints: ["b:eth1", "br:2"]')
     [lan] = of("LAN", found).values()
