@@ -64,7 +64,7 @@ def translate(found: Text, subject: str, *, files: Files, warnings: Iterable[str
     remarks = Remarks(found, warnings)
     lab = _lab(whole, found.unset, files, remarks)
     if remarks.problems:
-        raise Invalid(subject, tuple(remarks.problems))
+        raise Invalid(subject, tuple(dict.fromkeys(remarks.problems)))
     return lab
 
 

@@ -6,6 +6,7 @@ names it.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -97,6 +98,8 @@ class NodeFiles:
         path, given = levels.last("startup_config")
         if given is not None:
             text = self.startup_config(levels)
+            if known.config.endswith(".json"):
+                self._json(path, text, levels.kind)
             if known.config:
                 found.append(File(place=known.config, content=text.encode()))
             else:
@@ -106,6 +109,16 @@ class NodeFiles:
         elif frr:
             found.append(File(place=known.config, content=b"frr defaults traditional\nlog stdout\n"))
         return found
+
+    def _json(self, path: Path, text: str, kind: str) -> None:
+        try:
+            json.loads(text or "{}")
+        except (ValueError, RecursionError) as error:
+            self._remarks.wrong(
+                path,
+                f"is not JSON, which {kind} starts with: {error}. Enter commands in a node that is up without it, by "
+                "k8slan lab exec NODE -t -- sr_cli; k8slan lab save then writes the file to name here",
+            )
 
     def template(self, levels: Levels) -> Mapping[str, Any] | None:
         """Return a VM's KubeVirt manifest; what of it KubeVirt does not take, KubeVirt says."""

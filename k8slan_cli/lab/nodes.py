@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,12 @@ _CONTAINERS_ALONE = ("entrypoint", "cmd", "exec", "env", "env_files", "sysctls",
 """Fields that mean nothing for a VM."""
 _MEMORY = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(i?)b?\s*", re.IGNORECASE)
 _PORT = re.compile(r"(?:[^:]*:)?([0-9]{1,5}):([0-9]{1,5})(?:/(tcp|udp|sctp))?", re.IGNORECASE)
+_ROOTS_OWN = re.compile(r"""(?:\S*sh\s+-\w*c\s+['"]?)?(?:\S*/)?(sysctl|mount)\s""")
+"""A command that a container without privileges may not do, by itself or first in a shell's script."""
+_WITHOUT = {
+    "sysctl": "it may not write to /proc/sys. Write it into sysctls, or give --privileged",
+    "mount": "it may not mount. Give --privileged, or cap-add: [SYS_ADMIN]",
+}
 _PULL = {"always": "Always", "never": "Never", "ifnotpresent": "IfNotPresent"}
 
 
@@ -69,6 +75,9 @@ def _container(levels: Levels, files: NodeFiles, remarks: Remarks) -> Node:
     command, args = (_words(*levels.last(field), remarks) for field in ("entrypoint", "cmd"))
     _network_mode(levels, remarks)
     _restart_policy(levels, remarks)
+    capabilities = tuple(dict.fromkeys((*known.capabilities, *_capabilities(levels, remarks))))
+    if not privileged and levels.kind != VM:
+        _unprivileged(levels, capabilities, remarks)
     _, cpu = levels.last("cpu")
     return Node(
         name=levels.name,
@@ -84,7 +93,7 @@ def _container(levels: Levels, files: NodeFiles, remarks: Remarks) -> Node:
         files=tuple({file.place: file for file in found}.values()),
         volumes=tuple(volumes),
         ports=tuple(_ports(levels, remarks)),
-        capabilities=() if privileged else tuple(dict.fromkeys((*known.capabilities, *_capabilities(levels, remarks)))),
+        capabilities=() if privileged else capabilities,
         privileged=privileged,
         user=_user(levels, known, remarks),
         cpu=round((cpu or 0) * 1000),
@@ -104,6 +113,21 @@ def _machine(node: Node, levels: Levels, files: NodeFiles, remarks: Remarks) -> 
     return replace(
         node, template=template, config=config, files=(), volumes=(), command=(), args=(), env=(), after=(), sysctls=()
     )
+
+
+def _unprivileged(levels: Levels, capabilities: Collection[str], remarks: Remarks) -> None:
+    """Warn of what works in containerlab, where each container is privileged, and not with these capabilities."""
+    may = "SYS_ADMIN" in capabilities
+    for path, commands in levels.all("exec"):
+        for position, command in enumerate(commands):
+            found = _ROOTS_OWN.match(command)
+            if found and not (may and found[1] == "mount"):
+                why = _WITHOUT[found[1]]
+                remarks.warn((*path, position), f"fails in a node of kind {levels.kind} that is not privileged: {why}")
+    path, image = levels.last("image")
+    if image and not may and "frr" in image.rpartition("/")[2]:
+        hint = "Write kind: frr, or cap-add: [SYS_ADMIN], or give --privileged"
+        remarks.warn(path, f"looks like FRR, which does not start in a node of kind {levels.kind}. {hint}")
 
 
 def _network_mode(levels: Levels, remarks: Remarks) -> None:

@@ -324,11 +324,27 @@ def test_a_dummy_is_a_lan_of_one_and_mgmt_net_of_many() -> None:
         ("labels: {a: 'two words'}", "labels.a (4:43): is not used: 'two words' cannot be a label's value"),
         ("env: {__IMPORT_ENVS: true}", "env.__IMPORT_ENVS (4:40): is not used"),
         ("stages: {create: {wait-for: []}}", "topology.nodes.n.stages (4:34): is not used"),
+        ("exec: [sysctl -w net.ipv4.ip_forward=1]", "exec[0] (4:41): fails in a node of kind linux that is not"),
+        ("exec: ['true', \"sh -c 'sysctl -p'\"]", "exec[1] (4:49): fails in a node of kind linux that is not"),
+        ("exec: [/bin/mount -t tmpfs x /x]", "Give --privileged, or cap-add: [SYS_ADMIN]"),
     ],
 )
 def test_what_is_not_done_is_said(fields: str, words: str) -> None:
     [warning] = lab(f"name: w\ntopology:\n  nodes:\n    n: {{kind: linux, image: i,   {fields}}}\n").warnings
     assert words in warning
+
+
+@pytest.mark.parametrize(
+    ("fields", "warnings"),
+    [
+        ("kind: linux, image: 'quay.io/frrouting/frr:10.1'", 1),
+        ("kind: linux, image: 'frr:1', cap-add: [SYS_ADMIN], exec: [mount -a]", 0),
+        ("kind: frr, image: 'frr:1', exec: [mount -a, echo sysctl]", 0),
+        ("kind: ceos, image: i, exec: [sysctl -a]", 0),
+    ],
+)
+def test_what_needs_privileges_is_said(fields: str, warnings: int) -> None:
+    assert len(lab(f"name: w\ntopology: {{nodes: {{n: {{{fields}}}}}}}\n").warnings) == warnings
 
 
 def test_what_a_file_has_beside_the_topology_is_said() -> None:
@@ -525,6 +541,18 @@ def test_all_problems_are_said_at_once() -> None:
         "topology.nodes.b.user",
         "topology.links[0].endpoints[1]",
     ]
+
+
+def test_a_startup_config_of_commands_is_refused_where_it_has_to_be_json() -> None:
+    text = (
+        "name: x\ntopology:\n  kinds: {srl: {image: i, startup-config: f}}\n  nodes: {a: {kind: srl}, b: {kind: srl}}\n"
+    )
+    assert lab(text, files={"f": b"{}"}).nodes[0].files[0].content == b"{}"
+    with pytest.raises(Invalid) as refused:
+        lab(text, files={"f": b"set / system name host-name x\n"})
+    [said] = map(str, refused.value.problems)
+    assert "topology.kinds.srl.startup-config (3:27): is not JSON" in said
+    assert "k8slan lab save" in said
 
 
 def test_files_have_bounds() -> None:
