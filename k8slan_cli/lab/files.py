@@ -29,7 +29,7 @@ Files = Callable[[str], Mapping[str, Content]]
 """Reads a file, then its name is "", or all files of a folder, by their paths in it. Raises K8slanError."""
 
 _OPTIONS = ("ro", "rw", "z", "Z")
-"""Options of a bind, none of which changes anything here."""
+"""Options of a bind that are known."""
 
 
 class NodeFiles:
@@ -164,6 +164,10 @@ class NodeFiles:
                 elif not place.strip("/"):
                     self._remarks.wrong(here, "a node has its image there")
                 else:
+                    if source and "rw" in options.split(","):
+                        self._remarks.warn(
+                            here, "rw is not used: files from outside can be read in a node, not written"
+                        )
                     wanted[place.rstrip("/")] = (here, source)
         return wanted
 

@@ -15,8 +15,10 @@ from k8slan_cli.lab import containerlab, kinds
 from k8slan_cli.lab.yaml_text import MAX_TEXT, Text
 
 if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
     from k8slan_cli.lab.files import Content, Files
-    from k8slan_cli.lab.kne_pb2 import Node, Topology
+    from k8slan_cli.lab.kne_pb2 import Config, Node, Topology
     from k8slan_cli.lab.model import Lab
 
 ENDINGS = (".pb.txt", ".pbtxt", ".textproto", ".textpb")
@@ -45,6 +47,10 @@ _CONFIG_UNUSED = {
     "cert": "certificates are not made",
     "init_image": "interfaces are there before a node starts",
 }
+_SERVICE_UNUSED = dict.fromkeys(
+    ("name", "inside_ip", "outside_ip", "node_port"),
+    "a Service has an address of the cluster's own, and ports by number",
+)
 
 
 def read(text: str, subject: str, *, files: Files) -> Lab:
@@ -62,8 +68,8 @@ def read(text: str, subject: str, *, files: Files) -> Lab:
     for position, node in enumerate(found.nodes):
         if node.name in nodes:
             problems.append(Problem(field=f"nodes[{position}].name", message=f"{node.name!r} is there already"))
-        nodes[node.name] = _node(node, known)
-        warnings += [f"nodes[{position}].{name}: is not used: {why}" for name, why in _unused(node)]
+        nodes[node.name] = fields = _node(node, known)
+        warnings += [f"nodes[{position}].{name}: is not used: {why}" for name, why in _unused(node, fields)]
     if problems:
         raise Invalid(subject, tuple(problems))
     links = [{"endpoints": [f"{link.a_node}:{link.a_int}", f"{link.z_node}:{link.z_int}"]} for link in found.links]
@@ -124,18 +130,31 @@ def _node(node: Node, known: dict[str, Content]) -> dict[str, Any]:
         source = f"config.data of {node.name}"
         known[source] = (config.data, 0o644)
     if source and config.config_path and not kinds.known(kind).config:
-        place = "/".join(("", *f"{config.config_path}/{config.config_file}".strip("/").split("/")))
-        fields["binds"] = [f"{source}:{place}"]
+        fields["binds"] = [f"{source}:{_place(config)}"]
     elif source:
         fields["startup-config"] = source
     return fields
 
 
-def _unused(node: Node) -> Iterator[tuple[str, str]]:
+def _place(config: Config) -> str:
+    return "/".join(("", *f"{config.config_path}/{config.config_file}".strip("/").split("/")))
+
+
+def _unused(node: Node, fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The fields of a node that are set and mean nothing here."""
-    for each, _ in node.ListFields():
-        if each.name in _UNUSED:
-            yield each.name, _UNUSED[each.name]
-    for each, _ in node.config.ListFields():
-        if each.name in _CONFIG_UNUSED:
-            yield f"config.{each.name}", _CONFIG_UNUSED[each.name]
+    messages: list[tuple[str, Message, Mapping[str, str]]] = [
+        ("", node, _UNUSED),
+        ("config.", node.config, _CONFIG_UNUSED),
+        *((f"services[{key}].", each, _SERVICE_UNUSED) for key, each in sorted(node.services.items())),
+    ]
+    for before, message, unused in messages:
+        for each, _ in message.ListFields():
+            if each.name in unused:
+                yield before + each.name, unused[each.name]
+    for name in ("config_path", "config_file"):
+        own = kinds.known(fields["kind"]).config
+        if getattr(node.config, name) and "binds" not in fields and _place(node.config) != own:
+            yield (
+                f"config.{name}",
+                f"a configuration goes to {own}" if own else "it takes config_path, and file or data",
+            )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from k8slan_cli.lab.schema import NodeFields
+from k8slan_cli.lab.schema import NOTHING, NodeFields
 
 if TYPE_CHECKING:
     from k8slan_cli.lab.schema import TopologyFields
@@ -28,11 +28,7 @@ class Levels:
     def all(self, field: str) -> list[tuple[Path, Any]]:
         """Return a field of each level where it is not empty, with its path."""
         alias = field.replace("_", "-")
-        return [
-            ((*path, alias), found)
-            for path, each in self.levels
-            if (found := getattr(each, field)) not in (None, (), {}, "")
-        ]
+        return [((*path, alias), found) for path, each in self.levels if (found := getattr(each, field)) not in NOTHING]
 
     def last(self, field: str) -> tuple[Path, Any]:
         """Return a field of the most special level that has it, with its path; ((), None) if none has."""

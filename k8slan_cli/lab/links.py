@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 WORDS = frozenset({"mgmt-net", "macvlan", "host", "dummy", "vxlan", "vxlan-stitch"})
 """What a brief end may name instead of a node."""
-_TYPES = ("veth", "mgmt-net", "macvlan", "host", "vxlan", "vxlan-stitch", "dummy")
 _VXLAN_PORT = 14789
 """The UDP port that containerlab takes where none is given."""
 _KERNELS_OWN = ("lo", "all", "default")
@@ -126,8 +125,8 @@ class _Reader:
         """Return what a link says of the ends that hear each other; None if it cannot be."""
         self._remarks.unread(path, link, schema.LINK_UNUSED)
         kind = link.type or "veth"
-        if kind not in _TYPES:
-            self._remarks.wrong((*path, "type"), f"{names.shown(kind)} is not one of {', '.join(_TYPES)}")
+        if kind not in schema.LINK_TYPES:
+            self._remarks.wrong((*path, "type"), f"{names.shown(kind)} is not one of {', '.join(schema.LINK_TYPES)}")
             return None
         impairment = _impairment((*path, "impairment"), link, self._remarks)
         if kind == "veth":
@@ -147,6 +146,7 @@ class _Reader:
             return None
         texts = [each if isinstance(each, str) else f"{each.node}:{each.interface}" for each in found]
         special = [text for text in texts if text.partition(":")[0] in WORDS]
+        self._unused(path, link, texts)
         if len(special) == 2:
             self._remarks.wrong((*path, "endpoints"), "at least one of the two has to be a node")
             return None
@@ -161,15 +161,30 @@ class _Reader:
                 self._remarks.wrong((*path, "endpoints"), "write it in full: type, endpoint, remote and vni")
                 return None
             return self._alone(path, kind, device, link, *ends)
+        self._remarks.idle(path, link, schema.link_unused("veth", brief=True))
         return _meeting(link, ends)
+
+    def _unused(self, path: Path, link: LinkFields, texts: Sequence[str]) -> None:
+        """Warn of what is said of ends that are at no pod and no VM."""
+        plugged = [self._kinds.get(text.partition(":")[0], "bridge") not in BRIDGES for text in texts]
+        for position, end in enumerate(link.endpoints or ()):
+            if not plugged[position] and not isinstance(end, str):
+                self._remarks.idle((*path, "endpoints", position), end, schema.END_UNUSED)
+        for name in ("ipv4", "ipv6"):
+            for position, address in enumerate(getattr(link, name)):
+                if address and not (position < len(plugged) and plugged[position]):
+                    self._remarks.warn(
+                        (*path, name, position), "is not used: the link has no such end at a pod or a VM"
+                    )
 
     def _alone(self, path: Path, kind: str, device: str, link: LinkFields, end: End | str | None) -> _Meeting | None:
         """A link with a node at one end only."""
+        self._remarks.idle(path, link, schema.link_unused(kind, brief=link.endpoints is not None))
         if kind in ("macvlan", "host"):
             if fault := names.interface_fault(device, names.MAX_DEVICE):
                 self._remarks.wrong(path, f"host-interface {fault}")
                 return None
-            if link.mode not in (None, "bridge"):
+            if kind == "macvlan" and link.mode not in (None, "bridge"):
                 self._remarks.warn(
                     (*path, "mode"), "is not used: all that share a NIC hear each other, as in mode bridge"
                 )

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from k8slan_cli.lab import kinds, yaml_text
+from k8slan_cli.lab import kinds, schema, yaml_text
 from k8slan_cli.lab.links import WORDS
 from k8slan_cli.lab.model import BRIDGES, MAX_USER_DATA, VM, Node, Port
 from k8slan_cli.lan import names
@@ -27,10 +27,8 @@ _NO_PODS = {
     "ext-container": "what runs outside of the lab is not plugged into it: attach a pod by hand (k8slan lan example)",
     "k8s-kind": "a cluster in the lab is not made",
 }
-_CONTAINERS_ALONE = ("entrypoint", "cmd", "exec", "env", "env_files", "sysctls", "binds", "cap_add", "user")
-"""Fields that mean nothing for a VM."""
 _MEMORY = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(i?)b?\s*", re.IGNORECASE)
-_PORT = re.compile(r"(?:[^:]*:)?([0-9]{1,5}):([0-9]{1,5})(?:/(tcp|udp|sctp))?", re.IGNORECASE)
+_PORT = re.compile(r"(?:([^:]*):)?([0-9]{1,5}):([0-9]{1,5})(?:/(tcp|udp|sctp))?", re.IGNORECASE)
 _ROOTS_OWN = re.compile(r"""(?:\S*sh\s+-\w*c\s+['"]?)?(?:\S*/)?(sysctl|mount)\s""")
 """A command that a container without privileges may not do, by itself or first in a shell's script."""
 _WITHOUT = {
@@ -56,6 +54,7 @@ def read(levels: Levels, files: NodeFiles, remarks: Remarks) -> Node | None:
     if reason := _NO_PODS.get(kind):
         remarks.wrong(kind_path, f"{kind}: {reason}")
         return None
+    _unused(levels, remarks)
     if kind in BRIDGES:
         return None
     if not levels.all("image") and not (kind == VM and levels.all("template")):
@@ -102,10 +101,7 @@ def _container(levels: Levels, files: NodeFiles, remarks: Remarks) -> Node:
 
 
 def _machine(node: Node, levels: Levels, files: NodeFiles, remarks: Remarks) -> Node:
-    """A VM: what only a container has is said not to be used."""
-    for field in _CONTAINERS_ALONE:
-        for path, _ in levels.all(field):
-            remarks.warn(path, "is not used: a VM has its own; startup-config becomes its cloud-init user data")
+    """A VM, without what only a container has."""
     template = files.template(levels)
     config = files.startup_config(levels)
     if len(config.encode()) > MAX_USER_DATA:
@@ -113,6 +109,18 @@ def _machine(node: Node, levels: Levels, files: NodeFiles, remarks: Remarks) -> 
     return replace(
         node, template=template, config=config, files=(), volumes=(), command=(), args=(), env=(), after=(), sysctls=()
     )
+
+
+def _unused(levels: Levels, remarks: Remarks) -> None:
+    """Warn of fields that such a node has no use for; the defaults are there for nodes of other kinds as well."""
+    unused = schema.POD_UNUSED
+    if levels.kind in BRIDGES:
+        unused = schema.BRIDGE_UNUSED
+    elif levels.kind == VM:
+        unused = schema.TEMPLATE_UNUSED if levels.all("template") else schema.VM_UNUSED
+    for path, fields in levels.levels:
+        if levels.kind == VM or path != ("topology", "defaults"):
+            remarks.idle(path, fields, unused)
 
 
 def _unprivileged(levels: Levels, capabilities: Collection[str], remarks: Remarks) -> None:
@@ -223,11 +231,15 @@ def _ports(levels: Levels, remarks: Remarks) -> Iterator[Port]:
         for position, text in enumerate(listed):
             here = (*path, position)
             found = _PORT.fullmatch(text)
-            numbers = tuple(map(int, found.group(1, 2))) if found else ()
+            numbers = tuple(map(int, found.group(2, 3))) if found else ()
             if not found or not all(1 <= number <= 65535 for number in numbers):
                 remarks.wrong(here, f"{names.shown(text)} is not OUTSIDE:INSIDE, with /udp or /tcp behind it")
                 continue
-            protocol = (found[3] or "tcp").upper()
+            if found[1]:
+                remarks.warn(
+                    here, f"{names.shown(found[1])} is not used: a Service has an address of the cluster's own"
+                )
+            protocol = (found[4] or "tcp").upper()
             if (first := seen.setdefault((numbers[0], protocol), here)) != here:
                 remarks.wrong(here, f"port {numbers[0]} is {yaml_text.written(first)} already")
             yield Port(outside=numbers[0], inside=numbers[1], protocol=protocol)

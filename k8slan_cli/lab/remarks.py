@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from k8slan_cli.errors import Problem, near
+from k8slan_cli.lab.schema import NOTHING
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -31,6 +32,12 @@ class Remarks:
     def warn(self, path: Path, message: str) -> None:
         """Say that a field is valid, and not done here or not as the file has it."""
         self.warnings.append(f"{self._text.field(path)}: {message}")
+
+    def idle(self, path: Path, fields: BaseModel, unused: Mapping[str, str]) -> None:
+        """Warn of fields that are known and set, and mean nothing where they are, with the reasons of ``unused``."""
+        for name, why in unused.items():
+            if getattr(fields, name.replace("-", "_")) not in NOTHING:
+                self.warn((*path, name), f"is not used: {why}")
 
     def unread(self, path: Path, fields: BaseModel, unused: Mapping[str, str]) -> None:
         """Warn of fields that mean nothing here, with the reasons of ``unused``, and refuse those that nobody knows."""

@@ -16,6 +16,10 @@ def _dashed(name: str) -> str:
     return name.replace("_", "-")
 
 
+NOTHING: tuple[Any, ...] = (None, (), {}, "")
+"""What a field is that is not there, or says nothing."""
+
+
 class _Fields(BaseModel):
     model_config = ConfigDict(alias_generator=_dashed, extra="allow", frozen=True)
 
@@ -165,7 +169,41 @@ NODE_UNUSED: Mapping[str, str] = {
     "ulimits": _RUNTIME,
     "components": "k8slan does not know the parts of a kind",
 }
+POD_UNUSED: Mapping[str, str] = {"template": "only a node of kind vm is made of one"}
+VM_UNUSED: Mapping[str, str] = dict.fromkeys(
+    ("entrypoint", "cmd", "exec", "env", "env-files", "sysctls", "binds", "cap-add", "user", "extras"),
+    "a VM has its own; startup-config becomes its cloud-init user data",
+)
+TEMPLATE_UNUSED: Mapping[str, str] = {
+    **VM_UNUSED,
+    **dict.fromkeys(("image", "image-pull-policy"), "the template has its own"),
+}
+BRIDGE_UNUSED: Mapping[str, str] = dict.fromkeys(
+    (_dashed(name) for name in NodeFields.model_fields if name not in ("kind", "group")),
+    "a bridge is a LAN, and no pod",
+)
 LINK_UNUSED: Mapping[str, str] = {
     "labels": "they are of containerlab's templates",
     "vars": "they are of containerlab's templates",
 }
+_ADDRESSES = ("ipv4", "ipv6")
+END_UNUSED: Mapping[str, str] = dict.fromkeys(("mac", *_ADDRESSES), "no pod and no VM is at this end")
+_TUNNEL = ("remote", "vni", "udp-port")
+LINK_TYPES: Mapping[str, tuple[str, ...]] = {
+    "veth": (),
+    "mgmt-net": (),
+    "macvlan": ("host-interface", "mode"),
+    "host": ("host-interface",),
+    "vxlan": _TUNNEL,
+    "vxlan-stitch": _TUNNEL,
+    "dummy": (),
+}
+"""Types of links, and which of the fields that are of some types alone each has a use for."""
+
+
+def link_unused(kind: str, *, brief: bool) -> Mapping[str, str]:
+    """Return what a link of a type has no use for; a brief one has two ends, and names the host's interface in one."""
+    used = [name for name in LINK_TYPES[kind] if not (brief and name == "host-interface")]
+    names = ("host-interface", "mode", *_TUNNEL)
+    unused = {name: f"a link of type {kind} has no use for it" for name in names if name not in used}
+    return unused if brief else unused | dict.fromkeys(_ADDRESSES, "write it into endpoint")

@@ -358,10 +358,51 @@ def test_kinds_that_are_not_known_run_as_privileged_containers() -> None:
     assert "vr-sros is not known here" in found.warnings[0]
 
 
-def test_a_vm_says_what_it_does_not_take() -> None:
-    found = lab("name: w\ntopology: {nodes: {n: {kind: vm, image: i, exec: [x], env: {A: b}}}}\n")
-    assert len(found.warnings) == 2
-    assert not found.nodes[0].after
+VM_TEMPLATE = b"kind: VirtualMachine\nspec: {template: {spec: {domain: {}}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("fields", "unused"),
+    [
+        ("kind: vm, image: i, exec: [x], env: {A: b}, extras: {frr: {}}", ["exec", "env", "extras"]),
+        ("kind: vm, template: t, image: i, image-pull-policy: always", ["image", "image-pull-policy"]),
+        ("kind: linux, image: i, template: t", ["template"]),
+        (
+            "kind: bridge, image: i, exec: [x], env: {A: b}, ports: ['8:8'], startup-config: t, network-mode: none",
+            ["image", "exec", "env", "ports", "startup-config", "network-mode"],
+        ),
+        ("kind: linux, image: i, ports: ['127.0.0.1:9090:90']", ["ports[0]"]),
+        ("kind: linux, image: i, binds: ['t:/a:ro', 't:/b:rw,z']", ["binds[1]"]),
+    ],
+)
+def test_a_node_says_what_it_does_not_take(fields: str, unused: list[str]) -> None:
+    text = f"name: w\ntopology:\n  defaults: {{cmd: x}}\n  nodes:\n    n: {{{fields}}}\n    br: {{kind: bridge}}\n"
+    found = [warning.split()[0] for warning in lab(text, files={"t": VM_TEMPLATE}).warnings]
+    assert {each for each in found if "nodes.n." in each} == {f"topology.nodes.n.{name}" for name in unused}
+    assert ("topology.defaults.cmd" in found) == ("vm" in fields)
+
+
+@pytest.mark.parametrize(
+    ("link", "unused"),
+    [
+        ("{endpoints: ['a:e1', 'b:e1'], mode: bridge, remote: x, vni: 5}", ["mode", "remote", "vni"]),
+        ("{endpoints: ['a:e1', 'macvlan:x'], host-interface: x, mode: bridge}", ["host-interface"]),
+        ("{type: macvlan, endpoint: 'a:e1', host-interface: x, mode: vepa, udp-port: 5}", ["mode", "udp-port"]),
+        ("{type: host, endpoint: 'a:e1', host-interface: x, mode: vepa}", ["mode"]),
+        ("{type: mgmt-net, endpoint: 'a:e1', host-interface: x}", ["host-interface"]),
+        ("{type: dummy, endpoint: 'a:e1', remote: x, ipv4: [10.0.0.1/24]}", ["remote", "ipv4"]),
+        ("{endpoints: ['a:e1', 'b:e1'], ipv4: [10.0.0.1/24, '', 10.0.0.3/24]}", ["ipv4[2]"]),
+        ("{endpoints: ['a:e1', 'br:e1'], ipv6: ['2001:db8::1/64', '2001:db8::2/64']}", ["ipv6[1]"]),
+        ("{endpoints: ['mgmt-net:x', 'b:e1'], ipv4: [10.0.0.1/24, 10.0.0.2/24]}", ["ipv4[0]"]),
+        ("{endpoints: ['a:e1', {node: br, interface: x, mac: '02:00:00:00:00:01'}]}", ["endpoints[1].mac"]),
+        ("{endpoints: ['a:e1', {node: macvlan, interface: x, ipv4: 10.0.0.1/24}]}", ["endpoints[1].ipv4"]),
+    ],
+)
+def test_a_link_says_what_it_does_not_take(link: str, unused: list[str]) -> None:
+    nodes = "{a: {kind: linux, image: i}, b: {kind: linux, image: i}, br: {kind: bridge}, c: {kind: linux, image: i}}"
+    text = f"name: w\ntopology:\n  nodes: {nodes}\n  links: [{{endpoints: ['c:e1', 'br:c']}}, {link}]\n"
+    found = [warning.split()[0] for warning in lab(text).warnings]
+    assert set(found) - {"topology.links[1]"} == {f"topology.links[1].{name}" for name in unused}
 
 
 # ---------------------------------------------------------------- what is wrong

@@ -63,7 +63,18 @@ def test_a_topology() -> None:
 
 
 def test_what_is_not_used_is_said() -> None:
-    assert [warning.partition(":")[0] for warning in lab(TWO).warnings] == ["nodes[0].model", "nodes[0].config.cert"]
+    services = 'services: { key: 80 value: { inside_ip: "10.0.0.1" outside_ip: "10.0.0.2" node_port: 30000 } }'
+    place = 'config: { file: "r1.json" config_path: "/x" config_file: "y" }'
+    text = f'{TWO} nodes: {{ name: "r2" vendor: NOKIA {services} {place} }}'
+    assert [warning.partition(":")[0] for warning in lab(text).warnings] == [
+        "nodes[0].model",
+        "nodes[0].config.cert",
+        "nodes[0].services[22].name",
+        "nodes[0].services[9339].name",
+        *(f"nodes[2].services[80].{name}" for name in ("inside_ip", "outside_ip", "node_port")),
+        "nodes[2].config.config_path",
+        "nodes[2].config.config_file",
+    ]
 
 
 def test_the_older_type_says_the_kind_too() -> None:
