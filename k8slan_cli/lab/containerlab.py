@@ -7,6 +7,7 @@ not done here is a warning.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
@@ -65,7 +66,7 @@ def translate(found: Text, subject: str, *, files: Files, warnings: Iterable[str
     lab = _lab(whole, found.unset, files, remarks)
     if remarks.problems:
         raise Invalid(subject, tuple(dict.fromkeys(remarks.problems)))
-    return lab
+    return replace(lab, subject=subject)
 
 
 def _lab(whole: FileFields, unset: Mapping[str, Place], files: Files, remarks: Remarks) -> Lab:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from k8slan_cli.errors import near
 from k8slan_cli.lab import kinds as known
 from k8slan_cli.lab import schema, yaml_text
-from k8slan_cli.lab.model import BRIDGES, VM, End, Segment, Tunnel
+from k8slan_cli.lab.model import BRIDGES, VM, End, Nic, Segment, Tunnel
 from k8slan_cli.lan import links, names
 from k8slan_cli.lan.links import CLEAN, Impairment, Link
 from k8slan_cli.lan.validate import MAX_SPOKES
@@ -44,7 +44,7 @@ class _Meeting:
     hubs: list[str] = field(default_factory=list)
     ends: list[End] = field(default_factory=list)
     mtus: list[int] = field(default_factory=list)
-    nics: list[str] = field(default_factory=list)
+    nics: list[Nic] = field(default_factory=list)
     tunnels: list[Tunnel] = field(default_factory=list)
 
     def take(self, other: _Meeting) -> None:
@@ -193,7 +193,8 @@ class _Reader:
                     path,
                     f"{device} is not made: have it on the node, an end of a veth pair whose other one is the host's",
                 )
-            return _meeting(link, [end], hubs=[f"macvlan:{device}"], nics=[device])
+            nic = Nic(device=device, written=f"{kind}:{device}", at=self._remarks.field(path))
+            return _meeting(link, [end], hubs=[f"macvlan:{device}"], nics=[nic])
         if kind == "mgmt-net":
             self._remarks.warn(path, "its ends share a LAN of their own, which is not the pods' network of eth0")
             return _meeting(link, [end], hubs=["mgmt-net"])
@@ -263,7 +264,7 @@ def _meeting(
     ends: Iterable[End | str | None],
     *,
     hubs: Iterable[str] = (),
-    nics: Iterable[str] = (),
+    nics: Iterable[Nic] = (),
     tunnels: Iterable[Tunnel] = (),
 ) -> _Meeting | None:
     """What a link says of its ends; bridges among them are hubs. None if one of them cannot be."""

@@ -58,7 +58,7 @@ def documents(lab: Lab, where: Where) -> list[Document]:
     """Return all objects of a lab, in the order in which they are wanted: LANs first.
 
     Raises:
-        Invalid: one of its LANs cannot be.
+        Invalid: one of its LANs cannot be, or its file speaks of NICs, and ``where`` does not say of which node.
 
     """
     return _Maker(lab, where).documents()
@@ -87,6 +87,10 @@ class _Maker:
 
     def documents(self) -> list[Document]:
         """Return all of them."""
+        if not self._where.uplink_node and (nics := [nic for segment in self._lab.segments for nic in segment.nics]):
+            message = "say on which node of the cluster it is, by --uplink-node"
+            found = tuple(Problem(field=nic.at, message=f"{nic.written}: {message}") for nic in nics)
+            raise Invalid(self._lab.subject, found)
         lans = [self._lan(segment, name) for segment, name in zip(self._lab.segments, self._lans, strict=True)]
         plugs: dict[str, list[tuple[End, str]]] = {}
         for segment, lan in zip(self._lab.segments, self._lans, strict=True):
@@ -116,11 +120,8 @@ class _Maker:
             spec["offload"] = False
         if segment.mtu:
             spec["mtu"] = segment.mtu
-        if segment.nics and not self._where.uplink_node:
-            message = f"{', '.join(segment.nics)}: say on which node of the cluster it is, by --uplink-node"
-            raise Invalid(f"lab {self._lab.name}", (Problem(field="macvlan", message=message),))
         if segment.nics:
-            spec["uplinks"] = [{"node": self._where.uplink_node, "device": nic} for nic in segment.nics]
+            spec["uplinks"] = [{"node": self._where.uplink_node, "device": nic.device} for nic in segment.nics]
         for tunnel in segment.tunnels[:1]:
             spec |= {"vni": tunnel.vni, "remotes": [each.remote for each in segment.tunnels]}
             spec |= {"vxlanPort": tunnel.port} if tunnel.port != DEFAULT_PORT else {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from k8slan_cli.lan.links import CLEAN, Impairment
@@ -90,25 +90,35 @@ class Tunnel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Nic:
+    """An interface of a host, by which hardware joins: ``written`` is how the file has it, and ``at`` where."""
+
+    device: str
+    written: str = field(default="", compare=False)
+    at: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:
     """Ends that hear each other: a link, or all links that meet at a bridge, a NIC or the lab's management network.
 
     ``name`` is "" for a link between two nodes, which is called after its ends. ``mtu`` is 0 for as much as the cluster
-    allows. ``nics`` are NICs of a host by which hardware joins; ``tunnels`` have one VNI and one UDP port.
+    allows. ``tunnels`` have one VNI and one UDP port.
     """
 
     name: str = ""
     ends: tuple[End, ...] = ()
     mtu: int = 0
-    nics: tuple[str, ...] = ()
+    nics: tuple[Nic, ...] = ()
     tunnels: tuple[Tunnel, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lab:
-    """A lab. ``warnings`` say what of its file is not done, each with its place."""
+    """A lab, and what its file is called. ``warnings`` say what of that is not done, each with its place."""
 
     name: str
+    subject: str = field(default="", compare=False)
     nodes: tuple[Node, ...] = ()
     segments: tuple[Segment, ...] = ()
     warnings: tuple[str, ...] = ()

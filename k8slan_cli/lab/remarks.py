@@ -25,6 +25,10 @@ class Remarks:
         self.warnings = list(warnings)
         self._text = text
 
+    def field(self, path: Path) -> str:
+        """Return what to call a field, with where it is."""
+        return self._text.field(path)
+
     def wrong(self, path: Path, message: str) -> None:
         """Say that a field cannot be as it is."""
         self.problems.append(Problem(field=self._text.field(path), message=message))

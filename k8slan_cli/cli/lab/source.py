@@ -31,7 +31,7 @@ Topology = Annotated[
     ),
 ]
 UplinkNode = Annotated[
-    str, typer.Option(metavar="NODE", help="The node of the cluster whose NICs the file's macvlan links mean.")
+    str, typer.Option(metavar="NODE", help="The node of the cluster whose NICs the file's macvlan and host links mean.")
 ]
 Privileged = Annotated[
     bool, typer.Option("--privileged", help="Run all nodes as privileged containers, as containerlab does.")

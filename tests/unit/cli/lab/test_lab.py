@@ -112,7 +112,11 @@ def test_public_labs_are_rendered(name: str) -> None:
         (TWO.replace("motd:", "absent:"), "binds[0] (5:18): absent cannot be read: No such file or directory"),
         (TWO.replace("motd:", "/dev/zero:"), "/dev/zero is neither a file nor a folder"),
         (TWO.replace("motd:", "'\\0:"), "is not YAML"),
-        (TWO.replace("r2:e1-1", "macvlan:eth7"), "say on which node of the cluster it is, by --uplink-node"),
+        (
+            TWO.replace("r2:e1-1", "macvlan:eth7"),
+            "topology.links[0] (8:7): macvlan:eth7: say on which node of the cluster",
+        ),
+        (TWO.replace("r2:e1-1", "host:ve1"), "two.clab.yml is not valid:\n  topology.links[0] (8:7): host:ve1: say on"),
     ],
 )
 def test_bad_files_are_refused(topology: Path, text: str, words: str) -> None:
