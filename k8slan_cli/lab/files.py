@@ -131,11 +131,19 @@ class NodeFiles:
             self._remarks.wrong(path, f"{name} is not YAML: {yaml_fault(error)}")
             return None
         try:
-            if found["kind"] != "VirtualMachine" or not isinstance(found["spec"]["template"]["spec"]["domain"], dict):
+            namespace = (found.get("metadata") or {}).get("namespace")
+            spec = found["spec"]["template"]["spec"]
+            devices = spec["domain"].get("devices") or {}
+            lists = [devices.get("interfaces"), devices.get("disks"), spec.get("networks"), spec.get("volumes")]
+            named = all(isinstance(each["name"], str) for listed in lists for each in listed or ())
+            if found["kind"] != "VirtualMachine" or not named:
                 raise ValueError
-        except (TypeError, KeyError, ValueError):
-            self._remarks.wrong(path, f"{name} is not one VirtualMachine with spec.template.spec.domain")
+        except (AttributeError, TypeError, KeyError, ValueError):
+            what = "spec.template.spec.domain, and names for all interfaces, networks, disks and volumes"
+            self._remarks.wrong(path, f"{name} is not one VirtualMachine with {what}")
             return None
+        if namespace:
+            self._remarks.warn(path, f"{name}'s namespace is not used: the VM is where the lab is")
         return dict(found)
 
     def _read(self, path: Path, name: str) -> Mapping[str, Content]:

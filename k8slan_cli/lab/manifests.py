@@ -34,6 +34,8 @@ FILES_ANNOTATION = "lab.k8slan.io/files"
 KIND_ANNOTATION = "lab.k8slan.io/kind"
 """The kind of a node, on its Deployment."""
 _SYSCTLS = "sysctls"
+_POD_INTERFACE: Mapping[str, Any] = {"name": "default", "masquerade": {}}
+_POD_NETWORK: Mapping[str, Any] = {"name": "default", "pod": {}}
 _VM_BINDING: Mapping[str, Any] = {"binding": {"name": "macvtap"}}
 _GRACE = 1
 """Seconds that a node has to stop: most are shells that never hear of it, and what they have written is lost anyway."""
@@ -245,27 +247,38 @@ class _Maker:
 
     def _vm(self, node: Node, name: str, plugs: list[tuple[End, str]]) -> Document:
         found: Document = copy.deepcopy(dict(node.template)) if node.template else _plain_vm(node)
-        found["metadata"] = {**(found.get("metadata") or {}), **self._metadata(name, node.name)}
+        found["metadata"] = self._metadata(name, node.name) | _kept(
+            found.get("metadata") or {}, self._labels(node.name)
+        )
         found.pop("status", None)
         template = found["spec"]["template"]
-        metadata = template.setdefault("metadata", {})
-        metadata["labels"] = {**(metadata.get("labels") or {}), **dict(node.labels), **self._labels(node.name)}
+        labels = dict(node.labels) | self._labels(node.name)
+        template["metadata"] = _kept(template.get("metadata") or {}, labels)
         spec, domain = template["spec"], template["spec"]["domain"]
-        devices = domain.setdefault("devices", {})
+        devices = domain["devices"] = domain.get("devices") or {}
+        interfaces, networks = devices.get("interfaces") or [], spec.get("networks") or []
+        if plugs and not (interfaces or networks) and devices.get("autoattachPodInterface") is not False:
+            # What KubeVirt gives to VMs that have no interface of their own, and so not to one on a LAN.
+            interfaces, networks = [dict(_POD_INTERFACE)], [dict(_POD_NETWORK)]
+        wanted = [("", each["name"]) for each in interfaces] + [("lan", end.interface) for end, _ in plugs]
+        called = names.distinct(wanted, lambda _, interface: names.as_label(interface) or "lan")
         for end, lan in plugs:
-            interface = names.as_label(end.interface) or "lan"
+            interface = called["lan", end.interface]
             nad = names.mac_nad(self._spokes[end.node, end.interface], self._before(lan))
             mac = {"macAddress": end.mac} if end.mac else {}
-            devices.setdefault("interfaces", []).append({"name": interface, **self._where.binding, **mac})
-            spec.setdefault("networks", []).append({"name": interface, "multus": {"networkName": nad}})
+            interfaces.append({"name": interface, **self._where.binding, **mac})
+            networks.append({"name": interface, "multus": {"networkName": nad}})
+        if interfaces:
+            devices["interfaces"], spec["networks"] = interfaces, networks
         if node.cpu:
             domain["cpu"] = {**(domain.get("cpu") or {}), "cores": max(1, round(node.cpu / 1000))}
         if node.memory:
             domain["memory"] = {**(domain.get("memory") or {}), "guest": _memory(node)}
         if node.config:
-            devices.setdefault("disks", []).append({"name": "startup-config", "disk": {"bus": "virtio"}})
+            disk = {"name": "startup-config", "disk": {"bus": "virtio"}}
             data = {"name": "startup-config", "cloudInitNoCloud": {"userData": node.config}}
-            spec.setdefault("volumes", []).append(data)
+            devices["disks"] = [*(devices.get("disks") or ()), disk]
+            spec["volumes"] = [*(spec.get("volumes") or ()), data]
         return found
 
 
@@ -274,6 +287,12 @@ def _called(segment: Segment) -> tuple[str, ...]:
     if segment.name:
         return (segment.name,)
     return tuple(part for end in segment.ends for part in (end.node, end.interface))
+
+
+def _kept(metadata: Document, labels: Mapping[str, str]) -> Document:
+    """What is kept of a template's metadata, with these labels: neither its place nor what a server has written."""
+    found: Document = {"labels": {**(metadata.get("labels") or {}), **labels}}
+    return found | ({"annotations": metadata["annotations"]} if metadata.get("annotations") else {})
 
 
 def _plain_vm(node: Node) -> Document:
@@ -288,11 +307,11 @@ def _plain_vm(node: Node) -> Document:
                     "domain": {
                         "devices": {
                             "disks": [{"name": "root", "disk": {"bus": "virtio"}}],
-                            "interfaces": [{"name": "default", "masquerade": {}}],
+                            "interfaces": [dict(_POD_INTERFACE)],
                         },
                         "memory": {"guest": "1Gi"},
                     },
-                    "networks": [{"name": "default", "pod": {}}],
+                    "networks": [dict(_POD_NETWORK)],
                     "volumes": [{"name": "root", "containerDisk": disk}],
                 },
             },
@@ -321,7 +340,7 @@ def _sysctls(node: Node) -> Document:
         "name": _SYSCTLS,
         "image": node.image,
         **({"imagePullPolicy": node.pull} if node.pull else {}),
-        "command": ["/bin/sh", "-c", script],
+        "command": ["/bin/sh", "-c", _dollars(script)],
         "securityContext": {"privileged": True, "runAsUser": 0},
     }
 

@@ -361,6 +361,12 @@ def test_kinds_that_are_not_known_run_as_privileged_containers() -> None:
 VM_TEMPLATE = b"kind: VirtualMachine\nspec: {template: {spec: {domain: {}}}}\n"
 
 
+def test_a_template_in_a_namespace_of_its_own_is_said() -> None:
+    template = {"t": VM_TEMPLATE + b"metadata: {namespace: other}\n"}
+    [said] = lab("name: w\ntopology: {nodes: {n: {kind: vm, template: t}}}\n", files=template).warnings
+    assert "topology.nodes.n.template (2:34): t's namespace is not used" in said
+
+
 @pytest.mark.parametrize(
     ("fields", "unused"),
     [
@@ -607,7 +613,13 @@ def test_files_have_bounds() -> None:
 
 
 @pytest.mark.parametrize(
-    "template", [b"[", b"5", b"kind: Pod", b"kind: VirtualMachine", b"kind: VirtualMachine\nspec: []"]
+    "template",
+    [
+        *(b"[", b"5", b"kind: Pod", b"kind: VirtualMachine", b"kind: VirtualMachine\nspec: []"),
+        VM_TEMPLATE.replace(b"domain: {}", b"domain: {devices: [1]}"),
+        VM_TEMPLATE.replace(b"domain: {}", b"domain: {}, networks: [{}]"),
+        VM_TEMPLATE.replace(b"domain: {}", b"domain: {}, volumes: 5"),
+    ],
 )
 def test_a_template_that_is_no_vm(template: bytes) -> None:
     with pytest.raises(Invalid, match="template"):

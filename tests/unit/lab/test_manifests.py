@@ -218,6 +218,51 @@ def test_a_vm_of_a_template_keeps_what_it_has() -> None:
     ]
 
 
+def machine(spec: Document, *links: str, metadata: Document | None = None, **where: object) -> Document:
+    """A VM of a template, on a LAN by each link."""
+    template = {"kind": "VirtualMachine", "metadata": metadata, "spec": {"template": {"spec": spec}}}
+    listed = "".join(f"    - {line}\n" for line in links)
+    text = f"{HEAD}  nodes: {{v: {{kind: vm, template: t}}}}\n  links:\n{listed}"
+    [vm] = of("VirtualMachine", documents(lab(text, files={"t": json.dumps(template).encode()}), **where)).values()
+    return vm
+
+
+def interfaces(vm: Document) -> list[str]:
+    """What a VM's interfaces are called, in their order; each has a network of that name."""
+    spec = vm["spec"]["template"]["spec"]
+    found = [each["name"] for each in spec["domain"]["devices"]["interfaces"]]
+    assert [each["name"] for each in spec["networks"]] == found
+    return found
+
+
+def test_interfaces_of_a_vm_that_differ_in_case_alone_have_names_of_their_own() -> None:
+    own = {"domain": {"devices": {"interfaces": [{"name": "eth1"}]}}, "networks": [{"name": "eth1"}]}
+    dummies = [f"{{type: dummy, endpoint: 'v:{name}'}}" for name in ("E1", "e1", "eth1", "eth2")]
+    found = interfaces(machine(own, *dummies))
+    assert len(set(found)) == 5
+    assert {"eth1", "eth2"} < set(found)
+
+
+@pytest.mark.parametrize(
+    ("devices", "expected"),
+    [(None, ["default", "e1"]), ({"interfaces": None}, ["default", "e1"]), ({"autoattachPodInterface": False}, ["e1"])],
+)
+def test_a_vm_on_a_lan_stays_on_the_pod_network(devices: Document | None, expected: list[str]) -> None:
+    found = machine({"domain": {"devices": devices}}, "{type: dummy, endpoint: 'v:e1'}")
+    assert interfaces(found) == expected
+    assert "networks" not in machine({"domain": {"devices": devices}})["spec"]["template"]["spec"]
+
+
+def test_a_template_gives_labels_and_annotations_and_no_place() -> None:
+    metadata = {"namespace": "other", "uid": "u", "labels": {"a": "b"}, "annotations": {"c": "d"}}
+    for namespace in ("", "ns"):
+        found = machine({"domain": {}}, metadata=metadata, namespace=namespace)["metadata"]
+        assert found.get("namespace", "") == namespace
+        assert "uid" not in found
+        assert found["labels"] == {"a": "b", names.LAB_LABEL: "t", names.LAB_NODE_LABEL: "v"}
+        assert found["annotations"] == {"c": "d"}
+
+
 def test_nodes_that_differ_in_case_alone_have_names_of_their_own() -> None:
     found = of("Deployment", made("{PC: , pc: , p-c: , p_c: }"))
     assert len(found) == 4
