@@ -642,7 +642,9 @@ _FIELDS = [
 @given(
     fields=st.dictionaries(st.sampled_from(_FIELDS), _VALUES, max_size=5),
     link=st.dictionaries(
-        st.sampled_from(["type", "endpoints", "endpoint", "mtu", "vni", "remote", "impairment", "host-interface"]),
+        st.sampled_from(
+            ["type", "endpoints", "endpoint", "mtu", "vni", "remote", "impairment", "host-interface", "ipv4", "mode"]
+        ),
         _VALUES,
         max_size=5,
     ),
