@@ -13,7 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from k8slan_cli.capture.lines import Lines
@@ -24,7 +24,7 @@ from k8slan_cli.errors import AbsentError
 from k8slan_cli.inventory import lans, linking, occupancy
 from k8slan_cli.inventory.linking import BOTH_WAYS, Wish
 from k8slan_cli.lan import links
-from k8slan_cli.lan.links import State
+from k8slan_cli.lan.links import Link, State
 from k8slan_cli.lan.model import LanRef
 from k8slan_cli.plan.occupancy import natural
 from k8slan_cli.probe.frames import CLASSES
@@ -38,7 +38,9 @@ if TYPE_CHECKING:
 LINES = "application/x-ndjson"
 PCAPNG = "application/x-pcapng"
 _SHAPED = ("delay", "jitter", "loss", "rate")
-"""What the page sets of a link; what else a link has stays as it is."""
+"""What the page sets of a link; what else a link has stays as it is, or goes with what it is of."""
+_OF = {"delay": ("jitter", "reorder"), "jitter": ("correlation",), "rate": ("burst",)}
+"""What cannot be without another property; a limit needs a delay or a rate."""
 _WAYS = {"": BOTH_WAYS, "toPod": frozenset({"to_pod"}), "fromPod": frozenset({"from_pod"})}
 _COUNT = 3
 """Frames of each class, each way, in a probe."""
@@ -100,6 +102,7 @@ class Actions:
         item = lans.one(self._cluster, end.lan.namespace, end.lan.name)
         users = occupancy.read(self._cluster, [item])
         named = linking.named(users, [item], end.plug, end.space)
+        wish = _without_bereft(wish, lans.sound(item).link(named.name, ""))
         after = linking.write(self._cluster, item, named, users, wish)
         return {"message": linking.words(after, named, wish.state if wish.of_state_alone else None)}
 
@@ -221,7 +224,7 @@ class Actions:
 
 
 def _wish(read: Fields) -> Wish:
-    """Read what is to become of a link; "" takes a property back."""
+    """Read what is to become of a link; "" takes a property back, ``clear`` all of them."""
     properties: dict[str, int] = {}
     for name in _SHAPED:
         if read.part(name) is not None and (text := read.text(name, longest=32).strip()):
@@ -238,9 +241,24 @@ def _wish(read: Fields) -> Wish:
         state = ""
     if way not in _WAYS:
         read.complain("way", "must be toPod, fromPod or nothing, for both")
-    if not state and not properties:
+    clear = read.part("clear") is True
+    if not (state or properties or clear):
         read.complain("", "says nothing that is to become of the link")
-    return Wish(state=State(state) if state else None, properties=properties, ways=_WAYS.get(way, BOTH_WAYS))
+    ways = _WAYS.get(way, BOTH_WAYS)
+    return Wish(state=State(state) if state else None, properties=properties, ways=ways, clear=clear)
+
+
+def _without_bereft(wish: Wish, link: Link) -> Wish:
+    """Return a wish that takes back also what cannot be without a property that it takes back."""
+    found = dict(wish.properties)
+    for name, others in _OF.items():
+        if found.get(name) == 0:
+            found = dict.fromkeys(others, 0) | found
+    after = [replace(getattr(link, way), **found) for way in wish.ways]
+    held = [each.delay or each.rate for each in after if each.limit]
+    if held and not any(held):
+        found["limit"] = 0
+    return replace(wish, properties=found)
 
 
 def _snaplen(read: Fields) -> int:

@@ -16,7 +16,7 @@ import pytest
 from k8slan_cli.capture import pcapng
 from k8slan_cli.capture.pcapng import BlockType, Direction, Interface, Reader
 from k8slan_cli.diagnose import protocol
-from k8slan_cli.errors import AbsentError, K8slanError, UsageError
+from k8slan_cli.errors import AbsentError, Invalid, K8slanError, UsageError
 from k8slan_cli.kube.client import MissingError
 from k8slan_cli.serve.server import Begin
 from tests.unit.cli.cluster import LANS
@@ -30,6 +30,13 @@ SECONDS = 20.0
 
 def links(found: Lab, lan: str) -> Any:
     return found.api.objects[f"{LANS}/{lan}"]["spec"].get("links", {})
+
+
+def shape(found: Lab, link: Any) -> None:
+    """Give host1 such a link."""
+    document = json.loads(json.dumps(found.api.objects[f"{LANS}/meadow"]))
+    document["spec"]["links"] = {"host1-eth0": link}
+    found.api.put(f"{LANS}/meadow", document)
 
 
 def test_a_link_is_pulled_out_and_put_back(routed: Lab) -> None:
@@ -46,9 +53,7 @@ def test_a_vm_is_meant_by_its_name(routed: Lab) -> None:
 
 
 def test_a_shape_is_what_the_form_says_and_the_rest_stays(routed: Lab) -> None:
-    document = json.loads(json.dumps(routed.api.objects[f"{LANS}/meadow"]))
-    document["spec"]["links"] = {"host1-eth0": {"delay": "5ms", "duplicate": "2%"}}
-    routed.api.put(f"{LANS}/meadow", document)
+    shape(routed, {"delay": "5ms", "duplicate": "2%"})
     form = {"jitter": "", "loss": " 1% ", "rate": "10Mbit", "way": "toPod"}
     said = routed.actions.link(HOST | form | {"delay": "20ms"})
     assert "delay 20ms, loss 1%, duplicate 2%, rate 10Mbit to pod" in said["message"]
@@ -56,9 +61,50 @@ def test_a_shape_is_what_the_form_says_and_the_rest_stays(routed: Lab) -> None:
     assert links(routed, "meadow") == {"host1-eth0": {"duplicate": "2%"}}
 
 
+def test_clear_takes_back_all_that_a_link_has(routed: Lab) -> None:
+    timing = {"delay": "20ms", "jitter": "2ms", "correlation": "25%", "reorder": "5%"}
+    queue = {"rate": "10Mbit", "burst": "32kB", "limit": 100}
+    shape(routed, {"state": "down", "toPod": timing | queue, "fromPod": {"duplicate": "2%"}})
+    routed.actions.link(HOST | {"way": "toPod", "clear": True})
+    assert links(routed, "meadow") == {"host1-eth0": {"state": "down", "fromPod": {"duplicate": "2%"}}}
+    routed.actions.link(HOST | {"clear": True})
+    assert links(routed, "meadow") == {"host1-eth0": {"state": "down"}}
+
+
+@pytest.mark.parametrize(
+    ("link", "form", "left"),
+    [
+        ({"delay": "9ms", "jitter": "2ms", "correlation": "25%"}, {"jitter": ""}, {"delay": "9ms"}),
+        (
+            {"delay": "9ms", "jitter": "2ms", "correlation": "25%", "reorder": "5%", "loss": "1%"},
+            {"delay": ""},
+            {"loss": "1%"},
+        ),
+        ({"rate": "10Mbit", "burst": "32kB", "limit": 100}, {"rate": "", "loss": "1%"}, {"loss": "1%"}),
+        ({"delay": "9ms", "rate": "10Mbit", "limit": 100}, {"rate": ""}, {"delay": "9ms", "limit": 100}),
+        ({"toPod": {"rate": "10Mbit", "limit": 100}}, {"rate": "", "way": "toPod"}, None),
+    ],
+)
+def test_what_is_taken_back_takes_along_what_cannot_be_without_it(
+    routed: Lab, link: Any, form: dict[str, str], left: Any
+) -> None:
+    shape(routed, link)
+    routed.actions.link(HOST | form)
+    assert links(routed, "meadow").get("host1-eth0") == left
+
+
+def test_what_a_form_does_not_say_stays_in_each_direction(routed: Lab) -> None:
+    shape(routed, {"toPod": {"delay": "20ms"}, "fromPod": {"delay": "50ms"}})
+    routed.actions.link(HOST | {"loss": "1%"})
+    both = {"toPod": {"delay": "20ms", "loss": "1%"}, "fromPod": {"delay": "50ms", "loss": "1%"}}
+    assert links(routed, "meadow") == {"host1-eth0": both}
+
+
 def test_a_shape_that_cannot_be_is_refused(routed: Lab) -> None:
     with pytest.raises(UsageError, match="jitter is more than the delay"):
         routed.actions.link(HOST | {"jitter": "5ms"})
+    with pytest.raises(Invalid, match="says nothing"):
+        routed.actions.link(HOST | {"way": "toPod"})
     with pytest.raises(AbsentError, match="on no LAN"):
         routed.actions.link(HOST | {"interface": "eth7", "state": "down"})
     assert routed.api.writes == []
