@@ -207,6 +207,66 @@ def test_a_shape_is_set_and_what_cannot_be_is_said(browser: Browser, routed: Lab
         assert focus(view) == "More of eth0 of host1"
 
 
+def fill(view: View, **fields: str) -> None:
+    """Write into the form."""
+    for name, text in fields.items():
+        view.run(f"() => {{ document.querySelector('form').elements.{name}.value = {json.dumps(text)} }}")
+
+
+def fields(view: View) -> dict[str, str]:
+    """What the form has."""
+    found: dict[str, str] = view.run("() => Object.fromEntries(new FormData(document.querySelector('form')))")
+    return {name: text for name, text in found.items() if text}
+
+
+def shape(routed: Lab, link: dict[str, Any]) -> None:
+    """Give host1 such a link."""
+    meadow = json.loads(json.dumps(routed.api.objects[f"{LANS}/meadow"]))
+    meadow["spec"]["links"] = {"host1-eth0": link} if link else {}
+    routed.api.put(f"{LANS}/meadow", meadow)
+
+
+def test_a_form_writes_what_is_edited_and_nothing_else(browser: Browser, routed: Lab) -> None:
+    shape(routed, {"toPod": {"delay": "20ms"}, "fromPod": {"delay": "50ms"}})
+    with shown(browser, routed, 11) as view:
+        view.run(f"() => {button('More of eth0 of host1')}.click()")
+        assert view.run("() => document.querySelector('form').elements.delay.placeholder") == "20ms to, 50ms from"
+        view.run(f"() => {named('Apply')}.click()")
+        view.until("document.querySelector('#said').textContent === 'No field has been changed'")
+        fill(view, loss="1%")
+        view.run(f"() => {named('Apply')}.click()")
+        view.until(f"{row('eth0 of host1')}.innerText.includes('loss 1%')")
+        both = {"toPod": {"delay": "20ms", "loss": "1%"}, "fromPod": {"delay": "50ms", "loss": "1%"}}
+        assert routed.api.objects[f"{LANS}/meadow"]["spec"]["links"] == {"host1-eth0": both}
+
+
+def test_a_form_follows_the_link_and_keeps_what_is_edited(browser: Browser, routed: Lab) -> None:
+    with shown(browser, routed, 11) as view:
+        view.run(f"() => {button('More of eth0 of host1')}.click()")
+        fill(view, loss="1%")
+        shape(routed, {"toPod": {"delay": "20ms"}, "fromPod": {"rate": "1Mbit", "burst": "32kB"}})
+        view.until("document.querySelector('form').elements.delay.placeholder === '20ms to, none from'")
+        assert fields(view) == {"loss": "1%"}
+        view.run(
+            "() => { const way = document.querySelector('form').elements.way; way.value = 'fromPod';"
+            "way.dispatchEvent(new Event('change')) }"
+        )
+        assert fields(view) == {"way": "fromPod", "rate": "1Mbit", "loss": "1%"}
+        view.run(f"() => {named('Clear')}.click()")
+        view.until("!document.querySelector('form').elements.rate.value")
+        assert fields(view) == {"way": "fromPod"}
+        assert routed.api.objects[f"{LANS}/meadow"]["spec"]["links"] == {"host1-eth0": {"toPod": {"delay": "20ms"}}}
+
+
+def test_a_link_that_is_for_a_time_says_until_when(browser: Browser, routed: Lab) -> None:
+    shape(routed, {"delay": "20ms", "until": "2199-01-01T00:00:00Z"})
+    with shown(browser, routed, 11) as view:
+        view.until(f"{row('eth0 of host1')}.innerText.includes('delay 20ms; until 2199-01-01T00:00:00Z')")
+        view.run(f"() => {button('More of eth0 of host1')}.click()")
+        facts = view.until("document.querySelector('#chosen dl').innerText")
+        assert "Until\n2199-01-01T00:00:00Z" in facts
+
+
 def test_frames_are_shown_live_and_can_be_kept(browser: Browser, routed: Lab) -> None:
     routed.agents.captures = [Agent("lab/host1:eth0", 3), Agent("lab/host1:eth0", 2)]
     with shown(browser, routed, 11) as view:

@@ -115,7 +115,8 @@ function showLinks() {
     const down = end.wanted?.state === "down";
     mark(found.row, "class", `${state.sign}${here === key ? " chosen" : ""}`);
     write(found.link, state.words);
-    write(found.notes, [end.impairment, end.note, flow?.fault].filter(Boolean).join("; "));
+    const until = end.wanted?.until && `until ${end.wanted.until}`;
+    write(found.notes, [end.impairment, until, end.note, flow?.fault].filter(Boolean).join("; "));
     write(found.pull, down ? "Plug in" : "Pull out");
     mark(found.pull, "aria-label", `${down ? "Plug in" : "Pull out"} ${found.name}`);
     found.pull.disabled = Boolean(all.fixed) || all.devices[end.device]?.kind === "host";

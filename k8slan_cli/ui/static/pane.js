@@ -17,6 +17,7 @@ let what = null;
 let place = {}; // how the server is told of it
 let from = null; // what had the focus before
 let shown = {}; // nodes whose text follows the document
+let refill = null; // has the form follow the document, but for what is edited
 let running = null; // what frames are shown or captured by
 
 export const setUp = (actions) => (does = actions);
@@ -55,6 +56,7 @@ const button = (text, onclick, more = {}) => element("button", { type: "button",
 
 function build(all) {
   shown = {};
+  refill = null;
   const parts = what === null ? [] : what.end ? ofEnd(all) : what.device ? ofDevice(all) : ofLan(all);
   pane.replaceChildren(...parts);
 }
@@ -97,7 +99,8 @@ function ofEnd(all) {
   const end = all.ends[what.end];
   const key = what.end;
   const title = `${end.interface} of ${all.devices[end.device]?.name ?? end.device}`;
-  const names = ["LAN", "Link", "Node", "Spoke", "MAC", "Addresses", "Sent", "Received", "Errors", "Shape", "Notes"];
+  const counted = ["Sent", "Received", "Errors"];
+  const names = ["LAN", "Link", "Node", "Spoke", "MAC", "Addresses", ...counted, "Shape", "Until", "Notes"];
   const parts = [head(title), facts(names)];
   if (all.devices[end.device]?.kind === "host") return parts;
   shown.pull = button("", () => does.toggle(key), { disabled: Boolean(all.fixed) });
@@ -112,6 +115,7 @@ export function show(all) {
     close();
     return;
   }
+  refill?.(all.ends[what.end]);
   const found = what.end ? endFacts(all) : what.device ? deviceFacts(all) : lanFacts(all);
   for (const [name, text] of Object.entries(found)) {
     if (!shown[name]) continue;
@@ -125,7 +129,7 @@ function endFacts(all) {
   const flow = all.flows[what.end];
   return {
     LAN: end.lan,
-    Link: linkState(end, flow).words + (end.wanted?.until ? `, until ${end.wanted.until}` : ""),
+    Link: linkState(end, flow).words,
     Node: all.devices[end.device]?.node ?? "",
     Spoke: end.spoke,
     MAC: end.mac,
@@ -134,6 +138,7 @@ function endFacts(all) {
     Received: flow ? bits(flow.received) : "",
     Errors: flow ? `${flow.errors}, and ${flow.dropped} dropped` : "",
     Shape: end.impairment,
+    Until: end.wanted?.until ?? "",
     Notes: [end.note, flow?.fault].filter(Boolean).join("; "),
     pull: end.wanted?.state === "down" ? "Plug in" : "Pull out",
   };
@@ -171,28 +176,49 @@ function shape(end, fixed) {
     element("h3", {}, "Shape"),
     element("label", {}, "Direction", way),
     ...SHAPES.map((each) => field(...each)),
-    element("p", {}, element("button", { type: "submit" }, "Apply"), button("Clear", () => apply({}))),
+    element("p", {}, element("button", { type: "submit" }, "Apply"), button("Clear", () => apply({ clear: true }))),
   );
   for (const control of form.elements) control.disabled = Boolean(fixed);
-  const wanted = end.wanted ?? {};
-  if (!wanted.toPod !== !wanted.fromPod) way.value = wanted.toPod ? "toPod" : "fromPod";
+  const inputs = SHAPES.map(([name]) => form.elements[name]);
+  const edited = (input) => input.value !== input.defaultValue;
+  let wanted = {};
   const fillIn = () => {
-    for (const [name] of SHAPES) form.elements[name].value = (way.value ? wanted[way.value] ?? wanted : wanted)[name] ?? "";
+    const [to, from] = ["toPod", "fromPod"].map((each) => (wanted.toPod || wanted.fromPod ? wanted[each] ?? {} : wanted));
+    for (const [name, , example] of SHAPES) {
+      const input = form.elements[name];
+      const kept = edited(input);
+      const differ = !way.value && to[name] !== from[name];
+      input.placeholder = differ ? `${to[name] ?? "none"} to, ${from[name] ?? "none"} from` : example;
+      input.defaultValue = differ ? "" : (way.value === "fromPod" ? from : to)[name] ?? "";
+      if (!kept) input.value = input.defaultValue;
+    }
   };
+  refill = (end) => {
+    if (JSON.stringify(end.wanted ?? {}) === JSON.stringify(wanted)) return;
+    wanted = structuredClone(end.wanted ?? {}); // the document changes in place
+    fillIn();
+  };
+  refill(end);
+  if (!wanted.toPod !== !wanted.fromPod) way.value = wanted.toPod ? "toPod" : "fromPod";
   fillIn();
   way.addEventListener("change", fillIn);
   const link = place;
   async function apply(given) {
-    const shapes = Object.fromEntries(SHAPES.map(([each]) => [each, given[each] ?? ""]));
     try {
-      say((await post("/api/link", { ...link, way: way.value, ...shapes })).message);
+      say((await post("/api/link", { ...link, way: way.value, ...given })).message);
+      for (const input of inputs) {
+        if (given.clear) input.value = input.defaultValue = "";
+        else input.defaultValue = given[input.name] ?? input.defaultValue;
+      }
     } catch (error) {
       say(error.message, true);
     }
   }
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    apply(Object.fromEntries(new FormData(form)));
+    const given = inputs.filter(edited).map((input) => [input.name, input.value]);
+    if (given.length) apply(Object.fromEntries(given));
+    else say("No field has been changed");
   });
   return form;
 }
