@@ -20,7 +20,7 @@ from k8slan_cli.capture.lines import Lines
 from k8slan_cli.diagnose import capturing, exchange, probing, protocol
 from k8slan_cli.diagnose.protocol import Fields
 from k8slan_cli.diagnose.recording import Recording
-from k8slan_cli.errors import AbsentError
+from k8slan_cli.errors import AbsentError, K8slanError
 from k8slan_cli.inventory import lans, linking, occupancy
 from k8slan_cli.inventory.linking import BOTH_WAYS, Wish
 from k8slan_cli.lan import links
@@ -44,6 +44,8 @@ _OF = {"delay": ("jitter", "reorder"), "jitter": ("correlation",), "rate": ("bur
 _WAYS = {"": BOTH_WAYS, "toPod": frozenset({"to_pod"}), "fromPod": frozenset({"from_pod"})}
 _COUNT = 3
 """Frames of each class, each way, in a probe."""
+_ENDED = 16
+"""Captures whose end is remembered until the page asks for it."""
 _LINES, _LINES_SECONDS = 50, 0.25
 """As many lines are shown in so many seconds: nobody reads more, and a page that gets more is slow."""
 
@@ -84,6 +86,7 @@ class Actions:
         self._cluster = cluster
         self._agents = agents
         self._running: dict[str, threading.Event] = {}
+        self._ended: dict[str, dict[str, Any]] = {}
 
     # ------------------------------------------------------------ links
 
@@ -129,7 +132,9 @@ class Actions:
         def work(begin: Begin) -> None:
             over = self._running[name] = threading.Event()
             try:
-                self._record(begin, end, wanted, over, lines=lines)
+                self._ended[name] = self._record(begin, end, wanted, over, lines=lines)
+                for old in list(self._ended)[:-_ENDED]:
+                    self._ended.pop(old, None)
             finally:
                 self._running.pop(name, None)
 
@@ -143,15 +148,28 @@ class Actions:
             AbsentError: there is no such capture.
 
         """
-        read = Fields(body, "the request")
-        name = read.text("id", longest=64)
-        read.check()
+        name = _id(body)
         if name not in self._running:
             raise AbsentError("there is no such capture: it has ended")
         self._running[name].set()
         return {}
 
-    def _record(self, begin: Begin, end: _End, wanted: protocol.Capture, over: threading.Event, *, lines: bool) -> None:
+    def captured(self, body: object) -> dict[str, Any]:
+        """Return what there was to say of a capture that has ended, and what of it was wrong: a file has frames alone.
+
+        Raises:
+            Invalid: the request is wrong.
+            AbsentError: no such capture has ended lately.
+
+        """
+        name = _id(body)
+        if name not in self._ended:
+            raise AbsentError("no such capture has ended lately")
+        return self._ended[name]
+
+    def _record(
+        self, begin: Begin, end: _End, wanted: protocol.Capture, over: threading.Event, *, lines: bool
+    ) -> dict[str, Any]:
         said: list[str] = []
         pods: dict[str, Any] = {}
         begun: dict[str, Any] = {}
@@ -172,9 +190,13 @@ class Actions:
             recording = Recording(sink, sink.say, over=lambda: over.is_set() or gone(client))
             for sentence in said:
                 sink.say(sentence)
-            recording.run(pods, spreading, begun)
+            try:
+                recording.run(pods, spreading, begun)
+            except K8slanError as error:  # the answer has begun, and cannot be a refusal any more
+                recording.faults.append(error.message)
             for sentence in recording.words():
                 sink.say(sentence)
+            return {"said": sink.said, "faults": recording.faults}
 
     def _attached(self, lan: LanRef) -> tuple[Attachments, list[str]]:
         """Return who is attached to a LAN, and the nodes that take part."""
@@ -261,6 +283,13 @@ def _without_bereft(wish: Wish, link: Link) -> Wish:
     return replace(wish, properties=found)
 
 
+def _id(body: object) -> str:
+    read = Fields(body, "the request")
+    name = read.text("id", longest=64)
+    read.check()
+    return name
+
+
 def _snaplen(read: Fields) -> int:
     return read.number("snaplen", 14, protocol.Capture().snaplen, protocol.Capture().snaplen)
 
@@ -285,6 +314,7 @@ class _Raw:
     """A client that gets the capture itself."""
 
     def __init__(self, client: socket.socket) -> None:
+        self.said: list[str] = []
         self._client = client
 
     def write(self, data: bytes) -> None:
@@ -298,7 +328,8 @@ class _Raw:
         """Nothing was there before."""
 
     def say(self, words: str) -> None:
-        """Say nothing: there are only frames."""
+        """Keep it for afterwards: there are only frames."""
+        self.said.append(words)
 
 
 class _Shown(_Raw):
@@ -323,6 +354,7 @@ class _Shown(_Raw):
 
     def say(self, words: str) -> None:
         """Tell it."""
+        super().say(words)
         self._tell(said=words)
 
     def _tell(self, **said: object) -> None:

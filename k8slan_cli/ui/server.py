@@ -66,7 +66,11 @@ class Page:
             f"/{file.name.removesuffix('index.html')}": Answer(body=file.read_bytes(), media=_TYPES[file.suffix])
             for file in sorted(page().iterdir())
         }
-        self._calls: dict[str, Callable[[object], object]] = {"/api/link": actions.link, "/api/stop": actions.stop}
+        self._calls: dict[str, Callable[[object], object]] = {
+            "/api/link": actions.link,
+            "/api/stop": actions.stop,
+            "/api/captured": actions.captured,
+        }
         self._streams = {"/api/capture": actions.capture, "/api/probe": actions.probe}
         self._server = Server(
             f"{HOST}:{port}",

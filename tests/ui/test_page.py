@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from k8slan_cli.capture.pcapng import BlockType, Reader
 from tests.support import scene
 from tests.support.browser import Browser, View
 from tests.unit.cli.cluster import LANS
@@ -282,6 +283,48 @@ def test_frames_are_shown_live_and_can_be_kept(browser: Browser, routed: Lab) ->
         size = view.until("window.kept[0]?.size")
         head = view.run("async () => [...new Uint8Array(await kept[0].slice(0, 4).arrayBuffer())]")
         assert (size > 200, bytes(head)) == (True, b"\x0a\x0d\x0d\x0a")
+
+
+def test_a_capture_is_kept_when_something_else_is_chosen(browser: Browser, routed: Lab) -> None:
+    routed.agents.captures = [Agent("lab/host1:eth0", 2)]
+    with shown(browser, routed, 11) as view:
+        view.run(f"() => {button('More of eth0 of host1')}.click()")
+        view.run("() => { window.kept = []; URL.createObjectURL = blob => (kept.push(blob), '#') }")
+        leaves = "!dispatchEvent(new Event('beforeunload', { cancelable: true }))"
+        assert not view.run(f"() => {leaves}")
+        view.run(f"() => {named('Capture to a file')}.click()")
+        view.until("document.querySelector('#chosen').innerText.includes('Capturing: 1 kB')")
+        assert view.run(f"() => {leaves}"), "who closes the page is asked before"
+        view.run(f"() => {button('More of eth0 of host1')}.click()")
+        assert view.run(f"() => {named('Stop')}.checkVisibility()"), "it goes on if the same is chosen again"
+        view.run(f"() => {button('More of eth0 of host2')}.click()")
+        view.until("document.querySelector('#said').textContent === 'Captured 1 kB: lab-meadow-lab-host1-eth0.pcapng'")
+        size = view.run("() => kept[0].size")
+        data = bytes(view.run("async () => [...new Uint8Array(await kept[0].arrayBuffer())]"))
+        assert (len(data), [block.kind for block in Reader().feed(data)][-1]) == (size, BlockType.STATISTICS)
+        assert not view.run(f"() => {leaves}")
+
+
+def test_what_went_wrong_with_a_capture_is_said(browser: Browser, routed: Lab) -> None:
+    routed.agents.captures = [Agent("lab/host1:eth0", 2, breaks="out of memory") for _ in range(2)]
+    with shown(browser, routed, 11) as view:
+        view.run(f"() => {button('More of eth0 of host1')}.click()")
+        view.run("() => { window.kept = []; URL.createObjectURL = blob => (kept.push(blob), '#') }")
+        for way in ("Capture to a file", "Show frames"):
+            view.run(f"() => {{ document.querySelector('#said').className = ''; {named(way)}.click() }}")
+            words = view.until("document.querySelector('#said.wrong')?.textContent")
+            assert words == "the capture on node worker2 broke off: out of memory"
+        assert view.run("() => kept.length") == 1
+
+
+def test_a_probe_goes_on_when_something_else_is_chosen(browser: Browser, routed: Lab) -> None:
+    with shown(browser, routed, 11) as view:
+        view.run(f"() => {button('More of LAN lab/meadow')}.click()")
+        view.run(f"() => {{ {named('Probe all pairs')}.click(); {button('More of LAN lab/r1-r2')}.click() }}")
+        words = "Probe of LAN lab/meadow: Every class of frames passes."
+        view.until(f"document.querySelector('#said').textContent === {json.dumps(words)}")
+        view.run(f"() => {button('More of LAN lab/meadow')}.click()")
+        assert view.run("() => document.querySelectorAll('.matrix tr').length") == 6
 
 
 def test_a_probe_is_a_matrix_and_what_fails_is_named(browser: Browser, routed: Lab) -> None:

@@ -18,12 +18,17 @@ let place = {}; // how the server is told of it
 let from = null; // what had the focus before
 let shown = {}; // nodes whose text follows the document
 let refill = null; // has the form follow the document, but for what is edited
-let running = null; // what frames are shown or captured by
+let running = null; // ends in good order what shows or captures frames
+const probes = new Map(); // those that go on, or whose end nobody has seen
 
 export const setUp = (actions) => (does = actions);
 export const chosen = () => what;
 
 export function choose(wanted, all, focus) {
+  if (wanted && JSON.stringify(wanted) === JSON.stringify(what)) {
+    if (focus) pane.focus();
+    return;
+  }
   if (focus && !pane.contains(document.activeElement)) from = document.activeElement;
   leave();
   const end = all.ends[wanted?.end];
@@ -42,7 +47,7 @@ function close() {
 }
 
 function leave() {
-  running?.abort();
+  running?.();
   running = null;
 }
 
@@ -226,34 +231,37 @@ function shape(end, fixed) {
 // ---------------------------------------------------------------- frames
 
 function frames() {
+  const name = what.end ?? what.lan;
   const filter = field("filter", "Filter", "arp or vlan 7");
   const log = element("pre", { className: "frames", tabIndex: 0, hidden: true, role: "region" });
   log.setAttribute("aria-label", "Frames");
   const state = element("p", { role: "status" });
   const watch = button("Show frames", () => run(shownAsLines));
   const save = button("Capture to a file", () => run(saved));
-  const stop = button("Stop", () => stopped(), { hidden: true });
-  let id = "";
-
-  const stopped = async () => {
-    try {
-      await post("/api/stop", { id });
-    } catch {
-      leave(); // it has not begun, or has just ended
-    }
-  };
+  const stop = button("Stop", leave, { hidden: true });
+  let begun = false;
 
   async function run(act) {
     leave();
-    const mine = (running = new AbortController());
-    id = crypto.randomUUID();
+    const cut = new AbortController();
+    const body = { ...place, id: crypto.randomUUID(), filter: filter.lastElementChild.value };
+    // What is refused an end has not begun, or comes to one by itself: what is on its way is waited for.
+    const mine = () => post("/api/stop", { id: body.id }).catch(() => begun || cut.abort());
+    running = mine;
+    begun = false;
     stop.hidden = false;
     watch.disabled = save.disabled = true;
     stop.focus();
+    log.hidden = true;
+    log.textContent = "";
+    write(state, "");
     try {
-      await act({ ...place, id, filter: filter.lastElementChild.value }, mine.signal);
+      await act(body, cut.signal, mine);
+      const { said, faults } = await post("/api/captured", { id: body.id });
+      if (log.hidden) tell(said);
+      if (faults.length) say(faults.join(". "), true);
     } catch (error) {
-      if (!mine.signal.aborted) say(error.message, true);
+      if (!cut.signal.aborted) say(begun ? `The capture broke off: ${error.message}` : error.message, true);
     } finally {
       stop.hidden = true;
       watch.disabled = save.disabled = false;
@@ -262,40 +270,57 @@ function frames() {
     }
   }
 
+  function tell(text) {
+    log.hidden = false;
+    log.textContent = text.join("\n");
+    log.scrollTop = log.scrollHeight;
+  }
+
   async function shownAsLines(body, signal) {
     const kept = [];
-    log.hidden = false;
-    log.textContent = "";
     for await (const event of lines("/api/capture", { ...body, lines: true }, signal)) {
+      begun = true;
       if (event.said) write(state, event.said);
       if (!event.lines) continue;
       kept.push(...event.lines);
       kept.splice(0, kept.length - MOST_LINES);
-      log.textContent = kept.join("\n");
-      log.scrollTop = log.scrollHeight;
+      tell(kept);
       if (event.passed) write(state, `${event.passed} frames more than can be shown`);
     }
   }
 
-  async function saved(body, signal) {
+  async function saved(body, signal, mine) {
     const parts = [];
     let size = 0;
-    for await (const data of bytes("/api/capture", body, signal)) {
-      parts.push(data);
-      size += data.length;
-      write(state, `Capturing: ${Math.ceil(size / 1000)} kB`);
-      if (size > MOST_BYTES) {
-        say("The page keeps no more: k8slan lan capture -w writes longer captures", true);
-        await stopped();
+    const warn = (event) => event.preventDefault();
+    addEventListener("beforeunload", warn);
+    try {
+      for await (const data of bytes("/api/capture", body, signal)) {
+        begun = true;
+        parts.push(data);
+        size += data.length;
+        write(state, `Capturing: ${Math.ceil(size / 1000)} kB`);
+        if (size > MOST_BYTES && running === mine) {
+          say("The page keeps no more: k8slan lan capture -w writes longer captures", true);
+          leave();
+        }
       }
+    } finally {
+      removeEventListener("beforeunload", warn);
+      if (size) keep(parts, size);
     }
+  }
+
+  function keep(parts, size) {
     const link = element("a", {
       href: URL.createObjectURL(new Blob(parts, { type: "application/x-pcapng" })),
-      download: `${(what?.end ?? what?.lan ?? "capture").replace(/[^\w.-]+/g, "-")}.pcapng`,
+      download: `${name.replace(/[^\w.-]+/g, "-")}.pcapng`,
     });
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 60000);
-    write(state, `Captured ${Math.ceil(size / 1000)} kB: ${link.download}`);
+    const words = `Captured ${Math.ceil(size / 1000)} kB: ${link.download}`;
+    write(state, words);
+    if (!state.isConnected) say(words); // something else has been chosen
   }
 
   return [element("h3", {}, "Frames"), filter, element("p", {}, watch, save, stop), state, log];
@@ -304,27 +329,38 @@ function frames() {
 // ---------------------------------------------------------------- probes
 
 function probe() {
+  const key = what.end ?? what.lan;
+  const kept = probes.get(key);
+  if (kept && !kept.start.disabled) probes.delete(key);
+  if (kept) return kept.parts;
+  const whose = what.end ? `${place.interface} of ${place.device}` : `LAN ${what.lan}`;
   const state = element("p", { role: "status" });
   const found = element("div", { className: "matrix" });
   const start = button(what.end ? "Probe from here" : "Probe all pairs", async () => {
     start.disabled = true;
+    probes.set(key, { start, parts });
     found.replaceChildren();
     write(state, "Probing…");
+    let words = "";
+    let fault = "it broke off";
     try {
       for await (const event of lines("/api/probe", place)) {
         if (event.progress) write(state, event.progress);
-        if (event.result) {
-          write(state, event.result.passed ? "Every class of frames passes." : "Not every class of frames passes.");
-          found.replaceChildren(...matrix(event));
-        }
+        if (!event.result) continue;
+        fault = "";
+        words = event.result.passed ? "Every class of frames passes." : "Not every class of frames passes.";
+        found.replaceChildren(...matrix(event));
       }
     } catch (error) {
-      write(state, "");
-      say(error.message, true);
+      fault = error.message;
     }
     start.disabled = false;
+    write(state, words);
+    if (fault || start.isConnected) probes.delete(key);
+    if (fault || !start.isConnected) say(`Probe of ${whose}: ${fault || words}`, Boolean(fault));
   });
-  return [element("h3", {}, "Probe"), element("p", {}, start), state, found];
+  const parts = [element("h3", {}, "Probe"), element("p", {}, start), state, found];
+  return parts;
 }
 
 const unseen = (text) => element("span", { className: "unseen" }, text);

@@ -16,6 +16,8 @@ import pytest
 from k8slan_cli.capture import pcapng
 from k8slan_cli.capture.pcapng import BlockType, Direction, Interface, Reader
 from k8slan_cli.diagnose import protocol
+from k8slan_cli.diagnose.client import AgentError
+from k8slan_cli.diagnose.recording import Recording
 from k8slan_cli.errors import AbsentError, Invalid, K8slanError, UsageError
 from k8slan_cli.kube.client import MissingError
 from k8slan_cli.serve.server import Begin
@@ -157,6 +159,33 @@ def test_a_capture_of_an_end_is_a_file_that_is_whole_when_it_is_stopped(routed: 
     assert agent.closed
     with pytest.raises(AbsentError, match="no such capture"):
         actions.stop({"id": "a"})
+    end = actions.captured({"id": "a"})
+    assert end["said"][0] == "Capturing on lab/host1:eth0 (node worker2)."
+    assert (end["said"][1:], end["faults"]) == (["3 frames written", "lab/host1:eth0: 3 frames"], [])
+    with pytest.raises(AbsentError, match="no such capture"):
+        actions.captured({"id": "b"})
+
+
+def test_a_capture_that_breaks_off_says_so_afterwards(routed: Lab) -> None:
+    routed.agents.captures = [Agent("lab/host1:eth0", 1, breaks="out of memory")]
+    actions = routed.actions
+    with client(actions.capture(HOST | {"id": "a"})) as (_, stream, _):
+        stream.read()
+    assert actions.captured({"id": "a"})["faults"] == ["the capture on node worker2 broke off: out of memory"]
+
+
+def test_what_agents_refuse_after_the_beginning_is_told_afterwards(
+    routed: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(*_: object) -> None:
+        raise AgentError("no such filter", status=400)
+
+    monkeypatch.setattr(Recording, "run", run)
+    routed.agents.captures = [Agent("lab/host1:eth0", 1)]
+    actions = routed.actions
+    with client(actions.capture(HOST | {"id": "a"})) as (_, stream, _):
+        stream.read()
+    assert actions.captured({"id": "a"})["faults"] == ["no such filter"]
 
 
 def test_frames_are_told_in_lines_until_the_page_is_closed(routed: Lab) -> None:
