@@ -185,6 +185,30 @@ def test_a_link_is_pulled_out_by_keyboard_and_the_change_is_there_within_a_secon
         )
 
 
+def test_what_the_picture_shows_of_devices_is_in_the_table_and_by_keyboard(browser: Browser, routed: Lab) -> None:
+    with shown(browser, routed, 11) as view:
+        picture = "[...document.querySelectorAll('#picture .device')].map(g => g.innerHTML.match(/[^>]+(?=<.text>)/g))"
+        view.until(f"{picture}.every(words => words.length === 2)")
+        for name, about in view.run(f"() => {picture}"):
+            heads = view.until(
+                "[...document.querySelectorAll('#links tbody th')].map(th => th.innerText)"
+                f".filter(text => text.includes({json.dumps(f' of {name}')}))"
+            )
+            assert heads
+            assert {text.split("\n")[1] for text in heads} == {about}
+        view.run(f"() => {button('More of eth0 of vm-firewall')}.focus()")
+        view.press("Enter")
+        tab_to(view, "Device vm-firewall")
+        view.press("Enter")
+        words = view.run("() => document.querySelector('#chosen').innerText.split('\\n')")
+        assert [word for word in words if word] == [
+            "vm-firewall", "Close", "Kind", "VM", "Node", "worker2", "State", "attached", "eth0 on lab/meadow",
+        ]  # fmt: skip
+        tab_to(view, "eth0 on lab/meadow")
+        view.press("Escape")
+        assert focus(view) == "More of eth0 of vm-firewall"
+
+
 def test_a_shape_is_set_and_what_cannot_be_is_said(browser: Browser, routed: Lab) -> None:
     with shown(browser, routed, 11) as view:
         view.run(f"() => {button('More of eth0 of host1')}.focus()")

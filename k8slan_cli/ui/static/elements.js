@@ -73,3 +73,9 @@ export function linkState(end, flow) {
   if (flow && !flow.carrier) return { words: "no carrier", sign: "down" };
   return { words: "up", sign: "up" };
 }
+
+// What a device is, and where or how.
+export function about(device, cut = (text) => text) {
+  const kind = { vm: "VM", host: "outside" }[device.kind] ?? "";
+  return [kind, device.state === "attached" ? cut(device.node) : device.state].filter(Boolean).join(" · ");
+}

@@ -1,6 +1,6 @@
 // The page: a document that the server keeps up to date, in tables and as a picture, and what may be done with it.
 
-import { bits, byId, element, follow, inSight, linkState, mark, onSight, say, sorted, write } from "./elements.js";
+import { about, bits, byId, element, follow, inSight, linkState, mark, onSight, say, sorted, write } from "./elements.js";
 import { draw, fill, reveal } from "./picture.js";
 import { live, post } from "./stream.js";
 import * as pane from "./pane.js";
@@ -95,14 +95,15 @@ function linkRow(key) {
   const [lan, link, frames, sent, received, dropped, errors, notes] = cells([
     "LAN", "Link", "Frames/s", "Sent", "Received", "Dropped", "Errors", "Shape",
   ]);
-  const who = element("th", { scope: "row" }, name);
+  const kind = element("small");
+  const who = element("th", { scope: "row" }, name, kind);
   const pull = element("button", { type: "button", onclick: () => toggle(key) });
   const more = element("button", { type: "button", onclick: () => choose({ lan: end.lan, end: key }, true) }, "More");
   more.setAttribute("aria-label", `More of ${name}`);
   const what = element("td", {}, pull, more);
   const row = follow(element("tr", {}, lan, who, link, frames, sent, received, dropped, errors, notes, what));
   lan.textContent = end.lan;
-  return { row, name, link, frames, sent, received, dropped, errors, notes, pull };
+  return { row, name, kind, link, frames, sent, received, dropped, errors, notes, pull };
 }
 
 function showLinks() {
@@ -114,6 +115,7 @@ function showLinks() {
     const state = linkState(end, flow);
     const down = end.wanted?.state === "down";
     mark(found.row, "class", `${state.sign}${here === key ? " chosen" : ""}`);
+    write(found.kind, about(all.devices[end.device]));
     write(found.link, state.words);
     const until = end.wanted?.until && `until ${end.wanted.until}`;
     write(found.notes, [end.impairment, until, end.note, flow?.fault].filter(Boolean).join("; "));

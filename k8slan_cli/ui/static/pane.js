@@ -103,13 +103,15 @@ function ofLan() {
 function ofEnd(all) {
   const end = all.ends[what.end];
   const key = what.end;
-  const title = `${end.interface} of ${all.devices[end.device]?.name ?? end.device}`;
+  const name = all.devices[end.device]?.name ?? end.device;
   const counted = ["Sent", "Received", "Errors"];
   const names = ["LAN", "Link", "Node", "Spoke", "MAC", "Addresses", ...counted, "Shape", "Until", "Notes"];
-  const parts = [head(title), facts(names)];
+  const device = button(`Device ${name}`, () => does.choose({ device: end.device }, true));
+  const parts = [head(`${end.interface} of ${name}`), facts(names), element("p", {}, device)];
   if (all.devices[end.device]?.kind === "host") return parts;
   shown.pull = button("", () => does.toggle(key), { disabled: Boolean(all.fixed) });
-  parts.push(element("p", {}, shown.pull), shape(end, all.fixed), ...frames(), ...probe());
+  device.before(shown.pull);
+  parts.push(shape(end, all.fixed), ...frames(), ...probe());
   return parts;
 }
 

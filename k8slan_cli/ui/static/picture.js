@@ -1,6 +1,6 @@
 // The picture: boxes, wires and buses where the server has put them, each with how it is at this moment.
 
-import { bits, byId, drawn, follow, inSight, linkState, mark, short, write } from "./elements.js";
+import { about, bits, byId, drawn, follow, inSight, linkState, mark, short, write } from "./elements.js";
 
 const svg = byId("picture");
 let parts = { ends: new Map(), wires: [], devices: new Map(), lans: new Map() };
@@ -43,22 +43,21 @@ export function draw(all, choose) {
   for (const [key, [x, y, width, height]] of Object.entries(boxes)) {
     const middle = y + height / 2;
     const name = drawn("text", { x: x + width / 2, y: middle - 4, class: "name" });
-    const about = drawn("text", { x: x + width / 2, y: middle + 13, class: "about" });
-    const group = drawn("g", { class: "device" }, drawn("rect", { x, y, width, height, rx: 5 }), name, about);
+    const kind = drawn("text", { x: x + width / 2, y: middle + 13, class: "about" });
+    const group = drawn("g", { class: "device" }, drawn("rect", { x, y, width, height, rx: 5 }), name, kind);
     group.addEventListener("click", () => choose({ device: key }));
-    parts.devices.set(key, { name, about, group });
+    parts.devices.set(key, { name, kind, group });
     found.push(group);
   }
   svg.replaceChildren(...found);
 }
 
 export function fill(all, chosen) {
-  for (const [key, { name, about, group }] of parts.devices) {
+  for (const [key, { name, kind, group }] of parts.devices) {
     const device = all.devices[key];
     if (!device) continue;
-    const kind = { vm: "VM", host: "outside" }[device.kind] ?? "";
     write(name, short(device.name));
-    write(about, [kind, device.state === "attached" ? short(device.node) : device.state].filter(Boolean).join(" · "));
+    write(kind, about(device, short));
     mark(group, "class", `device ${device.kind} ${device.state}${chosen?.device === key ? " chosen" : ""}`);
   }
   for (const [key, { name, group }] of parts.lans) {
