@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -341,6 +341,22 @@ def test_what_went_wrong_with_a_capture_is_said(browser: Browser, routed: Lab) -
         assert view.run("() => kept.length") == 1
 
 
+def test_a_capture_is_kept_when_the_command_ends(browser: Browser, routed: Lab) -> None:
+    routed.agents.captures = [Agent("lab/host1:eth0", 2)]
+    with routed.watching() as watching, ExitStack() as stack:
+        page = stack.enter_context(served(watching.board, routed.actions))
+        with browser.show(page.url) as view:
+            view.until("document.querySelectorAll('#links tbody tr').length === 11")
+            view.run(f"() => {button('More of eth0 of host1')}.click()")
+            view.run("() => { window.kept = []; URL.createObjectURL = blob => (kept.push(blob), '#') }")
+            view.run(f"() => {named('Capture to a file')}.click()")
+            view.until("document.querySelector('#chosen').innerText.includes('Capturing: 1 kB')")
+            stack.close()
+            words = view.until("document.querySelector('#said.wrong')?.textContent")
+            assert words.startswith("The capture broke off: ")
+            assert view.run("() => kept[0].size") > 200
+
+
 def test_a_probe_goes_on_when_something_else_is_chosen(browser: Browser, routed: Lab) -> None:
     with shown(browser, routed, 11) as view:
         view.run(f"() => {button('More of LAN lab/meadow')}.click()")
@@ -373,7 +389,7 @@ def test_a_probe_is_a_matrix_and_what_fails_is_named(browser: Browser, routed: L
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("width", [1280, 800, 390])
 def test_it_fits_into_a_window_and_a_phone_and_can_be_read(
     browser: Browser, routed: Lab, width: int, scheme: str
 ) -> None:
@@ -382,6 +398,7 @@ def test_it_fits_into_a_window_and_a_phone_and_can_be_read(
         view.prefer(scheme)
         view.run(f"() => {button('More of eth0 of host1')}.click()")
         assert view.until("document.documentElement.scrollWidth <= window.innerWidth")
+        assert view.run(f"() => {row('eth0 of host1')}.querySelector('[data-label=Shape]').offsetWidth") > 100
         colours = view.run("() => { const s = getComputedStyle(document.body); return [s.color, s.backgroundColor] }")
         text, page = (_luminance(colour) for colour in colours)
         assert (page < 0.1) == (scheme == "dark")

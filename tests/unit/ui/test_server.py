@@ -49,7 +49,7 @@ def error(answer: Answer) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("token", [None, "Bearer ", "Bearer x", "Basic x", "Bearer \u00e9"])
-@pytest.mark.parametrize("path", ["/api/live", "/api/link", "/api/capture", "/api/probe", "/api/stop"])
+@pytest.mark.parametrize("path", ["/api/live", "/api/link", "/api/capture", "/api/probe", "/api/stop", "/api/captured"])
 def test_without_the_token_nothing_is_told_and_nothing_is_done(page: Page, path: str, token: str | None) -> None:
     status, words = error(ask(page, "POST", path, {}, Authorization=token))
     assert status == 401
