@@ -25,7 +25,7 @@ _CLOCK_SECONDS = 5.0
 """How far this machine's clock may be from the API server's, whose answers are dated to the second."""
 _MULTUS = "https://github.com/k8snetworkplumbingwg/multus-cni"
 _MANY = 5
-_NADS = tuple(f"k8slan-{kind}-" for kind in ("veth", "mac", "lan"))
+_NADS = tuple(f"k8slan-{kind}-" for kind in ("veth", "mac", "set", "lan"))
 
 
 def version(cluster: Cluster) -> Iterator[Check]:

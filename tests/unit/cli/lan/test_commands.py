@@ -52,12 +52,13 @@ def test_a_pod_that_asks_for_what_no_lan_offers_is_told(k8slan: Workstation) -> 
     k8slan.put(
         scene.pod("typo", "k8slan-veth-e22"),
         scene.pod("open", "k8slan-lan-red"),
+        scene.pod("web-0", "k8slan-set-web"),
         scene.pod("other", "bridge-conf"),
         scene.pod("done", "k8slan-veth-e22", phase="Succeeded"),
     )
     _, _, checks = diagnose.lans(apply.connect(str(k8slan.kubeconfig)), "lab")
     told = {check.words.split()[1]: (check.words, check.advice) for check in checks if "no LAN offers" in check.words}
-    assert set(told) == {"lab/typo", "lab/open"}
+    assert set(told) == {"lab/typo", "lab/open", "lab/web-0"}
     assert told["lab/typo"][0] == "pod lab/typo asks for network lab/k8slan-veth-e22, which no LAN offers"
     assert "did you mean k8slan-veth-e2" in told["lab/typo"][1]
 
