@@ -36,12 +36,8 @@ def _found(view: View, foreign: Collection[str]) -> Iterator[Fault]:
     if bad := degraded(view):
         yield Fault(reason="NodesDegraded", message=some(list(map(str, bad)), "; "))
     yield from faults.too_large(view.vteps, some)
-    if view.lan and view.lan.bare:
-        which = some(sorted(view.lan.bare))
-        words = (
-            f"nodes offer no more resources, so no VM can be on spokes {which}: see --max-resources of k8slan install"
-        )
-        yield Fault(reason="NoResources", message=words, ready=True)
+    if view.lan:
+        yield from faults.bare(view.lan, some)
     yield from faults.agents(view.vteps, some)
     if lan and not view.clashes:
         yield from faults.removed(lan, view.vteps)

@@ -110,6 +110,14 @@ def too_small(lan: Lan, vteps: Iterable[Vtep], named: Named) -> Iterator[Fault]:
         )
 
 
+def bare(lan: Lan, named: Named) -> Iterator[Fault]:
+    """Yield one fault if spokes have no resources, without which a VM there stays Pending."""
+    if lan.bare:
+        about = "nodes offer no more resources,"
+        words = f"{about} so no VM can be on spokes {named(sorted(lan.bare))}: see --max-resources of k8slan install"
+        yield Fault(reason="NoResources", about=about, message=words, ready=True)
+
+
 def agents(vteps: Iterable[Vtep], named: Named) -> Iterator[Fault]:
     """Yield one fault for what is wrong with nodes' agents though the LAN works there."""
     said = {vtep.node: vtep.message for vtep in vteps if vtep.state == READY and vtep.message and not vtep.lost}

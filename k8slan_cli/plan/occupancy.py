@@ -255,6 +255,7 @@ def occupancy(ref: LanRef, lan: Lan | None, vteps: Iterable[Vtep] | None, pods: 
             *shared_macs(live, some),
             *_ill(found),
             *too_large(found, some),
+            *(faults.bare(lan, some) if lan else ()),
             *faults.agents(found, some),
             *(
                 (*faults.removed(lan, found), *faults.remote_nodes(lan, found), *faults.too_small(lan, found, some))

@@ -160,6 +160,12 @@ def socket_of(lan: Lan, spoke: str, what: Workload) -> Target:
         raise UsageError(
             f"spoke {spoke} of LAN {lan.ref} is not for VMs", hint="spec.vmSpokes says which are: add it there"
         )
+    if what is Workload.VM and spoke in lan.bare:
+        able = [each for each in lan.offered if each not in lan.bare]
+        raise UsageError(
+            f"no VM can be on spoke {spoke} of LAN {lan.ref}, as nodes offer no more resources",
+            hint=f"take {lan.ref.name}/{able[0]}" if able else "see --max-resources of k8slan install",
+        )
     nad = names.mac_nad(spoke, before) if what is Workload.VM else names.veth_nad(spoke, before)
     return Target(namespace=lan.ref.namespace, nad=nad, name=_short(f"{lan.ref.name}-{spoke}"))
 

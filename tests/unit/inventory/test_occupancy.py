@@ -141,6 +141,16 @@ def test_doctor_tells_what_is_wrong_with_who_is_on_lans(api: Api, kubeconfig: Pa
     ]
 
 
+def test_spokes_without_resources_are_told_though_the_lan_is_ready(api: Api, kubeconfig: Path) -> None:
+    put(api, VTEPS, scene.vtep("worker3"))
+    api.delete(f"{PODS}/router-a-debug")
+    put(api, LANS, scene.RED | {"status": scene.RED["status"] | {"withoutResources": ["vm1"]}})
+    words = "Nodes offer no more resources, so no VM can be on spokes vm1: see --max-resources of k8slan install"
+    _, _, found = checks.lans(connect(str(kubeconfig)), "lab")
+    assert [check.words for check in found if check.what == "attachments"] == [f"LAN lab/red: {words}"]
+    assert json.loads(run(kubeconfig, "inspect", "red", "-o", "json").stdout)["why"] == [words]
+
+
 def test_doctor_is_silent_about_lans_in_order(api: Api, kubeconfig: Path) -> None:
     put(api, VTEPS, scene.vtep("worker3"))
     api.delete(f"{PODS}/router-a-debug")
