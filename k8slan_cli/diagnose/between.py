@@ -25,7 +25,7 @@ _MANY = 5
 class VxlanPath:
     """A way in which nodes carry LANs: a UDP port, a group or unicast, a device on each node; ``lan`` is one of them.
 
-    Without a LAN it is the default, which the next LAN will have. ``nodes`` are those that take part in the LAN.
+    Without a LAN it is the default, which the next LAN will have. ``nodes`` are those that take part in such LANs.
     """
 
     port: int
@@ -58,11 +58,12 @@ class VxlanPath:
 
 
 def ways(lans: Iterable[tuple[Lan, Occupancy]]) -> list[VxlanPath]:
-    """The default, and each other way that a LAN has beside it, once."""
+    """The default, and each other way that LANs have beside it, once, with the nodes of all that have it."""
     found: dict[object, VxlanPath] = {(DEFAULT_PORT, None, (), None, 0): VxlanPath(DEFAULT_PORT)}
     for lan, on in lans:
-        way = VxlanPath(lan.port, lan, frozenset(vtep.node for vtep in on.nodes))
-        found.setdefault((lan.port, lan.underlay, lan.underlays, lan.group, lan.ttl), way)
+        key = (lan.port, lan.underlay, lan.underlays, lan.group, lan.ttl)
+        way = found.setdefault(key, VxlanPath(lan.port, lan))
+        found[key] = replace(way, nodes=way.nodes.union(vtep.node for vtep in on.nodes))
     return list(found.values())
 
 

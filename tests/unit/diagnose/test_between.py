@@ -70,3 +70,14 @@ def test_each_way_of_carrying_lans_is_tried_once() -> None:
     assert [found.on(node).device for node in ("a", "b")] == ["eth1", "eth2"]
     assert [found.takes_part(node) for node in ("a", "b")] == [False, True]
     assert [found.names(node) for node in ("a", "b")] == [False, True]
+
+
+def test_nodes_of_all_lans_that_are_carried_in_one_way_try_it() -> None:
+    unused, one, two = (lan(name, port=8472, underlay="eth1") for name in ("unused", "one", "two"))
+    port = VtepPort(name="e1p", interface="net1", kind="veth")
+    on = [
+        occupancy(each.ref, each, [Vtep(lan=each.ref, node=node, ports=(port,), uid="u")])
+        for each, node in ((one, "a"), (two, "b"))
+    ]
+    _, found = between.ways([(unused, occupancy(unused.ref, unused, ())), (one, on[0]), (two, on[1])])
+    assert [found.takes_part(node) for node in NODES] == [True, True, False]
