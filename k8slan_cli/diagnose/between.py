@@ -36,11 +36,6 @@ class VxlanPath:
         """Whether a node has anything to do with it."""
         return self.lan is None or node in self.nodes
 
-    @property
-    def is_unused(self) -> bool:
-        """Whether it is of a LAN that names devices, and that no node takes part in yet."""
-        return self.lan is not None and not self.nodes and bool(self.lan.underlay or self.lan.underlays)
-
     def names(self, node: str) -> bool:
         """Whether the LAN names a device of this very node."""
         return self.lan is not None and any(name == node for name, _ in self.lan.underlays)

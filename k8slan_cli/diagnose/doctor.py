@@ -44,7 +44,7 @@ def examine(cluster: Cluster, namespace: str) -> Iterator[Area]:
     yield Area("LANs", checks)
     lans = [(item.lan, users.of(item)) for item in found if item.lan]
     agents, ways = Agents(cluster), between.ways(lans)
-    facts, checks = nodes.examine(agents, cluster, ways)
+    facts, checks = nodes.examine(agents, cluster, ways, lans)
     yield Area("agents", checks)
     for node, said in sorted(facts.items()):
         yield Area(f"node {node}", said.checks)

@@ -42,8 +42,8 @@ class LanDetails:
     """All that is known of a LAN. ``on`` is who is on it, ``blind`` are sentences about what this user may not see.
 
     ``plugged`` is what agents say of attachments, by pod (``namespace/name``) and interface; ``reached`` what became of
-    frames between the nodes that take part, None if they were not tried. ``nowhere`` are sentences about devices that
-    no node has; ``hidden`` is whether attachments cannot be seen.
+    frames between the nodes that take part, None if they were not tried. ``unmet`` are sentences about what it wants of
+    underlays and no node has; ``hidden`` is whether attachments cannot be seen.
     """
 
     found: Found
@@ -52,7 +52,7 @@ class LanDetails:
     reached: tuple[Reached, ...] | None = None
     events: tuple[Event, ...] = ()
     blind: tuple[str, ...] = ()
-    nowhere: tuple[str, ...] = ()
+    unmet: tuple[str, ...] = ()
     hidden: bool = False
 
     def plugged_at(self, item: Occupant) -> Plugged | None:
@@ -89,7 +89,7 @@ def look_at(cluster: Cluster, places: Sequence[tuple[str, str]]) -> list[LanDeta
                 reached=reached,
                 events=tuple(event for name, event in events if name == item.ref.name),
                 blind=(*around.blind, *no_events, *unseen),
-                nowhere=() if on.nodes else nowhere(agents, item.lan),
+                unmet=() if on.nodes else unmet(agents, item.lan),
                 hidden=around.hidden,
             )
 
@@ -150,11 +150,11 @@ def _ask_agents(
     return {(item.pod, item.ifname): item for item in seen.items}, reached, unseen
 
 
-def nowhere(agents: Agents, lan: Lan | None) -> tuple[str, ...]:
-    """Say so if the device that a LAN names is on no node. Very many nodes are not asked."""
-    way = between.VxlanPath(lan.port, lan) if lan else None
-    if way is None or not way.is_unused:
+def unmet(agents: Agents, lan: Lan | None) -> tuple[str, ...]:
+    """Say what a LAN wants of underlays that nodes do not have: a device, an MTU. Very many nodes are not asked."""
+    if lan is None or not (nodes.names_device(lan) or lan.wanted_mtu):
         return ()
+    way = between.VxlanPath(lan.port, lan)
     agents = agents.within(_PATIENCE)
     unreachable: dict[str, K8slanError] = {}
 
@@ -165,7 +165,8 @@ def nowhere(agents: Agents, lan: Lan | None) -> tuple[str, ...]:
         facts = agents.each(agents.pods, ask, unreachable=unreachable) if len(agents.pods) <= between.SITES else {}
     except K8slanError:  # this user may not ask
         return ()
-    return () if unreachable else tuple(f"{check.words}: {check.advice}" for check in nodes.nowhere(facts, [way]))
+    found = (*nodes.nowhere({} if unreachable else facts, [lan]), *nodes.unfit(facts, [lan]))
+    return tuple(f"{check.words}: {check.advice}" for check in found)
 
 
 def _try_peers(agents: Agents, lan: Lan, on: Occupancy) -> tuple[tuple[Reached, ...] | None, str]:
@@ -221,7 +222,7 @@ def _why(view: LanDetails) -> Iterator[str]:
         yield f"Waiting for the controller to see {what}: is it running? See: {SEE_SYSTEM}"
     elif not ready.status:
         yield f"{ready.reason}: {ready.message}"
-    yield from (f"{sentence}." for sentence in view.nowhere)
+    yield from (f"{sentence}." for sentence in view.unmet)
     yield from occupancy.unsaid(found, view.on)
     yield from _faults(view)
     yield from _unreached(view)

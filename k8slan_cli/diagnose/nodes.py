@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from statistics import median
 
@@ -13,9 +13,11 @@ from k8slan_cli.diagnose.agents import Agents, namespace
 from k8slan_cli.diagnose.between import VxlanPath, groups, trial, verdict
 from k8slan_cli.diagnose.cluster import unseen
 from k8slan_cli.diagnose.protocol import FAIL, OK, WARN, Check, NodeFacts, UnderlayFacts
-from k8slan_cli.errors import K8slanError
+from k8slan_cli.errors import Invalid, K8slanError
 from k8slan_cli.kube import apply, kinds
 from k8slan_cli.kube.apply import Cluster
+from k8slan_cli.lan.model import Lan
+from k8slan_cli.plan.occupancy import Occupancy, some
 
 _CLOCKS_SECONDS = 1.0
 """How far nodes' clocks may be from each other."""
@@ -26,7 +28,7 @@ _MANY = 5
 
 
 def examine(
-    agents: Agents, cluster: Cluster, tried: Sequence[VxlanPath]
+    agents: Agents, cluster: Cluster, tried: Sequence[VxlanPath], lans: Sequence[tuple[Lan, Occupancy]]
 ) -> tuple[dict[str, NodeFacts], tuple[Check, ...]]:
     """What each agent says of its node, and checks about the agents."""
     what, where, checks = "agents", namespace(), list[Check]()
@@ -36,14 +38,15 @@ def examine(
     except K8slanError as error:
         state = WARN if getattr(error, "status", 0) == 403 else FAIL
         return {}, (Check(what=what, state=state, words=error.message, advice=error.hint),)
-    checks += _nodes(cluster, set(pods), tried)
+    checks += _nodes(cluster, set(pods), [lan for lan, _ in lans])
+    idle = [lan for lan, on in lans if not on.nodes]
     unreachable: dict[str, K8slanError] = {}
     clocks: dict[str, float] = {}
 
     def ask(node: str) -> NodeFacts:
         own = [way.on(node) for way in tried if way.takes_part(node) or way.names(node)]
-        others = [way.on(node) for way in tried if way.is_unused]
-        reaches = [reach.encode() for reach in (*own, *others)]
+        others = [VxlanPath(lan.port, lan).on(node) for lan in idle if names_device(lan)]
+        reaches = [reach.encode() for reach in dict.fromkeys((*own, *others))]
         found = NodeFacts.decode(agents.ask(node, protocol.NODE, {"reaches": reaches}))
         found = _without(found, {reach.device for reach in others} - {reach.device for reach in own})
         clocks[node] = found.time / 1e9 - time.time()
@@ -58,7 +61,8 @@ def examine(
         checks.append(Check(what=what, state=FAIL, words=failure.message, advice=advice))
     if facts and not unreachable:
         checks.insert(0, Check(what=what, state=OK, words=f"{len(facts)} agents answer"))
-    return facts, (*checks, *versions(facts), *agreement(clocks), *nowhere(facts, tried))
+    checks += [*versions(facts), *agreement(clocks), *nowhere({} if unreachable else facts, idle), *unfit(facts, idle)]
+    return facts, tuple(checks)
 
 
 def _without(facts: NodeFacts, devices: set[str]) -> NodeFacts:
@@ -67,10 +71,18 @@ def _without(facts: NodeFacts, devices: set[str]) -> NodeFacts:
     return replace(facts, checks=tuple(check for check in facts.checks if check.what not in unneeded))
 
 
-def nowhere(facts: Mapping[str, NodeFacts], tried: Sequence[VxlanPath]) -> Iterator[Check]:
-    """LANs that nobody is on yet, and whose underlay device is on no node: a slip of the pen, most likely."""
-    for lan in (way.lan for way in tried if way.is_unused and facts and not _anywhere(facts, way)):
-        if lan:
+def names_device(lan: Lan) -> bool:
+    """Whether a LAN says which device carries it, which may be on no node."""
+    return bool(lan.underlay or lan.underlays)
+
+
+def nowhere(facts: Mapping[str, NodeFacts], idle: Iterable[Lan]) -> Iterator[Check]:
+    """LANs that nobody is on yet, and whose underlay device is on no node: a slip of the pen, most likely.
+
+    ``facts`` are those of all nodes, or none.
+    """
+    for lan in idle:
+        if facts and names_device(lan) and not any(_underlay(found, lan) for found in facts.values()):
             words = (
                 f"LAN {lan.ref} wants the underlay device {lan.underlay or lan.underlays[0][1]}, which is on no node"
             )
@@ -78,11 +90,34 @@ def nowhere(facts: Mapping[str, NodeFacts], tried: Sequence[VxlanPath]) -> Itera
             yield Check(what="underlay", state=FAIL, words=words, advice=advice)
 
 
-def _anywhere(facts: Mapping[str, NodeFacts], way: VxlanPath) -> bool:
-    return any(_underlay(found, way) for found in facts.values())
+def unfit(facts: Mapping[str, NodeFacts], idle: Iterable[Lan]) -> Iterator[Check]:
+    """LANs that nobody is on yet, and whose MTU is more than underlays carry: pods would be refused there."""
+    for lan in idle:
+        there = {node: underlay for node, found in sorted(facts.items()) if (underlay := _underlay(found, lan))}
+        wrong = {node: words for node, underlay in there.items() if (words := _misfit(lan, underlay))}
+        if wrong:
+            words = f"LAN {lan.ref} cannot be had on {some(wrong)}: {next(iter(wrong.values()))}"
+            state = FAIL if len(wrong) == len(there) else WARN
+            advice = "correct its spec.mtu, or raise the MTU of the underlay"
+            yield Check(what="MTU", state=state, words=words, advice=advice)
 
 
-def _nodes(cluster: Cluster, there: set[str], tried: Sequence[VxlanPath]) -> Iterator[Check]:
+def _misfit(lan: Lan, underlay: UnderlayFacts) -> str:
+    """Why a LAN cannot be had over an underlay, in the words of the agents; "" if it can."""
+    from k8slan_cli.plan.desired import lan_mtu
+    from k8slan_cli.plan.state import Underlay
+
+    address = lan.group or underlay.vtep
+    try:
+        if address:
+            device = Underlay(name=underlay.device, index=0, mtu=underlay.mtu, up=underlay.up)
+            lan_mtu(lan, device, address.version)
+    except Invalid as error:
+        return "; ".join(map(str, error.problems))
+    return ""
+
+
+def _nodes(cluster: Cluster, there: set[str], lans: Iterable[Lan]) -> Iterator[Check]:
     """Nodes that pods may go to without an agent (those with one are ``there``), and nodes that only LANs know."""
     try:
         nodes = cluster.objects(kinds.NODES)
@@ -99,10 +134,12 @@ def _nodes(cluster: Cluster, there: set[str], tried: Sequence[VxlanPath]) -> Ite
         advice = "does the DaemonSet k8slan-node-agent lack a toleration, or its node selector leave the node out?"
         yield Check(what="agents", state=WARN, words=words, advice=advice)
     known = {name for node in nodes for name in apply.node_names(node)}
-    for lan in filter(None, (way.lan for way in tried)):
-        if unknown := sorted({node for node, _ in lan.underlays} - known):
-            words = f"LAN {lan.ref} names an underlay device of {', '.join(unknown[:_MANY])}: there is no such node"
-            yield Check(what="nodes", state=WARN, words=words, advice="correct its spec.vxlanDevMap")
+    for lan in lans:
+        devices, uplinks = {node for node, _ in lan.underlays}, {uplink.node for uplink in lan.uplinks}
+        for field, what, named in (("vxlanDevMap", "underlay device", devices), ("uplinks", "uplink", uplinks)):
+            if unknown := sorted(named - known):
+                words = f"LAN {lan.ref} names an {what} of {some(unknown)}: there is no such node"
+                yield Check(what="nodes", state=WARN, words=words, advice=f"correct its spec.{field}")
 
 
 def versions(facts: Mapping[str, NodeFacts]) -> Iterator[Check]:
@@ -138,7 +175,7 @@ def between(
 ) -> Iterator[Check]:
     """Whether nodes reach each other in every way; ``taken`` are the VNIs of LANs."""
     for way in tried:
-        part = {node: _underlay(facts[node], way) for node in sorted(facts) if way.takes_part(node)}
+        part = {node: _underlay(facts[node], way.lan) for node in sorted(facts) if way.takes_part(node)}
         able = {node: underlay for node, underlay in part.items() if underlay}
         vteps = {node: underlay.vtep for node, underlay in able.items() if underlay.vtep}
         if len(vteps) < 2:
@@ -164,5 +201,5 @@ def sizes(mtus: set[int]) -> Iterator[Check]:
         yield Check(what="MTU", state=WARN, words=words, advice=advice)
 
 
-def _underlay(facts: NodeFacts, way: VxlanPath) -> UnderlayFacts | None:
-    return facts.underlays.get(way.on(facts.node).device)
+def _underlay(facts: NodeFacts, lan: Lan | None) -> UnderlayFacts | None:
+    return facts.underlays.get((lan and lan.underlay_on(facts.node)) or "")

@@ -152,7 +152,7 @@ def create(
         plan = from_files(here, file, Surroundings()) if file else from_options(here, options, Surroundings())
     else:
         plan = from_files(here, file) if file else from_options(here, options)
-        plan = replace(plan, warnings=(*plan.warnings, *_nowhere(here, plan.documents)))
+        plan = replace(plan, warnings=(*plan.warnings, *_unmet(here, plan.documents)))
     for warning in plan.warnings:
         typer.echo(f"warning: {warning}", err=True)
     made = _create(here, plan, dry_run=dry_run)
@@ -383,16 +383,15 @@ def _strange_nodes(lan: Lan, nodes: frozenset[str] | None) -> Iterator[str]:
             yield f"there is no node {node!r} in the cluster{f': {hint}' if hint else ''}"
 
 
-def _nowhere(here: Here, documents: Iterable[Document]) -> Iterator[str]:
-    """Warn of devices that LANs name and no node has, as far as this user may ask."""
+def _unmet(here: Here, documents: Iterable[Document]) -> Iterator[str]:
+    """Warn of what LANs want of underlays and no node has, as far as this user may ask."""
     from k8slan_cli.diagnose.agents import Agents
-    from k8slan_cli.diagnose.lan import nowhere
+    from k8slan_cli.diagnose.lan import unmet
     from k8slan_cli.lan import codec
 
     agents = Agents(here.cluster)
     for lan in map(codec.decode, documents):
-        if lan.underlay or lan.underlays:
-            yield from nowhere(agents, lan)
+        yield from unmet(agents, lan)
 
 
 _OWN = ("uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp", "managedFields", "selfLink")

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from ipaddress import ip_address
+from typing import Any
+
 import pytest
 
+from k8slan_cli.diagnose import lan as details
+from k8slan_cli.diagnose import protocol
+from k8slan_cli.diagnose.agents import AgentPod, Agents
 from k8slan_cli.diagnose.lan import why
+from k8slan_cli.diagnose.protocol import NodeFacts, UnderlayFacts
+from k8slan_cli.inventory import lans
+from k8slan_cli.kube.apply import Cluster
+from k8slan_cli.kube.client import MissingError
+from k8slan_cli.kube.kubeconfig import Access
 from tests.support import scene
 from tests.support.scene import Object, view
 
@@ -54,3 +67,30 @@ def test_what_a_lan_that_is_being_deleted_waits_for(vteps: list[Object], ready: 
     leaving["metadata"]["deletionTimestamp"] = "2026-11-24T11:00:00Z"
     (reason,) = why(view(leaving, vteps, scene.PODS))
     assert reason.startswith(words)
+
+
+class Small(Agents):
+    """Agents of nodes whose own device has an MTU of 1500; that of ``mute`` does not answer."""
+
+    def ask(self, node: str, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """What an agent answers to a question about its node."""
+        assert (path, [reach["device"] for reach in body["reaches"]]) == (protocol.NODE, [""])
+        if node == "mute":
+            raise MissingError("asleep")
+        own = UnderlayFacts(device="eth0", mtu=1500, up=True, vtep=ip_address("192.0.2.1"))
+        return NodeFacts(node=node, version="1", time=0, underlays={"": own}).encode()
+
+
+def test_an_mtu_that_does_not_fit_is_said_before_a_pod_is_refused_for_it() -> None:
+    agents = Small(Cluster(Access(url="http://127.0.0.1:9")))
+    agents.pods = {name: AgentPod(name, name) for name in ("w1", "w2", "mute")}
+    ready = scene.lan(spokes=["e1"], mtu=9000, status=scene.status(scene.READY))
+    wide = lans.sound(lans.read(ready))
+    (reason,) = why(replace(view(ready), unmet=details.unmet(agents, wide)))
+    assert reason == (
+        "LAN lab/red cannot be had on w1, w2: spec.mtu: 9000 does not fit: eth0 has MTU 1500, VXLAN needs 54, so at "
+        "most 1446: correct its spec.mtu, or raise the MTU of the underlay."
+    )
+    assert details.unmet(agents, replace(wide, mtu=1400)) == ()
+    agents.pods = {}
+    assert details.unmet(agents, wide) == ()
