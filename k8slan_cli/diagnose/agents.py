@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from k8slan_cli.diagnose import protocol
-from k8slan_cli.diagnose.client import AgentError, Call, Wire
+from k8slan_cli.diagnose.client import AgentError, Call, StrangerError, Wire
 from k8slan_cli.diagnose.protocol import Plugged
 from k8slan_cli.errors import AbsentError, K8slanError
 from k8slan_cli.kube import apply, kinds, portforward
@@ -229,7 +229,7 @@ def _port(item: Mapping[str, Any]) -> int:
 
 @contextlib.contextmanager
 def _impatience(waited_for: Wire | Call, node: str, seconds: float) -> Iterator[None]:
-    """Give a connection up if the body takes too long."""
+    """Give a connection up if the body takes too long, and say of whose agent something else answers."""
     late = threading.Event()
 
     def give_up() -> None:
@@ -245,6 +245,8 @@ def _impatience(waited_for: Wire | Call, node: str, seconds: float) -> Iterator[
         if late.is_set():
             words = f"the agent of node {node} has not answered for {seconds:.1f} s"
             raise MissingError(words, hint="see its log, and whether its node is well") from error
+        if isinstance(error, StrangerError):
+            raise StrangerError(f"node {node}: {error.message}") from error
         raise
     finally:
         timer.cancel()

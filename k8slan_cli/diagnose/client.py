@@ -35,6 +35,14 @@ class AgentError(K8slanError):
         self.status = status
 
 
+class StrangerError(K8slanError):
+    """What answers does not speak as an agent does: the port is another program's, most likely."""
+
+    def __init__(self, message: str) -> None:
+        hint = "has another program the agent's port? Events of the agent's pod say so, and k8slan install "
+        super().__init__(message, hint=f"{hint}--agent-diagnostics-port chooses another. Or is it of another version?")
+
+
 class Call:
     """A request that the agent has taken; a context, at whose end the connection is given up."""
 
@@ -43,6 +51,7 @@ class Call:
 
         Raises:
             AgentError: it is refused.
+            StrangerError: what answers is no agent.
             K8slanError: there is no answer.
 
         """
@@ -57,7 +66,9 @@ class Call:
             status, self._length, self._rest = self._head()
             if status != 200:
                 found = self.document()
-                raise AgentError(found.get("error") or f"HTTP status {status}", hint=found["hint"], status=status)
+                if not isinstance(words := found.get("error"), str):
+                    raise StrangerError(f"what answers is no agent of k8slan (HTTP status {status})")
+                raise AgentError(words, hint=str(found.get("hint") or ""), status=status)
         except BaseException:
             wire.close()
             raise
@@ -77,13 +88,13 @@ class Call:
         while b"\r\n\r\n" not in data:
             part = self._wire.receive()
             if not part or len(data) > protocol.MAX_HEAD:
-                raise K8slanError("the agent does not answer as it should", hint="is it of another version?")
+                raise StrangerError("the agent does not answer as it should")
             data += part
         head, _, rest = data.partition(b"\r\n\r\n")
         first, *lines = head.decode("latin-1").split("\r\n")
         words = first.split(" ", 2)
         if len(words) < 2 or not words[0].startswith("HTTP/1.") or not words[1].isdigit():
-            raise K8slanError("what answers is no agent of k8slan")
+            raise StrangerError("what answers is no agent of k8slan")
         headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         length = headers.get("content-length", "")
         return int(words[1]), int(length) if length.isdigit() else -1, rest
@@ -104,7 +115,7 @@ class Call:
         try:
             found = json.loads(data[: self._length])
         except ValueError as error:
-            raise K8slanError("the agent's answer is not JSON") from error
+            raise StrangerError("the agent's answer is not JSON") from error
         return found if isinstance(found, dict) else {}
 
     def data(self) -> Iterator[bytes]:
