@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -19,6 +20,8 @@ from k8slan_cli.kube.apply import Cluster
 from k8slan_cli.kube.client import ApiError
 from k8slan_cli.kube.kinds import MIN_MINOR
 from k8slan_cli.lan.model import API_VERSION, GROUP, KIND
+from k8slan_cli.plan.objects import MANAGED_BY, MANAGER, PLUGINS
+from k8slan_cli.plan.occupancy import some
 from k8slan_cli.plan.pods import Pod, sockets
 
 _CLOCK_SECONDS = 5.0
@@ -287,6 +290,40 @@ def _strangers(items: Sequence[Found], pods: Iterable[Pod]) -> Iterator[tuple[st
                 continue
             words = f"pod {pod.namespace}/{pod.name} asks for network {nad}, which no LAN offers"
             yield words, near(nad.name, [each.name for each in offered if each.namespace == nad.namespace])
+
+
+def chains(cluster: Cluster, namespace: str) -> Iterator[Check]:
+    """Users' NetworkAttachmentDefinitions that have the plugin ``bandwidth`` behind k8slan's.
+
+    It looks for the other end of a veth on the node; that of a pod on a LAN is in the LAN's namespace.
+    """
+    what = "bandwidth"
+    for space in ("", namespace):
+        try:
+            nads = cluster.call("GET", kinds.NADS.path(space), query={"labelSelector": f"{MANAGED_BY}!={MANAGER}"})
+        except ApiError as error:
+            if error.status not in (403, 404):
+                yield unseen(what, error)
+                return
+            continue
+        chained = [(nad["metadata"], _types((nad.get("spec") or {}).get("config"))) for nad in nads["items"]]
+        wrong = [f"{at['namespace']}/{at['name']}" for at, types in chained if what in types and types & {*PLUGINS}]
+        if wrong:
+            words = f"behind k8slan's, the plugin bandwidth refuses pods: NetworkAttachmentDefinition {some(wrong)}"
+            advice = 'leave it out: k8slan\'s plugin does it itself, with "capabilities": {"bandwidth": true}'
+            yield Check(what=what, state=WARN, words=words, advice=advice)
+        return
+
+
+def _types(config: object) -> set[str]:
+    """The plugins of a chain in a CNI configuration, none of what cannot be read."""
+    try:
+        found = json.loads(config) if isinstance(config, str) else None
+    except (ValueError, RecursionError):
+        return set()
+    plugins = found.get("plugins") if isinstance(found, dict) else None
+    entries = [each for each in plugins if isinstance(each, dict)] if isinstance(plugins, list) else []
+    return {each["type"] for each in entries if isinstance(each.get("type"), str)}
 
 
 def _attachments(items: Sequence[Found], users: Users) -> Iterator[Check]:

@@ -41,7 +41,7 @@ def examine(cluster: Cluster, namespace: str) -> Iterator[Area]:
     if any(check.state == FAIL for check in known):
         return
     found, users, checks = api.lans(cluster, namespace)
-    yield Area("LANs", checks)
+    yield Area("LANs", (*checks, *api.chains(cluster, namespace)))
     lans = [(item.lan, users.of(item)) for item in found if item.lan]
     agents, ways = Agents(cluster), between.ways(lans)
     facts, checks = nodes.examine(agents, cluster, ways, lans)

@@ -13,7 +13,7 @@ import yaml
 from k8slan_cli.cli.lan import text
 from k8slan_cli.diagnose import cluster as diagnose
 from k8slan_cli.diagnose.protocol import WARN
-from k8slan_cli.kube import apply
+from k8slan_cli.kube import apply, kinds
 from tests.support import scene
 from tests.unit.cli.cluster import LANS, VTEPS, Workstation
 from tests.unit.render.command import call
@@ -61,6 +61,34 @@ def test_a_pod_that_asks_for_what_no_lan_offers_is_told(k8slan: Workstation) -> 
     assert set(told) == {"lab/typo", "lab/open", "lab/web-0"}
     assert told["lab/typo"][0] == "pod lab/typo asks for network lab/k8slan-veth-e22, which no LAN offers"
     assert "did you mean k8slan-veth-e2" in told["lab/typo"][1]
+
+
+def test_a_chain_with_a_plugin_that_cannot_work_is_told(k8slan: Workstation) -> None:
+    def nad(name: str, config: object) -> Any:
+        text = config if isinstance(config, str) else json.dumps(config)
+        return {"metadata": {"name": name, "namespace": "lab"}, "spec": {"config": text}}
+
+    def chain(*types: object) -> Any:
+        return {"cniVersion": "1.0.0", "name": "x", "plugins": [{"type": each} for each in types]}
+
+    nads = [
+        nad("slow", chain("k8slanveth", "tuning", "bandwidth")),
+        nad("vm", chain("k8slanmacvtap", "bandwidth")),
+        nad("other", chain("bridge", "bandwidth")),
+        nad("fine", chain("k8slanveth", "tuning")),
+        nad("alone", {"type": "k8slanveth", "plugins": None}),
+        *(nad("odd", text) for text in ("{", "[]", '{"plugins": [7, {"type": []}, {}]}', '{"plugins": {}}')),
+        {"metadata": {"name": "bare", "namespace": "lab"}},
+    ]
+    cluster = apply.connect(str(k8slan.kubeconfig))
+    assert list(diagnose.chains(cluster, "lab")) == [], "there is no multus"
+    k8slan.api.refuse[kinds.NADS.path()] = (403, "no")
+    k8slan.api.objects[kinds.NADS.path("lab")] = {"items": nads}
+    (check,) = diagnose.chains(cluster, "lab")
+    assert (check.state, check.words.endswith("NetworkAttachmentDefinition lab/slow, lab/vm")) == (WARN, True)
+    assert '"capabilities": {"bandwidth": true}' in check.advice
+    k8slan.api.objects[kinds.NADS.path("lab")] = {"items": nads[2:]}
+    assert list(diagnose.chains(cluster, "lab")) == []
 
 
 def test_what_may_not_be_seen_is_not_said_to_be_nothing(k8slan: Workstation) -> None:
