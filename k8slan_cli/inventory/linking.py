@@ -15,7 +15,7 @@ from k8slan_cli.errors import AbsentError, K8slanError, UsageError
 from k8slan_cli.inventory import lans
 from k8slan_cli.inventory.lans import Found
 from k8slan_cli.inventory.occupancy import Users
-from k8slan_cli.kube.client import MERGE, ApiError
+from k8slan_cli.kube.client import MERGE, ApiError, MissingError
 from k8slan_cli.lan import links
 from k8slan_cli.lan.links import CLEAN, Impairment, Link, State
 from k8slan_cli.lan.model import LINKS_DOWN, Lan, LanRef
@@ -47,17 +47,13 @@ class Wish:
     clear: bool = False
     until: str = ""
 
-    @property
-    def of_state_alone(self) -> bool:
-        """Whether it is about the carrier and nothing else."""
-        return self.state is not None and not (self.properties or self.clear or self.until)
-
 
 def named(users: Users, items: Iterable[Found], text: str, space: str) -> End:
     """The link that ``text`` means: of a pod or VM on a LAN or waited for, also by its name in a lab, or of a spoke.
 
     Raises:
         AbsentError: there is none, or more than one.
+        MissingError: this user may not see whether there is one.
 
     """
     pod, _, interface = text.partition(":")
@@ -81,7 +77,11 @@ def named(users: Users, items: Iterable[Found], text: str, space: str) -> End:
         if not interface and item.lan and name in item.lan.spokes:
             holders = [each for each in users.attached if each.lan == item.ref and each.port.spoke == name]
             return _end(holders[0]) if holders else End(lan=item.ref, name=name, who=f"spoke {name}")
-    blind = f" ({'; '.join(users.blind)})" if users.blind else ""
+    unseen = "; ".join(users.blind)
+    if users.hidden:
+        words = f"whether {text} is on a LAN of namespace {place or space} cannot be seen: {unseen}"
+        raise MissingError(words, status=403)
+    blind = f" ({unseen})" if unseen else ""
     known = {f"{_called(item)}:{item.port.interface}" for item, its in ports if its}
     raise AbsentError(f"{text} is on no LAN of namespace {place or space}{blind}", name=text, known=known)
 
@@ -224,18 +224,18 @@ def _shown(link: Link, *, down: bool) -> str:
     return "; ".join(filter(None, ("down" if down else "", link.words)))
 
 
-def words(lan: Lan, end: End, state: State | None, *, would: bool = False) -> str:
-    """What has been done, or ``would`` be: that the link is ``state`` now, or else all that it is."""
-    where = f"{end.who} on LAN {lan.ref} {'would be' if would else 'is'}"
-    until = lan.link(end.name, "").until
-    if state is None or until:
-        what = told(lan, end.name) or "up, and frames pass as they come"
-        return f"{where} {what}{f', until {until}' if until else ''}"
-    other = lan.other_end(end.name)
-    if other is None:
-        return f"{where} {state}"
-    if state is State.DOWN:
-        return f"{where} down, and so is the other end of the cable, spoke {other}"
-    if other in lan.pulled:
-        return f"{where} up, but the other end of the cable, spoke {other}, is down"
-    return f"{where} up, and so is the other end of the cable, spoke {other}"
+def words(lan: Lan, end: End, *, would: bool = False) -> str:
+    """What a link is, or ``would`` be: what is done to its frames, its carrier, and that of the cable's other end."""
+    link, other, down = lan.link(end.name, ""), lan.other_end(end.name), end.name in lan.pulled
+    until = f" until {link.until}" if link.until else ""
+    has, state, so, does = ("would have", "would be", "would", "would do") if would else ("has", "is", "is", "does")
+    shape = f"{has} {link.words}{'' if down else until} and " if link.words else ""
+    state += f" down{until}" if down else " up"
+    cable = clean = ""
+    if other and other in lan.pulled and not down:
+        cable = f", but without a carrier: the other end of the cable, spoke {other}, is down"
+    elif other:
+        cable = f", and so {so} the other end of the cable, spoke {other}"
+    if not (down or shape):
+        clean = f"; k8slan {does} nothing to frames"
+    return f"{end.who} on LAN {lan.ref} {shape}{state}{cable}{clean}"

@@ -107,7 +107,7 @@ class Actions:
         named = linking.named(users, [item], end.plug, end.space)
         wish = _without_bereft(wish, lans.sound(item).link(named.name, ""))
         after = linking.write(self._cluster, item, named, users, wish)
-        return {"message": linking.words(after, named, wish.state if wish.of_state_alone else None)}
+        return {"message": linking.words(after, named)}
 
     # ------------------------------------------------------------ captures
 

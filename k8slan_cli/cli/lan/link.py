@@ -99,14 +99,13 @@ def link(
     end = linking.named(users, items, pod, here.namespace)
     item = next(item for item in items if item.ref == end.lan)
     if wish is None:
-        typer.echo(linking.words(lans.sound(item), end, None))
+        typer.echo(linking.words(lans.sound(item), end))
         return
     if dry_run is DryRun.CLIENT:
         after = linking.wanted(lans.sound(item), end, users, wish)
     else:
         after = linking.write(here.cluster, item, end, users, wish, dry_run.query)
-    said = linking.words(after, end, wish.state if wish.of_state_alone else None, would=not dry_run.changes)
-    typer.echo(f"{said}{dry_run.words}")
+    typer.echo(f"{linking.words(after, end, would=not dry_run.changes)}{dry_run.words}")
 
 
 def _wish(

@@ -12,6 +12,7 @@ from k8slan_cli.inventory import lans, linking
 from k8slan_cli.inventory.lans import Found
 from k8slan_cli.inventory.linking import End, Wish
 from k8slan_cli.inventory.occupancy import Users
+from k8slan_cli.kube.client import MissingError
 from k8slan_cli.lan.links import Impairment, Link, State
 from k8slan_cli.lan.model import Lan
 from tests.support import scene
@@ -181,40 +182,58 @@ def test_what_cannot_be_is_refused_before_it_is_written() -> None:
         linking.wanted(sound(RED), named("router-a"), USERS, wish(properties={"jitter": 5}))
 
 
+SHAPED = ("left", Link(to_pod=SLOW, from_pod=SLOW))
+FOR_A_TIME = Link(down=True, to_pod=SLOW, until=SOON)
+
+
 @pytest.mark.parametrize(
-    ("item", "changes", "text", "state", "words"),
+    ("item", "changes", "is_now", "would_be"),
     [
-        (DYNAMIC, {}, "web-1:net1", State.DOWN, "net1 of pod lab/web-1 on LAN lab/blue is down"),
-        (CABLE, {}, "web-1:net2", State.DOWN, "down, and so is the other end of the cable, spoke right"),
-        (CABLE, {}, "web-1:net2", State.UP, "up, and so is the other end of the cable, spoke right"),
         (
             CABLE,
-            {"down": frozenset({"right"})},
-            "web-1:net2",
-            State.UP,
-            "up, but the other end of the cable, spoke right, is down",
+            {},
+            "is up, and so is @; k8slan does nothing to frames",
+            "would be up, and so would @; k8slan would do",
         ),
-        (CABLE, {}, "web-1:net2", None, "is up, and frames pass as they come"),
+        (CABLE, {"down": {"left"}}, "is down, and so is @", "would be down, and so would @"),
         (
             CABLE,
-            {"links": (("left", Link(down=True, to_pod=SLOW, until=SOON)),)},
-            "web-1:net2",
-            None,
-            f"is down; delay 20ms to pod, until {SOON}",
+            {"down": {"right"}, "links": (SHAPED,)},
+            "has delay 20ms and is up, but without a carrier: @, is down",
+            "would have delay 20ms and would be up, but without a carrier: @, is down",
+        ),
+        (CABLE, {"down": {"left", "right"}}, "is down, and so is @", "would be down, and so would @"),
+        (
+            CABLE,
+            {"links": (("left", FOR_A_TIME),)},
+            f"has delay 20ms to pod and is down until {SOON}, and so is @",
+            f"would have delay 20ms to pod and would be down until {SOON}, and so would @",
         ),
         (
             CABLE,
-            {"links": (("left", Link(down=True, to_pod=SLOW, until=SOON)),)},
-            "web-1:net2",
-            State.DOWN,
-            f"is down; delay 20ms to pod, until {SOON}",
+            {"links": (("left", replace(FOR_A_TIME, down=False)),)},
+            f"has delay 20ms to pod until {SOON} and is up, and so is @",
+            f"would have delay 20ms to pod until {SOON} and would be up, and so would @",
         ),
+        (DYNAMIC, {}, "is up; k8slan does nothing to frames", "would be up; k8slan would do nothing to frames"),
+        (DYNAMIC, {"down": {"lab/web-1:net1"}}, "is down", "would be down"),
     ],
 )
-def test_it_is_said_what_has_been_done(
-    item: Found, changes: dict[str, Any], text: str, state: State | None, words: str
+def test_it_is_said_what_a_link_is_with_the_other_end_of_its_cable(
+    item: Found, changes: dict[str, Any], is_now: str, would_be: str
 ) -> None:
-    assert linking.words(sound(item, **changes), named(text), state).endswith(words)
+    end = named("web-1:net1" if item is DYNAMIC else "web-1:net2")
+    for words, would in ((is_now, False), (would_be, True)):
+        said = linking.words(sound(item, **changes), end, would=would)
+        expected = words.replace("@", "the other end of the cable, spoke right")
+        assert said.startswith(f"{end.who} on LAN {item.ref} {expected}")
+
+
+def test_who_cannot_be_seen_is_not_said_to_be_on_no_lan() -> None:
+    hidden = Users(by_lan={item.ref: scene.on(dict(item.document), None) for item in ITEMS}, blind=("no",), hidden=True)
+    with pytest.raises(MissingError, match="whether router-a is on a LAN of namespace lab cannot be seen: no"):
+        linking.named(hidden, ITEMS, "router-a", "lab")
+    assert linking.named(hidden, ITEMS, "e1", "lab").who == "spoke e1"
 
 
 def test_a_patch_replaces_all_of_an_entry() -> None:
