@@ -16,4 +16,5 @@ def seen(item: Found, users: Users) -> Seen:
         on=users.of(item),
         state=UNKNOWN if ready is None else READY if ready.status else ready.reason,
         message=ready.message if ready and not ready.status else "",
+        hidden=users.hidden,
     )

@@ -7,23 +7,25 @@ from collections.abc import Iterator, Sequence
 from k8slan_cli.lan.model import Lan
 from k8slan_cli.lan.vtep import READY, Vtep, VtepUplink
 from k8slan_cli.picture import Link, Member, NodePart, Topology
+from k8slan_cli.picture.topology import NOBODY, UNKNOWN, Seen
 from k8slan_cli.plan.occupancy import REMOVED, Occupancy, Occupant, natural, pulled, some, takes_part
 
 _NOWHERE = "no node yet"
 
 
-def topology(lan: Lan, on: Occupancy, *, ready: bool) -> Topology:
+def topology(seen: Seen) -> Topology:
     """Return a LAN's nodes: those that say that they take part, and those of pods that wait."""
+    lan, on = seen.lan, seen.on
     vteps = {vtep.node: vtep for vtep in on.vteps}
     names = {*vteps, *(item.node for item in on.waiting if item.node)}
     nodes = [_node(lan, name, vteps.get(name), on) for name in sorted(names, key=natural)]
     if homeless := [item for item in on.waiting if not item.node]:
         nodes.append(_waiting(homeless))
     flooding = f"multicast {lan.group}" if lan.group else "unicast"
-    state = "" if ready else ", not ready"
+    state = "" if seen.state in (READY, UNKNOWN) else f", not ready: {' '.join((seen.message or seen.state).split())}"
     return Topology(
         title=f"LAN {lan.ref}: VNI {lan.vni or 'none yet'}, {flooding}{', dynamic' if lan.dynamic else ''}{state}",
-        underlay=f"underlay, UDP port {lan.port}" if nodes else "no attachments",
+        underlay=f"underlay, UDP port {lan.port}" if nodes else NOBODY[seen.hidden],
         nodes=tuple(nodes),
     )
 

@@ -54,7 +54,7 @@ def draw(topology: Topology, *, width: int = 80, unicode: bool = True) -> list[s
     if len(topology.nodes) <= (width + _GAP) // (widths.node + _GAP):
         per_row = max(1, len(topology.nodes))
     rows = [topology.nodes[at : at + per_row] for at in range(0, len(topology.nodes), per_row)]
-    lines = [cut(topology.title, width), ""]
+    lines = [*textwrap.wrap(topology.title, width, subsequent_indent="  ", break_on_hyphens=False), ""]
     for number, row in enumerate(rows):
         lines += _row(topology, row, widths, number, len(rows))
     return [line.rstrip() if unicode else line.rstrip().translate(ASCII) for line in lines]

@@ -18,6 +18,8 @@ POD, VM, HOST = "pod", "vm", "host"
 ATTACHED, WAITING, MIGRATING = "attached", "waiting", "migrating"
 UP, DOWN = "up", "down"
 READY, UNKNOWN = "Ready", "unknown"
+NOBODY = {False: "no attachments", True: "who is attached cannot be seen"}
+"""What to say of a LAN that nobody is seen on, by whether that is hidden."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +77,8 @@ class Segment:
     """A LAN: two ends make a line, any other number a bus.
 
     ``state`` is ``Ready``, the reason why it is not, or ``unknown``; ``message`` says more. ``vni`` is 0 while there
-    is none. ``apart`` is set where LANs of several namespaces are shown.
+    is none. ``apart`` is set where LANs of several namespaces are shown, ``hidden`` where not all who are attached can
+    be seen.
     """
 
     ref: LanRef
@@ -84,6 +87,7 @@ class Segment:
     message: str = ""
     vni: int = 0
     ends: tuple[End, ...] = ()
+    hidden: bool = False
 
     @property
     def key(self) -> str:
@@ -116,12 +120,13 @@ class Topology:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """A LAN with who is on it; ``state`` and ``message`` are those of its condition Ready."""
+    """A LAN with who is on it, or ``hidden``; ``state`` and ``message`` are those of its condition Ready."""
 
     lan: Lan
     on: Occupancy
     state: str = READY
     message: str = ""
+    hidden: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +160,7 @@ def of(lans: Iterable[Seen]) -> Topology:
             message=" ".join(each.message.split()),
             vni=each.lan.vni,
             ends=tuple(item.end for item in items),
+            hidden=each.hidden,
         )
         for each, items in found
     )
@@ -297,6 +303,7 @@ def document(topology: Topology) -> dict[str, Any]:
                 "state": segment.state,
                 "message": segment.message,
                 "vni": segment.vni,
+                "hidden": segment.hidden,
                 "ends": _ends(segment.ends),
             }
             for segment in topology.lans

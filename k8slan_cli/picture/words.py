@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from k8slan_cli.picture.topology import ATTACHED, HOST, VM, WAITING, Device, End, Segment
+from k8slan_cli.picture.topology import ATTACHED, HOST, NOBODY, VM, WAITING, Device, End, Segment
 
 _NAME, _LABEL = 24, 44
 """Characters of a name and of what stands at a wire's end; longer ones lose their middle."""
@@ -22,7 +22,7 @@ def device_about(device: Device) -> str:
 
 def bus_name(segment: Segment) -> str:
     """Return what a bus is called, and what is wrong with it."""
-    return _shown(segment.name) + trouble(segment) + " (no attachments)" * (not segment.ends)
+    return _shown(segment.name) + trouble(segment) + f" ({NOBODY[segment.hidden]})" * (not segment.ends)
 
 
 def trouble(segment: Segment) -> str:

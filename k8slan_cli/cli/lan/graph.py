@@ -181,12 +181,11 @@ def drawing(
     """
     from k8slan_cli.picture.fold import folded, folded_devices
     from k8slan_cli.picture.lans import topology as over_nodes
-    from k8slan_cli.picture.topology import READY, UNKNOWN
     from k8slan_cli.picture.topology import of as devices_of
 
     for_devices = output in (Picture.JSON, Picture.YAML, Picture.DOT) or len(found) != 1
     if (by or (View.DEVICE if for_devices else View.NODE)) is View.NODE:
-        pictures = [over_nodes(each.lan, each.on, ready=each.state in (READY, UNKNOWN)) for each in found]
+        pictures = [over_nodes(each) for each in found]
         return draw(pictures if unfold else list(map(folded, pictures)), output, made)
     topology = devices_of(found)
     spaces = {each.lan.ref.namespace for each in found}
@@ -253,7 +252,7 @@ def _terminal(topologies: Sequence[Topology]) -> str:
     pictures = [draw_text(each, width=_columns(), unicode=boxes) for each in topologies]
     for each, lines in zip(topologies, pictures, strict=True):
         if not each.nodes:
-            lines += ["  no attachments"]
+            lines.append(f"  {each.underlay}")
     signs = "   ".join(f"{sign} {words}" for sign, words in legend(topologies))
     if signs:
         pictures.append([signs if boxes else signs.translate(ASCII)])

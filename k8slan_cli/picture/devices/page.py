@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from k8slan_cli.picture.devices import signs, svg
 from k8slan_cli.picture.several import STYLE
 from k8slan_cli.picture.svg import xml
-from k8slan_cli.picture.topology import VM, Topology
+from k8slan_cli.picture.topology import NOBODY, VM, Topology
 
 _HEADS = ("LAN", "State", "Device", "Node", "Interface", "Spoke", "MAC", "Addresses", "Link", "Remarks")
 
@@ -44,7 +44,7 @@ def _table(topology: Topology) -> Iterator[str]:
     for segment in topology.lans:
         state = f"{segment.state}: {segment.message}" if segment.message else segment.state
         if not segment.ends:
-            yield _row(str(segment.ref), state, "no attachments", *[""] * (len(_HEADS) - 3))
+            yield _row(str(segment.ref), state, NOBODY[segment.hidden], *[""] * (len(_HEADS) - 3))
         for end in segment.ends:
             device = devices[end.device]
             name = device.name + (f" ×{device.count}" if device.count > 1 else "") + " (VM)" * (device.kind == VM)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from k8slan_cli.diagnose.drawing import seen
 from k8slan_cli.inventory import lans
+from k8slan_cli.inventory.occupancy import Users
 from k8slan_cli.picture import Topology
 from k8slan_cli.picture.lans import topology as drawn
 from tests.support import scene
@@ -14,8 +16,7 @@ from tests.support.scene import Object
 def topology(lan: Object, *vteps: Object, pods: Iterable[Object] = ()) -> Topology:
     """The picture of a LAN and of who is on it, or waits."""
     item = lans.read(lan)
-    ready = item.ready is None or item.ready.status
-    return drawn(lans.sound(item), scene.on(lan, vteps, pods), ready=ready)
+    return drawn(seen(item, Users(by_lan={item.ref: scene.on(lan, vteps, pods)})))
 
 
 RED = topology(scene.RED, *scene.VTEPS, pods=scene.PODS)

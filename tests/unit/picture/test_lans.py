@@ -35,7 +35,7 @@ def test_a_lan_in_use() -> None:
 
 
 def test_what_is_not_well_is_noted() -> None:
-    assert BLUE.title == "LAN lab/blue: VNI 11, unicast, dynamic, not ready"
+    assert BLUE.title == "LAN lab/blue: VNI 11, unicast, dynamic, not ready: x"
     assert [(node.name, node.note) for node in BLUE.nodes] == [
         ("worker1", "Degraded: there is no device bond0 here; it may come back one day"),
         ("worker9", "nothing of the LAN here yet"),

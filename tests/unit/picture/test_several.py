@@ -14,7 +14,7 @@ from tests.unit.picture.cluster import BLUE, RED
 MERMAID = """\
 flowchart LR
   lan0{{"LAN lab/red: VNI 10000, unicast"}}
-  lan1{{"LAN lab/blue: VNI 11, unicast, dynamic, not ready"}}
+  lan1{{"LAN lab/blue: VNI 11, unicast, dynamic, not ready: x"}}
   subgraph n0["worker1"]
     n0m0["router-a"]
   end

@@ -171,6 +171,7 @@ def test_the_json_form_has_all_of_it() -> None:
                 "state": "NodesDegraded",
                 "message": "w1: no device",
                 "vni": 10000,
+                "hidden": False,
                 "ends": [
                     {
                         "device": "lab/r1",

@@ -26,6 +26,27 @@ def test_a_lan_without_anybody() -> None:
     assert drawn == "LAN lab/red: VNI 10000, unicast\n\n  no attachments\n"
 
 
+def test_why_a_lan_is_not_ready_is_in_its_title_however_narrow_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graph, "_columns", lambda: 40)
+    why = scene.condition("Ready", False, "NoVni", "no VNI is free\nin 1-5: widen the range")
+    drawn = graph.draw([topology(scene.lan(spokes=["e1"], status=scene.status(why)))], Picture.TERMINAL)
+    title = " ".join(drawn.partition("\n\n")[0].split())
+    assert title == "LAN lab/red: VNI 10000, unicast, not ready: no VNI is free in 1-5: widen the range"
+
+
+@pytest.mark.parametrize("by", View)
+@pytest.mark.parametrize("output", [Picture.TERMINAL, Picture.SVG, Picture.MERMAID, Picture.HTML, Picture.JSON])
+def test_who_is_hidden_is_not_said_to_be_nobody(output: Picture, by: View) -> None:
+    item = lans.read(scene.lan(spokes=["e1"]))
+    users = occupancy.Users(by_lan={item.ref: scene.on(item.document, None)}, hidden=True)
+    drawn = graph.drawing([drawing.seen(item, users)], output, by=by)
+    assert "no attachments" not in drawn
+    if output is Picture.JSON and by is View.DEVICE:
+        assert json.loads(drawn)["lans"][0]["hidden"] is True
+    else:
+        assert "who is attached cannot be seen" in drawn
+
+
 @pytest.mark.parametrize("output", [each for each in Picture if each is not Picture.DOT])
 @pytest.mark.parametrize("beside", [(), (BLUE,)], ids=["alone", "beside another"])
 def test_a_spoke_on_two_nodes_is_seen_in_every_picture(output: Picture, beside: tuple[Topology, ...]) -> None:
