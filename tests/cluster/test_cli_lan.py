@@ -461,7 +461,10 @@ def test_graph(cli: Cli) -> None:
     assert "router-a" in cli("lan", "graph", "red", "--by", "device").stdout
     assert cli("lan", "graph", "-A", "-o", "dot").stdout.startswith("graph lans {")
     assert "is not a label selector" in cli("lan", "graph", "-l", "a=b=c", status=2).stderr
-    assert cli("lan", "graph", "-l", "nosuch=1").stderr == "No LANs match selector 'nosuch=1'.\n"
+    assert (
+        cli("lan", "graph", "-l", "nosuch=1").stderr
+        == f"No LANs match selector 'nosuch=1' in namespace {cli.namespace}.\n"
+    )
 
 
 @pytest.mark.parametrize("columns", [80, 160, 40])

@@ -12,6 +12,7 @@ from k8slan_cli.cli.context import in_cluster
 from k8slan_cli.cli.dry_run import DryRun, DryRunOption
 from k8slan_cli.cli.exits import InUseError, LateError, UsageError
 from k8slan_cli.cli.here import Here
+from k8slan_cli.cli.lan.listing import none
 from k8slan_cli.lan.model import KIND
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ def delete(
         here, name or _named(here, file or ()), everything=everything, selector=selector, absent_ok=absent_ok
     )
     if not items:
-        typer.echo("no LANs to delete", err=True)
+        by_name = bool(name or file)
+        typer.echo("no LANs to delete" if by_name else none(here.namespace, selector), err=True)
         return
     users = occupancy.read(here.cluster, items, waiting=False)
     for sentence in users.blind:

@@ -21,7 +21,7 @@ from k8slan_cli.cli import completion
 from k8slan_cli.cli.context import in_cluster
 from k8slan_cli.cli.exits import UsageError
 from k8slan_cli.cli.here import Here
-from k8slan_cli.cli.lan.listing import All
+from k8slan_cli.cli.lan.listing import All, none
 
 if TYPE_CHECKING:
     from k8slan_cli.picture import Topology
@@ -153,8 +153,7 @@ def _drawn(
             typer.echo(f"warning: LAN {item.ref} is not valid, and left out", err=True)
     drawn = [seen(item, users) for item in items if item.lan]
     if not drawn and output not in (Picture.JSON, Picture.YAML):
-        none = f"No LANs match selector {selector!r}." if selector and not items else "There is no LAN to draw."
-        typer.echo(none, err=True)
+        typer.echo("There is no LAN to draw." if items else none(namespace, selector), err=True)
         return ""
     return drawing(drawn, output, by=by, of=of, made=made(here), unfold=unfold)
 

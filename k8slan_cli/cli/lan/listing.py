@@ -76,11 +76,7 @@ def listing(
         for line in text.left_out(shown.left_out, text.width()):
             typer.echo(line, err=True)
     else:
-        where = "in the cluster" if everywhere else f"in namespace {namespace}"
-        if selector:
-            typer.echo(f"No LANs match selector {selector!r} {where}.", err=True)
-        else:
-            typer.echo(f"There is no LAN {where}. Make one: k8slan lan create NAME", err=True)
+        typer.echo(none(namespace, selector) + " Make one: k8slan lan create NAME" * (not selector), err=True)
     if watch:
         before = {item.ref: shown.shown(_row(item, everywhere=everywhere, now=_ONCE)) for item in items}
         for item, gone in _changes(here, namespace, selector, items):
@@ -88,6 +84,12 @@ def listing(
             if before.get(item.ref) != now:  # much that changes in an object is in no column
                 typer.echo("\n".join(shown.line(_row(item, everywhere=everywhere, gone=gone))))
             before[item.ref] = now
+
+
+def none(namespace: str, selector: str) -> str:
+    """Say that there are no LANs in a namespace, "" for all, or none with the labels of a selector."""
+    where = f"in namespace {namespace}" if namespace else "in the cluster"
+    return f"No LANs match selector {selector!r} {where}." if selector else f"There is no LAN {where}."
 
 
 def _order(sort_by: str) -> Callable[[Found], Any] | None:

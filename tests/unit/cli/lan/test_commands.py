@@ -111,7 +111,8 @@ def test_what_may_not_be_seen_is_not_said_to_be_nothing(k8slan: Workstation) -> 
 
 def test_a_selector_that_matches_nothing_and_one_that_is_none(k8slan: Workstation) -> None:
     k8slan.api.objects.clear()
-    assert k8slan("lan", "list", "-l", "a=b").stderr == "No LANs match selector 'a=b' in namespace lab.\n"
+    for command in ("list", "graph", "delete"):
+        assert k8slan("lan", command, "-l", "a=b").stderr == "No LANs match selector 'a=b' in namespace lab.\n"
     k8slan.api.refuse[LANS] = (400, "unable to parse requirement: found ',', expected: identifier")
     assert k8slan("lan", "list", "-l", ",", status=2).stderr == (
         "k8slan: ',' is not a label selector\n  such as app=web,tier!=test\n"
@@ -176,7 +177,7 @@ def test_lans_are_deleted_by_label_by_file_or_all(k8slan: Workstation, tmp_path:
     assert left() == {"c", "red"}
     k8slan("lan", "delete", "--all", "--no-wait")
     assert left() == set()
-    assert k8slan("lan", "delete", "--all").stderr == "no LANs to delete\n"
+    assert k8slan("lan", "delete", "--all").stderr == "There is no LAN in namespace lab.\n"
 
 
 # ---------------------------------------------------------------- terminals
