@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -33,7 +33,7 @@ def doctor(
       # Only what is not in order
       k8slan doctor -q
     """
-    from k8slan_cli.diagnose.doctor import examine
+    from k8slan_cli.diagnose.doctor import document, examine
 
     wanted = out.Output.read(output, named=False)
     areas: list[Area] = []
@@ -52,22 +52,6 @@ def doctor(
 
 
 # ---------------------------------------------------------------- printing
-
-
-def document(areas: Sequence[Area]) -> dict[str, Any]:
-    """All of it, for programs."""
-    checks = [
-        {
-            "area": area.name,
-            "check": check.what,
-            "state": check.state,
-            "message": check.words,
-            "advice": check.advice,
-        }
-        for area in areas
-        for check in area.checks
-    ]
-    return {"ok": all(check["state"] != FAIL for check in checks), "checks": checks}
 
 
 def lines(area: Area, *, quiet: bool, limit: int | None) -> Iterator[str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from k8slan_cli.diagnose import protocol
 from k8slan_cli.diagnose.agents import Agents, namespace
-from k8slan_cli.diagnose.doctor import examine
+from k8slan_cli.diagnose.doctor import document, examine
 from k8slan_cli.diagnose.summary import PART_OF, versions
 from k8slan_cli.errors import K8slanError
 from k8slan_cli.kube import kinds
@@ -48,7 +48,7 @@ def files(cluster: Cluster, space: str) -> Iterator[File]:
             lambda kind=kind: _objects(cluster, kind, namespace()),  # type: ignore[misc]
         )
     yield from attempt("events.json", lambda: _events(cluster))
-    yield from attempt("doctor.json", lambda: _doctor(cluster, space))
+    yield from attempt("doctor.json", lambda: document(examine(cluster, space)))
     yield from _agents(cluster, attempt)
     yield from _logs(cluster, attempt)
     yield "missing.txt", "".join(f"{line}\n" for line in missing).encode()
@@ -86,10 +86,6 @@ def _events(cluster: Cluster) -> list[Any]:
         return about.get("kind") == kinds.LANS.name or about.get("namespace") == namespace() or "k8slan" in by
 
     return [plain(event) for event in found if ours(event)]
-
-
-def _doctor(cluster: Cluster, space: str) -> list[Any]:
-    return [{"area": area.name, **check.encode()} for area in examine(cluster, space) for check in area.checks]
 
 
 def _agents(cluster: Cluster, attempt: Callable[[str, Callable[[], object]], Iterator[File]]) -> Iterator[File]:

@@ -113,7 +113,9 @@ def kubevirts(cluster: Cluster) -> Iterator[Check]:
 
 def unseen(what: str, error: K8slanError) -> Check:
     """What this user may not look at: it may be in order."""
-    return Check(what=what, state=WARN, words=f"cannot be looked at: {error.message}", advice=error.hint)
+    return Check(
+        what=what, state=WARN, words=f"cannot be looked at: {error.message}", advice=" ".join(error.hint.split())
+    )
 
 
 # ---------------------------------------------------------------- k8slan itself

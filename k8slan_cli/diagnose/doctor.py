@@ -9,8 +9,9 @@ find.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from k8slan_cli.diagnose import between, nodes
 from k8slan_cli.diagnose import cluster as api
@@ -50,3 +51,19 @@ def examine(cluster: Cluster, namespace: str) -> Iterator[Area]:
         yield Area(f"node {node}", said.checks)
     if len(facts) > 1:
         yield Area("between nodes", tuple(nodes.between(agents, facts, ways, {lan.vni for lan, _ in lans})))
+
+
+def document(areas: Iterable[Area]) -> dict[str, Any]:
+    """All of it, for programs."""
+    checks = [
+        {
+            "area": area.name,
+            "check": check.what,
+            "state": check.state,
+            "message": check.words,
+            "advice": check.advice,
+        }
+        for area in areas
+        for check in area.checks
+    ]
+    return {"ok": all(check["state"] != FAIL for check in checks), "checks": checks}

@@ -37,7 +37,7 @@ def examine(
         agents.token()
     except K8slanError as error:
         state = WARN if getattr(error, "status", 0) == 403 else FAIL
-        return {}, (Check(what=what, state=state, words=error.message, advice=error.hint),)
+        return {}, (Check(what=what, state=state, words=error.message, advice=" ".join(error.hint.split())),)
     checks += _nodes(cluster, set(pods), [lan for lan, _ in lans])
     idle = [lan for lan, on in lans if not on.nodes]
     unreachable: dict[str, K8slanError] = {}

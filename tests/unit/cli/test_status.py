@@ -100,9 +100,18 @@ def test_a_dump_has_all_that_is_to_be_had_and_no_secret(installed: Workstation, 
     assert {"versions.json", "lans.json", "vteps.json", "events.json", "doctor.json", "missing.txt"} <= set(found)
     assert json.loads(found["lans.json"])[0]["metadata"]["name"] == "red"
     assert [item["metadata"]["name"] for item in json.loads(found["events.json"])] == ["e"]
+    assert json.loads(found["doctor.json"]).keys() == {"ok", "checks"}
+    assert json.loads(found["doctor.json"])["checks"][0]["check"] == "API server"
     assert "a log" in found["logs/k8slan-node-agent-w1.main.log"]
     assert "hidden" not in "".join(found.values())
     assert '"a": "b"' in found["k8slan-system/pods.json"]
+
+
+def test_advice_is_one_line(installed: Workstation) -> None:
+    installed.api.refuse[SYSTEM] = (403, 'pods is forbidden: User "u" cannot list resource "pods" in API group ""')
+    checks = json.loads(installed("doctor", "-o", "json", status=1).stdout)["checks"]
+    (advice,) = (check["advice"] for check in checks if check["check"] == "agents")
+    assert "an administrator gives it with: kubectl -n k8slan-system create rolebinding" in advice
 
 
 def test_a_dump_that_cannot_be_written_leaves_what_was_there(installed: Workstation, tmp_path: Path) -> None:
