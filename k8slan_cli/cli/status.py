@@ -118,8 +118,11 @@ def status_lines(found: Summary, limit: int | None) -> Iterator[str]:
     """All of it, for people."""
     from k8slan_cli.cli.lan import text
 
-    lans = f"{found.ready} of {found.lans} ready" if found.lans else "none"
-    attached = f"{found.attached} on {text.plural(found.nodes, 'node')}"
+    nothing = "cannot be seen" if found.hidden else "none"
+    lans = f"{found.ready} of {found.lans} ready" if found.lans else nothing
+    attached = f"{found.attached} on {text.plural(found.nodes, 'node')}" if found.attached else nothing
+    if found.attached and found.hidden:
+        attached = f"at least {attached}"
     if found.waiting:
         attached += f", {found.waiting} waiting"
     if found.links_down:
@@ -147,7 +150,12 @@ def status_document(found: Summary) -> dict[str, Any]:
         "ok": found.ok,
         "versions": dataclasses.asdict(found.versions),
         "lans": {"total": found.lans, "ready": found.ready, "linksDown": found.links_down},
-        "attachments": {"attached": found.attached, "waiting": found.waiting, "nodes": found.nodes},
+        "attachments": {
+            "attached": found.attached,
+            "waiting": found.waiting,
+            "nodes": found.nodes,
+            "hidden": found.hidden,
+        },
         "wrong": [{"check": c.what, "state": c.state, "message": c.words, "advice": c.advice} for c in found.wrong],
     }
 

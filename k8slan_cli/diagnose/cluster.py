@@ -240,7 +240,7 @@ def lans(cluster: Cluster, namespace: str) -> tuple[list[Found], Users, tuple[Ch
         try:
             items = reading.several(cluster, namespace)
         except ApiError as again:
-            return [], Users(), (unseen(what, again),)
+            return [], Users(hidden=True), (unseen(what, again),)
     ill = [item for item in items if not (item.ready and item.ready.status) and not item.deleting]
     for item in ill[:_MANY]:
         ready = item.ready

@@ -12,6 +12,7 @@ from k8slan_cli.diagnose import protocol
 from k8slan_cli.diagnose.agents import Agents, namespace
 from k8slan_cli.diagnose.protocol import FAIL, OK, Check
 from k8slan_cli.errors import K8slanError
+from k8slan_cli.inventory.occupancy import Users
 from k8slan_cli.kube import apply, kinds
 from k8slan_cli.kube.apply import Cluster
 
@@ -107,7 +108,7 @@ def _part(pod: Mapping[str, Any]) -> Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """A cluster on one screen: ``wrong`` is what needs a look."""
+    """A cluster on one screen: ``wrong`` needs a look, ``hidden`` is whether some who are attached cannot be seen."""
 
     versions: Versions
     lans: int = 0
@@ -116,6 +117,7 @@ class Summary:
     waiting: int = 0
     nodes: int = 0
     links_down: int = 0
+    hidden: bool = False
     wrong: tuple[Check, ...] = field(default_factory=tuple)
 
     @property
@@ -136,14 +138,15 @@ def summary(cluster: Cluster, space: str) -> Summary:
     """
     found = versions(cluster)
     crd = tuple(api.crd(cluster))
-    items, users, checks = api.lans(cluster, space) if all(check.state != FAIL for check in crd) else ([], None, ())
+    items, users, checks = api.lans(cluster, space) if all(check.state != FAIL for check in crd) else ([], Users(), ())
     return Summary(
         versions=found,
         lans=len(items),
         ready=sum(bool(item.ready and item.ready.status) for item in items),
-        attached=len(users.attached) if users else 0,
-        waiting=len(users.waiting) if users else 0,
-        nodes=len({item.node for item in users.attached}) if users else 0,
+        attached=len(users.attached),
+        waiting=len(users.waiting),
+        nodes=len({item.node for item in users.attached}),
+        hidden=users.hidden,
         links_down=sum(len(item.lan.pulled) for item in items if item.lan),
         wrong=tuple(check for check in (*crd, *checks) if check.state != OK),
     )

@@ -14,7 +14,7 @@ from k8slan_cli import __version__
 from k8slan_cli.cli import status
 from k8slan_cli.diagnose.summary import Part, Versions
 from k8slan_cli.origin import Origin
-from tests.unit.cli.cluster import Workstation
+from tests.unit.cli.cluster import LANS, VTEPS, Workstation
 
 SYSTEM = "/api/v1/namespaces/k8slan-system/pods"
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/lans.lan.k8slan.io"
@@ -79,6 +79,18 @@ def test_a_cluster_is_on_one_screen(installed: Workstation) -> None:
     assert found["lans"] == {"total": 1, "ready": 1, "linksDown": 1}
     installed.api.put(f"{SYSTEM}/k8slan-node-agent-w2", part("k8slan-node-agent", "w2", ready=False))
     assert "- k8slan-node-agent-w2 on w2: is starting\n" in installed("status", status=1).stdout
+
+
+def test_what_may_not_be_seen_is_not_counted_as_nothing(installed: Workstation) -> None:
+    unseen = (VTEPS, "/apis/lan.k8slan.io/v1beta1/vteps", "/api/v1/pods")
+    installed.api.refuse |= dict.fromkeys(unseen, (403, "no"))
+    assert "Attached    at least 3 on 2 nodes\n" in installed("status").stdout
+    installed.api.refuse["/api/v1/namespaces/lab/pods"] = (403, "no")
+    shown = installed("status").stdout
+    assert "LANs        1 of 1 ready\nAttached    cannot be seen\n" in shown
+    assert json.loads(installed("status", "-o", "json").stdout)["attachments"]["hidden"] is True
+    installed.api.refuse |= dict.fromkeys((LANS, "/apis/lan.k8slan.io/v1beta1/lans"), (403, "no"))
+    assert "LANs        cannot be seen\nAttached    cannot be seen\n" in installed("status").stdout
 
 
 def test_a_dump_has_all_that_is_to_be_had_and_no_secret(installed: Workstation, tmp_path: Path) -> None:
