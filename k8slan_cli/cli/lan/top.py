@@ -6,7 +6,8 @@ import enum
 import itertools
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,7 @@ import typer
 
 from k8slan_cli.cli import completion
 from k8slan_cli.cli.context import in_cluster
+from k8slan_cli.cli.exits import Exit
 from k8slan_cli.cli.here import Here
 from k8slan_cli.cli.lan import output as out
 
@@ -48,6 +50,8 @@ def top(
 ) -> None:
     """Show what goes through the attachments of LANs, again and again: rates, drops, links.
 
+    Exit status 3 if agents cannot be reached, and none of the attachments is seen.
+
     Examples:
       # All LANs of the namespace, the busiest attachments first
       k8slan lan top
@@ -67,10 +71,14 @@ def top(
     with Streams(Agents(here.cluster), lan, every) as streams:
         looks = _looks(here, places, streams, rounds, sort)
         if for_people:
-            live.screens("\n".join(table(flows, streams.troubles, limit=wanted.limit())) for flows in looks)
-            return
-        for flows in looks:
-            typer.echo(wanted.text(document(flows, streams.troubles)), nl=False)
+            live.screens(
+                "\n".join(table(flows, streams.troubles, unseen, limit=wanted.limit())) for flows, unseen in looks
+            )
+        else:
+            for flows, _ in looks:
+                typer.echo(wanted.text(document(flows, streams.troubles)), nl=False)
+        if streams.troubles and not any(flow.item.lan in places for flow in streams.meter.flows):
+            raise typer.Exit(Exit.MISSING)
 
 
 def _places(here: Here, names: Sequence[str]) -> list[str]:
@@ -81,30 +89,41 @@ def _places(here: Here, names: Sequence[str]) -> list[str]:
     return [str(item.ref) for item in found]
 
 
-def _looks(here: Here, places: Sequence[str], streams: Streams, rounds: int, sort: Order) -> Iterator[list[Flow]]:
-    """Look again and again; the first look has no rates, and is not shown."""
+def _looks(
+    here: Here, places: Sequence[str], streams: Streams, rounds: int, sort: Order
+) -> Iterator[tuple[list[Flow], int]]:
+    """Look again and again; the first look has no rates, and is not shown.
+
+    Beside what is seen is how many are attached at nodes that tell nothing.
+    """
     tried = 0.0
+    ports: Mapping[str, int] = {}
     for number in itertools.count():
         if time.monotonic() - tried >= _AGAIN_SECONDS or not number:
             tried = time.monotonic()
-            streams.open(_nodes(here, places))
+            ports = _ports(here, places)
+            streams.open(ports)
         flows = [flow for flow in streams.flows() if flow.item.lan in places]
         if number:
-            yield ordered(flows, sort)
+            yield ordered(flows, sort), sum(ports.get(node, 0) for node in tuple(streams.troubles))
         if rounds and number == rounds:
             return
 
 
-def _nodes(here: Here, places: Sequence[str]) -> list[str]:
-    """The nodes that take part in LANs; all that have an agent where VTEPs cannot be seen."""
+def _ports(here: Here, places: Sequence[str]) -> Mapping[str, int]:
+    """The number of attachments of each node that takes part; 0 of all that have an agent, if VTEPs cannot be seen."""
     from k8slan_cli.diagnose.agents import Agents
     from k8slan_cli.inventory import occupancy
 
     spaces = sorted({place.partition("/")[0] for place in places})
     seen = [occupancy.vteps(here.cluster, space).vteps for space in spaces]
     if any(vteps is None for vteps in seen):
-        return list(Agents(here.cluster).pods)
-    return sorted({vtep.node for vteps in seen for vtep in vteps or () if str(vtep.lan) in places and vtep.ports})
+        return dict.fromkeys(Agents(here.cluster).pods, 0)
+    ports = Counter[str]()
+    for vtep in itertools.chain.from_iterable(vteps or () for vteps in seen):
+        if str(vtep.lan) in places and vtep.ports:
+            ports[vtep.node] += len(vtep.ports)
+    return ports
 
 
 def ordered(flows: Sequence[Flow], sort: Order) -> list[Flow]:
@@ -123,8 +142,8 @@ def ordered(flows: Sequence[Flow], sort: Order) -> list[Flow]:
 # ---------------------------------------------------------------- printing
 
 
-def table(flows: Sequence[Flow], troubles: dict[str, str], *, limit: int | None) -> Iterator[str]:
-    """All of it, for people; on a terminal as many rows as it has lines."""
+def table(flows: Sequence[Flow], troubles: dict[str, str], unseen: int, *, limit: int | None) -> Iterator[str]:
+    """All of it, for people, with how many more there are ``unseen``; on a terminal as many rows as it has lines."""
     from k8slan_cli.cli import live
     from k8slan_cli.cli.lan import text
     from k8slan_cli.cli.lan.inspect import link
@@ -144,10 +163,14 @@ def table(flows: Sequence[Flow], troubles: dict[str, str], *, limit: int | None)
     down = sum(link(flow.item) != "up" for flow in flows)
     sent = sum(flow.sent.bytes for flow in flows if flow.sent)
     received = sum(flow.received.bytes for flow in flows if flow.received)
-    yield (
-        f"{text.plural(len(flows), 'attachment')}, {down} without a link; "
-        f"{text.size(round(sent))}/s sent, {text.size(round(received))}/s received"
-    )
+    seen = f", {len(flows) or 'none'} seen" if unseen else ""
+    if troubles and not flows:
+        yield f"{text.plural(unseen, 'attachment')}{seen}" if unseen else "who is attached cannot be seen"
+    else:
+        yield (
+            f"{text.plural(len(flows) + unseen, 'attachment')}{seen}, {down} without a link; "
+            f"{text.size(round(sent))}/s sent, {text.size(round(received))}/s received"
+        )
     rows = [
         [
             flow.item.lan,
