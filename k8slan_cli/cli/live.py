@@ -40,11 +40,13 @@ def screens(texts: Iterable[str]) -> None:
 
 
 def _replace(text: str, *, first: bool) -> None:
-    """Draw a screen over the one before, which does not flicker; what is below its end is left out."""
+    """Draw a screen over the one before, which does not flicker; what is below its end is left out, and counted."""
     stream, lines = past_filter(sys.stdout), text.splitlines()
     room = height()
+    if len(lines) > room:
+        lines[room - 1 :] = [f"{len(lines) - room + 1} more lines"]
     stream.write(_CLEAR * first + _HOME)
-    for line in lines[:room]:
+    for line in lines:
         sys.stdout.write(line)
         stream.write(_END_OF_LINE + "\n")
     stream.write(_END_OF_SCREEN)
@@ -60,19 +62,26 @@ def after_changes(cluster: Cluster, sources: Mapping[str, Selection], look: Call
     """Look now, and again after changes of objects; those that come while it looks count as one.
 
     Raises:
-        K8slanError: they may not be watched.
+        K8slanError: LANs or VTEPs may not be watched.
 
     """
-    with contextlib.closing(cluster.follow(sources, together=True)) as changes:
+    from k8slan_cli.kube import kinds
+
+    optional = (kinds.PODS, kinds.CORE_EVENTS)
+    with contextlib.closing(cluster.follow(sources, together=True, optional=optional)) as changes:
         for _ in changes:
             yield look()
 
 
 def sources(places: Iterable[tuple[str, str]]) -> dict[str, Selection]:
-    """What to follow of LANs, each a namespace and a name: the objects, and who is on them. No name: all there are."""
+    """What to follow of LANs, each a namespace and a name: the objects, who is on them or waits, and events.
+
+    No name: all there are. Only pods that wait are followed: there may be very many others, and VTEPs tell of those.
+    """
+    from k8slan_cli.inventory import occupancy
     from k8slan_cli.kube import apply, kinds
     from k8slan_cli.lan import vtep_codec
-    from k8slan_cli.lan.model import LanRef
+    from k8slan_cli.lan.model import KIND, LanRef
 
     found: dict[str, Selection] = {}
     for namespace, name in places:
@@ -80,4 +89,7 @@ def sources(places: Iterable[tuple[str, str]]) -> dict[str, Selection]:
         field = f"metadata.name={name}" if name else ""
         found[f"LAN {namespace}/{name}"] = apply.Selection(kinds.LANS, namespace, field)
         found[f"VTEPs {namespace}/{name}"] = apply.Selection(kinds.VTEPS, namespace, label_selector=of_lan)
+        found[f"pods {namespace}"] = apply.Selection(kinds.PODS, namespace, "status.phase=Pending")
+        for about in (f"involvedObject.kind={KIND}", occupancy.FAILED_PODS):
+            found[f"events {namespace} {about}"] = apply.Selection(kinds.CORE_EVENTS, namespace, about)
     return found

@@ -18,6 +18,8 @@ from k8slan_cli.plan.occupancy import PULLED, Occupancy, Occupant, cni_reason, o
 if TYPE_CHECKING:
     from k8slan_cli.kube.apply import Cluster
 
+FAILED_PODS = "involvedObject.kind=Pod,reason=FailedCreatePodSandBox"
+"""The events that say why pods wait, as a field selector."""
 _INSTEAD = "who is attached is taken from the annotations of pods"
 
 
@@ -178,7 +180,7 @@ def explained(cluster: Cluster, users: Users) -> Users:
 
 def _said(cluster: Cluster, namespace: str) -> dict[str, str]:
     """Return by a pod's uid why it could not be attached; nothing where events may not be seen."""
-    query = {"fieldSelector": "involvedObject.kind=Pod,reason=FailedCreatePodSandBox"}
+    query = {"fieldSelector": FAILED_PODS}
     try:
         found = cluster.call("GET", kinds.CORE_EVENTS.path(namespace), query=query)["items"]
     except client.ApiError as error:

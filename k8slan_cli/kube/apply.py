@@ -11,7 +11,7 @@ import functools
 import queue
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -139,12 +139,17 @@ class Cluster:
     # ------------------------------------------------------------ watching
 
     def follow(
-        self, sources: Mapping[str, Selection], seconds: float = _A_YEAR, *, together: bool = False
+        self,
+        sources: Mapping[str, Selection],
+        seconds: float = _A_YEAR,
+        *,
+        together: bool = False,
+        optional: Container[Kind] = (),
     ) -> Generator[State, None, None]:
         """Yield what the ``sources`` hold, by source and name: now, and again after each change.
 
         Changes that came meanwhile count as one if ``together``. It ends after ``seconds``, or in effect never. Each
-        source is listed once and watched from there.
+        source is listed once and watched from there. Of an ``optional`` kind that may not be watched there is nothing.
         """
         deadline = time.monotonic() + seconds
         changes: queue.Queue[Change] = queue.Queue()
@@ -156,7 +161,9 @@ class Cluster:
                 except queue.Empty:
                     return
                 if isinstance(found, ApiError):
-                    raise found
+                    if sources[name].kind not in optional:
+                        raise found
+                    found = {}
                 state[name] = found
                 if together and not changes.empty():
                     continue
