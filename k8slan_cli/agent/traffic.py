@@ -64,6 +64,7 @@ def _of_lan(node: Node, name: str, lan: Lan | None, found: Sequence[tuple[Attach
             up=not (lan and lan.is_down(attachment.spoke, attachment.plug)),
             carrier=carrier,
             fault=fault or ("" if attachment.port in links else f"its bridge port {attachment.port} is not there"),
+            bandwidth=attachment.bandwidth.words,
             # What comes in at the port was sent by the pod.
             sent=_traffic("rx", counters),
             received=_traffic("tx", counters),

@@ -221,7 +221,7 @@ class Plugged:
 
     ``lan`` and ``pod`` are ``namespace/name``; ``pod`` is "" where the runtime did not tell. ``vm`` is the name of the
     VM that the pod runs. ``up`` is what the LAN wants of its link, ``carrier`` whether there is one. ``fault`` says why
-    it does not work, "" if it does.
+    it does not work, "" if it does. ``bandwidth`` is the most that the runtime lets through, in words.
     """
 
     node: str
@@ -239,6 +239,7 @@ class Plugged:
     up: bool = True
     carrier: bool = False
     fault: str = ""
+    bandwidth: str = ""
     sent: Traffic = field(default_factory=Traffic)
     received: Traffic = field(default_factory=Traffic)
 

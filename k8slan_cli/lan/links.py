@@ -112,6 +112,11 @@ class Bandwidth:
     from_pod: int = 0
     from_pod_burst: int = 0
 
+    @property
+    def words(self) -> str:
+        """The rates for people, as ``Link.words``."""
+        return Link(to_pod=Impairment(rate=self.to_pod), from_pod=Impairment(rate=self.from_pod)).words
+
 
 UNLIMITED = Bandwidth()
 

@@ -240,7 +240,7 @@ def _attachments(view: LanDetails, limit: int | None, *, wide: bool, now: dateti
             str(item.port.mtu or "-"),
             age(item.port.since, now) or "-",
             *(_counters(view.plugged_at(item)) if view.plugged else ()),
-            state(item, view.found.lan, view.on),
+            state(item, view.found.lan, view.on) + _limit(view.plugged_at(item)),
         ]
         for item in view.on.attached
     ]
@@ -286,6 +286,10 @@ def _counters(plugged: Plugged | None) -> list[str]:
         str(sum(way.dropped for way in both)),
         str(sum(way.errors for way in both)),
     ]
+
+
+def _limit(plugged: Plugged | None) -> str:
+    return f", {plugged.bandwidth} by the runtime" if plugged and plugged.bandwidth else ""
 
 
 def link(plugged: Plugged) -> str:
@@ -444,6 +448,7 @@ def _live(plugged: Plugged | None) -> dict[str, Any] | None:
     return {
         "link": link(plugged),
         "fault": plugged.fault,
+        "bandwidth": plugged.bandwidth,
         "sent": asdict(plugged.sent),
         "received": asdict(plugged.received),
     }

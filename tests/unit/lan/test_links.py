@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from k8slan_cli.lan import links
-from k8slan_cli.lan.links import Impairment, Link
+from k8slan_cli.lan.links import UNLIMITED, Bandwidth, Impairment, Link
 from tests.unit.lan import strategies
 
 NOON = links.moment("2030-01-31T12:00:00Z").timestamp()
@@ -55,6 +55,8 @@ def test_a_link_is_told_in_words() -> None:
     assert Link(to_pod=slow, from_pod=lossy).words == "rate 1Mbit to pod; loss 1% from pod"
     assert Link(to_pod=slow).words == "rate 1Mbit to pod"
     assert Link(down=True).words == ""
+    assert Bandwidth(to_pod=1_000_000, to_pod_burst=5).words == "rate 1Mbit to pod"
+    assert UNLIMITED.words == ""
 
 
 def test_an_entry_counts_until_its_time_is_over() -> None:

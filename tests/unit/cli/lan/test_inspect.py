@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -256,6 +257,12 @@ def test_a_link_that_is_down_is_shown() -> None:
     ]
 
 
+def test_what_the_runtime_lets_through_is_shown() -> None:
+    limited = plugged("router-a", bandwidth="rate 10Mbit to pod")
+    shown = report(replace(view(scene.RED, scene.VTEPS), plugged=limited), None)
+    assert "attached, rate 10Mbit to pod by the runtime\n" in shown
+
+
 def plugged(pod: str, ifname: str = "net1", **more: Any) -> dict[tuple[str, str], Plugged]:
     """What an agent says of an attachment."""
     common = {"container": "c", "kind": "veth", "port": "p", "mac": "", "mtu": 1446, "node": "worker1"}
@@ -320,6 +327,7 @@ def test_all_that_agents_say_is_shown_where_there_is_room() -> None:
     assert why(what) == ("net1 of VM lab/firewall on worker2 does not work: its bridge port vm1p is not there",)
     [first, *_] = inspect.as_document(what)["attached"]
     assert first["live"]["link"] == "up"
+    assert first["live"]["bandwidth"] == ""
     assert first["live"]["received"] == {"packets": 12000, "bytes": 18_123_456, "errors": 1, "dropped": 7}
 
 
