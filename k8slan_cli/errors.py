@@ -5,8 +5,7 @@
     K8slanError                     what is wrong, and what to do about it
     ├── Invalid                     a document that breaks rules: all of its problems, with field paths
     ├── CniError                    a CNI error object (CNI spec 1.1.0, "Error"): code, msg, details
-    │   └── agent.PluginRefused     an IPAM plugin ended with an error
-    │       └── agent.PluginMissing it is not there, or cannot be started
+    │   └── agent.PluginRefused     an IPAM plugin ended with an error, or is not there
     ├── KernelError                 the kernel refused an operation: errno and the operation's own words
     │   ├── UnderlayMissing         the underlay device is not there (yet)
     │   └── PodGone                 a pod's namespace is not there any more

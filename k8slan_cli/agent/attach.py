@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 
 from k8slan_cli.agent.agent import Agent
 from k8slan_cli.agent.host import Host
-from k8slan_cli.agent.ipam import Ipam, PluginMissing, PluginRefused
+from k8slan_cli.agent.ipam import Ipam, PluginRefused
 from k8slan_cli.agent.passes import Outcome
 from k8slan_cli.agent.store import Key, Release
 from k8slan_cli.cni import request as cni
@@ -48,7 +48,7 @@ class Attacher:
         self._handover = handover
         self._ipam = Ipam(Host(agent.host_root))
         self._empty_handed: dict[Key, None] = {}
-        """Interfaces whose ADD an IPAM plugin has refused, the last ones: their DELs, often several, release none."""
+        """Interfaces that have nothing of IPAM, or nothing any more, the last ones: their DELs are often several."""
         self._owing = asyncio.Event()
         """Set when there are addresses that a plugin has not taken back."""
         self._said: set[tuple[str, tuple[str, ...]]] = set()
@@ -70,25 +70,36 @@ class Attacher:
             raise CniError(wire.UNKNOWN_CONTAINER, f"the network namespace {request.netns!r} is not there")
         self._say_unknown(request.config)
         key = (request.container, request.ifname)
-        lan = self._lan(request.config, request.pod.namespace).ref
-        async with self._turn(key), self._agent.joining(lan):
-            try:
-                attachment = await self._admit(request, key, pod)
-                self._empty_handed.pop(key, None)
+        async with self._turn(key):
+            if self._agent.attachments.get(key):
+                raise CniError(
+                    wire.SPOKE_IN_USE, f"{request.ifname} of container {request.container} is attached already"
+                )
+            if request.config.ipam:
+                self._note_empty_handed(key)  # until IPAM is asked
+            lan = self._lan(request.config, request.pod.namespace).ref
+            async with self._agent.joining(lan):
                 try:
-                    self._agent.unreleased.delete(key)  # the DEL of this ADD releases that, too
-                    attachment, result = await self._plug(request, attachment, pod)
-                    self._agent.attachments.put(dataclasses.replace(attachment, complete=True))
-                except BaseException:
-                    await self._undo(attachment)
+                    attachment = await self._admit(request, key, pod)
+                    try:
+                        attachment, result = await self._plug(request, attachment, pod)
+                        self._agent.unreleased.delete(key)  # the DEL of this ADD releases that, too
+                        self._agent.attachments.put(dataclasses.replace(attachment, complete=True))
+                    except BaseException:
+                        await self._undo(attachment)
+                        raise
+                except (Invalid, KernelError, StoreError) as error:
+                    if not isinstance(error, PodGone):
+                        self._agent.refusals.note(lan, request.who, str(error))
                     raise
-            except (Invalid, KernelError, StoreError) as error:
-                if not isinstance(error, PodGone):
-                    self._agent.refusals.note(lan, request.who, str(error))
-                raise
         self._agent.refusals.forget(lan, request.who)
         log.info("attached %s to LAN %s at port %s", attachment.who, attachment.lan, attachment.port)
         return self._result(request, attachment, result)
+
+    def _note_empty_handed(self, key: Key) -> None:
+        self._empty_handed[key] = None
+        if len(self._empty_handed) > _MOST_EMPTY_HANDED:
+            del self._empty_handed[next(iter(self._empty_handed))]
 
     def _say_unknown(self, config: cni.NetConf) -> None:
         """Log once which fields of a network's configuration do nothing."""
@@ -99,8 +110,6 @@ class Attacher:
     async def _admit(self, request: cni.Add, key: Key, pod: int) -> Attachment:
         """Record the attachment that a request asks for, if it may be had."""
         config, attachments = request.config, self._agent.attachments
-        if attachments.get(key):
-            raise CniError(wire.SPOKE_IN_USE, f"{request.ifname} of container {request.container} is attached already")
         loop = asyncio.get_running_loop()
         until = loop.time() + self._handover
         while True:
@@ -219,12 +228,11 @@ class Attacher:
             given = Result(ips=tuple(Ip(address=address) for address in request.config.ips))
             if plugin:
                 await _realised(loop.wake([attachment.port]), key)
+                self._empty_handed.pop(key, None)
                 try:
                     given = await self._ipam.add(plugin, request.environ, request.stdin)
                 except PluginRefused:
-                    self._empty_handed[key] = None
-                    if len(self._empty_handed) > _MOST_EMPTY_HANDED:
-                        del self._empty_handed[next(iter(self._empty_handed))]
+                    self._note_empty_handed(key)
                     raise
             given = _with_static(given, request.config)
             # A VM's addresses are its guest's to have: on the macvtap, the pod's kernel would speak for them.
@@ -319,8 +327,9 @@ class Attacher:
         try:
             await self._ipam.ask(deletion.ipam, "DEL", deletion.environ, deletion.stdin, until)
         except CniError as error:
-            never = isinstance(error, PluginMissing) and not (attachment and attachment.addresses)
-            if not known and (never or key in self._empty_handed):
+            never = key in self._empty_handed or (attachment is not None and not attachment.config)
+            if never and not known:
+                self._note_empty_handed(key)
                 log.info("%s has got no addresses to release (%s)", who, error)
                 return
             log.warning("the addresses of %s are not released: %s", who, error)
@@ -331,6 +340,7 @@ class Attacher:
             if not known:
                 raise
         else:
+            self._note_empty_handed(key)
             if known:
                 unreleased.delete(key)
                 log.info("the addresses of %s are released after all", who)

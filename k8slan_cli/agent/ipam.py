@@ -29,11 +29,7 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class PluginRefused(CniError):
-    """A plugin ended with an error: what it was asked for is not done, and an ADD holds no address."""
-
-
-class PluginMissing(PluginRefused):
-    """A plugin is not there, or cannot be started."""
+    """A plugin ended with an error, or is not there: what it was asked for is not done, and an ADD holds no address."""
 
 
 class Ipam:
@@ -102,7 +98,7 @@ class Ipam:
                 process = self._host.call(_start, path, {"PATH": _PATH} | ipam.environ(environ, verb), stdin, stdout)
             except OSError as error:
                 text = f"IPAM plugin {plugin} cannot be run: {error.strerror}"
-                kind = CniError if error.errno in _EXHAUSTED else PluginMissing
+                kind = CniError if error.errno in _EXHAUSTED else PluginRefused
                 raise kind(wire.IPAM_FAILED, text, path) from error
             try:
                 async with asyncio.timeout(seconds):
@@ -131,7 +127,7 @@ def _find(plugin: str, directories: Sequence[str]) -> tuple[str, os.stat_result]
             return path, found
     where = ", ".join(directories) or "CNI_PATH, which is empty"
     text = f"IPAM plugin {plugin} is not in {where}"
-    raise PluginMissing(wire.IPAM_FAILED, text, "install it there on every node, or correct ipam.type of the network")
+    raise PluginRefused(wire.IPAM_FAILED, text, "install it there on every node, or correct ipam.type of the network")
 
 
 def _memory(data: bytes = b"") -> BinaryIO:

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -296,14 +296,15 @@ def test_a_plugin_that_hangs_is_ended_with_all_that_it_has_started(pod: Namespac
 # ---------------------------------------------------------------- giving back
 
 
+@pytest.mark.parametrize("kind", [veth, macvtap])
 def test_addresses_that_cannot_be_released_let_their_pod_go_and_are_released_later(
-    node: Node, pod: Namespace, spoke: str
+    node: Node, pod: Namespace, spoke: str, kind: Callable[..., dict[str, Any]]
 ) -> None:
     """The runtime is told once, and so is whoever looks at the pod; from then on it is the agent's."""
     assert node.current
     shutil.copy(PLUGINS / "host-local", node.folder / "leaving")
     plugins = str(node.folder)
-    config = veth(spoke, ipam=host_local(node) | {"type": "leaving"})
+    config = kind(spoke, ipam=host_local(node) | {"type": "leaving"})
     node.add(pod, config, plugins=plugins).result()
     (node.folder / "leaving").unlink()
     mark = node.current.log.mark()
@@ -338,6 +339,47 @@ def test_what_is_not_released_outlives_an_agent(pod: Namespace, spoke: str) -> N
         with node.agent() as agent:
             agent.log.wait("are released after all")
             node.assert_nothing_left()
+
+
+def test_an_address_outlives_the_record_of_its_attachment(pod: Namespace, spoke: str) -> None:
+    """A reboot takes the record, and a node may come up without its plugins."""
+    with Node.create() as node:
+        node.lan(spokes=[spoke])
+        shutil.copy(PLUGINS / "host-local", node.folder / "leaving")
+        config = veth(spoke, ipam=host_local(node) | {"type": "leaving"})
+        with node.agent():
+            node.add(pod, config, plugins=str(node.folder)).result()
+        for record in (node.run / "attachments").iterdir():
+            record.unlink()
+        (node.folder / "leaving").rename(node.folder / "left")
+        with node.agent() as agent:
+            assert "IPAM plugin leaving is not in" in node.delete(pod, config, plugins=str(node.folder)).error(103)
+            node.delete(pod, config, plugins=str(node.folder)).ok()
+            assert node.held()
+            (node.folder / "left").rename(node.folder / "leaving")
+            agent.log.wait("are released after all")
+            node.assert_nothing_left()
+
+
+def test_an_add_that_gets_nothing_leaves_to_be_released_what_is(node: Node, pod: Namespace, spoke: str) -> None:
+    shutil.copy(PLUGINS / "host-local", node.folder / "leaving")
+    config = veth(spoke, ipam=host_local(node) | {"type": "leaving"})
+    node.add(pod, config, plugins=str(node.folder)).result()
+    (node.folder / "leaving").rename(node.folder / "left")
+    node.delete(pod, config, plugins=str(node.folder)).error(103)
+    node.add(pod, config, plugins=str(node.folder)).error(103)
+    assert len(list((node.run / "unreleased").iterdir())) == 1
+    (node.folder / "left").rename(node.folder / "leaving")
+    node.delete(pod, config, plugins=str(node.folder)).ok()
+    assert list((node.run / "unreleased").iterdir()) == []
+    node.assert_nothing_left()
+
+
+def test_a_pod_that_was_refused_before_ipam_was_asked_can_go(node: Node, pod: Namespace) -> None:
+    config = veth(names.unique("s"), ipam={"type": "absent"})
+    node.add(pod, config).error(100)
+    node.delete(pod, config).ok()
+    assert list((node.run / "unreleased").iterdir()) == []
 
 
 def test_a_new_attachment_of_the_same_name_keeps_its_address(node: Node, pod: Namespace, spoke: str) -> None:
