@@ -12,7 +12,7 @@ import resource
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from k8slan_cli.errors import K8slanError
+from k8slan_cli.errors import K8slanError, KernelError
 
 if TYPE_CHECKING:
     from asyncinotify import Inotify, Mask
@@ -40,7 +40,10 @@ def advice(error: BaseException, place: Path | None = None) -> str:
         most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         return f"this process may have {most} descriptors: raise the limit (ulimit -n, LimitNOFILE= of a systemd unit)"
     where = place or (error.filename if isinstance(error.filename, str) else "")
+    if error.errno == errno.ENOSPC and where in _SYSCTLS:
+        return f"raise sysctl {_SYSCTLS[where]}"
     return {
+        errno.EAGAIN: _THREADS,
         errno.ENFILE: "all processes of the node together have as many files open as may be: raise sysctl fs.file-max",
         errno.ENOMEM: _MEMORY,
         errno.ENOSPC: f"make room: see df and df -i {where}".rstrip(),
@@ -50,14 +53,25 @@ def advice(error: BaseException, place: Path | None = None) -> str:
 
 _MEMORY = "give it more memory: a larger limit of its container (k8slan install --agent-limits), or a larger machine"
 _THREADS = "raise the limit of processes and threads (ulimit -u, pids.max of its cgroup)"
+_SYSCTLS: dict[Path | str, str] = {"unshare": "user.max_net_namespaces", "mount": "fs.mount-max"}
+"""What limits a call that is named where other errors name a file."""
+_NO_MORE = {
+    errno.EAGAIN: "no more process or thread can be started",
+    errno.EMFILE: "no more file or socket can be opened",
+    errno.ENFILE: "no more file or socket can be opened",
+}
 
 
 def describe(error: OSError) -> str:
     """Return the kernel's reason, and the file if there is one."""
     reason = error.strerror or str(error)
-    if isinstance(error.filename, str):
-        return f"{reason}: {error.filename}"
-    return f"{reason}: no more file or socket can be opened" if error.errno in (errno.EMFILE, errno.ENFILE) else reason
+    what = error.filename if isinstance(error.filename, str) else _NO_MORE.get(error.errno or 0)
+    return f"{reason}: {what}" if what else reason
+
+
+def kernel_error(doing: str, error: OSError) -> KernelError:
+    """Return what the kernel refuses as an error of k8slan's, in the words of ``doing``."""
+    return KernelError(error.errno or errno.EIO, f"{doing}: {describe(error)}", hint=advice(error))
 
 
 def shortage(error: BaseException) -> K8slanError | None:

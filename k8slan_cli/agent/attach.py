@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 
+from k8slan_cli import limits
 from k8slan_cli.agent.agent import Agent
 from k8slan_cli.agent.host import Host
 from k8slan_cli.agent.ipam import Ipam, PluginRefused
@@ -256,7 +257,7 @@ class Attacher:
         try:
             await self.remove(attachment, until)
         except (K8slanError, OSError) as error:
-            log.error("the failed ADD of %s is not undone wholly: %s", attachment.who, error)
+            log.error("the failed ADD of %s is not undone wholly: %s", attachment.who, limits.shortage(error) or error)
 
     def _result(self, request: cni.Add, attachment: Attachment, given: Result) -> Result:
         port_mac = names.mac(self._netns_of(attachment), attachment.port)
@@ -359,7 +360,7 @@ class Attacher:
                 try:
                     await self._give_back(release.request, None)
                 except (K8slanError, OSError) as error:  # no room for a record, no descriptor left
-                    log.error("cannot release the addresses of %s: %s", release.who, error)
+                    log.error("cannot release the addresses of %s: %s", release.who, limits.shortage(error) or error)
                 if self._agent.unreleased.get(release.key):
                     refused.add(network)
         return len(self._agent.unreleased)
@@ -461,12 +462,12 @@ class Attacher:
                     try:
                         await self.remove(attachment)
                     except (K8slanError, OSError) as error:
-                        failures.append(f"{attachment.who}: {error}")
+                        failures.append(f"{attachment.who}: {limits.shortage(error) or error}")
         if config.ipam:
             try:
                 await self._ipam.ask(config.ipam, "GC", request.environ, request.stdin)
             except (K8slanError, OSError) as error:
-                failures.append(str(error))
+                failures.append(str(limits.shortage(error) or error))
         if failures:
             raise K8slanError("; ".join(failures))
 
@@ -500,7 +501,7 @@ class Attacher:
                         await self.delete(request, until)
                 path.unlink(missing_ok=True)
             except (K8slanError, OSError) as error:
-                log.error("a DEL from the spool has to wait: %s", error)
+                log.error("a DEL from the spool has to wait: %s", limits.shortage(error) or error)
                 left += 1
         return left
 

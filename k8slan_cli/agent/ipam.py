@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import math
 import os
@@ -13,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from k8slan_cli import limits
 from k8slan_cli.agent.host import Host
 from k8slan_cli.cni import ipam, versions, wire
 from k8slan_cli.cni.result import Result
@@ -97,9 +99,9 @@ class Ipam:
             try:
                 process = self._host.call(_start, path, {"PATH": _PATH} | ipam.environ(environ, verb), stdin, stdout)
             except OSError as error:
-                text = f"IPAM plugin {plugin} cannot be run: {error.strerror}"
+                text = f"IPAM plugin {plugin} cannot be run: {limits.describe(error)}"
                 kind = CniError if error.errno in _EXHAUSTED else PluginRefused
-                raise kind(wire.IPAM_FAILED, text, path) from error
+                raise kind(wire.IPAM_FAILED, text, limits.advice(error) or path) from error
             try:
                 async with asyncio.timeout(seconds):
                     await _end(process)
@@ -110,7 +112,8 @@ class Ipam:
             finally:
                 if process.poll() is None:
                     os.killpg(process.pid, signal.SIGKILL)  # what it has started goes with it
-                    await _end(process)
+                    with contextlib.suppress(OSError):  # no descriptor left to wait with
+                        await _end(process)
                     process.wait()
             return process.returncode == 0, os.pread(stdout.fileno(), wire.MAX_ANSWER, 0)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import faulthandler
 import fcntl
 import functools
@@ -15,6 +14,7 @@ import socket
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from k8slan_cli import limits
 from k8slan_cli.agent.agent import Agent, check_rights
@@ -68,6 +68,7 @@ async def run(options: AgentOptions, source: Source, edges: Sequence[Edge] = (),
     """
     check_rights()
     limits.raise_own()
+    asyncio.get_running_loop().set_exception_handler(_say)
     with locked(options.paths):
         agent = Agent(options.paths, options.me, options.host_root, vteps)
         attacher = Attacher(agent, options.handover)
@@ -108,6 +109,14 @@ async def run(options: AgentOptions, source: Source, edges: Sequence[Edge] = (),
         await agent.close()
         for task in done - {stopping}:
             await task  # a task that ends by itself has failed: its error ends the agent
+
+
+def _say(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what asyncio has nobody to tell of, as that there is no descriptor for a kubelet that calls a plugin."""
+    if (error := context.get("exception")) and (shortage := limits.shortage(error)):
+        log.error("%s: %s", context["message"], shortage)
+    else:
+        loop.default_exception_handler(context)
 
 
 async def stay_awake(beat: float = _BEAT_SECONDS, longest: float = _STUCK_SECONDS) -> None:
@@ -171,23 +180,20 @@ def locked(paths: Paths) -> Iterator[None]:
         K8slanError: another has it, or it cannot be made.
 
     """
-    try:
-        paths.private.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fd = os.open(paths.lock, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise K8slanError(f"cannot use the run directory {paths.run}: {error.strerror}") from error
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        paths.create()
+    with contextlib.ExitStack() as held:
+        try:
+            paths.private.mkdir(mode=0o700, parents=True, exist_ok=True)
+            fd = os.open(paths.lock, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            held.callback(os.close, fd)
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            paths.create()
+        except BlockingIOError:
+            hint = "stop it, or choose another --run-dir"
+            raise K8slanError(f"another agent runs with {paths.run}", hint=hint) from None
+        except OSError as error:
+            words = f"cannot use the run directory {paths.run}: {limits.describe(error)}"
+            raise K8slanError(words, hint=limits.advice(error, paths.run)) from error
         yield
-    except BlockingIOError:
-        raise K8slanError(f"another agent runs with {paths.run}", hint="stop it, or choose another --run-dir") from None
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EROFS, errno.EACCES):
-            raise K8slanError(f"cannot use the run directory {paths.run}: {error.strerror}") from error
-        raise
-    finally:
-        os.close(fd)
 
 
 def notify(state: str) -> None:

@@ -43,6 +43,7 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
     }
 
 
+_RETRY_SECONDS = 1.0
 MAX_FILE = 1 << 20
 """As much as a ConfigMap holds; parsing a MiB of YAML takes seconds, during part of which nothing else runs."""
 
@@ -66,13 +67,14 @@ def read_folder(folder: Path) -> Snapshot:
     """All LANs of a folder's ``*.yaml`` and ``*.yml`` files. A broken file takes only itself out.
 
     Raises:
-        K8slanError: the folder cannot be read.
+        K8slanError: the folder cannot be read, or not all of it for want of descriptors or memory.
 
     """
     try:
         paths = sorted(p for p in folder.iterdir() if p.suffix in (".yaml", ".yml") and not p.name.startswith("."))
     except OSError as error:
-        raise K8slanError(f"cannot read the LAN folder {folder}: {error.strerror}") from error
+        words = f"cannot read the LAN folder {folder}: {error.strerror}"
+        raise limits.shortage(error) or K8slanError(words) from error
     lans: dict[LanRef, tuple[Lan, str]] = {}
     broken: dict[str, tuple[Problem, ...]] = {}
     for path in paths:
@@ -86,6 +88,8 @@ def read_folder(folder: Path) -> Snapshot:
         except Invalid as error:
             broken[path.name] = error.problems
         except OSError as error:
+            if shortage := limits.shortage(error):
+                raise shortage from error
             broken[path.name] = (Problem(field="", message=f"cannot be read: {error.strerror}"),)
         else:
             lans |= {ref: (lan, path.name) for ref, lan in found.items()}
@@ -166,14 +170,19 @@ class FolderSource:
                 await self._rest()
             if any(event.mask & self._lost or _concerns(event.name) for event in events):
                 break
-        try:
-            return await asyncio.to_thread(read_folder, self._folder)  # a large file takes its time
-        except K8slanError:
-            if self._first:
-                raise
-            return await self._rest()
-        finally:
-            self._first = False
+        while True:
+            try:
+                found = await asyncio.to_thread(read_folder, self._folder)  # a large file takes its time
+            except K8slanError as error:
+                if self._first:
+                    raise
+                if not self._folder.is_dir():
+                    return await self._rest()
+                log.error("the LANs stay as they are for now: %s", error)
+                await asyncio.sleep(_RETRY_SECONDS)
+            else:
+                self._first = False
+                return found
 
     async def _rest(self) -> NoReturn:
         """Never return: a folder that vanishes is an accident, not a request to delete its LANs."""

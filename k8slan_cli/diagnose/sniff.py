@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from k8slan_cli import limits
 from k8slan_cli.capture import SNAPLEN, pcapng
 from k8slan_cli.capture.pcapng import Counters, Direction
 from k8slan_cli.diagnose import filters
@@ -120,8 +121,7 @@ class _Tap:
             self._open(port, program)
         except OSError as error:
             self.socket.close()
-            words = f"cannot capture at {wanted.name}: {error.strerror}"
-            raise KernelError(error.errno or errno.EIO, words) from error
+            raise limits.kernel_error(f"cannot capture at {wanted.name}", error) from error
 
     def _open(self, port: CapturePort, program: bytes) -> None:
         self.socket.setblocking(False)

@@ -209,7 +209,7 @@ class Plugins:
             async with asyncio.timeout(_REGISTER_SECONDS + len(new) / 10):
                 await self._register(new)
         except* (OSError, TimeoutError, GRPCError, StreamTerminatedError) as errors:
-            log.warning("the kubelet does not take device plugins: %s", _first(errors))
+            log.warning("%s", _words(errors))
         else:
             log.info("registered %d device plugins with the kubelet", len(new))
             return True
@@ -250,11 +250,12 @@ class Plugins:
             self._news.discard(resource.name)
 
 
-def _first(errors: BaseExceptionGroup) -> str:
-    """What the first of several errors says."""
+def _words(errors: BaseExceptionGroup) -> str:
+    """What keeps plugins from being known to the kubelet, by the first of several errors."""
     error: BaseException = errors
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    if isinstance(error, GRPCError):
-        return f"{error.message} ({error.status.name})"
-    return str(error) or "no answer"
+    if shortage := limits.shortage(error):
+        return f"device plugins cannot be offered: {shortage}"
+    said = f"{error.message} ({error.status.name})" if isinstance(error, GRPCError) else str(error)
+    return f"the kubelet does not take device plugins: {said or 'no answer'}"

@@ -251,7 +251,7 @@ def _(operation: op.CreateUplink, context: Context) -> None:
     try:
         context.node.netlink.apply([message], doing=doing)
     except KernelError as error:
-        raise KernelError(error.errno, error.message, hint=_uplink_advice(error.errno, wanted)) from error
+        raise KernelError(error.errno, error.message, hint=_uplink_advice(error.errno, wanted) or error.hint) from error
     # Out of the bridge it is not promiscuous, and has to hear the frame that finds loops nonetheless.
     change = netlink.set_link(port.name, up=True, silent=True, ifalias=port.owner.encode())
     handle.netlink.apply([change], doing=doing)

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from k8slan_cli.errors import KernelError
+from k8slan_cli import limits
 
 _CLONE_NEWNET = 0x40000000
 _MS_BIND, _MNT_DETACH = 4096, 2
@@ -27,15 +27,10 @@ _NS_GET_NSTYPE = 0xB703  # ioctl_ns(2)
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-_SYSCTLS = {"unshare": "user.max_net_namespaces", "mount": "fs.mount-max"}
-"""What limits a call that fails with ENOSPC."""
-
-
 def _call(name: str, *arguments: object) -> None:
     if getattr(_libc, name)(*arguments) != 0:
         code = ctypes.get_errno()
-        advice = f" (raise sysctl {_SYSCTLS[name]})" if code == errno.ENOSPC and name in _SYSCTLS else ""
-        raise OSError(code, f"{name}: {os.strerror(code)}{advice}")
+        raise OSError(code, os.strerror(code), name)
 
 
 def _syscall(number: int, *arguments: object) -> int:
@@ -115,7 +110,7 @@ def open_under(root: Path, path: str) -> int | None:
         code = ctypes.get_errno()
         if code in _NOT_THERE:
             return None
-        raise KernelError(code, f"open the namespace {path}: {os.strerror(code)}")
+        raise limits.kernel_error("open the namespace", OSError(code, os.strerror(code), path))
     if is_network_namespace(fd):
         return int(fd)
     os.close(fd)
@@ -158,7 +153,7 @@ def create(path: Path) -> None:
         finally:
             os.close(home)
     except OSError as error:
-        raise KernelError(error.errno or errno.EIO, f"create the namespace {path.name}: {error.strerror}") from error
+        raise limits.kernel_error(f"create the namespace {path.name}", error) from error
 
 
 def anonymous() -> int:
@@ -179,7 +174,7 @@ def anonymous() -> int:
         finally:
             os.close(home)
     except OSError as error:
-        raise KernelError(error.errno or errno.EIO, f"create a namespace: {error.strerror}") from error
+        raise limits.kernel_error("create a namespace", error) from error
 
 
 def mount(fd: int, path: Path) -> None:
@@ -193,7 +188,7 @@ def mount(fd: int, path: Path) -> None:
         with inside(fd):
             _mount_current(path)
     except OSError as error:
-        raise KernelError(error.errno or errno.EIO, f"mount the namespace {path.name}: {error.strerror}") from error
+        raise limits.kernel_error(f"mount the namespace {path.name}", error) from error
 
 
 def _mount_current(path: Path) -> None:
@@ -209,11 +204,11 @@ def delete(path: Path) -> None:
             _call("umount2", os.fsencode(path), _MNT_DETACH)
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOENT):  # not, or no longer, a mount point
-            raise KernelError(error.errno or errno.EIO, f"unmount {path.name}: {error.strerror}") from error
+            raise limits.kernel_error(f"unmount {path.name}", error) from error
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
-        raise KernelError(error.errno or errno.EIO, f"remove {path.name}: {error.strerror}") from error
+        raise limits.kernel_error(f"remove {path.name}", error) from error
 
 
 _QUIET = {
@@ -253,7 +248,7 @@ def make_quiet(fd: int) -> None:
             except FileNotFoundError:
                 continue
             except OSError as error:
-                raise KernelError(error.errno or errno.EIO, f"set {name}: {error.strerror}") from error
+                raise limits.kernel_error(f"set {name}", error) from error
 
 
 def switch_ipv6(fd: int, name: str, *, on: bool) -> None:
@@ -269,5 +264,4 @@ def switch_ipv6(fd: int, name: str, *, on: bool) -> None:
         except FileNotFoundError:
             return  # a kernel without IPv6
         except OSError as error:
-            words = f"switch IPv6 {'on' if on else 'off'} for {name}: {error.strerror}"
-            raise KernelError(error.errno or errno.EIO, words) from error
+            raise limits.kernel_error(f"switch IPv6 {'on' if on else 'off'} for {name}", error) from error

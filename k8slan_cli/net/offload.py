@@ -18,7 +18,7 @@ from array import array
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
-from k8slan_cli.errors import KernelError
+from k8slan_cli import limits
 from k8slan_cli.net import netns
 
 _SIOCETHTOOL = 0x8946  # linux/sockios.h
@@ -57,7 +57,7 @@ def _asking(fd: int, doing: str) -> Iterator[socket.socket]:
         with sock:
             yield sock
     except OSError as error:
-        raise KernelError(error.errno or errno.EIO, f"{doing}: {error.strerror}") from error
+        raise limits.kernel_error(doing, error) from error
 
 
 def _is_on(sock: socket.socket, link: str) -> bool:

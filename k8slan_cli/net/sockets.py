@@ -27,6 +27,7 @@ from pyroute2.netlink.rtnl import (
 )
 from pyroute2.netlink.rtnl.iprsocket import IPRSocket
 
+from k8slan_cli import limits
 from k8slan_cli.errors import KernelError
 from k8slan_cli.net import netlink, netns
 
@@ -92,10 +93,10 @@ class Netlink:
                 yield
             except OSError as error:
                 self._drain()
-                text = error.strerror or str(error)
                 if isinstance(error, TimeoutError):
-                    text = f"the kernel has given no answer for {_ANSWER_SECONDS:g} s"
-                raise KernelError(error.errno or errno.ETIMEDOUT, f"{doing}: {text}") from error
+                    text = f"{doing}: the kernel has given no answer for {_ANSWER_SECONDS:g} s"
+                    raise KernelError(error.errno or errno.ETIMEDOUT, text) from error
+                raise limits.kernel_error(doing, error) from error
 
     def _drain(self) -> None:
         """Take out what is left of a failed request: after an overflow nothing comes in before all is out."""
@@ -187,7 +188,8 @@ class Netlink:
 def _refusal(reply: nlmsg, doing: str) -> KernelError:
     """What the kernel refuses, in its own words where it has any."""
     code = -reply["error"]
-    return KernelError(code, f"{doing}: {reply.get_attr('NLMSGERR_ATTR_MSG') or os.strerror(code)}")
+    hint = limits.advice(MemoryError()) if code == errno.ENOMEM else ""
+    return KernelError(code, f"{doing}: {reply.get_attr('NLMSGERR_ATTR_MSG') or os.strerror(code)}", hint=hint)
 
 
 def link(sock: Netlink, which: str | int) -> netlink.RawLink | None:

@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from k8slan_cli import limits
 from k8slan_cli.errors import KernelError
 from k8slan_cli.net import netns
 from k8slan_cli.plan.state import Owner
@@ -54,8 +55,7 @@ def give(host_root: Path, pod: int, tap: int, owner: Owner) -> None:
                 raise KernelError(errno.EEXIST, f"/dev/{name} is not the device of this macvtap", hint=hint)
             os.chown(name, *owner, dir_fd=dev, follow_symlinks=False)
     except OSError as error:
-        words = f"give /dev/{name} to {owner[0]}:{owner[1]}: {error.strerror}"
-        raise KernelError(error.errno or errno.EIO, words) from error
+        raise limits.kernel_error(f"give /dev/{name} to {owner[0]}:{owner[1]}", error) from error
 
 
 def remove(host_root: Path, tap: int) -> None:
@@ -72,7 +72,7 @@ def remove(host_root: Path, tap: int) -> None:
             if found and _is_macvtap(found) and not _is_devtmpfs(dev):
                 os.unlink(name, dir_fd=dev)
     except OSError as error:
-        raise KernelError(error.errno or errno.EIO, f"remove /dev/{name}: {error.strerror}") from error
+        raise limits.kernel_error(f"remove /dev/{name}", error) from error
 
 
 def _name(tap: int) -> str:

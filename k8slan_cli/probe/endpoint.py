@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
 
+from k8slan_cli import limits
 from k8slan_cli.errors import KernelError
 from k8slan_cli.net import netlink, sockets
 from k8slan_cli.probe.frames import Tag, with_tag
@@ -104,12 +105,12 @@ class PacketSocket(_Closing):
         try:
             self._socket = sockets.open_packet(fd, 0)  # no protocol yet, so that nothing arrives before it is bound
         except OSError as error:
-            raise KernelError(error.errno or errno.EIO, f"cannot listen on {name}: {error.strerror}") from error
+            raise limits.kernel_error(f"cannot listen on {name}", error) from error
         try:
             self._configure(link.index)
         except OSError as error:
             self._socket.close()
-            raise KernelError(error.errno or errno.EIO, f"cannot listen on {name}: {error.strerror}") from error
+            raise limits.kernel_error(f"cannot listen on {name}", error) from error
 
     def _configure(self, index: int) -> None:
         self._socket.setblocking(False)
@@ -187,14 +188,14 @@ class Tap(_Closing):
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
-            raise KernelError(error.errno or errno.EIO, f"cannot open {path}: {error.strerror}") from error
+            raise limits.kernel_error(f"cannot open {path}", error) from error
         try:
             fcntl.ioctl(self._fd, _TUNSETIFF, _IFREQ.pack(b"", _IFF_TAP | _IFF_NO_PI | _IFF_VNET_HDR))
             fcntl.ioctl(self._fd, _TUNSETVNETHDRSZ, struct.pack("=i", _VNET_HEADER))
             fcntl.ioctl(self._fd, _TUNSETOFFLOAD, 0)  # nothing left to do by the VM: whole frames, sums filled in
         except OSError as error:
             os.close(self._fd)
-            raise KernelError(error.errno or errno.EIO, f"{path} is not a tap: {error.strerror}") from error
+            raise limits.kernel_error(f"{path} is not a tap", error) from error
 
     @property
     def mac(self) -> bytes:

@@ -28,7 +28,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from k8slan_cli.errors import K8slanError
-from k8slan_cli.limits import shortage
+from k8slan_cli.limits import advice, describe, shortage
 
 log = logging.getLogger(__name__)
 _http_log = logging.getLogger(f"{__name__}.http")
@@ -458,7 +458,7 @@ class _Stream:
             log.warning("an answer is cut short: %s", error)
         except OSError as error:
             if not self._begun:
-                raise K8slanError(f"this cannot be done now: {error.strerror or error}") from error
+                raise K8slanError(f"this cannot be done now: {describe(error)}", hint=advice(error)) from error
             log.debug("a client is gone: %s", error)
         finally:
             self._socket.close()

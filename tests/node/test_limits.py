@@ -8,7 +8,6 @@ import resource
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from k8slan_cli.net import netns
 from k8slan_cli.net.node import Node
 from tests.support.agents import Node as Machine
 from tests.support.agents import pods, run, veth
+from tests.support.limits import descriptors_left
 from tests.support.netns import Namespace
 
 
@@ -40,6 +40,15 @@ def said(*command: str) -> str:
     assert "Traceback" not in done.stderr, done.stderr
     assert "internal error" not in done.stderr
     return done.stderr
+
+
+def test_a_full_run_directory_says_what_to_free(tmp_path: Path) -> None:
+    with Machine.create() as node:
+        node.lan(spokes=["a"])
+        full = f'mount -t tmpfs -o nr_inodes=1 none {tmp_path} && exec "$0" "$@" --run-dir {tmp_path}/run'
+        words = said("unshare", "--mount", "sh", "-c", full, *node.command())
+        assert f"cannot use the run directory {tmp_path}/run: No space left on device" in words
+        assert f"make room: see df and df -i {tmp_path}/run" in words
 
 
 @pytest.mark.parametrize("most", range(8, 19, 2))
@@ -72,7 +81,37 @@ def test_a_node_without_network_namespaces_says_so(tmp_path: Path) -> None:
     script = 'echo 0 >/proc/sys/user/max_net_namespaces && exec "$0" "$@"'
     create = f"from pathlib import Path; from k8slan_cli.net import netns; netns.create(Path('{tmp_path}/x'))"
     done = run("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, sys.executable, "-c", create)
-    assert "No space left on device (raise sysctl user.max_net_namespaces)" in done.stderr
+    assert (
+        "create the namespace x: No space left on device: unshare (raise sysctl user.max_net_namespaces)" in done.stderr
+    )
+
+
+@pytest.mark.parametrize("left", range(3))
+def test_a_namespace_that_no_descriptor_is_left_for_says_so(tmp_path: Path, left: int) -> None:
+    """Making one takes two at a time, for what is to come back to and for what is new."""
+    made: list[int] = []
+    here = netns.own()
+    try:
+        for doing, make in (
+            ("create the namespace x", lambda: netns.create(tmp_path / "x")),
+            ("create a namespace", lambda: made.append(netns.anonymous())),
+            ("mount the namespace y", lambda: netns.mount(here, tmp_path / "y")),
+        ):
+            if left == 2:
+                with descriptors_left(2):
+                    make()
+                continue
+            with (
+                descriptors_left(left),
+                pytest.raises(KernelError, match=f"^{doing}: Too many open files: /") as caught,
+            ):
+                make()
+            assert "descriptors: raise the limit (ulimit -n" in caught.value.hint
+    finally:
+        for fd in (here, *made):
+            os.close(fd)
+        for name in ("x", "y"):
+            netns.delete(tmp_path / name)
 
 
 def test_an_agent_takes_all_descriptors_that_it_may_have(node: Machine) -> None:
@@ -124,19 +163,6 @@ def test_a_running_agent_that_runs_out_of_descriptors_lives_on(node: Machine) ->
 
 
 _LANS = 24
-
-
-@contextmanager
-def descriptors_left(number: int) -> Iterator[None]:
-    """Let this process open no more than so many files."""
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    free = os.dup(0)
-    os.close(free)  # all below it are in use
-    resource.setrlimit(resource.RLIMIT_NOFILE, (free + number, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_a_namespace_that_cannot_be_opened_is_not_gone(tmp_path: Path) -> None:

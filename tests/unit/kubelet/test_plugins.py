@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -139,5 +140,53 @@ def test_a_broken_allocate_is_an_error_and_no_more(folder: Path, request_bytes: 
                 await node.call(VM.name, "Allocate", request_bytes)
             assert refusal.value.status is Status.INVALID_ARGUMENT
             await node.call(VM.name, "Allocate", b"\x0a\x04\x0a\x02vm")
+
+    asyncio.run(play())
+
+
+_POOR = """
+import asyncio, logging, sys
+from pathlib import Path
+from k8slan_cli.agent import run
+from k8slan_cli.kubelet.plugins import Plugins, Resource
+from tests.support.limits import descriptors_left
+logging.basicConfig(format="%(message)s")
+async def play():
+    asyncio.get_running_loop().set_exception_handler(run._say)
+    plugins = Plugins(Path(sys.argv[1]))
+    running = asyncio.create_task(plugins.run())
+    await asyncio.sleep(0)
+    with descriptors_left(int(sys.argv[2])):
+        plugins.change({"k8slan.io/r": Resource(name="k8slan.io/r", socket="r.sock", devices=("0",), healthy=True)})
+        await asyncio.to_thread(sys.stdin.readline)
+    await running
+asyncio.run(play())
+"""
+"""An agent's plugins with few descriptors left, until a line comes in."""
+
+
+@pytest.mark.parametrize("left", range(3))
+def test_plugins_that_no_descriptor_is_left_for_do_not_blame_the_kubelet(folder: Path, left: int) -> None:
+    """One takes a socket to listen on and a connection, and to register takes one more; all is well once there are."""
+
+    async def play() -> None:
+        async with kubelet(folder) as node:
+            pipe = asyncio.subprocess.PIPE
+            poor = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", _POOR, str(folder), str(left), stdin=pipe, stderr=pipe
+            )
+            assert poor.stdin
+            assert poor.stderr
+            try:
+                async with asyncio.timeout(20):
+                    said = (await poor.stderr.readline()).decode()
+                assert "Too many open files: " in said
+                assert "descriptors: raise the limit (ulimit -n" in said
+                assert "the kubelet does not take" not in said
+                poor.stdin.write(b"\n")
+                await node.until(lambda: "k8slan.io/r" in node.devices, seconds=20)
+            finally:
+                poor.kill()
+                await poor.wait()
 
     asyncio.run(play())
