@@ -109,7 +109,7 @@ def _read_file(path: Path) -> dict[LanRef, Lan]:
     problems: list[Problem] = []
     for number, document in enumerate(documents, 1):
         try:
-            lan = codec.decode(document)
+            lan = codec.decode(codec.as_written(document), new=True)
         except Invalid as error:
             where = f"document {number}: " if len(documents) > 1 else ""
             problems += [Problem(field=where + p.field, message=p.message) for p in error.problems]

@@ -236,7 +236,7 @@ def read_lans(files: Sequence[str]) -> list[Lan]:
         kind = document.get("kind") if isinstance(document, dict) else None
         if kind not in (None, KIND):
             raise K8slanError(f"{place} is a {kind}, not a LAN")
-        found.append(codec.decode(document))
+        found.append(codec.decode(document, new=True))
     return found
 
 

@@ -80,6 +80,19 @@ def items(document: object) -> Iterator[object]:
         yield document
 
 
+_THEIRS = frozenset({"uid", "resourceVersion", "generation", "deletionTimestamp", "managedFields", "selfLink"})
+
+
+def as_written(document: Any) -> Any:
+    """A document without what it has of a cluster that it was read from; when it was made there may be of use."""
+    if not isinstance(document, dict):
+        return document
+    found = {key: value for key, value in document.items() if key != "status"}
+    if isinstance(metadata := found.get("metadata"), dict):
+        found["metadata"] = {key: value for key, value in metadata.items() if key not in _THEIRS}
+    return found
+
+
 class _Reader:
     """Takes typed values out of a document and gathers what is wrong with it."""
 
@@ -193,11 +206,11 @@ def _shown(value: object) -> str:
     return str(value) if short else _named(value)
 
 
-def decode(document: object, *, strict: bool = True) -> Lan:
+def decode(document: object, *, strict: bool = True, new: bool = False) -> Lan:
     """The LAN of a document.
 
     Without ``strict``, unknown fields are passed over: an object from the API server may have been written for a
-    newer k8slan than this one.
+    newer k8slan than this one. A ``new`` one is not from there, and what is tolerated there is not of it.
 
     Raises:
         Invalid: with all problems of the document.
@@ -224,7 +237,7 @@ def decode(document: object, *, strict: bool = True) -> Lan:
     if isinstance(top.get("metadata"), dict) and metadata.get("name") is None:
         read.complain("metadata.name", "is missing")
     lan = _lan(read, top, metadata, spec)
-    if problems := tuple(dict.fromkeys((*read.problems, *_broken(lan, {p.field for p in read.problems}, spec)))):
+    if problems := tuple(dict.fromkeys((*read.problems, *_broken(lan, read, spec, new=new)))):
         ref = str(lan.ref)
         raise Invalid(f"LAN {ref if ref.isprintable() and len(ref) < 320 else names.shown(ref)}", problems)
     return lan
@@ -240,10 +253,11 @@ def remains(document: Mapping[str, Any]) -> Lan:
     return validate.as_granted(lan) if lan.granted else validate.as_newest(lan)
 
 
-def _broken(lan: Lan, stated: set[str], spec: dict[str, Any]) -> Iterator[Problem]:
+def _broken(lan: Lan, read: _Reader, spec: dict[str, Any], *, new: bool) -> Iterator[Problem]:
     """The rules that a document breaks, without a second word on what is missing, of a wrong type, or not written."""
-    silent = stated | {f"spec.{key}" for key in ("ns", "vni") if spec.get(key) is None}
-    for problem in validate.rules(lan):
+    silent = {problem.field for problem in read.problems}
+    silent |= {f"spec.{key}" for key in ("ns", "vni") if spec.get(key) is None}
+    for problem in validate.rules(lan, new=new):
         part = problem.field.partition(".")[0]
         if problem.field not in silent and part not in silent:
             yield problem

@@ -35,12 +35,12 @@ _KERNELS_OWN = frozenset({"lo", "all", "default"})
 """``lo`` is in every namespace; the others are folders under /proc/sys/net, so the kernel gives them to no link."""
 
 
-def rules(lan: Lan) -> tuple[Problem, ...]:
-    """All rules that ``lan`` breaks by itself."""
-    return tuple(_rules(lan))
+def rules(lan: Lan, *, new: bool = False) -> tuple[Problem, ...]:
+    """All rules that ``lan`` breaks by itself; a ``new`` one may not have as many spokes as some of before do."""
+    return tuple(_rules(lan, MAX_SPOKES if new else TOLERATED_SPOKES))
 
 
-def _rules(lan: Lan) -> Iterator[Problem]:
+def _rules(lan: Lan, most_spokes: int) -> Iterator[Problem]:
     yield from _fault("metadata.name", names.subdomain_fault(lan.ref.name))
     yield from _fault("metadata.namespace", names.label_fault(lan.ref.namespace))
     yield from _fault("spec.ns", names.file_fault(lan.netns))
@@ -75,7 +75,7 @@ def _rules(lan: Lan) -> Iterator[Problem]:
     if lan.fragment and lan.group is not None and lan.group.version == 6:
         hint = "needs a vxlanGrp of IPv4, or none: Linux does not fragment VXLAN over IPv6"
         yield Problem(field="spec.fragment", message=hint)
-    yield from _spokes(lan)
+    yield from _spokes(lan, most_spokes)
     yield from _links(lan)
     if lan.dynamic and not names.subdomain_fault(lan.ref.name):
         yield from _fault("metadata.name", names.subdomain_fault(names.lan_nad(lan.ref.name)))
@@ -164,10 +164,10 @@ def remote_field(position: int) -> str:
     return f"spec.remotes[{position}]"
 
 
-def _spokes(lan: Lan) -> Iterator[Problem]:
+def _spokes(lan: Lan, most: int) -> Iterator[Problem]:
     if not lan.spokes and not lan.dynamic:
         yield Problem(field="spec.spokes", message="needs at least one spoke, or spec.dynamic: true")
-    if len(lan.spokes) > TOLERATED_SPOKES:
+    if len(lan.spokes) > most:
         yield Problem(field="spec.spokes", message=f"has {len(lan.spokes)} spokes, {MAX_SPOKES} at the most")
         return
     known = frozenset(lan.spokes)

@@ -329,7 +329,7 @@ def checked(drafts: Sequence[Draft], seen: Surroundings) -> Plan:
         if wrong and wrong[0].field == "kind":
             continue
         try:
-            lan = codec.decode(document)
+            lan = codec.decode(codec.as_written(document), new=True)
         except Invalid as error:
             problems[subject] += error.problems
             continue
@@ -345,7 +345,9 @@ def checked(drafts: Sequence[Draft], seen: Surroundings) -> Plan:
             problems[subject].append(Problem(field="metadata.name", message=f"is that of {new[lan.ref][2]} too"))
         else:
             new[lan.ref] = (document, lan, subject)
-    everybody = [found.lan for found in seen.lans if found.lan] + [_as_made(lan) for _, lan, _ in new.values()]
+    everybody = [found.lan for found in seen.lans if found.lan] + [
+        validate.as_newest(lan) for _, lan, _ in new.values()
+    ]
     for ref, clashes in validate.settle(everybody).clashes.items():
         if ref in new:
             problems[new[ref][2]] += clashes
@@ -360,13 +362,6 @@ def checked(drafts: Sequence[Draft], seen: Surroundings) -> Plan:
     forms = next((found.lan.forms for found in seen.lans if found.lan), Forms.SHORT)
     documents = tuple(_ready_to_send(document) for document, _, _ in new.values())
     return Plan(documents=documents, there=tuple(there), warnings=tuple(warnings), forms=forms)
-
-
-def _as_made(lan: Lan) -> Lan:
-    """A LAN as it will be when it is made, also from a copy of one: nothing of what that one has is its own."""
-    from k8slan_cli.lan import validate
-
-    return replace(validate.as_newest(lan), granted=None)
 
 
 def _taken(found: Found) -> str:
@@ -394,13 +389,12 @@ def _unmet(here: Here, documents: Iterable[Document]) -> Iterator[str]:
         yield from unmet(agents, lan)
 
 
-_OWN = ("uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp", "managedFields", "selfLink")
-"""What of metadata the API server alone writes: an object as it was read can be created again."""
-
-
 def _ready_to_send(document: Document) -> Document:
-    metadata = {key: value for key, value in document["metadata"].items() if key not in _OWN}
-    return {key: value for key, value in document.items() if key != "status"} | {"metadata": metadata}
+    """An object as it was read can be created again."""
+    from k8slan_cli.lan import codec
+
+    found = codec.as_written(document)
+    return found | {"metadata": {key: value for key, value in found["metadata"].items() if key != "creationTimestamp"}}
 
 
 def _raise(problems: Mapping[str, Iterable[Problem]]) -> None:

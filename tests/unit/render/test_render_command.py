@@ -134,6 +134,10 @@ def test_nads_of_a_file_and_of_standard_input(tmp_path: Path) -> None:
             LAN.replace("vni: 7", "vni: 0").replace("[a]", "[A]"),
             ["spec.vni: 0 is not in", "spec.spokes[0]: 'A' is not"],
         ),
+        (
+            LAN.replace("[a]", "[" + ", ".join(f"s{number}" for number in range(1023)) + "]"),
+            ["spec.spokes: has 1023 spokes, 1022 at the most"],
+        ),
         ("a: [", ["is not YAML"]),
         ("", ["holds no LAN"]),
         ("\xff", ["is not a mapping"]),

@@ -95,6 +95,21 @@ def test_a_copy_has_nothing_of_what_its_original_has_been_granted() -> None:
     ]
 
 
+def test_what_a_cluster_says_of_the_original_is_no_part_of_its_copy() -> None:
+    """Its VNI was allotted to it, its nodes were written by agents of 0.1.0, and its end is not the copy's."""
+    document, subject, _ = draft("a", spokes=["x"])
+    document["metadata"] |= {"uid": "u", "deletionTimestamp": "1999-01-01T00:00:00Z"}
+    document["status"] = {"vni": 10000, "nodes": [{"name": "n1", "vtep": "192.0.2.1"}]}
+    (planned,) = checked([(document, subject, [])], around(scene.RED)).documents
+    assert planned["metadata"] == {"name": "a", "namespace": "lab"}
+    assert "status" not in planned
+
+
+def test_a_new_lan_has_no_more_spokes_than_a_bridge_has_ports() -> None:
+    many = draft("a", vni=1, spokes=[f"s{number}" for number in range(1023)])
+    assert problems_of([many], around())[1] == "spec.spokes: has 1023 spokes, 1022 at the most"
+
+
 def test_a_name_is_taken_once() -> None:
     another = draft("red", vni=9, dynamic=True)
     with pytest.raises(InUseError, match=r"^LAN lab/red already exists with a different spec"):
