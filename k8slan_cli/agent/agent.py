@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from k8slan_cli.agent.lans import Lans, as_written
@@ -247,10 +247,17 @@ class Agent:
 
     def watch_host(self) -> None:
         """Listen to the node's links and addresses: an underlay may go, come back or change. And to its mounts."""
-        self.underlays.routed = self.me.address is not None and observe.is_routed(self.node, self.me.address)
-        routes = 0 if self.me.address and not self.underlays.routed else sockets.ROUTES
+        routes = 0 if self.me.address else sockets.ROUTES
         self._host = _HostWatch(sockets.LINKS | sockets.ADDRESSES | routes, self.host_changed)
+        self._look_whether_routed()
         self._mounts = _MountWatch(self._mounts_changed)
+
+    def _look_whether_routed(self) -> None:
+        """Listen to routes once the node's address is where they decide: there are nodes where they change all day."""
+        if self._host and self.me.address:
+            self.underlays.routed = observe.is_routed(self.node, self.me.address)
+            if self.underlays.routed:
+                self._host.listener.join(sockets.ROUTES)
 
     def _mounts_changed(self) -> None:
         for loop in self.loops.values():
@@ -263,6 +270,9 @@ class Agent:
 
     def host_changed(self, heard: Heard) -> None:
         """Wake the LANs whose underlay events are about."""
+        if heard.lost or self.me.address in heard.addresses:
+            with suppress(KernelError):  # a pass will say so
+                self._look_whether_routed()
         concerned = self.underlays.concerned(heard)
         for loop in self.loops.values() if concerned or self._uplinked else ():
             if loop.lan is None or not self.uses(loop.ref):
@@ -296,18 +306,18 @@ class _HostWatch:
     """Listens to the node's own namespace."""
 
     def __init__(self, groups: int, on_change: Callable[[Heard], None]) -> None:
-        self._listener = Listener(groups)
+        self.listener = Listener(groups)
         self._on_change = on_change
-        asyncio.get_running_loop().add_reader(self._listener.fileno(), self._read)
+        asyncio.get_running_loop().add_reader(self.listener.fileno(), self._read)
 
     def _read(self) -> None:
-        messages, lost = self._listener.read()
+        messages, lost = self.listener.read()
         if messages or lost:
             self._on_change(netlink.heard(messages, lost=lost))
 
     def close(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._listener.fileno())
-        self._listener.close()
+        asyncio.get_running_loop().remove_reader(self.listener.fileno())
+        self.listener.close()
 
 
 class _MountWatch:

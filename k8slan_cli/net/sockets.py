@@ -41,6 +41,7 @@ _PIECE = 128
 _ROOM = 1 << 20
 """Bytes of answers or events that may wait to be received."""
 _SO_RCVBUFFORCE = 33  # asm-generic/socket.h
+_SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1  # linux/socket.h, linux/netlink.h
 _ANSWER_SECONDS = 10.0
 """How long an answer may take. The kernel answers within the request, so one that does not come then was dropped."""
 _DUMPS = 10
@@ -230,6 +231,12 @@ class Listener:
         self._socket = self._netlink.socket
         self._socket.setblocking(False)
         self._netlink.bind(groups)
+
+    def join(self, groups: int) -> None:
+        """Listen to more groups."""
+        for bit in (1 << place for place in range(groups.bit_length())):
+            if groups & bit:
+                self._socket.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, bit.bit_length())
 
     def fileno(self) -> int:
         """The descriptor to wait on."""

@@ -432,6 +432,39 @@ def test_a_node_address_on_loopback_means_the_device_towards_the_peers(node: Nod
         node.delete(pod, veth("a")).ok()
 
 
+def test_a_node_address_that_moves_to_loopback_leaves_it_to_routes_from_then_on(node: Node) -> None:
+    inside = node.namespace
+    inside.ip("link", "set", "lo", "up")
+    inside.ip("address", "add", "203.0.113.1/32", "dev", "eth0")
+    inside.ip("link", "add", "eth1", "type", "veth", "peer", "name", "far1")
+    for name in ("eth1", "far1"):
+        inside.ip("link", "set", name, "up")
+    inside.ip("address", "add", "198.51.100.1/24", "dev", "eth1")
+    inside.ip("route", "add", "203.0.113.9/32", "via", "198.51.100.9")
+    node.lan(spokes=["a"], defaultVxlanDev=None, remotes=["203.0.113.9"])
+    with node.agent("--node-ip", "203.0.113.1") as agent, Namespace.create("pod") as pod:
+        node.add(pod, veth("a")).result()
+        for device, command in (
+            ("eth1", ("address", "del", "203.0.113.1/32", "dev", "eth0")),
+            ("eth0", ("route", "replace", "203.0.113.9/32", "via", "192.0.2.9")),
+            ("eth1", ("route", "replace", "203.0.113.9/32", "via", "198.51.100.9")),
+        ):
+            mark = agent.log.mark()
+            inside.ip(*command)
+            if command[0] == "address":
+                assert not hears_routes(inside)
+                inside.ip("address", "add", "203.0.113.1/32", "dev", "lo")
+                eventually("it listens to routes", lambda: hears_routes(inside))
+            agent.log.wait(f"create vxlan .* over {device}, local 203.0.113.1", since=mark, seconds=AT_ONCE)
+        node.delete(pod, veth("a")).ok()
+
+
+def hears_routes(namespace: Namespace) -> bool:
+    """Whether a netlink socket listens to routes of both families: RTMGRP_IPV4_ROUTE and RTMGRP_IPV6_ROUTE."""
+    sockets = (line.split() for line in namespace.run("cat", "/proc/net/netlink").splitlines()[1:])
+    return any(int(groups, 16) & 0x440 == 0x440 for _, protocol, _, groups, *_ in sockets if protocol == "0")
+
+
 def test_no_underlay_is_named_and_there_is_no_default_route(node: Node) -> None:
     node.lan(spokes=["a"], defaultVxlanDev=None)
     with node.agent(), Namespace.create("pod") as pod:
