@@ -393,7 +393,7 @@ def _ready_to_send(document: Document) -> Document:
     """An object as it was read can be created again."""
     from k8slan_cli.lan import codec
 
-    found = codec.as_written(document)
+    found: Document = codec.as_written(document)
     return found | {"metadata": {key: value for key, value in found["metadata"].items() if key != "creationTimestamp"}}
 
 
