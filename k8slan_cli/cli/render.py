@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -19,10 +19,6 @@ from k8slan_cli.cli.files import writing
 from k8slan_cli.errors import Invalid, K8slanError, Problem
 from k8slan_cli.render import settings as values
 from k8slan_cli.render.settings import Settings
-
-if TYPE_CHECKING:
-    from k8slan_cli.lan.model import Lan
-
 
 class What(enum.StrEnum):
     """What ``k8slan render`` can print."""
@@ -191,11 +187,12 @@ def render(
 
 def _files(what: What, settings: Settings, file: Sequence[str]) -> Iterator[tuple[str, str]]:
     """File names and their text. Numbers keep the order in which ``kubectl apply -f FOLDER`` has to go."""
+    from k8slan_cli.cli import documents
     from k8slan_cli.plan import objects
     from k8slan_cli.render import manifests, reference
 
     if what is What.NADS:
-        for lan in read_lans(file):
+        for lan in documents.lans(documents.drafts(file), "rendered"):
             yield f"{lan.ref.namespace}.{lan.ref.name}.yaml", manifests.render_nads(objects.nads(lan))
     elif what is What.REFERENCE:
         yield "reference-lan.md", reference.render()
@@ -218,26 +215,6 @@ def _files(what: What, settings: Settings, file: Sequence[str]) -> Iterator[tupl
             yield f"{number}0-{part}.yaml", manifests.render(part, settings)
     else:
         yield f"{what}.yaml", manifests.render(manifests.Part(what), settings)
-
-
-def read_lans(files: Sequence[str]) -> list[Lan]:
-    """The LANs of files, as ``documents.read`` finds them.
-
-    Raises:
-        K8slanError: one cannot be read, is not YAML, or one of its LANs is not valid (with all problems).
-
-    """
-    from k8slan_cli.cli import documents
-    from k8slan_cli.lan import codec
-    from k8slan_cli.lan.model import KIND
-
-    found: list[Lan] = []
-    for place, document in documents.read(files):
-        kind = document.get("kind") if isinstance(document, dict) else None
-        if kind not in (None, KIND):
-            raise K8slanError(f"{place} is a {kind}, not a LAN")
-        found.append(codec.decode(document, new=True))
-    return found
 
 
 def _write(files: dict[str, str], folder: Path) -> None:

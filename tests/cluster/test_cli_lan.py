@@ -266,7 +266,7 @@ def test_the_same_command_again_asks_for_the_same_and_another_is_in_the_way(cli:
     [
         ("", "standard input holds no LAN"),
         ("[", "standard input is not YAML: line 1, column 2: "),
-        ("kind: Pod", "kind: is Pod: only LANs are created; see kubectl create"),
+        ("kind: Pod", "kind: is 'Pod', not LAN"),
         ("7", "is not a mapping"),
         ("a: !!binary aGk=", "standard input holds something that no Kubernetes object can"),
     ],

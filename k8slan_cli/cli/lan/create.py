@@ -15,11 +15,12 @@ from k8slan_cli.cli.dry_run import DryRun, DryRunOption
 from k8slan_cli.cli.exits import InUseError, UsageError
 from k8slan_cli.cli.here import Here
 from k8slan_cli.cli.lan import output as out
-from k8slan_cli.errors import AbsentError, Invalid, K8slanError, Problem, near
+from k8slan_cli.errors import AbsentError, K8slanError, Problem, near
 from k8slan_cli.lan.model import API_VERSION, KIND, Lan, LanRef
 from k8slan_cli.lan.names import Forms
 
 if TYPE_CHECKING:
+    from k8slan_cli.cli.documents import Draft
     from k8slan_cli.inventory.lans import Found
 
 Document = dict[str, Any]
@@ -257,27 +258,10 @@ def from_files(here: Here, files: Sequence[str], seen: Surroundings | None = Non
     """
     from k8slan_cli.cli import documents
 
-    drafts: list[Draft] = []
-    for place, document in documents.read(files):
-        subject, problems = place, list[Problem]()
-        if isinstance(document, dict) and document.get("kind") not in (None, KIND):
-            kind = document.get("kind")
-            problems.append(Problem(field="kind", message=f"is {kind}: only LANs are created; see kubectl create"))
-        elif isinstance(document, dict) and isinstance(document.get("metadata"), dict):
-            metadata = document["metadata"] = {"namespace": here.namespace, **document["metadata"]}
-            subject = f"LAN {metadata['namespace']}/{metadata.get('name', '?')} ({place})"
-            if here.given and metadata["namespace"] != here.namespace:
-                message = f"is {metadata['namespace']}, but -n says {here.namespace}"
-                problems.append(Problem(field="metadata.namespace", message=message))
-        drafts.append((document, subject, problems))
-    return checked(drafts, seen or Surroundings.of(here))
+    return checked(documents.drafts(files, here), seen or Surroundings.of(here))
 
 
 # ---------------------------------------------------------------- what is wrong with it
-
-Draft = tuple[Any, str, list[Problem]]
-"""A document, what to call it, and what is known to be wrong with it."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
@@ -316,6 +300,7 @@ def checked(drafts: Sequence[Draft], seen: Surroundings) -> Plan:
         Invalid: with all problems of all drafts.
 
     """
+    from k8slan_cli.cli import documents
     from k8slan_cli.lan import codec, validate
 
     problems: dict[str, list[Problem]] = {}
@@ -324,15 +309,7 @@ def checked(drafts: Sequence[Draft], seen: Surroundings) -> Plan:
     taken: dict[str, str] = {}
     clashing: list[LanRef] = []
     known = {found.ref: found for found in seen.lans}
-    for document, subject, wrong in drafts:
-        problems[subject] = list(wrong)
-        if wrong and wrong[0].field == "kind":
-            continue
-        try:
-            lan = codec.decode(codec.as_written(document), new=True)
-        except Invalid as error:
-            problems[subject] += error.problems
-            continue
+    for document, subject, lan in documents.decoded(drafts, problems):
         if lan.nodes:
             problems[subject].append(Problem(field="peers", message="are for an agent without a cluster"))
         found = known.get(lan.ref)
@@ -355,13 +332,13 @@ def checked(drafts: Sequence[Draft], seen: Surroundings) -> Plan:
         raise InUseError("; ".join(taken.values()), hint=f"see: k8slan lan inspect {' '.join(map(str, clashing))}")
     for subject, words in taken.items():
         problems[subject].append(Problem(field="metadata.name", message=words))
-    _raise(problems)
+    documents.refuse(problems, "created")
     warnings = [seen.blind] if seen.blind else []
     warnings += [f"LAN {item['metadata']['namespace']}/{item['metadata']['name']} is there already" for item in there]
     warnings += [text for _, lan, _ in new.values() for text in _strange_nodes(lan, seen.nodes)]
     forms = next((found.lan.forms for found in seen.lans if found.lan), Forms.SHORT)
-    documents = tuple(_ready_to_send(document) for document, _, _ in new.values())
-    return Plan(documents=documents, there=tuple(there), warnings=tuple(warnings), forms=forms)
+    made = tuple(_ready_to_send(document) for document, _, _ in new.values())
+    return Plan(documents=made, there=tuple(there), warnings=tuple(warnings), forms=forms)
 
 
 def _taken(found: Found) -> str:
@@ -395,21 +372,6 @@ def _ready_to_send(document: Document) -> Document:
 
     found: Document = codec.as_written(document)
     return found | {"metadata": {key: value for key, value in found["metadata"].items() if key != "creationTimestamp"}}
-
-
-def _raise(problems: Mapping[str, Iterable[Problem]]) -> None:
-    """Raise what there is of problems, those of several documents under the names of each."""
-    found = {subject: tuple(dict.fromkeys(items)) for subject, items in problems.items() if items}
-    if len(found) == 1:
-        for subject, items in found.items():
-            raise Invalid(subject, items)
-    if found:
-        every = [
-            Problem(field=f"{subject}: {problem.field}", message=problem.message)
-            for subject, items in found.items()
-            for problem in items
-        ]
-        raise Invalid("nothing is created, as some of it", tuple(every))
 
 
 # ---------------------------------------------------------------- creating

@@ -13,7 +13,6 @@ from k8slan_cli.cli.dry_run import DryRun, DryRunOption
 from k8slan_cli.cli.exits import InUseError, LateError, UsageError
 from k8slan_cli.cli.here import Here
 from k8slan_cli.cli.lan.listing import none
-from k8slan_cli.lan.model import KIND
 
 if TYPE_CHECKING:
     from k8slan_cli.inventory.lans import Found
@@ -88,12 +87,16 @@ def delete(
 
 
 def _named(here: Here, files: Sequence[str]) -> list[str]:
-    """The LANs of files, as a command line would name them."""
+    """The LANs of files, as a command line would name them. Whatever their specs are, they can be deleted."""
     from k8slan_cli.cli import documents
 
-    found = [document for _, document in documents.read(files)] if files else []
-    named = [each["metadata"] for each in found if isinstance(each, dict) and each.get("kind") in (None, KIND)]
-    return [f"{each.get('namespace') or here.namespace}/{each['name']}" for each in named]
+    if not files:
+        return []
+    bare = [
+        ({**document, "spec": {"dynamic": True}} if isinstance(document, dict) else document, subject, problems)
+        for document, subject, problems in documents.drafts(files, here)
+    ]
+    return [str(lan.ref) for lan in documents.lans(bare, "deleted")]
 
 
 def _chosen(here: Here, name: Sequence[str], *, everything: bool, selector: str, absent_ok: bool) -> list[Found]:

@@ -10,6 +10,7 @@ import pytest
 from k8slan_cli.agent.sources import read_documents
 from k8slan_cli.cli import documents
 from k8slan_cli.errors import K8slanError
+from tests.unit.cli.cluster import Workstation
 from tests.unit.render.command import call
 
 
@@ -58,7 +59,51 @@ def test_a_folder_without_documents_and_a_file_that_is_not_there(tmp_path: Path)
         documents.read([str(tmp_path / "none")])
 
 
-def test_nads_are_rendered_of_lans_alone(tmp_path: Path) -> None:
-    (tmp_path / "pod.yaml").write_text("kind: Pod\nmetadata: {name: x}")
-    done = call("render", "nads", "-f", str(tmp_path / "pod.yaml"), status=1)
-    assert done.stderr == f"k8slan: document 1 of {tmp_path}/pod.yaml is a Pod, not a LAN\n"
+API = "apiVersion: lan.k8slan.io/v1beta1\n"
+COMMANDS = (["lan", "create"], ["lan", "delete"], ["render", "nads"])
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("kind: LAN", "metadata: is missing"),
+        ("kind: LAN\nmetadata: {}", "metadata.name: is missing"),
+        ("kind: LAN\nmetadata: [a]", "metadata: must be a mapping, not a list"),
+        ("kind: LAN\nmetadata: {name: 7}", "metadata.name: must be text, not a whole number"),
+        ("kind: LAN\nmetadata: {name: a/b}", "metadata.name: 'a/b' is not a DNS name"),
+        ("kind: Lan\nmetadata: {name: a}", "kind: is 'Lan', not LAN"),
+        ("kind: Pod\nmetadata: {name: a}", "kind: is 'Pod', not LAN"),
+        ("[a]", "is not a mapping"),
+    ],
+)
+def test_a_document_that_is_no_lan_is_told_with_its_place(
+    text: str, said: str, words: list[str], k8slan: Workstation, tmp_path: Path
+) -> None:
+    (tmp_path / "f.yaml").write_text(text if text.startswith("[") else API + text)
+    where = ["--kubeconfig", str(k8slan.kubeconfig)] if words[0] == "lan" else []
+    told = call(*words, "-f", str(tmp_path / "f.yaml"), *where, status=1).stderr
+    assert f"document 1 of {tmp_path}/f.yaml" in told.splitlines()[0]
+    assert f"  {said}" in told
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_all_problems_of_all_documents_are_told_at_once(words: list[str], k8slan: Workstation, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(API + "kind: LAN")
+    files = [each for name in ("a", "b") for each in ("-f", str(tmp_path / name))]
+    where = ["--kubeconfig", str(k8slan.kubeconfig)] if words[0] == "lan" else []
+    told = call(*words, *files, *where, status=1).stderr
+    assert told.startswith("k8slan: nothing is ")
+    assert all(f"  document 1 of {tmp_path / name}: metadata: is missing\n" in told for name in ("a", "b"))
+
+
+def test_a_file_that_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"\xff\x00")
+    with pytest.raises(K8slanError, match="f is not YAML: it is no text$"):
+        documents.read([str(tmp_path / "f")])
+
+
+def test_a_lan_can_be_deleted_by_a_file_whatever_its_spec_is(k8slan: Workstation, tmp_path: Path) -> None:
+    (tmp_path / "f").write_text(API + "kind: LAN\nmetadata: {name: red, namespace:}\nspec: {vni: x, new: 1}")
+    assert "LAN lab/red would be deleted" in k8slan("lan", "delete", "-f", str(tmp_path / "f"), "--dry-run").stdout
