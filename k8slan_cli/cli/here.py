@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
 
 _KINDS = tuple(f"{kind}{group}" for kind in ("lan", "lans") for group in ("", f".{GROUP}"))
 """What kubectl, and ``-o name``, put before the name of a LAN."""
+
+
+def split(text: str) -> tuple[str, str]:
+    """The namespace that a LAN's name names, or "", and the name: ``NAME``, ``NAMESPACE/NAME``, ``lan/NAME``."""
+    kind, _, rest = text.partition("/")
+    place, slash, name = (rest if rest and kind in _KINDS else text).partition("/")
+    return (place, name) if slash else ("", place)
 
 
 class Here:
@@ -61,21 +69,20 @@ class Here:
         return name
 
     def lan(self, text: str) -> tuple[Here, str]:
-        """Where a LAN is that the command line names, and its name: ``NAME``, ``NAMESPACE/NAME``, ``lan/NAME``.
+        """Where a LAN is that the command line names, and its name, in the forms of ``split``.
 
         Raises:
             UsageError: it names another namespace than ``--namespace``.
 
         """
-        place, slash, name = text.partition("/")
-        if not slash:
-            return self, text
-        if place in _KINDS:
-            return self.lan(name)
+        place, name = split(text)
+        if not place:
+            return self, name
         if self.given and place != self.namespace:
             raise UsageError(f"{text} is in namespace {place}, but -n says {self.namespace}")
-        there = Here(self._kubeconfig, self._context, place, self._as_user)
-        there.__dict__["cluster"] = self.cluster  # one connection for all
+        there = copy.copy(self)  # with the connection, if there is one
+        there._namespace = place
+        there.__dict__.pop("namespace", None)
         return there, name
 
     def lans(self, texts: Iterable[str]) -> list[Found]:

@@ -15,7 +15,7 @@ import typer
 
 from k8slan_cli.cli import completion
 from k8slan_cli.cli.context import in_cluster
-from k8slan_cli.cli.here import Here
+from k8slan_cli.cli.here import Here, split
 
 if TYPE_CHECKING:
     from k8slan_cli.diagnose.agents import Agents
@@ -279,7 +279,7 @@ def choose(agents: Agents, here: Here, what: Sequence[str]) -> Chosen:
     lans: dict[str, frozenset[str]] = {}
     others: list[str] = []
     for text in what:
-        space, _, name = text.rpartition("/")
+        space, name = split(text)
         nodes = _nodes_of(here, space or here.namespace, name)
         if nodes is None:
             others.append(text)
@@ -318,7 +318,8 @@ def _places(
     seen = agents.plugged(nodes=_nodes(here, what, vteps)).with_vms(vteps)
     chosen: dict[object, Plugged] = {}
     for text in what:
-        lan = f"{here.namespace}/{text}"
+        space, name = split(text)
+        lan = f"{space or here.namespace}/{name}"
         if nodes := frozenset(item.node for item in seen.items if item.lan == lan):
             lans[lan] = nodes
             continue

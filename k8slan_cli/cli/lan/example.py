@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,9 +14,10 @@ from k8slan_cli.cli.context import in_cluster
 from k8slan_cli.cli.exits import UsageError
 from k8slan_cli.cli.here import Here
 from k8slan_cli.cli.lan.output import yaml_text
-from k8slan_cli.errors import AbsentError
+from k8slan_cli.errors import AbsentError, K8slanError
 
 if TYPE_CHECKING:
+    from k8slan_cli.inventory.lans import Found
     from k8slan_cli.kube.apply import Cluster
     from k8slan_cli.lan.model import Lan
 
@@ -48,7 +50,7 @@ def example(
         typer.Argument(
             metavar="NAME/SPOKE",
             help="The LAN and its spoke, for a StatefulSet without -0, -1, …; only NAME for a dynamic LAN. "
-            "With NAMESPACE/ before, NAMESPACE/NAME/ for a dynamic one.",
+            "NAMESPACE/ may stand before.",
             autocompletion=completion.places,
         ),
     ],
@@ -73,9 +75,8 @@ def example(
     """
     from k8slan_cli.inventory import lans
 
-    place, name, spoke = _where(where)
-    here, name = here.lan(f"{place}{name}")
-    lan = lans.sound(lans.one(here.cluster, here.namespace, name))
+    found, spoke = _where(here, where)
+    lan = lans.sound(found)
     socket = socket_of(lan, spoke, what)
     wanted = Wanted(interface=interface, ips=tuple(ip or ()), image=image)
     check(wanted, what, socket)
@@ -87,14 +88,28 @@ def example(
     typer.echo(yaml_text(document), nl=False)
 
 
-def _where(text: str) -> tuple[str, str, str]:
-    """The namespace with its slash (or ""), the LAN and the spoke (or "") of ``[NAMESPACE/]NAME[/SPOKE]``.
+def _where(here: Here, text: str) -> tuple[Found, str]:
+    """The LAN and the spoke (or "") of ``LAN/SPOKE``; if there is no such LAN, of a ``LAN`` in all its forms.
 
-    Of two words the first is the LAN; with a slash at the end they are a namespace and a LAN without a spoke.
+    Raises:
+        AbsentError: there is neither.
+
     """
-    first, _, rest = text.partition("/")
-    second, slash, third = rest.partition("/")
-    return (f"{first}/", second, third) if slash else ("", first, second)
+    from k8slan_cli.inventory import lans
+
+    def one(name: str) -> Found:
+        there, name = here.lan(name)
+        return lans.one(there.cluster, there.namespace, name)
+
+    name, slash, spoke = text.rpartition("/")
+    if not slash:
+        return one(text), ""
+    try:
+        return one(name), spoke
+    except AbsentError:
+        with contextlib.suppress(K8slanError):  # what is wrong is that there is no LAN of the first form
+            return one(text), ""
+        raise
 
 
 def _binding(cluster: Cluster) -> Document:

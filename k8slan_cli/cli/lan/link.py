@@ -19,11 +19,13 @@ from k8slan_cli.cli.context import in_cluster
 from k8slan_cli.cli.dry_run import DryRun, DryRunOption
 from k8slan_cli.cli.exits import UsageError
 from k8slan_cli.cli.here import Here
+from k8slan_cli.errors import AbsentError, K8slanError
 from k8slan_cli.lan import links
 from k8slan_cli.lan.links import State
 
 if TYPE_CHECKING:
-    from k8slan_cli.inventory.linking import Wish
+    from k8slan_cli.inventory.lans import Found
+    from k8slan_cli.inventory.linking import End, Wish
     from k8slan_cli.kube.apply import Cluster
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
@@ -40,7 +42,7 @@ def link(
     pod: Annotated[
         str,
         typer.Argument(
-            metavar="POD[:IFACE]|SPOKE",
+            metavar="POD[:IFACE]|[LAN/]SPOKE",
             help="A pod, VM or node of a lab and its interface, or a spoke.",
             autocompletion=completion.pods,
         ),
@@ -93,11 +95,14 @@ def link(
     given |= {"rate": rate, "burst": burst, "limit": limit}
     until = _until(here.cluster, lasting) if lasting else ""
     wish = _wish(given, state, to_pod=to_pod, from_pod=from_pod, clear=clear, until=until)
-    place = pod.partition(":")[0].rpartition("/")[0] or here.namespace
-    items = lans.several(here.cluster, place)
-    users = occupancy.read(here.cluster, items)
-    end = linking.named(users, items, pod, here.namespace)
-    item = next(item for item in items if item.ref == end.lan)
+    if found := _spoke(here, pod):
+        (item, end), users = found, occupancy.read(here.cluster, [found[0]])
+    else:
+        place = pod.partition(":")[0].rpartition("/")[0] or here.namespace
+        items = lans.several(here.cluster, place)
+        users = occupancy.read(here.cluster, items)
+        end = linking.named(users, items, pod, here.namespace)
+        item = next(item for item in items if item.ref == end.lan)
     if wish is None:
         typer.echo(linking.words(lans.sound(item), end))
         return
@@ -106,6 +111,31 @@ def link(
     else:
         after = linking.write(here.cluster, item, end, users, wish, dry_run.query)
     typer.echo(f"{linking.words(after, end, would=not dry_run.changes)}{dry_run.words}")
+
+
+def _spoke(here: Here, text: str) -> tuple[Found, End] | None:
+    """The LAN and the spoke of ``[NAMESPACE/]LAN/SPOKE``, None if two words are not that, but ``NAMESPACE/POD``.
+
+    Raises:
+        AbsentError: three words name a LAN or a spoke that is not there.
+
+    """
+    from k8slan_cli.inventory import lans
+    from k8slan_cli.inventory.linking import End
+
+    name, slash, spoke = text.rpartition("/")
+    if not slash:
+        return None
+    try:
+        there, lan = here.lan(name)
+        item = lans.one(there.cluster, there.namespace, lan)
+        if spoke not in lans.sound(item).spokes:
+            raise AbsentError(f"LAN {item.ref} has no spoke {spoke!r}", name=spoke, known=lans.sound(item).spokes)
+    except K8slanError:
+        if "/" in name:
+            raise
+        return None
+    return item, End(lan=item.ref, name=spoke, who=f"spoke {spoke}")
 
 
 def _wish(

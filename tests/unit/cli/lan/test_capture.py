@@ -131,8 +131,8 @@ def chosen(nodes: Nodes, cluster: Cluster, *what: str) -> tuple[dict[str, set[st
 
 def test_a_lan_goes_before_a_pod_and_no_agent_is_asked_who_is_on_it() -> None:
     nodes = Nodes(ITEMS)
-    assert chosen(nodes, Cluster("blue"), "blue") == ({"lab/blue": {"w1"}}, [])
-    assert chosen(nodes, Cluster("blue"), "lab/blue") == ({"lab/blue": {"w1"}}, [])
+    for name in ("blue", "lab/blue", "lan/blue", "lan/lab/blue", "lan.lan.k8slan.io/blue"):
+        assert chosen(nodes, Cluster("blue"), name) == ({"lab/blue": {"w1"}}, [])
     assert nodes.asked == []
 
 
@@ -149,8 +149,9 @@ def test_a_pod_on_a_lan_that_is_captured_anyway_is_not_captured_twice() -> None:
 
 def test_a_lan_that_only_agents_may_be_asked_about_is_found_by_who_is_on_it() -> None:
     nodes = Nodes(ITEMS)
-    assert chosen(nodes, Cluster("blue", blind=True), "blue") == ({"lab/blue": {"w1", "w2"}}, [])
-    assert nodes.asked == [None]
+    for name in ("blue", "lab/blue", "lan/blue"):
+        assert chosen(nodes, Cluster("blue", blind=True), name) == ({"lab/blue": {"w1", "w2"}}, [])
+        assert nodes.asked.pop() is None
 
 
 def test_a_vm_is_found_by_its_port_whatever_its_pod_is_called() -> None:

@@ -143,6 +143,44 @@ def test_a_lan_has_the_names_that_are_printed(name: str, k8slan: Workstation) ->
         assert "red" in k8slan("lan", *words, name).stdout
     assert "would be deleted" in k8slan("lan", "delete", name, "--dry-run").stdout
     assert "has these spokes already" in k8slan("lan", "add-spoke", name, "e1").stdout
+    assert "warning: LAN lab/red is there" in k8slan("lan", "create", name, *RED).stderr
+    assert "k8slan-veth-e1" in k8slan("lan", "example", "pod", f"{name}/e1").stdout
+    assert "on LAN lab/red would be down" in k8slan("lan", "link", f"{name}/e1", "down", "--dry-run").stdout
+    assert "mtu none → 1400" in k8slan("lan", "set", name, "--mtu", "1400", "--dry-run").stdout
+    assert "type vxlan id 10000" in k8slan("lan", "join-command", name, "--address", "192.0.2.9").stdout
+    k8slan.put(scene.lan("dyn", vni=7, dynamic=True))
+    assert "k8slan-lan-dyn" in k8slan("lan", "example", "pod", name.replace("red", "dyn")).stdout
+    assert "node worker1 is not seen" in k8slan("lan", "top", name).stdout
+    for command in ("macs", "probe"):
+        assert "there is no agent of k8slan" in k8slan("lan", command, name, status=3).stderr
+
+
+RED = ("--vni", "10000", "--spoke", "e1,e2,vm1", "--underlay", "eth1")
+
+
+def test_a_spoke_is_named_with_its_lan_and_a_pod_with_its_namespace(k8slan: Workstation) -> None:
+    k8slan.put(scene.lan("pair", "far", vni=7, spokes=["a", "b"]), scene.pod("e1", "k8slan-veth-e2"))
+    where = ["--kubeconfig", str(k8slan.kubeconfig)]
+    assert call("lan", "link", "far/pair/a", *where).stdout.startswith("spoke a on LAN far/pair is up")
+    assert call("lan", "link", "far/a", *where).stdout.startswith("spoke a on LAN far/pair is up")
+    assert k8slan("lan", "link", "lab/router-a").stdout.startswith("net1 of pod lab/router-a on LAN lab/red is up")
+    assert "LAN far/pair has no spoke 'c'" in call("lan", "link", "far/pair/c", *where, status=6).stderr
+    assert "there is no LAN 'pear' in namespace far" in call("lan", "link", "far/pear/a", *where, status=6).stderr
+    assert "but -n says lab" in k8slan("lan", "link", "far/pair/a", status=2).stderr
+
+
+def test_an_example_of_a_lan_that_is_not_there(k8slan: Workstation) -> None:
+    k8slan.put(scene.lan("lan", vni=8, dynamic=True, spokes=["e9"]))
+    assert "k8slan-veth-e9" in k8slan("lan", "example", "pod", "lan/e9").stdout
+    for where in ("rad/e1", "far/dyn"):
+        name = where.partition("/")[0]
+        assert f"there is no LAN {name!r} in namespace lab" in k8slan("lan", "example", "pod", where, status=6).stderr
+
+
+def test_a_new_lan_is_named_with_its_namespace_too(k8slan: Workstation) -> None:
+    where = ["--kubeconfig", str(k8slan.kubeconfig)]
+    done = call("lan", "create", "far/blue", "--dry-run=client", *where)
+    assert yaml.safe_load(done.stdout)["metadata"] == {"name": "blue", "namespace": "far"}
 
 
 def test_a_lan_of_another_namespace_needs_no_option_and_none_that_says_another(k8slan: Workstation) -> None:
