@@ -13,6 +13,8 @@ def main() -> int:
     garbage.seldom()
     try:
         return _run()
+    except KeyboardInterrupt:  # before the command itself: typer ends that in the same way
+        return 130
     finally:
         garbage.no_more()
 
@@ -25,13 +27,12 @@ def _run() -> int:
 
     from k8slan_cli.cli import terminal
     from k8slan_cli.cli.app import app
-    from k8slan_cli.cli.arguments import usual
     from k8slan_cli.errors import K8slanError
 
     terminal.stand_before()
     try:
         try:
-            app(args=usual(sys.argv[1:]), prog_name=_program())
+            app(prog_name=_program())
         finally:
             sys.stdout.flush()
     except BrokenPipeError:  # whoever reads has seen enough

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from k8slan_cli import __version__
+from k8slan_cli.cli.arguments import usual
 from k8slan_cli.cli.panels import HELP, Late, Panels
 
 _HERE = "k8slan_cli.cli"
@@ -84,10 +85,15 @@ class _Commands(Panels):
         ),
     }
 
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        """Read the words of a command line, also of one that is to be completed, as kubectl would."""
+        return super().parse_args(ctx, usual(args))
+
 
 app = typer.Typer(
     name="k8slan",
     help="Virtual layer-2 LANs for Kubernetes pods and KubeVirt VMs.",
+    epilog="-n NAMESPACE, --context, --kubeconfig and --as may stand before or behind a command.",
     cls=_Commands,
     no_args_is_help=True,
     rich_markup_mode=None,

@@ -43,7 +43,7 @@ DryRunOption = Annotated[
     DryRun,
     typer.Option(
         "--dry-run",
-        metavar="none|client|server",
+        metavar="[=none|client|server]",
         help="Change nothing, and print what would be. client: send nothing; server, or no value: have the API "
         "server check it.",
         show_default=False,

@@ -72,10 +72,12 @@ class Here:
         """Where a LAN is that the command line names, and its name, in the forms of ``split``.
 
         Raises:
-            UsageError: it names another namespace than ``--namespace``.
+            UsageError: it names none, or another namespace than ``--namespace``.
 
         """
         place, name = split(text)
+        if not name:
+            raise UsageError(f"{text!r} is no LAN: the name is empty")
         if not place:
             return self, name
         if self.given and place != self.namespace:

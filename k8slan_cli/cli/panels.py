@@ -89,6 +89,7 @@ def row(parameter: Any, left: str, right: str) -> tuple[str, str]:
     if parameter.param_type_name == "argument":
         left = _called(parameter)
     left = _TYPE.sub(lambda found: found[1] if "|" in found[1] else parameter.name.upper(), left)
+    left = left.replace(" [=", "[=")  # a value that may be left out
     left = left.strip().removeprefix("/ ")  # a flag that has only its second half: --no-headers
     extra = _EXTRA.search(right)
     parts = (extra[1] or extra[2]).split("; ") if extra else []

@@ -126,7 +126,8 @@ def create(
       # What files say, only checked
       k8slan lan create -f lab.yaml -f more/ --dry-run=client
     """
-    here, name = here.lan(name)
+    if name:
+        here, name = here.lan(name)
     options = LanOptions(
         name=name,
         vni=vni,

@@ -16,6 +16,7 @@ import pytest
 from typer.main import get_command
 
 from k8slan_cli.__main__ import main
+from k8slan_cli.cli import terminal
 from k8slan_cli.cli.app import app
 from k8slan_cli.cli.arguments import usual
 from k8slan_cli.cli.lab.app import app as lab
@@ -140,6 +141,7 @@ def test_a_command_that_is_not_there() -> None:
         (["create", "x", "--timeout", "-1"], "-1 is not at least 0."),
         (["create", "x", "--timeout", "nan"], "nan is not at least 0."),
         (["inspect"], "Missing argument 'NAME…'"),
+        (["inspect", "foo/"], "'foo/' is no LAN: the name is empty"),
         (["delete"], "say which LANs: by NAME…, or else by --all, -l or -f"),
         (["delete", "a", "--all"], "say which LANs: by NAME…, or else by --all, -l or -f"),
         (["list", "a", "-A"], "names cannot be combined with -A, -l or -w"),
@@ -220,6 +222,20 @@ def test_completion_of_each_shell(name: str, words: str) -> None:
 def test_a_shell_is_told_what_goes_on() -> None:
     asked = "COMP_WORDS='k8slan lan cr' COMP_CWORD=2 _K8SLAN_COMPLETE=complete_bash k8slan"
     assert shell(asked).stdout == "create\n"
+    behind = "COMP_WORDS='k8slan -n lab completion z' COMP_CWORD=4 _K8SLAN_COMPLETE=complete_bash k8slan"
+    assert shell(behind).stdout == "zsh\n"
+
+
+def test_who_interrupts_a_command_while_it_is_loaded_is_told_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(terminal, "stand_before", interrupt)
+    monkeypatch.setattr(sys, "argv", ["k8slan", "lan", "list"])
+    assert main() == 130
+    assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(
