@@ -28,7 +28,7 @@ class Shell(enum.StrEnum):
     FISH = "fish"
 
 
-def completion(shell: Annotated[Shell, typer.Argument(help="Your shell.")]) -> None:
+def completion(shell: Annotated[Shell, typer.Argument(metavar="bash|zsh|fish", help="Your shell.")]) -> None:
     """Print what completes k8slan's commands at TAB in a shell.
 
     Examples:
@@ -67,10 +67,9 @@ def _objects(here: Here, kind: Kind, namespace: str = "") -> list[dict[str, Any]
     return found
 
 
-def _lans(ctx: typer.Context) -> Iterator[tuple[str, dict[str, Any]]]:
+def _lans(here: Here) -> Iterator[tuple[str, dict[str, Any]]]:
     from k8slan_cli.kube import kinds
 
-    here = _here(ctx)
     for found in _objects(here, kinds.LANS, here.namespace):
         yield found["metadata"]["name"], found.get("spec") or {}
 
@@ -82,23 +81,24 @@ def words(*known: str) -> Callable[[str], list[str]]:
 
 def lans(ctx: typer.Context, incomplete: str) -> list[Offer]:
     """The LANs of the namespace."""
-    return _offered(lambda: ((name, f"VNI {spec.get('vni')}") for name, spec in _lans(ctx)), incomplete)
+    return _offered(lambda: ((name, f"VNI {spec.get('vni')}") for name, spec in _lans(_here(ctx))), incomplete)
 
 
 def spokes(ctx: typer.Context, incomplete: str) -> list[Offer]:
     """The spokes of the LAN that the command line names before."""
-    wanted = ctx.params.get("name")
-    return _offered(
-        lambda: ((spoke, "") for name, spec in _lans(ctx) if name == wanted for spoke in spec.get("spokes") or ()),
-        incomplete,
-    )
+
+    def words() -> Iterator[Offer]:
+        there, wanted = _here(ctx).lan(ctx.params.get("name") or "")
+        yield from ((spoke, "") for name, spec in _lans(there) if name == wanted for spoke in spec.get("spokes") or ())
+
+    return _offered(words, incomplete)
 
 
 def places(ctx: typer.Context, incomplete: str) -> list[Offer]:
     """Where a pod can be plugged in: ``LAN/SPOKE`` for each spoke, ``LAN`` for a dynamic one."""
 
     def words() -> Iterator[Offer]:
-        for name, spec in _lans(ctx):
+        for name, spec in _lans(_here(ctx)):
             yield from ((f"{name}/{spoke}", "spoke") for spoke in spec.get("spokes") or ())
             if spec.get("dynamic"):
                 yield name, "dynamic"
@@ -135,6 +135,16 @@ def pods(ctx: typer.Context, incomplete: str) -> list[Offer]:
 def lans_and_pods(ctx: typer.Context, incomplete: str) -> list[Offer]:
     """The LANs of the namespace, and the pods and VMs on them."""
     return sorted([*lans(ctx, incomplete), *pods(ctx, incomplete)])
+
+
+def links(ctx: typer.Context, incomplete: str) -> list[Offer]:
+    """The spokes of the namespace's LANs, and the pods and VMs on these."""
+
+    def words() -> Iterator[Offer]:
+        for name, spec in _lans(_here(ctx)):
+            yield from ((spoke, f"spoke of {name}") for spoke in spec.get("spokes") or ())
+
+    return sorted([*_offered(words, incomplete), *pods(ctx, incomplete)])
 
 
 def frame_classes(ctx: typer.Context, incomplete: str) -> list[Offer]:  # noqa: ARG001 - as typer calls it

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @in_cluster
 def doctor(
     here: Here,
-    output: out.Option = "table",
+    output: out.Nameless = "table",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only what is not in order.")] = False,
 ) -> None:
     """Check the cluster, its nodes and the network between them for all that LANs need.

@@ -59,5 +59,6 @@ def status(error: K8slanError) -> Exit:
 def words(error: K8slanError) -> str:
     """An error for people: one sentence, then all problems or what to do, each on a line of its own."""
     if isinstance(error, Invalid):
-        return "\n  ".join([f"{error.subject} is not valid:", *map(str, error.problems)])
+        are = "are" if error.subject == "settings" else "is"
+        return "\n  ".join([f"{error.subject} {are} not valid:", *map(str, error.problems)])
     return error.message + (f"\n  {error.hint}" if error.hint else "")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import functools
+import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from k8slan_cli.cli.exits import UsageError
@@ -105,6 +107,27 @@ class Here:
         options = {"kubeconfig": self._kubeconfig, "context": self._context, "as": self._as_user}
         given = [f"--{name}={value}" for name, value in options.items() if value is not None]
         return [*given, f"--namespace={self.namespace}"]
+
+    @property
+    def option(self) -> str:
+        """The namespace as an option behind a command of an advice, "" if the user has named none."""
+        return f" -n {self.namespace}" if self.given else ""
+
+    @property
+    def without_cluster(self) -> Here:
+        """The same place for a command that asks no cluster: where there is no kubeconfig, namespace ``default``."""
+        from k8slan_cli.kube.client import MissingError
+        from k8slan_cli.lan.codec import DEFAULT_NAMESPACE
+
+        found = copy.copy(self)
+        try:
+            found.namespace = self.namespace
+        except MissingError:
+            files = os.environ.get("KUBECONFIG") or str(Path.home() / ".kube/config")
+            if self._kubeconfig or self._context or any(Path(each).exists() for each in files.split(os.pathsep)):
+                raise  # what is there says which namespace, and cannot be read
+            found.namespace = DEFAULT_NAMESPACE
+        return found
 
     @property
     def given(self) -> bool:

@@ -30,7 +30,7 @@ _MANY = 10
 def version(
     here: Here,
     client: Annotated[bool, typer.Option("--client", help="Ask no cluster.")] = False,
-    output: out.Option = "table",
+    output: out.Nameless = "table",
 ) -> None:
     """Print the versions of this command, of Kubernetes, and of k8slan's controller and agents in the cluster.
 
@@ -92,7 +92,7 @@ def _summed(parts: Sequence[Part]) -> str:
 
 
 @in_cluster
-def status(here: Here, output: out.Option = "table") -> None:
+def status(here: Here, output: out.Nameless = "table") -> None:
     """Show on one screen how k8slan is in the cluster: its parts, its LANs, and what needs a look.
 
     Exit status 1 if the controller or an agent is not at work. More, and slower: k8slan doctor

@@ -83,6 +83,8 @@ def capture(
     from k8slan_cli.diagnose.recording import Recording
 
     turn = _rotation(rotate) if rotate else None
+    if keep and not turn:
+        raise UsageError("--keep is of files that --rotate begins", hint="give --rotate SIZE or TIME")
     if turn and write in ("", "-"):
         raise UsageError("--rotate needs a file", hint="give -w FILE")
     if show and write == "-":

@@ -34,6 +34,7 @@ class LanOptions:
     vni: int | None = None
     spokes: tuple[str, ...] = ()
     dynamic: bool = False
+    cable: bool = False
     underlay: str = ""
     node_underlays: tuple[str, ...] = ()
     remotes: tuple[str, ...] = ()
@@ -60,6 +61,9 @@ def create(
         typer.Option(metavar="NAME[,NAME…]", help="A place for one pod or VM; repeatable. None: any number of pods."),
     ] = None,
     dynamic: Annotated[bool, typer.Option("--dynamic", help="Any number of pods, besides the spokes.")] = False,
+    cable: Annotated[
+        bool, typer.Option("--cable", help="Its two spokes are a cable's ends: no carrier while the other is free.")
+    ] = False,
     underlay: Annotated[
         str, typer.Option(metavar="DEV", help="Device that carries VXLAN (default: that of the node's address).")
     ] = "",
@@ -121,11 +125,13 @@ def create(
       k8slan lan create blue
 
       # A cable between two places
-      k8slan lan create trunk --spoke left,right --wait
+      k8slan lan create trunk --spoke left,right --cable --wait
 
       # What files say, only checked
       k8slan lan create -f lab.yaml -f more/ --dry-run=client
     """
+    if dry_run is DryRun.CLIENT:
+        here = here.without_cluster
     if name:
         here, name = here.lan(name)
     options = LanOptions(
@@ -133,6 +139,7 @@ def create(
         vni=vni,
         spokes=tuple(name for each in spoke or () for name in each.split(",")),
         dynamic=dynamic,
+        cable=cable,
         underlay=underlay,
         node_underlays=tuple(node_underlay or ()),
         remotes=tuple(remote or ()),
@@ -160,21 +167,21 @@ def create(
         typer.echo(f"warning: {warning}", err=True)
     made = _create(here, plan, dry_run=dry_run)
     if not dry_run.changes:
-        shown = [{key: value for key, value in item.items() if key != "status"} for item in plan.documents]
+        shown = [_ready_to_send(document) for document in (*plan.documents, *plan.there)]
         form = wanted if wanted and wanted.for_programs else out.Output(out.Format.YAML)
         many = form.form is out.Format.YAML and len(shown) > 1
         typer.echo("---\n".join(map(out.yaml_text, shown)) if many else form.objects(_one_or_all(shown)), nl=False)
         typer.echo(f"nothing was created{dry_run.words}", err=True)
         return
     if wanted and wanted.for_programs:
-        typer.echo(wanted.objects(_one_or_all(made)), nl=False)
+        typer.echo(wanted.objects(_one_or_all([*made, *plan.there])), nl=False)
     else:
         for document in made:
             typer.echo(_made(document))
         if len(made) == 1:
             typer.echo("\n".join(["", *_advice(made[0], here, plan.forms)]))
         elif made:
-            typer.echo("To print a pod that attaches to one of them: k8slan lan example pod NAME")
+            typer.echo(f"To print a pod that attaches to one of them: k8slan lan example pod NAME{here.option}")
     if wait:
         _wait(here, [document["metadata"] for document in [*made, *plan.there]], timeout)
 
@@ -246,6 +253,7 @@ def spec_of(options: LanOptions) -> tuple[dict[str, Any], list[Problem]]:
         "fragment": options.fragment,
         "spokes": list(options.spokes),
         "dynamic": options.dynamic or not options.spokes,
+        "cable": options.cable,
     }
     return {key: value for key, value in fields.items() if value or (value == 0 and value is not False)}, problems
 
@@ -264,6 +272,7 @@ def from_files(here: Here, files: Sequence[str], seen: Surroundings | None = Non
 
 
 # ---------------------------------------------------------------- what is wrong with it
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:

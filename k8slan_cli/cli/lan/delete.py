@@ -25,7 +25,8 @@ _FEW, _MANY = 3, 10  # names in a sentence of the controller's, and of ours
 def delete(
     here: Here,
     name: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME…", autocompletion=completion.lans, show_default=False)
+        list[str] | None,
+        typer.Argument(metavar="NAME…", help="The LANs.", autocompletion=completion.lans, show_default=False),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="All LANs of the namespace.")] = False,
     selector: Annotated[str, typer.Option("--selector", "-l", metavar="K=V,…", help="The LANs with labels.")] = "",

@@ -57,9 +57,7 @@ def example(
     interface: Annotated[str, typer.Option(metavar="NAME", help="Its interface in the pod (default: net1).")] = "",
     ip: Annotated[
         list[str] | None,
-        typer.Option(
-            "--ip", metavar="ADDRESS/LENGTH", help="An address on the LAN for the pod, several times if need be."
-        ),
+        typer.Option("--ip", metavar="ADDRESS/LENGTH", help="An address on the LAN for the pod; repeatable."),
     ] = None,
     image: Annotated[
         str, typer.Option(metavar="IMAGE", help=f"Its image; {_IMAGE}, or for a VM {_DISK}.", show_default=False)
@@ -160,7 +158,7 @@ def socket_of(lan: Lan, spoke: str, what: Workload) -> Target:
             hint = f"name one: {lan.ref.name}/{some}"
             raise AbsentError(f"LAN {lan.ref} is not dynamic, so it takes a spoke", known=known, hint=hint)
         if what is Workload.VM:
-            hint = f"add one: k8slan lan add-spoke {lan.ref.name} vm" if not lan.spokes else f"{lan.ref.name}/{some}"
+            hint = f"add one: k8slan lan add-spoke {lan.ref} vm" if not lan.spokes else f"{lan.ref.name}/{some}"
             raise UsageError(f"a VM needs a spoke, and {lan.ref.name!r} names none", hint=hint)
         return Target(
             namespace=lan.ref.namespace, nad=names.lan_nad(lan.ref.name), name=_short(lan.ref.name), replicas=3
@@ -169,7 +167,7 @@ def socket_of(lan: Lan, spoke: str, what: Workload) -> Target:
     if what is Workload.STATEFULSET:
         return _set_of(lan, spoke, before)
     if spoke not in lan.spokes:
-        hint = f"add it: k8slan lan add-spoke {lan.ref.name} {spoke}"
+        hint = f"add it: k8slan lan add-spoke {lan.ref} {spoke}"
         raise AbsentError(f"LAN {lan.ref} has no spoke {spoke!r}", name=spoke, known=lan.spokes, hint=hint)
     if what is Workload.VM and spoke not in lan.offered:
         raise UsageError(
@@ -199,7 +197,7 @@ def _set_of(lan: Lan, name: str, before: str) -> Target:
     members = list(takewhile(lan.spokes.__contains__, (f"{name}-{number}" for number in count())))
     if not members:
         text = f"LAN {lan.ref} has no spoke '{name}-0', as the first pod of a StatefulSet needs"
-        hint = f"add them: k8slan lan add-spoke {lan.ref.name} {name}-0 {name}-1 …"
+        hint = f"add them: k8slan lan add-spoke {lan.ref} {name}-0 {name}-1 …"
         raise AbsentError(text, name=name, known=tuple(names.sets(lan.spokes)), hint=hint)
     nad = names.set_nad(name, before)
     return Target(namespace=lan.ref.namespace, nad=nad, name=_short(name), replicas=len(members))

@@ -59,7 +59,13 @@ Watched = Annotated[bool, typer.Option("--watch", "-w", help="Go on, and draw ag
 def graph(
     here: Here,
     name: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME…", show_default=False, autocompletion=completion.lans)
+        list[str] | None,
+        typer.Argument(
+            metavar="NAME…",
+            help="LANs (default: all of the namespace).",
+            show_default=False,
+            autocompletion=completion.lans,
+        ),
     ] = None,
     everywhere: All = False,
     selector: Annotated[str, typer.Option("--selector", "-l", metavar="K=V,…", help="Only LANs with labels.")] = "",

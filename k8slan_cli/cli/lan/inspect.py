@@ -32,7 +32,7 @@ _LIVE = (("LINK", 0), ("SENT", 3), ("RECEIVED", 3), ("FRAMES", 10), ("DROPPED", 
 @in_cluster
 def inspect(
     here: Here,
-    name: Annotated[list[str], typer.Argument(metavar="NAME…", autocompletion=completion.lans)],
+    name: Annotated[list[str], typer.Argument(metavar="NAME…", help="The LANs.", autocompletion=completion.lans)],
     output: out.Option = "table",
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on, and show it again after each change.")] = False,
 ) -> None:

@@ -30,7 +30,7 @@ def join_command(
         str, typer.Option(metavar="DEV", help="The host's device that carries VXLAN; needed for multicast.")
     ] = "",
     bridge: Annotated[
-        str, typer.Option(metavar="BRIDGE", help="A bridge of the host that the LAN is to be joined to.")
+        str, typer.Option(metavar="NAME", help="A bridge of the host that the LAN is to be joined to.")
     ] = "",
 ) -> None:
     """Print the commands by which a Linux host outside the cluster joins a LAN.
@@ -51,7 +51,7 @@ def join_command(
     if seen.vteps is None:
         raise K8slanError(seen.blind)
     if not lan.vni:
-        raise K8slanError(f"LAN {lan.ref} has no VNI yet", hint=f"see: k8slan lan inspect {lan.ref.name}")
+        raise K8slanError(f"LAN {lan.ref} has no VNI yet", hint=f"see: k8slan lan inspect {lan.ref}")
     own = _own(lan, address)
     if lan.group and not device:
         raise UsageError(f"LAN {lan.ref} uses the multicast group {lan.group}: say which device of the host carries it")
@@ -68,8 +68,8 @@ def _own(lan: Lan, text: str) -> IpAddress:
             raise UsageError(f"--address: {text!r} is not an IP address") from None
     if len(lan.remotes) == 1:
         return lan.remotes[0]
-    which = f"one of {', '.join(map(str, lan.remotes))}" if lan.remotes else "which is then to be in spec.remotes too"
-    raise UsageError(f"say with --address which address the host has, {which}")
+    which = f", one of {', '.join(map(str, lan.remotes))}" if lan.remotes else ", and add it to spec.remotes"
+    raise UsageError(f"give the host's address with --address{which}")
 
 
 def commands(lan: Lan, vteps: Collection[Vtep], own: IpAddress, *, device: str = "", bridge: str = "") -> Iterator[str]:

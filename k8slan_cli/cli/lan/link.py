@@ -44,10 +44,12 @@ def link(
         typer.Argument(
             metavar="POD[:IFACE]|[LAN/]SPOKE",
             help="A pod, VM or node of a lab and its interface, or a spoke.",
-            autocompletion=completion.pods,
+            autocompletion=completion.links,
         ),
     ],
-    state: Annotated[State | None, typer.Argument(metavar="up|down", show_default=False)] = None,
+    state: Annotated[
+        State | None, typer.Argument(metavar="up|down", help="Put it back, or pull it out.", show_default=False)
+    ] = None,
     delay: Annotated[str | None, _quantity("delay", "How late each frame is.")] = None,
     jitter: Annotated[str | None, _quantity("jitter", "How much earlier or later than that.")] = None,
     correlation: Annotated[

@@ -76,7 +76,8 @@ def listing(
         for line in text.left_out(shown.left_out, text.width()):
             typer.echo(line, err=True)
     else:
-        typer.echo(none(namespace, selector) + " Make one: k8slan lan create NAME" * (not selector), err=True)
+        advice = f" Make one: k8slan lan create NAME{'' if everywhere else here.option}"
+        typer.echo(none(namespace, selector) + advice * (not selector), err=True)
     if watch:
         before = {item.ref: shown.shown(_row(item, everywhere=everywhere, now=_ONCE)) for item in items}
         for item, gone in _changes(here, namespace, selector, items):

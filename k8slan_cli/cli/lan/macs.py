@@ -26,7 +26,7 @@ def macs(
     flush: Annotated[
         bool, typer.Option("--flush", help="Have all nodes forget what they learned; frames teach it anew.")
     ] = False,
-    output: out.Option = "table",
+    output: out.Nameless = "table",
 ) -> None:
     """List the MAC addresses that a LAN's nodes have learned: who sends with each, on which node, when last.
 

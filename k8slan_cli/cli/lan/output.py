@@ -31,22 +31,19 @@ class Format(enum.StrEnum):
     JSONPATH = "jsonpath"
 
 
-_METAVAR = "table|wide|json|yaml|name|jsonpath=PATH"
-Option = Annotated[
-    str,
-    typer.Option("--output", "-o", metavar=_METAVAR, help="How to print it.", autocompletion=completion.words(*Format)),
-]
+_NAMELESS = tuple(form for form in Format if form is not Format.NAME)
+
+
+def _option(words: str, forms: Iterable[Format] = Format) -> Any:
+    metavar, offers = f"{'|'.join(forms)}=PATH", completion.words(*forms)
+    return typer.Option("--output", "-o", metavar=metavar, help=words, autocompletion=offers)
+
+
+Option = Annotated[str, _option("How to print it.")]
 """The option ``-o`` of a command that reads."""
-DryRunOutput = Annotated[
-    str,
-    typer.Option(
-        "--output",
-        "-o",
-        metavar=_METAVAR,
-        help="Print the object instead of advice.",
-        autocompletion=completion.words(*Format),
-    ),
-]
+Nameless = Annotated[str, _option("How to print it.", _NAMELESS)]
+"""That of one that reads what is no object with a name."""
+DryRunOutput = Annotated[str, _option("Print the object instead of advice.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +65,7 @@ class Output:
 
         name, _, path = text.partition("=")
         if name not in list(Format) or (path and name != Format.JSONPATH):
-            raise UsageError(f"-o: {text!r} is not one of {', '.join(Format)}=PATH")
+            raise UsageError(f"-o: {text!r} is not one of {', '.join(Format if named else _NAMELESS)}=PATH")
         if name == Format.NAME and not named:
             raise UsageError("-o name: what this prints is no object with a name", hint="see -o json")
         if name != Format.JSONPATH:

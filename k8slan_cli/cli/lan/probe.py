@@ -50,7 +50,7 @@ def probe(
         ),
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Probe again and again, until Ctrl-C.")] = False,
-    output: out.Option = "table",
+    output: out.Nameless = "table",
 ) -> None:
     """Send every class of frames between attachments of a LAN, and say what became of them.
 

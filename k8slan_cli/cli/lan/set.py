@@ -55,11 +55,17 @@ def set_(
         bool | None,
         typer.Option("--offload/--no-offload", help="Leave checksums and large frames to who receives them."),
     ] = None,
+    cable: Annotated[
+        bool | None,
+        typer.Option(
+            "--cable/--no-cable", help="Its two spokes are a cable's ends: no carrier while the other is free."
+        ),
+    ] = None,
     dry_run: DryRunOption = DryRun.NONE,
 ) -> None:
     """Change fields of a LAN. What is attached stays so.
 
-    ns, vni, bridge and vxlan are those of a LAN for as long as it is there.
+    ns, vni, bridge, vxlan and fragment are those of a LAN for as long as it is there.
 
     Examples:
       k8slan lan set blue --mtu 1400
@@ -79,7 +85,8 @@ def set_(
         "allowedNamespaces": allow_namespace,
     }
     fields = {key: _emptied(value) for key, value in given.items() if value not in (None, [])}
-    fields |= {key: value for key, value in (("dynamic", dynamic), ("offload", offload)) if value is not None}
+    switches = {"dynamic": dynamic, "offload": offload, "cable": cable}
+    fields |= {key: value for key, value in switches.items() if value is not None}
     devices = dict(map(_device, node_underlay or ()))
     if not fields and not devices:
         raise UsageError("say what to change", hint="see: k8slan lan set --help")
@@ -92,7 +99,7 @@ def set_(
         patch = fields | _devices(before, devices)
         patch = {key: value for key, value in patch.items() if before.get(key) != value}
         if not patch:
-            typer.echo(f"LAN {found.ref} is so already")
+            typer.echo(f"LAN {found.ref}: nothing to change")
             return
         after = {key: value for key, value in {**before, **patch}.items() if value is not None}
         try:

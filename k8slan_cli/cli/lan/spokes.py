@@ -52,7 +52,9 @@ def add_spoke(
 def remove_spoke(
     here: Here,
     name: Name,
-    spoke: Annotated[list[str], typer.Argument(metavar="SPOKE…", autocompletion=completion.spokes)],
+    spoke: Annotated[
+        list[str], typer.Argument(metavar="SPOKE…", help="Which spokes.", autocompletion=completion.spokes)
+    ],
     dry_run: DryRunOption = DryRun.NONE,
 ) -> None:
     """Remove spokes from a LAN; refused while a pod or VM holds one of them.

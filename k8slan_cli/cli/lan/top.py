@@ -46,7 +46,7 @@ def top(
         int, typer.Option("--count", "-c", metavar="N", min=0, help="End after so many; in a pipe it is one.")
     ] = 0,
     sort: Annotated[Order, typer.Option("--sort", help="Which come first.")] = Order.RATE,
-    output: out.Option = "table",
+    output: out.Nameless = "table",
 ) -> None:
     """Show what goes through the attachments of LANs, again and again: rates, drops, links.
 

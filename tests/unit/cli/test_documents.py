@@ -100,7 +100,7 @@ def test_all_problems_of_all_documents_are_told_at_once(words: list[str], k8slan
 
 def test_a_file_that_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"\xff\x00")
-    with pytest.raises(K8slanError, match="f is not YAML: it is no text$"):
+    with pytest.raises(K8slanError, match=r"f is not YAML: it is no text$"):
         documents.read([str(tmp_path / "f")])
 
 

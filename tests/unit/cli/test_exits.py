@@ -37,5 +37,6 @@ def test_the_table_of_statuses_is_whole(status: Exit) -> None:
 def test_words() -> None:
     problems = (Problem(field="spec.vni", message="is 0"), Problem(field="spec.mtu", message="is 1"))
     assert exits.words(Invalid("LAN a", problems)) == "LAN a is not valid:\n  spec.vni: is 0\n  spec.mtu: is 1"
+    assert exits.words(Invalid("settings", problems)).startswith("settings are not valid:\n")
     assert exits.words(K8slanError("it is gone", hint="look elsewhere")) == "it is gone\n  look elsewhere"
     assert exits.words(K8slanError("it is gone")) == "it is gone"

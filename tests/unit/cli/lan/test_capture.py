@@ -188,6 +188,7 @@ def test_a_capture_goes_on_in_a_new_file_that_is_whole(tmp_path: Path) -> None:
     [
         (["--rotate", "10m"], "--rotate needs a file"),
         (["--rotate", "10", "-w", "f"], "'10' is neither a size nor a time"),
+        (["--keep", "3", "-w", "f"], "--keep is of files that --rotate begins"),
         (["--print", "-w", "-"], "would both write"),
     ],
 )

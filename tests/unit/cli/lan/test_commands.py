@@ -289,6 +289,76 @@ def test_a_lan_is_checked_without_a_cluster(tmp_path: Path) -> None:
     call("lan", "create", "blue", *nowhere[:-1], status=3)
 
 
+def test_a_lan_is_checked_without_a_kubeconfig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "f.yaml").write_text(json.dumps(scene.lan("blue", vni=7, dynamic=True)))
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    for words, place in ((["blue"], "default"), (["far/blue"], "far"), (["-f", str(tmp_path / "f.yaml")], "lab")):
+        done = call("lan", "create", *words, "--dry-run=client")
+        assert yaml.safe_load(done.stdout)["metadata"]["namespace"] == place
+    (tmp_path / "none").write_text("a: [")
+    assert "is not YAML" in call("lan", "create", "blue", "--dry-run=client", status=3).stderr
+    call("lan", "create", "blue", "--dry-run=client", "--kubeconfig", str(tmp_path / "gone"), status=3)
+
+
+def test_a_lan_that_is_there_already_is_printed_as_well(k8slan: Workstation) -> None:
+    for more in ([], ["--dry-run=server"]):
+        assert k8slan("lan", "create", "red", *RED, "-o", "name", *more).stdout == "lan.lan.k8slan.io/red\n"
+        found = json.loads(k8slan("lan", "create", "red", *RED, "-o", "json", *more).stdout)
+        assert (found["kind"], found["metadata"]["name"]) == ("LAN", "red")
+        assert "managedFields" not in found["metadata"]
+
+
+def test_advice_names_the_namespace(k8slan: Workstation) -> None:
+    k8slan.put(scene.lan("none", dynamic=True) | {"spec": {"dynamic": True}})
+    assert "k8slan lan add-spoke lab/none x" in k8slan("lan", "example", "pod", "none/x", status=6).stderr
+    assert "k8slan lan inspect lab/none" in k8slan("lan", "join-command", "none", status=1).stderr
+    where = ["--kubeconfig", str(k8slan.kubeconfig)]
+    assert call("lan", "list", "-n", "empty", *where).stderr.endswith("k8slan lan create NAME -n empty\n")
+    assert call("lan", "list", *where).stderr.endswith("k8slan lan create NAME\n")
+
+
+# ---------------------------------------------------------------- completion
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("link", ["e1", "e2", "vm1", "router-a"]),
+        ("remove-spoke red", ["e1", "e2", "vm1"]),
+        ("remove-spoke lan/red", ["e1", "e2", "vm1"]),
+        ("remove-spoke lab/red", ["e1", "e2", "vm1"]),
+        ("remove-spoke far/red", []),
+        ("inspect", ["red"]),
+        ("probe red --class", ["lacp"]),
+        ("macs red -o", ["table", "jsonpath"]),
+    ],
+)
+def test_what_is_offered_at_tab(
+    words: str, offered: list[str], k8slan: Workstation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = f"k8slan -n lab --kubeconfig {k8slan.kubeconfig} lan {words} "
+    monkeypatch.setenv("_K8SLAN_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", asked)
+    monkeypatch.setenv("COMP_CWORD", str(len(asked.split())))
+    found = call().stdout.split()
+    assert set(offered) <= set(found)
+    assert bool(offered) == bool(found)
+    assert "name" not in found
+
+
+# ---------------------------------------------------------------- cables
+
+
+def test_a_cable_is_made_and_unmade(k8slan: Workstation) -> None:
+    words = ["lan", "create", "trunk", "--cable", "--dry-run=client"]
+    assert yaml.safe_load(k8slan(*words, "--spoke", "a,b").stdout)["spec"] == {"spokes": ["a", "b"], "cable": True}
+    assert "spec.cable: a cable has two ends" in k8slan(*words, "--spoke", "a", status=1).stderr
+    k8slan.put(scene.lan("trunk", vni=7, spokes=["a", "b"]))
+    assert k8slan("lan", "set", "trunk", "--cable").stdout == "LAN lab/trunk: cable none → true\n"
+    assert k8slan("lan", "set", "trunk", "--no-cable").stdout == "LAN lab/trunk: cable true → false\n"
+    assert "spec.cable: a cable has two ends" in k8slan("lan", "set", "red", "--cable", status=1).stderr
+
+
 # ---------------------------------------------------------------- set
 
 
@@ -305,7 +375,7 @@ def test_fields_are_changed_and_taken_out(k8slan: Workstation) -> None:
     assert "defaultVxlanDev eth1 → none" in done.stdout
     changed = {"mtu": 1400, "dynamic": True, "vxlanDevMap": {"w1": "eth2"}, "allowedNamespaces": ["b"]}
     assert spec() == {key: value for key, value in before.items() if key != "defaultVxlanDev"} | changed
-    assert k8slan("lan", "set", "red", "--mtu", "1400").stdout == "LAN lab/red is so already\n"
+    assert k8slan("lan", "set", "red", "--mtu", "1400").stdout == "LAN lab/red: nothing to change\n"
     k8slan("lan", "set", "red", "--mtu", "0", "--node-underlay", "w1=", "--allow-namespace", "", "--underlay", "eth1")
     assert spec() == before | {"dynamic": True}
 

@@ -60,7 +60,7 @@ def test_the_hosts_address_is_given_or_the_only_one(remotes: tuple[str, ...], te
     ("remotes", "text", "words"),
     [
         (LAN.remotes, "", "one of 192.0.2.9, 192.0.2.8, 2001:db8::8"),
-        ((), "", "to be in spec.remotes too"),
+        ((), "", "with --address, and add it to spec.remotes"),
         (LAN.remotes, "host.example", "'host.example' is not an IP address"),
     ],
 )
