@@ -15,31 +15,39 @@ from k8slan_cli.lan.resources import MAX_RESOURCES, Naming
 
 def controller(
     http: Annotated[
-        str, typer.Option(help="HOST:PORT of /healthz, /readyz and /metrics; empty for none.")
+        str, typer.Option(metavar="HOST:PORT", help="Where to serve /healthz, /readyz and /metrics; empty for none.")
     ] = "127.0.0.1:9404",
-    webhook: Annotated[str, typer.Option(help="HOST:PORT of the admission webhook; empty for none.")] = "",
+    webhook: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="Where to serve the admission webhook; empty for none.")
+    ] = "",
     webhook_host: Annotated[
         list[str] | None,
-        typer.Option(help="A host name of the webhook, beside that of its Service; repeatable."),
+        typer.Option(metavar="HOST", help="A host name of the webhook, beside that of its Service; repeatable."),
     ] = None,
     namespace: Annotated[
-        str, typer.Option(envvar="POD_NAMESPACE", help="Namespace of the Lease and of the webhook's Secret.")
+        str,
+        typer.Option(
+            metavar="NAME", envvar="POD_NAMESPACE", help="Namespace of the Lease and of the webhook's Secret."
+        ),
     ] = "k8slan-system",
     name: Annotated[
-        str, typer.Option(envvar="POD_NAME", help="This replica's name. Without it: the machine's host name.")
+        str,
+        typer.Option(
+            metavar="NAME", envvar="POD_NAME", help="This replica's name. Without it: the machine's host name."
+        ),
     ] = "",
     names: Annotated[Forms, typer.Option(help="Forms of the names of NADs and resources.")] = Forms.SHORT,
     max_resources: Annotated[
-        int, typer.Option(min=0, help="How many resources of spokes a node offers at the most.")
+        int, typer.Option(metavar="N", min=0, help="How many resources of spokes a node offers at the most.")
     ] = MAX_RESOURCES,
     vni_range: Annotated[str, typer.Option(metavar="FIRST-LAST", help="VNIs for LANs that name none.")] = vnis.shown(
         vnis.DEFAULT_VNIS
     ),
     kubeconfig: Annotated[
-        str | None, typer.Option(help="Kubeconfig to use; in a pod its service account is the default.")
+        str | None, typer.Option(metavar="FILE", help="Kubeconfig to use; in a pod its service account is the default.")
     ] = None,
-    context: Annotated[str | None, typer.Option(help="Context of the kubeconfig.")] = None,
-    log_level: Annotated[str, typer.Option(envvar="K8SLAN_LOG_LEVEL", help="debug, info, warning or error.")] = "info",
+    context: Annotated[str | None, typer.Option(metavar="NAME", help="Context of the kubeconfig.")] = None,
+    log_level: logs.LevelOption = "info",
 ) -> None:
     """Reconcile NADs, status and finalizers; serve the admission webhook.
 

@@ -27,7 +27,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def demo(
-    nodes: Annotated[int, typer.Option(min=2, max=8, help="How many nodes.")] = 2,
+    nodes: Annotated[int, typer.Option(metavar="N", min=2, max=8, help="How many nodes.")] = 2,
     ipv6: Annotated[
         bool, typer.Option("--ipv6", help="Join the nodes by IPv6, with link-local addresses only.")
     ] = False,

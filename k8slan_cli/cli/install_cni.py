@@ -21,8 +21,10 @@ _MODE = 0o755
 
 
 def install_cni(
-    folder: Annotated[Path, typer.Argument(help="the node's folder for CNI plugins, /opt/cni/bin on most")],
-    source: Annotated[Path, typer.Option(help="the executable")] = SOURCE,
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="The node's folder for CNI plugins, /opt/cni/bin on most.")
+    ],
+    source: Annotated[Path, typer.Option(metavar="FILE", help="The executable.")] = SOURCE,
 ) -> None:
     """Install the CNI executables into a folder of the node.
 

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import logging
 import sys
+from typing import Annotated
+
+import typer
 
 from k8slan_cli.errors import K8slanError
 from k8slan_cli.lan.names import one_line
+
+LevelOption = Annotated[
+    str,
+    typer.Option(metavar="LEVEL", envvar="K8SLAN_LOG_LEVEL", help="How much to log: debug, info, warning or error."),
+]
 
 
 class _Lines(logging.Formatter):

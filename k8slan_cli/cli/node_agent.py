@@ -25,35 +25,55 @@ _DEVICE_PLUGINS = Path("/var/lib/kubelet/device-plugins")
 
 def node_agent(
     lan_dir: Annotated[
-        Path | None, typer.Option(help="Read LANs from the YAML files of this folder instead of the Kubernetes API.")
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Read LANs from the YAML files of this folder instead of the Kubernetes API."
+        ),
     ] = None,
     node_name: Annotated[
-        str, typer.Option(envvar="NODE_NAME", help="This node's name. Without it: the machine's host name.")
+        str,
+        typer.Option(metavar="NAME", envvar="NODE_NAME", help="This node's name. Without it: the machine's host name."),
     ] = "",
     node_ip: Annotated[
-        str, typer.Option(envvar="NODE_IP", help="The node's InternalIP: its device is the default underlay.")
+        str,
+        typer.Option(metavar="IP", envvar="NODE_IP", help="The node's InternalIP: its device is the default underlay."),
     ] = "",
-    run_dir: Annotated[Path, typer.Option(help="Where socket, records and namespaces are.")] = Path("/run/k8slan"),
-    host_root: Annotated[Path, typer.Option(help="Where the node's own file system is seen.")] = Path("/"),
+    run_dir: Annotated[Path, typer.Option(metavar="FOLDER", help="Where socket, records and namespaces are.")] = Path(
+        "/run/k8slan"
+    ),
+    host_root: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the node's own file system is seen.")] = Path(
+        "/"
+    ),
     device_plugins: Annotated[
         Path | None,
-        typer.Option(help=f"The kubelet's folder of device plugins; with --lan-dir none, else {_DEVICE_PLUGINS}."),
+        typer.Option(
+            metavar="FOLDER",
+            help=f"The kubelet's folder of device plugins; with --lan-dir none, else {_DEVICE_PLUGINS}.",
+        ),
     ] = None,
     http: Annotated[
-        str, typer.Option(help="HOST:PORT of /healthz, /readyz and /metrics; empty for none.")
+        str, typer.Option(metavar="HOST:PORT", help="Where to serve /healthz, /readyz and /metrics; empty for none.")
     ] = "127.0.0.1:9402",
     diagnostics_address: Annotated[
         str,
-        typer.Option(help="Loopback HOST:PORT of the endpoint behind lan probe, lan capture, doctor; empty for none."),
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Loopback address of what serves lan probe, lan capture and doctor; empty for none.",
+        ),
     ] = "127.0.0.1:9403",
     handover: Annotated[
-        float, typer.Option(min=0, max=30, help="Seconds that a pod waits for a spoke that another pod still has.")
+        float,
+        typer.Option(
+            metavar="SECONDS", min=0, max=30, help="How long a pod waits for a spoke that another pod still has."
+        ),
     ] = 5.0,
     max_pods: Annotated[
         int,
-        typer.Option(min=1, help="How many pods the node takes: each spoke's resource for pods has as many devices."),
+        typer.Option(
+            metavar="N", min=1, help="How many pods the node takes: each spoke's resource for pods has as many devices."
+        ),
     ] = MAX_PODS,
-    log_level: Annotated[str, typer.Option(envvar="K8SLAN_LOG_LEVEL", help="debug, info, warning or error.")] = "info",
+    log_level: logs.LevelOption = "info",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done now, and do nothing.")] = False,
 ) -> None:
     """Reconcile this node's LANs and serve CNI requests.

@@ -14,11 +14,13 @@ from typing import Annotated, Any
 
 import typer
 
+from k8slan_cli.cli import completion
 from k8slan_cli.cli.exits import UsageError
 from k8slan_cli.cli.files import writing
 from k8slan_cli.errors import Invalid, K8slanError, Problem
 from k8slan_cli.render import settings as values
 from k8slan_cli.render.settings import Settings
+
 
 class What(enum.StrEnum):
     """What ``k8slan render`` can print."""
@@ -58,7 +60,13 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
         inspect.Parameter.KEYWORD_ONLY,
         default="kubernetes",
         annotation=Annotated[
-            str, typer.Option(metavar="NAME", help=f"Where it runs: {known}.", rich_help_panel=_PANEL)
+            str,
+            typer.Option(
+                metavar="NAME",
+                help=f"Where it runs: {known}.",
+                rich_help_panel=_PANEL,
+                autocompletion=completion.words(*values.DISTRIBUTIONS),
+            ),
         ],
     )
     options = [distribution, *(_option(name) for name in _names())]
@@ -144,7 +152,9 @@ def _typed(name: str, value: Any) -> object:
 @with_settings
 def render(
     settings: Callable[[], Settings],
-    what: Annotated[What, typer.Argument(help="What to render: all manifests, some of them, or nads.")] = What.ALL,
+    what: Annotated[
+        What, typer.Argument(metavar="WHAT", help="What to render: all manifests, some of them, or nads.")
+    ] = What.ALL,
     file: Annotated[
         list[str] | None,
         typer.Option(

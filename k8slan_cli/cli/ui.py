@@ -29,7 +29,13 @@ if TYPE_CHECKING:
 def ui(
     here: Here,
     name: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME…", show_default=False, autocompletion=completion.lans)
+        list[str] | None,
+        typer.Argument(
+            metavar="NAME…",
+            help="LANs (default: all of the namespace).",
+            show_default=False,
+            autocompletion=completion.lans,
+        ),
     ] = None,
     everywhere: All = False,
     port: Annotated[

@@ -29,6 +29,7 @@ def read_ourselves(parameters: Iterable[Any]) -> None:
             info = parameter.type_descriptor.parameter_info
             if _known(kind, info):
                 parameter._runtime_param = _Reader(kind, several, info)
+                parameter.get_missing_message = lambda ctx: ""  # noqa: ARG005 - the metavar names all choices
 
 
 def _known(kind: Any, info: Any) -> bool:

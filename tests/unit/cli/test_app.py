@@ -60,6 +60,15 @@ def test_help_is_in_the_words_of_manuals(words: str, command: Any) -> None:
     assert not re.search(r"<\w|list\[|\.\.\.|x>=|\{|\[default|\[required", text), text
     if " " in words:
         assert command.params
+    said = {
+        name for name, value in re.findall(r"--([a-z-]+) ([A-Z_]+)", text) if value == name.upper().replace("-", "_")
+    }
+    assert said <= {"file", "image", "mac", "name"}  # what others would say too; of most values their form is said
+    for each in command.params:
+        if each.param_type_name == "argument":
+            assert each.metavar
+            assert each.help
+        assert not each.help or re.match("[A-Z/]|[a-z]+: ", each.help), each.help
 
 
 def test_what_may_be_left_out_is_in_brackets() -> None:
@@ -135,6 +144,8 @@ def test_a_command_that_is_not_there() -> None:
     ("words", "said"),
     [
         (["list", "-o", "cake"], "'cake' is not one of table, wide, json, yaml, name, jsonpath=PATH"),
+        (["macs", "red", "-o", "cake"], "'cake' is not one of table, wide, json, yaml, jsonpath=PATH"),
+        (["link", "a", "sideways"], "'up|down': 'sideways' is not one of up, down."),
         (["create", "x", "--mtu", "big"], "'big' is not a whole number."),
         (["create", "x", "--mtu", "1.5"], "'1.5' is not a whole number."),
         (["create", "x", "--timeout", "soon"], "'soon' is not a number."),
@@ -217,6 +228,8 @@ def test_an_encoding_without_arrows_has_the_nearest() -> None:
 def test_completion_of_each_shell(name: str, words: str) -> None:
     assert words in call("completion", name).stdout
     assert "not one of bash, zsh, fish" in call("completion", "tcsh", status=2).stderr
+    assert call("completion", status=2).stderr.endswith("Error: Missing argument 'bash|zsh|fish'.\n")
+    assert "Invalid value for 'WHAT'" in call("render", "cake", status=2).stderr
 
 
 def test_a_shell_is_told_what_goes_on() -> None:
