@@ -150,7 +150,7 @@ def test_a_lan_has_the_names_that_are_printed(name: str, k8slan: Workstation) ->
     assert "type vxlan id 10000" in k8slan("lan", "join-command", name, "--address", "192.0.2.9").stdout
     k8slan.put(scene.lan("dyn", vni=7, dynamic=True))
     assert "k8slan-lan-dyn" in k8slan("lan", "example", "pod", name.replace("red", "dyn")).stdout
-    assert "node worker1 is not seen" in k8slan("lan", "top", name).stdout
+    assert "node worker1 is not seen" in k8slan("lan", "top", name, status=3).stdout
     for command in ("macs", "probe"):
         assert "there is no agent of k8slan" in k8slan("lan", command, name, status=3).stderr
 
