@@ -62,7 +62,7 @@ def decoded(given: Iterable[Draft], problems: dict[str, list[Problem]]) -> Itera
         if any(problem.field == "kind" for problem in wrong):
             continue
         try:
-            lan = codec.decode(codec.as_written(document), new=True)
+            lan = codec.decode(document, new=True)
         except Invalid as error:
             problems[subject] += error.problems
         else:

@@ -206,7 +206,8 @@ class _Lab:
             if make and shutil.which("cc"):
                 with self.step("compiling the CNI executable", "CNI executable compiled"):
                     argv = [make, "-s", "-C", str(source), f"BUILD={built.parent}"]
-                    subprocess.run(argv, capture_output=True, check=False)  # noqa: S603
+                    room = os.environ | {"TMPDIR": str(RUN)}  # where a compiler that is killed leaves nothing
+                    subprocess.run(argv, env=room, capture_output=True, check=False)  # noqa: S603
         if os.access(built, os.X_OK):
             self._client = [str(built)]
             return

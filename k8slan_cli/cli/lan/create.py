@@ -320,7 +320,8 @@ def checked(drafts: Sequence[Draft], seen: Surroundings) -> Plan:
     taken: dict[str, str] = {}
     clashing: list[LanRef] = []
     known = {found.ref: found for found in seen.lans}
-    for document, subject, lan in documents.decoded(drafts, problems):
+    own = [(codec.as_written(document), subject, wrong) for document, subject, wrong in drafts]
+    for document, subject, lan in documents.decoded(own, problems):
         if lan.nodes:
             problems[subject].append(Problem(field="peers", message="are for an agent without a cluster"))
         found = known.get(lan.ref)
